@@ -1,0 +1,1 @@
+"""The file: read strictly, checked whole, turned into a `Plan`."""

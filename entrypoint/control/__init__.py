@@ -1,0 +1,1 @@
+"""Commands to a running pyinit over a unix socket."""

@@ -1,0 +1,1 @@
+"""The pure core: decides everything about workers and touches nothing."""

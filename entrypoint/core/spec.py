@@ -1,0 +1,198 @@
+"""What the file asks for, checked and resolved: the plan, apart from the running state.
+
+The config room makes these values; the core reads them. Times are seconds
+(`float`), sizes are bytes, signals are numbers of `signal(7)`. Where a key exists in
+PM2 its meaning is that of PM2's ecosystem file.
+"""
+
+from __future__ import annotations
+
+from .record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class ListenSpec(Record):
+    """One address of an app.
+
+    `family` is `inet`, `inet6` or `unix`; `host` is a numeric address for the first
+    two (a bare port means `inet6` `::` with `v6only=False`, dual-stack, where the
+    host has IPv6, else `inet` `0.0.0.0`) and `path` a file for the third, or an
+    abstract name that begins with `@`. `mode` is the permission of a unix socket.
+    """
+
+    family: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    name: str = ""
+    backlog: int = 4096
+    mode: int | None = None
+    v6only: bool = False
+
+    @property
+    def text(self) -> str:
+        """The address as people write it: `0.0.0.0:80`, `[::]:80`, `unix:/run/a.sock`."""
+        if self.family == "unix":
+            return f"unix:{self.path}"
+        if self.family == "inet6":
+            return f"[{self.host}]:{self.port}"
+        return f"{self.host}:{self.port}"
+
+
+class HealthSpec(Record):
+    """An active check of a worker: exactly one of `http`, `tcp`, `command`."""
+
+    http: str = ""
+    tcp: str = ""
+    command: tuple[str, ...] = ()
+    interval: float = 10.0
+    timeout: float = 3.0
+    failures: int = 3
+    start_period: float = 0.0
+
+
+class DependsSpec(Record):
+    """`depends_on` with Compose's condition."""
+
+    app: str
+    condition: str = "service_started"
+
+
+class AppSpec(Record):
+    """One app of the file."""
+
+    name: str
+    # What is executed. `command[0]` is looked up in the worker's PATH by execvpe's
+    # rules when it has no slash. `{fd}`, `{port}`, `{instance}` are still in it.
+    command: tuple[str, ...]
+    cwd: str
+    # The whole environment of a worker, but for what pyinit adds for each worker
+    # (NODE_APP_INSTANCE, LISTEN_*, NOTIFY_SOCKET, NODE_CHANNEL_FD, …).
+    env: tuple[tuple[str, str], ...] = ()
+    # The program is Node's (`node file.js`, a `#!/usr/bin/env node` script such as
+    # `serve`, or npm/npx/yarn, which start one): offer it Node's own protocols.
+    node: bool = False
+    exec_mode: str = "fork"  # fork | cluster
+    instances: int = 1
+    instance_var: str = "NODE_APP_INSTANCE"
+    increment_var: str = ""
+    autorestart: bool = True
+    max_restarts: int = 16
+    min_uptime: float = 1.0
+    restart_delay: float = 0.0
+    exp_backoff_restart_delay: float = 0.0
+    stop_exit_codes: tuple[int, ...] = ()
+    max_memory_restart: int = 0
+    cron_restart: str = ""
+    watch: tuple[str, ...] = ()  # absolute folders or files; empty: not watched
+    ignore_watch: tuple[str, ...] = ()
+    watch_delay: float = 0.0
+    wait_ready: bool = False
+    listen_timeout: float = 3.0
+    on_listen_timeout: str = "auto"  # force | abort | auto
+    kill_timeout: float = 8.0
+    # None: the signal that pyinit received is forwarded as it is, SIGINT when the
+    # stop is pyinit's own idea.
+    kill_signal: int | None = None
+    shutdown_with_message: bool = False
+    treekill: bool = True
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] | None = None  # None: those of the user by initgroups(3)
+    namespace: str = "default"
+    time: bool = False
+    listen: tuple[ListenSpec, ...] = ()
+    share: str = "none"  # slots | one | none (fork mode without `listen`)
+    retire_delay: float = 0.5
+    handoff: str = "auto"  # auto | fds | intercept | node | none
+    health: HealthSpec | None = None
+    depends_on: tuple[DependsSpec, ...] = ()
+    on_errored: str = "exit"  # exit | keep
+    # One worker at a time in a reload unless the file says otherwise.
+    reload_parallel: int = 1
+
+
+class ProbeSpec(Record):
+    """`probes:`; empty `listen` means no probe server."""
+
+    listen: tuple[ListenSpec, ...] = ()
+    ready_when: str = "all"  # all | any | N | N%
+
+
+class LogSpec(Record):
+    """`log:`"""
+
+    format: str = "json"  # json | console | raw | auto (console on a terminal)
+    level: str = "info"  # of pyinit's own events: debug | info | warning | error
+
+
+class ControlSpec(Record):
+    """`control:`; `path` empty: the first place that can be written (control/)."""
+
+    enabled: bool = True
+    path: str = ""
+
+
+class ShutdownSpec(Record):
+    """`shutdown:`; `timeout` 0: no bound but each app's `kill_timeout`."""
+
+    drain_delay: float = 0.0
+    timeout: float = 0.0
+    grace: float = 0.0
+
+
+class Plan(Record):
+    """The whole file. `revision` grows by one with each file that is accepted."""
+
+    apps: tuple[AppSpec, ...]
+    probes: ProbeSpec = ProbeSpec()
+    log: LogSpec = LogSpec()
+    control: ControlSpec = ControlSpec()
+    shutdown: ShutdownSpec = ShutdownSpec()
+    revision: int = 1
+    source: str = ""
+
+    def app(self, name: str) -> AppSpec | None:
+        """The app of that name, or None."""
+        for app in self.apps:
+            if app.name == name:
+                return app
+        return None
+
+
+_NAMES: dict[str, type[Record]] = {
+    cls.__name__: cls
+    for cls in (
+        ListenSpec,
+        HealthSpec,
+        DependsSpec,
+        AppSpec,
+        ProbeSpec,
+        LogSpec,
+        ControlSpec,
+        ShutdownSpec,
+        Plan,
+    )
+}
+
+
+def pack(value: Any) -> Any:
+    """Specs as plain values that `marshal` carries from the loader's process."""
+    if isinstance(value, Record):
+        return {"": type(value).__name__, **{k: pack(v) for k, v in value.as_dict().items()}}
+    if isinstance(value, tuple):
+        return tuple(pack(item) for item in value)
+    return value
+
+
+def unpack(value: Any) -> Any:
+    """The inverse of `pack`. Raises KeyError or TypeError for anything else."""
+    if isinstance(value, dict):
+        named = {k: unpack(v) for k, v in value.items() if k}
+        return _NAMES[value[""]](**named)
+    if isinstance(value, tuple):
+        return tuple(unpack(item) for item in value)
+    return value

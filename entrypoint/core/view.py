@@ -1,0 +1,55 @@
+"""What the outside may see of the core: probes, `/status`, `pyinit ls`. Read only."""
+
+from __future__ import annotations
+
+from .record import Record
+
+LAUNCHING = "launching"
+ONLINE = "online"
+STOPPING = "stopping"
+WAITING_RESTART = "waiting restart"
+STOPPED = "stopped"
+ERRORED = "errored"
+STATES = (LAUNCHING, ONLINE, STOPPING, WAITING_RESTART, STOPPED, ERRORED)
+
+
+class WorkerView(Record):
+    """One worker. `pid` is 0 while there is no process; times are monotonic seconds."""
+
+    app: str
+    instance: int
+    incarnation: int
+    slot: int
+    pid: int
+    state: str
+    ready: bool
+    restarts: int
+    started_at: float
+    last_exit: str = ""  # "exit code 1", "killed by SIGKILL", "chdir: No such file …"
+
+
+class AppView(Record):
+    """One app. `ready_workers` of `wanted`; `was_ready`: all were ready once.
+
+    `finished`: every worker ended by its own will and none will be restarted.
+    """
+
+    name: str
+    exec_mode: str
+    wanted: int
+    ready_workers: int
+    was_ready: bool
+    errored: bool
+    finished: bool
+    stopped: bool  # by `pyinit stop`
+    workers: tuple[WorkerView, ...]
+    reloading: bool = False
+
+
+class View(Record):
+    """Everything. `phase`: `running`, `draining` (readiness is off), `stopping`."""
+
+    apps: tuple[AppView, ...]
+    phase: str
+    revision: int
+    config_error: str = ""

@@ -1,0 +1,1 @@
+"""HTTP answers for orchestrators: alive, ready, started."""
