@@ -1,0 +1,79 @@
+# `make help` tells what each target does. Everything that is missing is installed first;
+# stamps in .cache/make/ make the second run quick.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+STAMPS := .cache/make
+IMAGE  ?= pyinit:latest
+BASE_IMAGE ?=
+ARGS   ?=
+
+.PHONY: help
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# -- what a person wants -------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(STAMPS)/venv  ## Real workers, a request, a reload, a stop, told step by step
+	@scripts/demo
+
+.PHONY: test
+test: lint setup  ## Everything: lint, then all tests (ARGS="-k port" to choose)
+	@$(PYTHON) -m pytest $(ARGS)
+
+.PHONY: unit
+unit: $(STAMPS)/venv  ## Only what is pure: seconds, no root, no processes
+	@$(PYTHON) -m pytest $(wildcard tests/unit tests/simulation) $(ARGS)
+
+.PHONY: lint
+lint: $(STAMPS)/venv  ## ruff and mypy
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+
+.PHONY: format
+format: $(STAMPS)/venv  ## Let ruff sort imports and lay out the code
+	@$(VENV)/bin/ruff check --fix-only --quiet .
+	@$(VENV)/bin/ruff format .
+
+.PHONY: bench
+bench: setup  ## Start-up, memory and port figures, as ratios in one run
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+.PHONY: image
+image:  ## Build the Docker image (IMAGE=name:tag BASE_IMAGE=…)
+	@docker build -t $(IMAGE) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
+
+.PHONY: clean
+clean:  ## Remove all that was made here (the venv, caches, node_modules)
+	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	@rm -rf tests/node/node_modules
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- what the targets above need -----------------------------------------------------------
+
+.PHONY: setup
+setup: $(STAMPS)/apt $(STAMPS)/venv $(STAMPS)/servers $(STAMPS)/node  ## Install all that the tests need
+
+$(STAMPS)/apt: scripts/setup-apt
+	@scripts/setup-apt all
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/venv: pyproject.toml scripts/setup-venv
+	@scripts/setup-venv $(VENV)
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/servers: $(wildcard tests/requirements-servers.txt) $(STAMPS)/venv
+	@if [ -f tests/requirements-servers.txt ]; then \
+	  $(VENV)/bin/pip install --quiet --requirement tests/requirements-servers.txt; fi
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/node: $(wildcard tests/node/package.json) $(STAMPS)/apt
+	@if [ -f tests/node/package.json ]; then \
+	  cd tests/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error; fi
+	@mkdir -p $(@D) && touch $@
