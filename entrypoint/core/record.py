@@ -24,9 +24,7 @@ _assign = object.__setattr__
 
 
 class _RecordType(type):
-    def __new__(
-        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]
-    ) -> type:
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
         own = tuple(namespace.get("__annotations__", ()))
         fields: tuple[str, ...] = ()
         defaults: dict[str, Any] = {}

@@ -1,0 +1,114 @@
+"""What is to be done: frozen orders in the imperative, the only output of the core.
+
+The shell performs them in order. None of them answers: what comes of an effect comes
+back as an event.
+"""
+
+from __future__ import annotations
+
+from .events import Timer
+from .record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spec import AppSpec
+
+
+class Effect(Record):
+    """Base of all effects."""
+
+
+class Spawn(Effect):
+    """Fork and exec one worker of `spec` on `slot`. Answered by `WorkerSpawned` or
+    `SpawnFailed`, then `WorkerExeced` or `WorkerExited`.
+    """
+
+    incarnation: int
+    spec: AppSpec
+    instance: int
+    slot: int
+
+
+class SendSignal(Effect):
+    """kill(2) to the worker, or with `group` to its whole process group."""
+
+    incarnation: int
+    signum: int
+    group: bool = False
+
+
+class SendShutdownMessage(Effect):
+    """PM2's `shutdown_with_message`: `process.send('shutdown')` over Node's channel."""
+
+    incarnation: int
+
+
+class StartTimer(Effect):
+    """Answer with `TimerFired` after `delay` seconds; replaces one of the same name."""
+
+    timer: Timer
+    delay: float
+
+
+class StopTimer(Effect):
+    """Forget that deadline; it may be unknown."""
+
+    timer: Timer
+
+
+class GrowPort(Effect):
+    """Have at least `slots` slots on each shared address of the app."""
+
+    app: str
+    slots: int
+
+
+class Steer(Effect):
+    """New connections of the app go to these slots only."""
+
+    app: str
+    slots: tuple[int, ...]
+
+
+class WatchQueue(Effect):
+    """Answer with `QueueEmptied` as soon as the accept queue of `slot` is empty."""
+
+    incarnation: int
+    app: str
+    slot: int
+
+
+class RefuseConnections(Effect):
+    """Take no new connections of the app; those already queued are still accepted."""
+
+    app: str
+
+
+class ClosePort(Effect):
+    """Close the app's listeners: whoever connects now is refused."""
+
+    app: str
+
+
+class ReadPlan(Effect):
+    """Read the file again. Answered by `PlanAccepted` or `PlanRejected`."""
+
+
+class Forget(Effect):
+    """The worker is gone for good: release what is kept for it."""
+
+    incarnation: int
+
+
+class Report(Effect):
+    """One event of pyinit's own log."""
+
+    level: str  # debug | info | warning | error
+    event: str
+    fields: tuple[tuple[str, object], ...] = ()
+
+
+class Finish(Effect):
+    """Everything of ours has ended: kill what is left, flush the logs, exit."""
+
+    code: int

@@ -1,0 +1,147 @@
+"""What happened: frozen facts in the past tense, the only input of the core.
+
+Whatever concerns one process names its *incarnation*, a number that is never used
+twice. Pids come again and timers come late; what names an incarnation that is gone is
+dropped in one place (`Supervisor.handle`).
+"""
+
+from __future__ import annotations
+
+from .record import Record
+from .spec import Plan
+
+
+class Timer(Record):
+    """The name of a deadline. `incarnation` 0: it belongs to the app or to the run."""
+
+    kind: str  # launch | kill | retire | restart | drain | shutdown
+    app: str = ""
+    incarnation: int = 0
+
+
+class Event(Record):
+    """Base of all events."""
+
+
+class Booted(Event):
+    """The file was read and every declared address is bound."""
+
+    plan: Plan
+
+
+class PlanAccepted(Event):
+    """The file was read again and its new addresses are bound."""
+
+    plan: Plan
+
+
+class PlanRejected(Event):
+    """The file was read again and is wrong; nothing of it counts."""
+
+    reason: str
+
+
+class SignalArrived(Event):
+    """PID 1 received `signum` (`signal(7)`)."""
+
+    signum: int
+
+
+class WorkerSpawned(Event):
+    """fork(2) succeeded. `observed`: its listen(2) will be reported."""
+
+    incarnation: int
+    pid: int
+    observed: bool = False
+
+
+class SpawnFailed(Event):
+    """There is no process: fork(2) failed. `reason` is for people."""
+
+    incarnation: int
+    reason: str
+
+
+class WorkerExeced(Event):
+    """execve(2) succeeded. `observed`: its listen(2) will be reported."""
+
+    incarnation: int
+    observed: bool = False
+
+
+class WorkerReady(Event):
+    """The worker said so. `source`: `notify` (sd_notify(3)), `node`, `listen`, `health`."""
+
+    incarnation: int
+    source: str
+
+
+class WorkerExited(Event):
+    """The worker was reaped. `code` or `signum` by wait(2); `failure`: why it never ran.
+
+    `group_left`: other processes of its process group still live.
+    """
+
+    incarnation: int
+    code: int | None = None
+    signum: int | None = None
+    failure: str = ""
+    group_left: bool = False
+
+
+class GroupEmptied(Event):
+    """The last process of a group whose leader had ended is gone."""
+
+    incarnation: int
+
+
+class QueueEmptied(Event):
+    """The accept queue of this worker's slot is empty (asked by `WatchQueue`)."""
+
+    incarnation: int
+
+
+class TimerFired(Event):
+    """A deadline set by `StartTimer` has come."""
+
+    timer: Timer
+
+
+class ReloadAsked(Event):
+    """A rolling reload of `app` (empty: all)."""
+
+    app: str = ""
+    reason: str = "asked"
+
+
+class RestartAsked(Event):
+    """Stop and start again, all workers at once, of `app` (empty: all)."""
+
+    app: str = ""
+    reason: str = "asked"
+
+
+class StopAsked(Event):
+    """Stop the workers of `app` (empty: all) and leave them stopped."""
+
+    app: str = ""
+
+
+class StartAsked(Event):
+    """Start what was stopped or errored of `app` (empty: all)."""
+
+    app: str = ""
+
+
+class ScaleAsked(Event):
+    """Run `instances` workers of `app` from now on."""
+
+    app: str
+    instances: int
+
+
+class SignalAsked(Event):
+    """Send `signum` to every worker of `app` (empty: all)."""
+
+    signum: int
+    app: str = ""

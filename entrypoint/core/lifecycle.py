@@ -1,0 +1,373 @@
+"""One worker from launch to end: what its readiness, exit and timers mean.
+
+Functions of a `Turn`. Rolling reloads are in `rolling.py`, the end of the run in
+`shutdown.py`; both come back here to launch and to stop.
+"""
+
+from __future__ import annotations
+
+from . import worker as w
+from .effects import (
+    Forget,
+    SendShutdownMessage,
+    SendSignal,
+    Spawn,
+    StartTimer,
+    Steer,
+    StopTimer,
+    WatchQueue,
+)
+from .events import Timer
+from .worker import Place, Pool, Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spec import AppSpec
+    from .turn import Turn
+
+SIGINT = 2
+SIGKILL = 9
+
+# PM2's ceiling and reset of the back-off, seconds.
+BACKOFF_FACTOR = 1.5
+BACKOFF_CEILING = 15.0
+BACKOFF_RESET = 30.0
+
+
+def shares_port(spec: AppSpec) -> bool:
+    """Its workers take connections from sockets that PID 1 holds."""
+    return spec.share != "none"
+
+
+def has_slots(spec: AppSpec) -> bool:
+    """Each worker has a socket of its own, so that one can be retired alone."""
+    return spec.share == "slots"
+
+
+# -- launching ------------------------------------------------------------------
+
+
+def launch(
+    turn: Turn, place: Place, spec: AppSpec, slot: int, *, successor: bool = False
+) -> Worker:
+    """Start a process for a place: its current worker, or its successor in a reload."""
+    incarnation = turn.next_incarnation()
+    worker = turn.put_worker(
+        Worker(incarnation, place.app, place.instance, slot, spec, launched_at=turn.now)
+    )
+    if successor:
+        turn.put_place(place.replace(successor=incarnation))
+    else:
+        turn.put_place(
+            place.replace(state=w.RUNNING, current=incarnation, slot=slot, spec=spec, waits_for=0)
+        )
+    turn.emit(Spawn(incarnation, spec, place.instance, slot))
+    return worker
+
+
+def spawned(turn: Turn, worker: Worker, pid: int, *, observed: bool) -> None:
+    """fork(2) succeeded: from now on the launch is bounded by `listen_timeout`."""
+    worker = turn.put_worker(worker.replace(pid=pid, observed=observed))
+    turn.report("info", "worker started", app=worker.app, instance=worker.instance, pid=pid)
+    if worker.state == w.LAUNCHING:
+        turn.emit(StartTimer(_timer("launch", worker), worker.spec.listen_timeout))
+
+
+def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
+    """execve(2) succeeded; that is readiness where nothing better can be known."""
+    worker = turn.put_worker(worker.replace(observed=observed))
+    awaited = worker.spec.wait_ready or worker.spec.health is not None
+    if awaited or (shares_port(worker.spec) and worker.observed):
+        return
+    ready(turn, worker, "exec")
+
+
+def ready(turn: Turn, worker: Worker, source: str) -> None:
+    """The worker serves. A word of its own counts whatever was awaited.
+
+    `listen` does not count where the file says `wait_ready`, nor `exec` ever again.
+    """
+    pool = turn.the_pool(worker.app)
+    said = source in ("notify", "node", "listen", "health")
+    if source == "listen" and worker.spec.wait_ready:
+        return
+    if said and not pool.said_ready:
+        pool = turn.put_pool(pool.replace(said_ready=True))
+    if worker.state != w.LAUNCHING:
+        return
+    worker = turn.put_worker(worker.after(w.READY))
+    turn.emit(StopTimer(_timer("launch", worker)))
+    turn.report(
+        "info",
+        "worker ready",
+        app=worker.app,
+        instance=worker.instance,
+        pid=worker.pid,
+        by=source,
+        after=round(turn.now - worker.launched_at, 3),
+    )
+    pool = turn.the_pool(worker.app)
+    if pool.ready >= pool.wanted and not pool.was_ready:
+        turn.put_pool(pool.replace(was_ready=True))
+        turn.report("info", "app ready", app=pool.name, workers=pool.ready)
+    steer(turn, worker.app)
+
+
+def launch_overdue(turn: Turn, worker: Worker) -> bool:
+    """`listen_timeout` is over. True: go on as if ready; False: the start has failed."""
+    pool = turn.the_pool(worker.app)
+    rule = worker.spec.on_listen_timeout
+    if rule == "auto":
+        rule = "abort" if pool.said_ready else "force"
+    awaited = "ready" if worker.spec.wait_ready else "listen"
+    turn.report(
+        "warning",
+        "worker not ready in time",
+        app=worker.app,
+        instance=worker.instance,
+        pid=worker.pid,
+        listen_timeout=worker.spec.listen_timeout,
+        awaited=awaited,
+        then="carry on as if ready" if rule == "force" else "give up on this worker",
+    )
+    return rule == "force"
+
+
+# -- steering -------------------------------------------------------------------
+
+
+def steer(turn: Turn, app: str) -> None:
+    """New connections go to the slots of ready workers.
+
+    While none is ready the slots of the launching ones get them, where they wait for
+    their worker; with no worker at all they stay where they were last sent.
+    """
+    pool = turn.the_pool(app)
+    # In the end nobody is steered: connections are refused, queues are emptied.
+    if not has_slots(pool.spec) or turn.run.phase in ("stopping", "finished"):
+        return
+    workers = turn.workers(app)
+    slots = [each.slot for each in workers if each.state == w.ONLINE]
+    if not slots:
+        slots = [each.slot for each in workers if each.state == w.LAUNCHING]
+    if not slots:
+        slots = [p.slot for p in turn.places(app) if p.state in (w.RUNNING, w.WAITING_RESTART)]
+    wanted = tuple(sorted(set(slots)))
+    if wanted and wanted != pool.steered:
+        turn.put_pool(pool.replace(steered=wanted))
+        turn.emit(Steer(app, wanted))
+
+
+# -- stopping -------------------------------------------------------------------
+
+
+def stop_worker(turn: Turn, worker: Worker, purpose: str, signum: int = 0) -> None:
+    """Tell a worker to stop: first away from the port, then the signal.
+
+    `signum` is what pyinit received, 0 when the stop is its own idea; the file's
+    `kill_signal` goes before both, PM2's SIGINT is the last resort. Telling one that
+    is being stopped already only makes a stronger purpose known.
+    """
+    chosen = worker.spec.kill_signal or signum or SIGINT
+    worker = worker.replace(purpose=purpose, stop_signal=chosen)
+    if worker.state in w.STOPPING_STATES:
+        worker = turn.put_worker(worker)
+        if worker.state == w.RETIRING:
+            _retire_further(turn, worker)
+        return
+    turn.emit(StopTimer(_timer("launch", worker)))
+    if worker.state != w.ONLINE or not has_slots(worker.spec):
+        turn.put_worker(worker)
+        terminate(turn, worker)
+        steer(turn, worker.app)
+        return
+    turn.put_worker(worker.after(w.RETIRE))
+    steer(turn, worker.app)
+    turn.emit(
+        WatchQueue(worker.incarnation, worker.app, worker.slot),
+        StartTimer(_timer("retire", worker), worker.spec.retire_delay),
+    )
+
+
+def queue_emptied(turn: Turn, worker: Worker) -> None:
+    """Its slot has no connection waiting."""
+    if worker.state == w.RETIRING:
+        _retire_further(turn, turn.put_worker(worker.replace(queue_empty=True)))
+
+
+def retire_overdue(turn: Turn, worker: Worker) -> None:
+    """It has had `retire_delay` to answer what it took."""
+    if worker.state == w.RETIRING:
+        _retire_further(turn, turn.put_worker(worker.replace(delay_over=True)))
+
+
+def _retire_further(turn: Turn, worker: Worker) -> None:
+    # In a shutdown `retire_delay` bounds the wait for the queue; in a reload it is the
+    # least that a worker gets, so that one which stops rudely has answered by then.
+    done = worker.queue_empty and worker.delay_over
+    if worker.purpose == "shutdown":
+        done = worker.queue_empty or worker.delay_over
+    # A worker that hangs never empties its queue: its successor cannot take those
+    # connections, so the stop goes on after kill_timeout (see terminate_overdue).
+    if done:
+        terminate(turn, worker)
+    elif worker.delay_over:
+        turn.emit(StartTimer(_timer("kill", worker), worker.spec.kill_timeout))
+
+
+def terminate(turn: Turn, worker: Worker) -> None:
+    """Send the stop signal now; SIGKILL follows after `kill_timeout`."""
+    worker = turn.put_worker(worker.after(w.SIGNAL))
+    turn.emit(StopTimer(_timer("retire", worker)))
+    if worker.spec.shutdown_with_message and worker.spec.node:
+        turn.emit(SendShutdownMessage(worker.incarnation))
+    else:
+        turn.emit(SendSignal(worker.incarnation, worker.stop_signal, worker.spec.treekill))
+    turn.emit(StartTimer(_timer("kill", worker), worker.spec.kill_timeout))
+
+
+def terminate_overdue(turn: Turn, worker: Worker) -> None:
+    """`kill_timeout` is over."""
+    if worker.state == w.RETIRING:
+        turn.report(
+            "warning",
+            "worker does not take its connections",
+            app=worker.app,
+            instance=worker.instance,
+            pid=worker.pid,
+        )
+        terminate(turn, worker)
+        return
+    turn.report(
+        "warning",
+        "worker killed",
+        app=worker.app,
+        instance=worker.instance,
+        pid=worker.pid,
+        kill_timeout=worker.spec.kill_timeout,
+    )
+    if worker.purpose == "shutdown":
+        turn.run = turn.run.replace(forced=True)
+    kill(turn, worker)
+
+
+def kill(turn: Turn, worker: Worker) -> None:
+    """SIGKILL, to the group: nothing of it may hold a port or a file."""
+    worker = turn.put_worker(worker.after(w.KILL))
+    for kind in ("launch", "retire", "kill"):
+        turn.emit(StopTimer(_timer(kind, worker)))
+    turn.emit(SendSignal(worker.incarnation, SIGKILL, group=True))
+
+
+# -- the end --------------------------------------------------------------------
+
+
+def leader_exited(turn: Turn, worker: Worker, *, group_left: bool) -> Worker:
+    """The process is reaped; what is left of its group is ended too (`treekill`)."""
+    for kind in ("launch", "retire"):
+        turn.emit(StopTimer(_timer(kind, worker)))
+    if not group_left or not worker.spec.treekill:
+        return gone(turn, worker)
+    told = worker.state in (w.TERMINATING, w.KILLING)
+    worker = turn.put_worker(worker.after(w.LEADER_EXIT))
+    if not told:
+        signum = worker.stop_signal or worker.spec.kill_signal or SIGINT
+        turn.emit(
+            SendSignal(worker.incarnation, signum, group=True),
+            StartTimer(_timer("kill", worker), worker.spec.kill_timeout),
+        )
+    return worker
+
+
+def gone(turn: Turn, worker: Worker) -> Worker:
+    """Nothing of the worker is left."""
+    worker = turn.put_worker(worker.after(w.EXIT))
+    turn.emit(StopTimer(_timer("kill", worker)), Forget(worker.incarnation))
+    return worker
+
+
+def after_exit(
+    turn: Turn,
+    pool: Pool,
+    place: Place,
+    worker: Worker,
+    code: int | None,
+    *,
+    least: float = 0.0,
+) -> Place:
+    """A worker ended that nobody had told to: restart, finish or give up.
+
+    `code` is its exit code, None when a signal ended it or it never ran; a restart
+    waits at `least` so many seconds.
+    """
+    spec = worker.spec
+    if code is not None and code in spec.stop_exit_codes:
+        return _finish(turn, pool, place, "stop_exit_codes")
+    if not spec.autorestart:
+        return _finish(turn, pool, place, "autorestart: false")
+    uptime = turn.now - worker.launched_at
+    delay = restart_delay(spec, place.delay, uptime)
+    unstable = place.unstable
+    failed = worker.purpose == "failed start" or worker.state == w.LAUNCHING
+    if uptime < spec.min_uptime or failed:
+        window = unstable_window(spec)
+        unstable = (*(t for t in unstable if turn.now - t < window), turn.now)
+    place = place.replace(current=0, unstable=unstable, delay=delay)
+    if len(unstable) > spec.max_restarts:
+        turn.report(
+            "error",
+            "app errored",
+            app=pool.name,
+            instance=place.instance,
+            unstable_exits=len(unstable),
+            max_restarts=spec.max_restarts,
+            last_exit=place.last_exit,
+        )
+        return turn.put_place(place.replace(state=w.ERRORED))
+    place = place.replace(restarts=place.restarts + 1)
+    wait = max(least, delay if spec.exp_backoff_restart_delay else spec.restart_delay)
+    if wait <= 0:
+        turn.put_place(place)
+        launch(turn, place, place.spec, place.slot)
+        return turn.place(place.app, place.instance) or place
+    turn.report(
+        "info", "restart waits", app=pool.name, instance=place.instance, delay=round(wait, 3)
+    )
+    turn.emit(StartTimer(Timer("restart", pool.name, worker.incarnation), wait))
+    return turn.put_place(place.replace(state=w.WAITING_RESTART, waits_for=worker.incarnation))
+
+
+def restart_delay(spec: AppSpec, previous: float, uptime: float) -> float:
+    """The back-off after this exit, seconds; negative: at once, and remembered.
+
+    PM2's `exp_backoff_restart_delay`: ×1.5 up to 15 s, reset after 30 s of uptime. The
+    first restart after a quiet time is at once.
+    """
+    first = spec.exp_backoff_restart_delay
+    if first <= 0:
+        return 0.0
+    if previous == 0 or uptime >= BACKOFF_RESET:
+        return -first
+    if previous < 0:
+        return first
+    return min(BACKOFF_CEILING, previous * BACKOFF_FACTOR)
+
+
+def unstable_window(spec: AppSpec) -> float:
+    """How long an unstable exit is remembered, seconds.
+
+    Long enough that `max_restarts` of them fit in it at the slowest pace at which they
+    can come, so that a crash loop always ends in `errored`, however it is slowed down.
+    """
+    slowest = BACKOFF_CEILING if spec.exp_backoff_restart_delay > 0 else spec.restart_delay
+    return (spec.max_restarts + 1) * (spec.min_uptime + spec.listen_timeout + slowest + 1.0)
+
+
+def _finish(turn: Turn, pool: Pool, place: Place, why: str) -> Place:
+    turn.report("info", "worker finished", app=pool.name, instance=place.instance, because=why)
+    turn.put_pool(turn.the_pool(pool.name).replace(last_code=place.last_code))
+    return turn.put_place(place.replace(state=w.FINISHED, current=0))
+
+
+def _timer(kind: str, worker: Worker) -> Timer:
+    return Timer(kind, worker.app, worker.incarnation)

@@ -1,0 +1,237 @@
+"""Changing an app while it runs: rolling reloads, restarts, scaling.
+
+A rolling reload surges: for each instance a successor is started on a spare slot; when
+it is ready it becomes current and the old worker is retired; the next instance follows
+when the old one is gone. So the number of ready workers never falls below where it
+began. An app without a shared port cannot have two workers side by side (both would
+want the port): its instances are stopped and started one after the other, as PM2's
+`reload` does in fork mode.
+"""
+
+from __future__ import annotations
+
+from . import worker as w
+from .effects import GrowPort, StopTimer
+from .events import Timer
+from .lifecycle import launch, shares_port, stop_worker
+from .worker import Place, Pool, Reload, Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .turn import Turn
+
+
+def surges(pool: Pool) -> bool:
+    """Two workers of one instance can live side by side."""
+    return shares_port(pool.spec)
+
+
+def fit_slots(turn: Turn, pool: Pool) -> Pool:
+    """As many slots as instances, and spare ones to surge into."""
+    slots = pool.wanted + max(1, pool.spec.reload_parallel) if surges(pool) else pool.wanted
+    if slots <= pool.slots:
+        return pool
+    used = {place.slot for place in turn.places(pool.name)}
+    fresh = tuple(n for n in range(pool.slots, slots) if n not in used)
+    pool = turn.put_pool(pool.replace(slots=slots, spare=(*pool.spare, *fresh)))
+    if shares_port(pool.spec):
+        turn.emit(GrowPort(pool.name, slots))
+    return pool
+
+
+def take_slot(turn: Turn, pool: Pool) -> int:
+    """A slot that no place has; the lowest, so that numbers stay small.
+
+    There is none when workers of instances that were scaled away still leave theirs.
+    """
+    if not pool.spare:
+        pool = turn.put_pool(pool.replace(slots=pool.slots + 1, spare=(pool.slots,)))
+        if shares_port(pool.spec):
+            turn.emit(GrowPort(pool.name, pool.slots))
+    slot = min(pool.spare)
+    turn.put_pool(pool.replace(spare=tuple(n for n in pool.spare if n != slot)))
+    return slot
+
+
+def free_slot(turn: Turn, app: str, slot: int) -> None:
+    """Its worker is gone and no place has it."""
+    pool = turn.the_pool(app)
+    if slot not in pool.spare:
+        turn.put_pool(pool.replace(spare=(*pool.spare, slot)))
+
+
+def add_places(turn: Turn, pool: Pool) -> None:
+    """Launch the instances that are wanted and not there yet."""
+    pool = fit_slots(turn, pool)
+    for instance in range(pool.wanted):
+        if turn.place(pool.name, instance) is None:
+            slot = take_slot(turn, turn.the_pool(pool.name))
+            place = turn.put_place(Place(pool.name, instance, slot, pool.spec))
+            launch(turn, place, pool.spec, slot)
+
+
+def scale(turn: Turn, pool: Pool, wanted: int) -> None:
+    """Launch what is missing; retire the highest instances of what is too many."""
+    before = pool.wanted
+    pool = turn.put_pool(pool.replace(wanted=wanted, was_ready=pool.was_ready))
+    if pool.mode != "running":
+        return
+    turn.report("info", "app scaled", app=pool.name, was=before, instances=wanted)
+    for place in list(turn.places(pool.name)):
+        if place.instance >= wanted:
+            remove_place(turn, place, "scale")
+    add_places(turn, turn.the_pool(pool.name))
+
+
+def remove_place(turn: Turn, place: Place, purpose: str) -> None:
+    """The instance is no longer wanted; its workers stop and are not replaced."""
+    turn.emit(StopTimer(Timer("restart", place.app, place.waits_for)))
+    turn.drop_place(place)
+    held = False
+    for incarnation in (place.current, place.successor):
+        worker = turn.worker(incarnation)
+        if worker is not None:
+            held = held or worker.slot == place.slot
+            stop_worker(turn, worker, purpose)
+    if not held:
+        free_slot(turn, place.app, place.slot)
+    forget_instance(turn, place.app, place.instance)
+
+
+def forget_instance(turn: Turn, app: str, instance: int) -> None:
+    """A reload under way no longer waits for this instance."""
+    pool = turn.the_pool(app)
+    if pool.reload is None:
+        return
+    reload = pool.reload.replace(
+        queue=tuple(n for n in pool.reload.queue if n != instance),
+        active=tuple(n for n in pool.reload.active if n != instance),
+    )
+    turn.put_pool(pool.replace(reload=reload))
+    advance(turn, app)
+
+
+def begin(turn: Turn, pool: Pool, reason: str) -> None:
+    """Reload every instance to the app's newest spec.
+
+    During another reload the queue begins anew: what is being replaced right now gets
+    its turn again, for its successor began before this was asked.
+    """
+    if pool.mode != "running":
+        return
+    pool = fit_slots(turn, pool)
+    # What has done its work is not asked to do it again.
+    queue = tuple(p.instance for p in turn.places(pool.name) if p.state != w.FINISHED)
+    active = pool.reload.active if pool.reload else ()
+    turn.put_pool(
+        pool.replace(
+            reload=Reload(queue, active, total=len(queue), started_at=turn.now, reason=reason)
+        )
+    )
+    turn.report("info", "reload started", app=pool.name, workers=len(queue), reason=reason)
+    advance(turn, pool.name)
+
+
+def advance(turn: Turn, app: str) -> None:
+    """Begin as many further instances as may be reloaded side by side."""
+    while True:
+        pool = turn.pool(app)
+        if pool is None or pool.reload is None:
+            return
+        reload = pool.reload
+        if not reload.queue and not reload.active:
+            turn.put_pool(pool.replace(reload=None))
+            turn.report(
+                "info",
+                "reload finished",
+                app=app,
+                workers=reload.total,
+                took=round(turn.now - reload.started_at, 3),
+            )
+            return
+        # An instance asked for again waits until its own turn of before is over.
+        startable = [n for n in reload.queue if n not in reload.active]
+        room = len(reload.active) < max(1, pool.spec.reload_parallel)
+        if not startable or not room or (surges(pool) and not pool.spare):
+            return
+        instance = startable[0]
+        turn.put_pool(
+            pool.replace(
+                reload=reload.replace(
+                    queue=tuple(n for n in reload.queue if n != instance),
+                    active=(*reload.active, instance),
+                )
+            )
+        )
+        place = turn.place(app, instance)
+        if place is None:
+            done(turn, app, instance)
+        else:
+            _replace(turn, turn.the_pool(app), place)
+
+
+def _replace(turn: Turn, pool: Pool, place: Place) -> None:
+    current = turn.worker(place.current)
+    if current is None:
+        # Nothing serves there (it waits for a restart, finished or is errored): start.
+        turn.emit(StopTimer(Timer("restart", pool.name, place.waits_for)))
+        place = place.replace(unstable=(), delay=0.0)
+        launch(turn, place, pool.spec, place.slot)
+    elif surges(pool):
+        slot = take_slot(turn, pool)
+        launch(turn, place, pool.spec, slot, successor=True)
+    else:
+        stop_worker(turn, current, "reload")
+
+
+def successor_ready(turn: Turn, place: Place, worker: Worker) -> None:
+    """The successor becomes current; the old worker leaves."""
+    old = turn.worker(place.current)
+    turn.put_place(
+        place.replace(
+            current=worker.incarnation,
+            successor=0,
+            slot=worker.slot,
+            spec=worker.spec,
+            state=w.RUNNING,
+            unstable=(),
+            delay=0.0,
+            waits_for=0,
+        )
+    )
+    if old is not None:
+        stop_worker(turn, old, "reload")
+    else:
+        turn.emit(StopTimer(Timer("restart", place.app, place.waits_for)))
+        free_slot(turn, place.app, place.slot)
+        done(turn, place.app, place.instance)
+
+
+def done(turn: Turn, app: str, instance: int) -> None:
+    """This instance is reloaded: its new worker is ready and its old one gone."""
+    pool = turn.pool(app)
+    if pool is None or pool.reload is None or instance not in pool.reload.active:
+        return
+    active = tuple(n for n in pool.reload.active if n != instance)
+    turn.put_pool(pool.replace(reload=pool.reload.replace(active=active)))
+    advance(turn, app)
+
+
+def abort(turn: Turn, pool: Pool, place: Place, why: str) -> None:
+    """A successor failed: the old workers stay, and no further instance is begun."""
+    place = turn.put_place(place.replace(successor=0))
+    halt(turn, pool.name, place.instance, why)
+    if turn.worker(place.current) is None and place.state == w.RUNNING:
+        # The old worker crashed meanwhile: what worked before is started again.
+        launch(turn, place, place.spec, place.slot)
+
+
+def halt(turn: Turn, app: str, instance: int, why: str) -> None:
+    """A new worker failed: no further instance is begun."""
+    pool = turn.the_pool(app)
+    if pool.reload is None or instance not in pool.reload.active:
+        return
+    active = tuple(n for n in pool.reload.active if n != instance)
+    reload = pool.reload.replace(queue=(), active=active) if active else None
+    turn.put_pool(pool.replace(reload=reload))
+    turn.report("error", "reload aborted", app=app, instance=instance, because=why)

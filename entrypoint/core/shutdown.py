@@ -1,0 +1,144 @@
+"""The end of the run: readiness off, drain, signals, SIGKILL, the exit code.
+
+::
+
+    running ──stop──► draining ──drain_delay──► stopping ──all gone──► finished
+       │                  │ second signal ────────►│ second signal: SIGKILL
+       └── no drain_delay, or errored ────────────►│ shutdown.timeout: SIGKILL
+
+Exit codes: the app's own when the last app finished by itself; 0 after a stop that was
+asked for and went well; 1 when an errored app ends the container; 137 when a second
+signal or a deadline forced the end.
+"""
+
+from __future__ import annotations
+
+from . import worker as w
+from .effects import ClosePort, Finish, RefuseConnections, StartTimer, StopTimer
+from .events import Timer
+from .lifecycle import kill, shares_port, stop_worker, terminate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .turn import Turn
+    from .worker import Pool
+
+DRAIN = Timer("drain")
+DEADLINE = Timer("shutdown")
+ABANDON = Timer("abandon")
+
+# What SIGKILL has not ended after so many seconds waits for a disk or a network file
+# system that may never answer.
+ABANDON_AFTER = 3.0
+
+FORCED = 137
+ERRORED = 1
+
+
+def begin(turn: Turn, signum: int, because: str, code: int | None = None) -> None:
+    """Readiness goes off now; the workers are told after `shutdown.drain_delay`."""
+    settings = turn.run.shutdown
+    turn.run = turn.run.replace(phase="draining", stop_signal=signum, code=code)
+    turn.report("info", "shutdown started", because=because, drain_delay=settings.drain_delay)
+    if settings.timeout > 0:
+        turn.emit(StartTimer(DEADLINE, settings.timeout))
+    # An app that failed ends the container: there is nothing to drain for it.
+    if settings.drain_delay > 0 and code is None:
+        turn.emit(StartTimer(DRAIN, settings.drain_delay))
+    else:
+        stop_all(turn)
+
+
+def stop_all(turn: Turn) -> None:
+    """The drain is over: tell the workers, those that others depend on last."""
+    turn.run = turn.run.replace(phase="stopping")
+    turn.emit(StopTimer(DRAIN))
+    for pool in turn.pools():
+        turn.put_pool(pool.replace(reload=None))
+    stop_next(turn)
+
+
+def stop_next(turn: Turn) -> None:
+    """Tell each app whose dependents are gone; finish when no worker is left."""
+    pools = turn.pools()
+    alive = [pool for pool in pools if pool.live]
+    for pool in pools:
+        held = any(
+            depends.app == pool.name and other.name != pool.name
+            for other in alive
+            for depends in other.spec.depends_on
+        )
+        if not pool.told and not held:
+            _tell(turn, pool)
+    if turn.run.phase == "stopping" and not any(pool.live for pool in turn.pools()):
+        finish(turn)
+
+
+def _tell(turn: Turn, pool: Pool) -> None:
+    turn.put_pool(pool.replace(told=True))
+    if shares_port(pool.spec):
+        turn.emit(RefuseConnections(pool.name))
+    for place in list(turn.places(pool.name)):
+        turn.emit(StopTimer(Timer("restart", pool.name, place.waits_for)))
+        if place.state in (w.RUNNING, w.WAITING_RESTART):
+            turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))
+    for worker in turn.workers(pool.name):
+        stop_worker(turn, worker, "shutdown", turn.run.stop_signal)
+
+
+def hurry(turn: Turn, why: str) -> None:
+    """A second signal: skip the wait that is under way."""
+    if turn.run.phase == "draining":
+        turn.report("warning", "drain skipped", because=why)
+        stop_all(turn)
+        return
+    retiring = [worker for worker in turn.workers() if worker.state == w.RETIRING]
+    if retiring:
+        for worker in retiring:
+            terminate(turn, worker)
+        return
+    force(turn, why)
+
+
+def force(turn: Turn, why: str) -> None:
+    """SIGKILL for everything that is left."""
+    turn.report("warning", "shutdown forced", because=why, workers=len(turn.workers()))
+    turn.run = turn.run.replace(phase="stopping", forced=True)
+    turn.emit(StopTimer(DRAIN))
+    for pool in turn.pools():
+        if not pool.told:
+            _tell(turn, pool)
+    for worker in turn.workers():
+        kill(turn, worker)
+    turn.emit(StartTimer(ABANDON, ABANDON_AFTER))
+    stop_next(turn)
+
+
+def abandon(turn: Turn) -> None:
+    """SIGKILL did not end them (uninterruptible sleep): go without them."""
+    turn.report("error", "workers do not die", workers=len(turn.workers()))
+    finish(turn)
+
+
+def all_finished(turn: Turn) -> bool:
+    """Every app finished by itself and none waits to be started."""
+    pools = turn.pools()
+    return bool(pools) and all(
+        pool.mode == "running" and 0 < pool.wanted == pool.finished and not pool.live
+        for pool in pools
+    )
+
+
+def finish(turn: Turn) -> None:
+    """Nothing of ours is left: the exit code is known."""
+    run = turn.run
+    code = run.code if run.code is not None else 0
+    if run.forced and run.code is None:
+        code = FORCED
+    turn.run = run.replace(phase="finished")
+    for pool in turn.pools():
+        if shares_port(pool.spec):
+            turn.emit(ClosePort(pool.name))
+    turn.emit(StopTimer(DEADLINE), StopTimer(DRAIN), StopTimer(ABANDON))
+    turn.report("info", "shutdown finished", exit_code=code)
+    turn.emit(Finish(code))

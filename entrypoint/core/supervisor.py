@@ -1,0 +1,429 @@
+"""The core: `Supervisor.handle(event, now) -> effects` decides everything about workers.
+
+It makes no syscall and reads no clock. Each kind of event is answered by one method
+here; `lifecycle` holds the life of one worker, `rolling` what changes a running app,
+`shutdown` the end. An event that names an incarnation which is gone is dropped in
+`handle`, in one place.
+"""
+
+from __future__ import annotations
+
+from . import events as e
+from . import lifecycle, rolling, shutdown
+from . import worker as w
+from .effects import ClosePort, Effect, ReadPlan, SendSignal, StopTimer
+from .pools import add_app, change_app, remove_app, start_waiting
+from .turn import State, Turn
+from .views import view_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .view import View
+    from .worker import Worker
+
+SIGHUP = 1
+SIGINT = 2
+SIGQUIT = 3
+SIGTERM = 15
+STOP_SIGNALS = (SIGINT, SIGQUIT, SIGTERM)
+
+
+class Supervisor:
+    """The state of all apps and what happens to it."""
+
+    def __init__(self) -> None:
+        self._state = State()
+        self._answers: dict[type[e.Event], Callable[[Turn, Any], None]] = {
+            e.Booted: self._booted,
+            e.PlanAccepted: self._plan_accepted,
+            e.PlanRejected: self._plan_rejected,
+            e.SignalArrived: self._signal_arrived,
+            e.TimerFired: self._timer_fired,
+            e.ReloadAsked: self._reload_asked,
+            e.RestartAsked: self._restart_asked,
+            e.StopAsked: self._stop_asked,
+            e.StartAsked: self._start_asked,
+            e.ScaleAsked: self._scale_asked,
+            e.SignalAsked: self._signal_asked,
+        }
+        self._worker_answers: dict[type[e.Event], Callable[[Turn, Worker, Any], None]] = {
+            e.WorkerSpawned: self._worker_spawned,
+            e.SpawnFailed: self._spawn_failed,
+            e.WorkerExeced: self._worker_execed,
+            e.WorkerReady: self._worker_ready,
+            e.WorkerExited: self._worker_exited,
+            e.GroupEmptied: self._group_emptied,
+            e.QueueEmptied: self._queue_emptied,
+        }
+
+    def handle(self, event: e.Event, now: float) -> list[Effect]:
+        """What is to be done about `event` at `now` (monotonic seconds).
+
+        Raises what a bug raises; then nothing has changed and nothing is to be done.
+        """
+        turn = Turn(self._state, now)
+        on_worker = self._worker_answers.get(type(event))
+        if on_worker is not None:
+            # The one place where what is stale is dropped.
+            worker = turn.worker(event.incarnation)  # type: ignore[attr-defined]
+            if worker is None:
+                return []
+            on_worker(turn, worker, event)
+        else:
+            self._answers[type(event)](turn, event)
+        self._settle(turn)
+        turn.commit()
+        return turn.effects
+
+    def view(self) -> View:
+        """What probes and people may see."""
+        return view_of(self._state)
+
+    @property
+    def finished(self) -> bool:
+        """`Finish` was ordered."""
+        return self._state.run.phase == "finished"
+
+    # -- the plan ---------------------------------------------------------------
+
+    def _booted(self, turn: Turn, event: e.Booted) -> None:
+        turn.run = turn.run.replace(phase="running", plan=event.plan, shutdown=event.plan.shutdown)
+        for spec in event.plan.apps:
+            add_app(turn, spec)
+        start_waiting(turn)
+
+    def _plan_accepted(self, turn: Turn, event: e.PlanAccepted) -> None:
+        if turn.run.phase != "running":
+            return
+        old, new = turn.run.plan, event.plan
+        turn.run = turn.run.replace(plan=new, shutdown=new.shutdown, config_error="")
+        turn.report("info", "config accepted", revision=new.revision, source=new.source)
+        touched = False
+        for pool in turn.pools():
+            if new.app(pool.name) is None and pool.mode != "removing":
+                touched = True
+                remove_app(turn, pool)
+        for spec in new.apps:
+            existing = turn.pool(spec.name)
+            if existing is None or existing.mode == "removing":
+                touched = True
+                add_app(turn, spec)
+            elif old.app(spec.name) != spec:
+                touched = True
+                change_app(turn, existing, spec)
+        if not touched:
+            # Nothing in the file changed: then it is the programs that did.
+            for pool in turn.pools():
+                rolling.begin(turn, pool, "SIGHUP")
+        start_waiting(turn)
+
+    def _plan_rejected(self, turn: Turn, event: e.PlanRejected) -> None:
+        turn.run = turn.run.replace(config_error=event.reason)
+        turn.report("error", "config rejected", reason=event.reason, kept="the running apps")
+
+    # -- signals ----------------------------------------------------------------
+
+    def _signal_arrived(self, turn: Turn, event: e.SignalArrived) -> None:
+        signum = event.signum
+        phase = turn.run.phase
+        if signum in STOP_SIGNALS:
+            if phase == "running":
+                shutdown.begin(turn, signum, f"signal {signum}")
+            elif phase in ("draining", "stopping"):
+                shutdown.hurry(turn, f"second signal {signum}")
+        elif signum == SIGHUP:
+            if phase == "running":
+                turn.emit(ReadPlan())
+        else:
+            self._send_all(turn, "", signum)
+
+    def _send_all(self, turn: Turn, app: str, signum: int) -> None:
+        for worker in turn.workers(app):
+            if worker.pid and worker.state != w.LINGERING:
+                turn.emit(SendSignal(worker.incarnation, signum))
+
+    # -- workers ----------------------------------------------------------------
+
+    def _worker_spawned(self, turn: Turn, worker: Worker, event: e.WorkerSpawned) -> None:
+        lifecycle.spawned(turn, worker, event.pid, observed=event.observed)
+
+    def _worker_execed(self, turn: Turn, worker: Worker, event: e.WorkerExeced) -> None:
+        lifecycle.execed(turn, worker, observed=event.observed)
+        self._promote(turn, worker.incarnation)
+
+    def _worker_ready(self, turn: Turn, worker: Worker, event: e.WorkerReady) -> None:
+        lifecycle.ready(turn, worker, event.source)
+        self._promote(turn, worker.incarnation)
+
+    def _promote(self, turn: Turn, incarnation: int) -> None:
+        """A worker that came up may be what a rolling reload waits for."""
+        worker = turn.worker(incarnation)
+        if worker is None or worker.state != w.ONLINE:
+            return
+        place = turn.place(worker.app, worker.instance)
+        if place is None:
+            return
+        if place.successor == incarnation:
+            rolling.successor_ready(turn, place, worker)
+        elif place.current == incarnation and not self._has_leaving(turn, worker):
+            rolling.done(turn, worker.app, worker.instance)
+
+    @staticmethod
+    def _has_leaving(turn: Turn, worker: Worker) -> bool:
+        pool = turn.the_pool(worker.app)
+        if pool.reload is None or worker.instance not in pool.reload.active:
+            return False
+        return any(
+            other.instance == worker.instance and other.purpose == "reload"
+            for other in turn.workers(worker.app)
+        )
+
+    def _spawn_failed(self, turn: Turn, worker: Worker, event: e.SpawnFailed) -> None:
+        # fork(2) failed: the machine or the container is full. Trying again at once
+        # would only burn what is left.
+        self._ended(turn, worker, None, None, event.reason, group_left=False, least=1.0)
+
+    def _worker_exited(self, turn: Turn, worker: Worker, event: e.WorkerExited) -> None:
+        self._ended(
+            turn, worker, event.code, event.signum, event.failure, group_left=event.group_left
+        )
+
+    def _ended(
+        self,
+        turn: Turn,
+        worker: Worker,
+        code: int | None,
+        signum: int | None,
+        failure: str,
+        *,
+        group_left: bool,
+        least: float = 0.0,
+    ) -> None:
+        before = worker
+        how = failure or (
+            f"killed by signal {signum}" if signum is not None else f"exit code {code}"
+        )
+        expected = bool(before.purpose)
+        turn.report(
+            "info" if expected or code == 0 else "error",
+            "worker failed to start" if failure else "worker exited",
+            app=before.app,
+            instance=before.instance,
+            pid=before.pid,
+            **({"reason": failure} if failure else {}),
+            **({"exit_code": code} if code is not None and not failure else {}),
+            **({"signal": signum} if signum is not None else {}),
+            uptime=round(turn.now - before.launched_at, 3),
+            expected=expected,
+        )
+        place = turn.place(worker.app, worker.instance)
+        if place is not None and place.current == worker.incarnation:
+            exit_code = code if code is not None else 128 + (signum or 0)
+            place = turn.put_place(
+                place.replace(last_exit=how, last_code=127 if failure else exit_code)
+            )
+        worker = lifecycle.leader_exited(turn, worker, group_left=group_left)
+        if failure or before.purpose == "failed start":
+            code = None
+        # Where the old and the new cannot live side by side, what is left of the old
+        # one's group holds the port: `_gone` goes on.
+        if worker.state == w.GONE or before.purpose not in ("restart", "reload"):
+            self._place_after_exit(turn, before, code, how, least)
+        if worker.state == w.GONE:
+            self._gone(turn, before)
+        lifecycle.steer(turn, worker.app)
+
+    def _place_after_exit(
+        self, turn: Turn, worker: Worker, code: int | None, how: str, least: float = 0.0
+    ) -> None:
+        """What the end of this process means for its place."""
+        place = turn.place(worker.app, worker.instance)
+        pool = turn.the_pool(worker.app)
+        if place is None or turn.run.phase in ("stopping", "finished"):
+            return
+        if pool.mode != "running":
+            if place.current == worker.incarnation:
+                turn.put_place(place.replace(current=0, state=w.STOPPED))
+            return
+        if place.successor == worker.incarnation:
+            rolling.abort(turn, pool, place, how)
+            return
+        if place.current != worker.incarnation:
+            return
+        if worker.purpose in ("", "failed start"):
+            successor = turn.worker(place.successor)
+            if successor is not None and worker.purpose == "":
+                # Its successor is on the way and takes over when it is ready.
+                turn.put_place(place.replace(current=0, restarts=place.restarts + 1))
+                return
+            if worker.state == w.LAUNCHING or worker.purpose:
+                rolling.halt(turn, pool.name, place.instance, how)
+            after = lifecycle.after_exit(turn, pool, place, worker, code, least=least)
+            if after.state in (w.ERRORED, w.FINISHED):
+                rolling.done(turn, pool.name, place.instance)
+        elif worker.purpose in ("restart", "reload"):
+            place = place.replace(current=0, unstable=(), delay=0.0)
+            lifecycle.launch(turn, place, pool.spec, place.slot)
+        else:
+            turn.put_place(place.replace(current=0, state=w.STOPPED))
+
+    def _gone(self, turn: Turn, worker: Worker) -> None:
+        """Nothing of the worker is left: its slot may be free, a reload may go on."""
+        place = turn.place(worker.app, worker.instance)
+        if place is None or place.slot != worker.slot:
+            used = any(other.slot == worker.slot for other in turn.workers(worker.app))
+            if not used:
+                rolling.free_slot(turn, worker.app, worker.slot)
+        if worker.purpose == "reload" and place is not None:
+            current = turn.worker(place.current)
+            if current is not None and current.state == w.ONLINE:
+                rolling.done(turn, worker.app, worker.instance)
+        rolling.advance(turn, worker.app)
+
+    def _group_emptied(self, turn: Turn, worker: Worker, _event: e.GroupEmptied) -> None:
+        if worker.state == w.LINGERING:
+            lifecycle.gone(turn, worker)
+            if worker.purpose in ("restart", "reload"):
+                self._place_after_exit(turn, worker, None, "")
+            self._gone(turn, worker)
+            lifecycle.steer(turn, worker.app)
+
+    def _queue_emptied(self, turn: Turn, worker: Worker, _event: e.QueueEmptied) -> None:
+        lifecycle.queue_emptied(turn, worker)
+
+    # -- deadlines --------------------------------------------------------------
+
+    def _timer_fired(self, turn: Turn, event: e.TimerFired) -> None:
+        timer = event.timer
+        if timer == shutdown.DRAIN:
+            if turn.run.phase == "draining":
+                shutdown.stop_all(turn)
+        elif timer == shutdown.DEADLINE:
+            if turn.run.phase in ("draining", "stopping"):
+                shutdown.force(turn, "shutdown.timeout")
+        elif timer == shutdown.ABANDON:
+            shutdown.abandon(turn)
+        elif timer.kind == "restart":
+            self._restart_due(turn, timer)
+        else:
+            worker = turn.worker(timer.incarnation)
+            if worker is not None:
+                self._worker_timer(turn, timer.kind, worker)
+
+    def _restart_due(self, turn: Turn, timer: e.Timer) -> None:
+        for place in list(turn.places(timer.app)):
+            if place.waits_for == timer.incarnation and place.state == w.WAITING_RESTART:
+                lifecycle.launch(turn, place, place.spec, place.slot)
+                lifecycle.steer(turn, timer.app)
+
+    def _worker_timer(self, turn: Turn, kind: str, worker: Worker) -> None:
+        if kind == "kill":
+            lifecycle.terminate_overdue(turn, worker)
+        elif kind == "retire":
+            lifecycle.retire_overdue(turn, worker)
+        elif kind == "launch" and worker.state == w.LAUNCHING:
+            if lifecycle.launch_overdue(turn, worker):
+                lifecycle.ready(turn, worker, "timeout")
+                self._promote(turn, worker.incarnation)
+            else:
+                lifecycle.stop_worker(turn, worker, "failed start")
+
+    # -- what people ask --------------------------------------------------------
+
+    def _chosen(self, turn: Turn, app: str) -> list[w.Pool]:
+        if turn.run.phase != "running":
+            return []
+        return [p for p in turn.pools() if app in ("", p.name) and p.mode != "removing"]
+
+    def _reload_asked(self, turn: Turn, event: e.ReloadAsked) -> None:
+        for pool in self._chosen(turn, event.app):
+            rolling.begin(turn, pool, event.reason)
+
+    def _restart_asked(self, turn: Turn, event: e.RestartAsked) -> None:
+        for pool in self._chosen(turn, event.app):
+            turn.put_pool(pool.replace(reload=None, mode="running"))
+            for place in list(turn.places(pool.name)):
+                successor = turn.worker(place.successor)
+                if successor is not None:
+                    lifecycle.stop_worker(turn, successor, "restart")
+                    turn.put_place(place.replace(successor=0))
+                current = turn.worker(place.current)
+                if current is not None:
+                    lifecycle.stop_worker(turn, current, "restart")
+                else:
+                    self._start_place(turn, place.replace(successor=0))
+            lifecycle.steer(turn, pool.name)
+
+    def _start_place(self, turn: Turn, place: w.Place) -> None:
+        turn.emit(StopTimer(e.Timer("restart", place.app, place.waits_for)))
+        pool = turn.the_pool(place.app)
+        fresh = place.replace(unstable=(), delay=0.0)
+        lifecycle.launch(turn, fresh, pool.spec, place.slot)
+
+    def _stop_asked(self, turn: Turn, event: e.StopAsked) -> None:
+        for pool in self._chosen(turn, event.app):
+            turn.put_pool(pool.replace(mode="stopped", reload=None))
+            for place in list(turn.places(pool.name)):
+                turn.emit(StopTimer(e.Timer("restart", pool.name, place.waits_for)))
+                turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))
+            for worker in turn.workers(pool.name):
+                lifecycle.stop_worker(turn, worker, "stop")
+
+    def _start_asked(self, turn: Turn, event: e.StartAsked) -> None:
+        for pool in self._chosen(turn, event.app):
+            turn.put_pool(pool.replace(mode="running"))
+            for place in list(turn.places(pool.name)):
+                current = turn.worker(place.current)
+                if current is None:
+                    self._start_place(turn, place)
+                elif current.state in w.STOPPING_STATES:
+                    # It is on its way out: what follows it is a start, not a stop.
+                    turn.put_worker(current.replace(purpose="restart"))
+                    turn.put_place(place.replace(state=w.RUNNING))
+            rolling.add_places(turn, turn.the_pool(pool.name))
+            lifecycle.steer(turn, pool.name)
+
+    def _scale_asked(self, turn: Turn, event: e.ScaleAsked) -> None:
+        for pool in self._chosen(turn, event.app):
+            rolling.scale(turn, pool, event.instances)
+            lifecycle.steer(turn, pool.name)
+
+    def _signal_asked(self, turn: Turn, event: e.SignalAsked) -> None:
+        self._send_all(turn, event.app, event.signum)
+
+    # -- after each event -------------------------------------------------------
+
+    def _settle(self, turn: Turn) -> None:
+        """What follows from where the event has led, whichever it was."""
+        phase = turn.run.phase
+        if phase == "finished":
+            return
+        if phase == "stopping":
+            shutdown.stop_next(turn)
+            return
+        for pool in turn.pools():
+            if pool.mode == "removing" and not pool.live:
+                turn.emit(ClosePort(pool.name))
+                turn.drop_pool(pool.name)
+                turn.report("info", "app removed", app=pool.name)
+                successor = turn.run.plan.app(pool.name)
+                if successor is not None:
+                    add_app(turn, successor)
+        start_waiting(turn)
+        if phase != "running":
+            if not any(pool.live for pool in turn.pools()):
+                shutdown.stop_all(turn)
+            return
+        ends = [p for p in turn.pools() if p.errored and p.spec.on_errored == "exit"]
+        if ends:
+            shutdown.begin(turn, 0, f"app {ends[0].name} is errored", shutdown.ERRORED)
+        elif shutdown.all_finished(turn):
+            codes = [p.last_code for p in turn.pools()]
+            code = next((c for c in codes if c), 0)
+            shutdown.begin(turn, 0, "the last app has finished", code)
+
+
+__all__ = ["STOP_SIGNALS", "Supervisor"]

@@ -1,0 +1,93 @@
+"""From the state of the core to what may be seen of it."""
+
+from __future__ import annotations
+
+from . import view as v
+from . import worker as w
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .turn import State
+    from .worker import Place, Pool, Worker
+
+_SHOWN = {
+    w.LAUNCHING: v.LAUNCHING,
+    w.ONLINE: v.ONLINE,
+    w.RETIRING: v.STOPPING,
+    w.TERMINATING: v.STOPPING,
+    w.KILLING: v.STOPPING,
+    w.LINGERING: v.STOPPING,
+    w.WAITING_RESTART: v.WAITING_RESTART,
+    w.STOPPED: v.STOPPED,
+    w.FINISHED: v.STOPPED,
+    w.ERRORED: v.ERRORED,
+}
+
+
+def view_of(state: State) -> v.View:
+    """A picture of all apps, in the file's order."""
+    workers: dict[str, list[Worker]] = {name: [] for name in state.pools}
+    for worker in state.workers.values():
+        workers[worker.app].append(worker)
+    places: dict[str, list[Place]] = {name: [] for name in state.pools}
+    for place in state.places.values():
+        places[place.app].append(place)
+    phase = state.run.phase
+    return v.View(
+        apps=tuple(
+            _app(pool, places[pool.name], workers[pool.name]) for pool in state.pools.values()
+        ),
+        phase="stopping" if phase == "finished" else phase,
+        revision=state.run.plan.revision,
+        config_error=state.run.config_error,
+    )
+
+
+def _app(pool: Pool, places: list[Place], workers: list[Worker]) -> v.AppView:
+    by_instance = {place.instance: place for place in places}
+    rows = [_row(worker, by_instance.get(worker.instance)) for worker in workers]
+    shown = {worker.incarnation for worker in workers}
+    rows += [
+        v.WorkerView(
+            app=pool.name,
+            instance=place.instance,
+            incarnation=0,
+            slot=place.slot,
+            pid=0,
+            state=_SHOWN.get(place.state, v.LAUNCHING),
+            ready=False,
+            restarts=place.restarts,
+            started_at=0.0,
+            last_exit=place.last_exit,
+        )
+        for place in places
+        if place.current not in shown and place.successor not in shown
+    ]
+    rows.sort(key=lambda row: (row.instance, row.incarnation))
+    return v.AppView(
+        name=pool.name,
+        exec_mode=pool.spec.exec_mode,
+        wanted=pool.wanted,
+        ready_workers=pool.ready,
+        was_ready=pool.was_ready,
+        errored=pool.errored > 0,
+        finished=pool.wanted > 0 and pool.finished == pool.wanted,
+        stopped=pool.mode == "stopped",
+        workers=tuple(rows),
+        reloading=pool.reload is not None,
+    )
+
+
+def _row(worker: Worker, place: Place | None) -> v.WorkerView:
+    return v.WorkerView(
+        app=worker.app,
+        instance=worker.instance,
+        incarnation=worker.incarnation,
+        slot=worker.slot,
+        pid=worker.pid,
+        state=_SHOWN[worker.state],
+        ready=worker.ready,
+        restarts=place.restarts if place else 0,
+        started_at=worker.launched_at,
+        last_exit=place.last_exit if place else "",
+    )

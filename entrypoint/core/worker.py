@@ -1,0 +1,171 @@
+"""The life of a worker process, of its place and of its app, as values.
+
+A *worker* is one process (one incarnation). Its life is this table; what is not in it
+is illegal and raises, and the turn that tried changes nothing::
+
+                      ready                retire             signal
+    launching ───────────────► online ───────────────► retiring ───────► terminating
+        │ retire/signal/kill     │ signal/kill             │ kill             │ kill
+        ▼                        ▼                         ▼                  ▼
+      (as online)           terminating/killing         killing            killing
+
+    any of them ── exit ──► gone        any of them ── leader exit ──► lingering ──► gone
+
+*retiring*: steered away, its accept queue is emptying. *lingering*: the process that
+we started has ended and others of its process group have not.
+
+A *place* is an instance number (`NODE_APP_INSTANCE`): it outlives its workers and
+keeps what is remembered across them: restarts, unstable exits, back-off. In a rolling
+reload it has two workers for a while, the current one and its successor.
+"""
+
+from __future__ import annotations
+
+from .record import Record
+from .spec import AppSpec
+
+LAUNCHING = "launching"
+ONLINE = "online"
+RETIRING = "retiring"
+TERMINATING = "terminating"
+KILLING = "killing"
+LINGERING = "lingering"
+GONE = "gone"
+
+READY = "ready"
+RETIRE = "retire"
+SIGNAL = "signal"
+KILL = "kill"
+EXIT = "exit"
+LEADER_EXIT = "leader exit"
+
+LIFE: dict[str, dict[str, str]] = {
+    LAUNCHING: {
+        READY: ONLINE,
+        RETIRE: RETIRING,
+        SIGNAL: TERMINATING,
+        KILL: KILLING,
+        EXIT: GONE,
+        LEADER_EXIT: LINGERING,
+    },
+    ONLINE: {
+        READY: ONLINE,
+        RETIRE: RETIRING,
+        SIGNAL: TERMINATING,
+        KILL: KILLING,
+        EXIT: GONE,
+        LEADER_EXIT: LINGERING,
+    },
+    RETIRING: {
+        READY: RETIRING,
+        SIGNAL: TERMINATING,
+        KILL: KILLING,
+        EXIT: GONE,
+        LEADER_EXIT: LINGERING,
+    },
+    TERMINATING: {
+        READY: TERMINATING,
+        KILL: KILLING,
+        EXIT: GONE,
+        LEADER_EXIT: LINGERING,
+    },
+    KILLING: {READY: KILLING, KILL: KILLING, EXIT: GONE, LEADER_EXIT: LINGERING},
+    LINGERING: {READY: LINGERING, SIGNAL: LINGERING, KILL: LINGERING, EXIT: GONE},
+}
+
+# Told to stop, by whom we need not know.
+STOPPING_STATES = (RETIRING, TERMINATING, KILLING, LINGERING)
+
+
+class IllegalTransitionError(Exception):
+    """The table has no answer: a bug of the core, never of the world."""
+
+
+class Worker(Record):
+    """One process. `purpose` says why it was told to stop; empty: it was not."""
+
+    incarnation: int
+    app: str
+    instance: int
+    slot: int
+    spec: AppSpec
+    launched_at: float
+    state: str = LAUNCHING
+    pid: int = 0
+    observed: bool = False
+    # reload | restart | stop | scale | remove | shutdown | failed start
+    purpose: str = ""
+    stop_signal: int = 0
+    queue_empty: bool = False
+    delay_over: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """It serves: online, or retiring (it still answers what it has)."""
+        return self.state == ONLINE
+
+    def after(self, what: str) -> Worker:
+        """The worker after `what` of the table. Raises IllegalTransitionError."""
+        following = LIFE[self.state].get(what) if self.state in LIFE else None
+        if following is None:
+            raise IllegalTransitionError(f"{what} in state {self.state}: {self!r}")
+        return self if following == self.state else self.replace(state=following)
+
+
+RUNNING = "running"
+WAITING_RESTART = "waiting restart"
+STOPPED = "stopped"
+FINISHED = "finished"
+ERRORED = "errored"
+
+
+class Place(Record):
+    """One instance number of an app."""
+
+    app: str
+    instance: int
+    slot: int
+    # What its last worker that came up ran: a crash brings back what worked, also
+    # after a reload to something newer was aborted.
+    spec: AppSpec
+    state: str = RUNNING
+    current: int = 0  # incarnation, 0 while there is none
+    successor: int = 0  # incarnation, in a rolling reload
+    restarts: int = 0
+    unstable: tuple[float, ...] = ()  # times of unstable exits in the window
+    delay: float = 0.0  # of the back-off
+    last_exit: str = ""
+    last_code: int = 0
+    waits_for: int = 0  # incarnation named by the restart timer
+
+
+class Reload(Record):
+    """A rolling reload under way: instances still to do, instances being done."""
+
+    queue: tuple[int, ...]
+    active: tuple[int, ...] = ()
+    total: int = 0
+    started_at: float = 0.0
+    reason: str = ""
+
+
+class Pool(Record):
+    """An app as it runs. Counts are kept by `Turn`, in one place."""
+
+    name: str
+    spec: AppSpec
+    wanted: int
+    # waiting (for depends_on) | running | stopping | stopped | removing
+    mode: str = "running"
+    spare: tuple[int, ...] = ()
+    slots: int = 0
+    steered: tuple[int, ...] = ()
+    reload: Reload | None = None
+    said_ready: bool = False
+    was_ready: bool = False
+    told: bool = False  # to stop, in the shutdown
+    live: int = 0  # workers that are not gone
+    ready: int = 0  # workers that are online
+    finished: int = 0  # places that finished
+    errored: int = 0  # places that are errored
+    last_code: int = 0
