@@ -1,0 +1,1 @@
+document.getElementById('root').textContent = `You asked for ${location.pathname}`;

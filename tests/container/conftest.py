@@ -1,0 +1,60 @@
+"""One engine and its images for all container tests of a run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.container import images
+from tests.container.engine import Engine, why_not
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_absent = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/container/" in item.nodeid:
+            item.add_marker(pytest.mark.container)
+            # One engine, so one xdist worker.
+            item.add_marker(pytest.mark.xdist_group("container"))
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    global _absent  # noqa: PLW0603  the summary below has no other way to know
+    _absent = why_not()
+    if _absent:
+        if os.environ.get("CI"):
+            pytest.fail(f"no Docker engine in CI: {_absent}")
+        pytest.skip(f"no Docker engine: {_absent}")
+    engine = Engine()
+    yield engine
+    # Layers of earlier states of the code, which nothing names any more.
+    engine.docker("image", "prune", "--force", "--filter=until=48h", check=False)
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: Engine) -> str:
+    return images.base(engine)
+
+
+@pytest.fixture(scope="session")
+def pyinit_image(engine: Engine) -> str:
+    return images.pyinit(engine)
+
+
+@pytest.fixture(scope="session")
+def pyinit_pip_image(engine: Engine) -> str:
+    return images.pyinit_with_pip(engine)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _absent:
+        terminalreporter.section("container tests DID NOT RUN", sep="!", red=True, bold=True)
+        terminalreporter.line(_absent)

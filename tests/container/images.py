@@ -1,0 +1,147 @@
+"""The images of the container tests, made from Debian packages and local wheels.
+
+Nothing is pulled: two root filesystems come from `mmdebstrap` (with the machine's own apt
+sources), the Python packages from `pip download` (with the machine's own pip settings).
+The names of images carry a fingerprint of what they are made of, so a change makes a new
+one and an unchanged one is found in the cache.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.container.engine import EngineError, fingerprint
+
+if TYPE_CHECKING:
+    from tests.container.engine import Engine
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+SUITE = "bookworm"
+SUITE_PYTHON = "3.11"
+
+# Runs programs: Python for pyinit, node for `serve`.
+BASE_PACKAGES = ("python3", "nodejs")
+# Builds them: what the Dockerfile's first stage would install from a registry.
+BUILD_PACKAGES = ("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "libcap-dev")
+
+# One of them is a source distribution only, and is compiled in the image.
+SOURCES = ("python-prctl",)
+# What the servers of examples/asgi/requirements.txt need, and what builds wheels.
+BUILD_TOOLS = ("setuptools>=77", "wheel")
+
+
+def base(engine: Engine) -> str:
+    """A small Debian with Python and node."""
+    return _debian(engine, "base", "essential", BASE_PACKAGES)
+
+
+def build_base(engine: Engine) -> str:
+    """A Debian with a compiler, and pip set up to use wheels in /wheels and nothing else."""
+    wheels = _wheels(engine)
+    names = sorted(path.name for path in wheels.iterdir())
+    debian = _debian(engine, "build-debian", "apt", BUILD_PACKAGES)
+    tag = f"pyinit-test/build:{fingerprint(debian, *names)}"
+    if not engine.has_image(tag):
+        with tempfile.TemporaryDirectory() as folder:
+            context = Path(folder)
+            shutil.copytree(wheels, context / "wheels")
+            (context / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+            (context / "Dockerfile").write_text(
+                f"FROM {debian}\nCOPY wheels /wheels\nCOPY pip.conf /etc/pip.conf\n"
+            )
+            engine.build(context, tag)
+    return tag
+
+
+def pyinit(engine: Engine) -> str:
+    """The project's own Dockerfile, built on the small Debian."""
+    return engine.build(
+        ROOT, "pyinit-test/pyinit", BASE_IMAGE=base(engine), BUILD_IMAGE=build_base(engine)
+    )
+
+
+def pyinit_with_pip(engine: Engine) -> str:
+    """The same on the Debian with pip: what python:3-slim is to people."""
+    return engine.build(ROOT, "pyinit-test/pyinit-pip", BASE_IMAGE=build_base(engine))
+
+
+def _debian(engine: Engine, name: str, variant: str, packages: tuple[str, ...]) -> str:
+    options = [
+        f"--variant={variant}",
+        f"--include={','.join(packages)}",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        '--aptopt=Acquire::Languages "none"',
+    ]
+    tag = f"pyinit-test/{name}:{fingerprint(SUITE, *options)}"
+    if engine.has_image(tag):
+        return tag
+    if shutil.which("mmdebstrap") is None:
+        raise EngineError("missing program: mmdebstrap (make setup installs it on Debian)")
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "root.tar"
+        done = subprocess.run(
+            ["mmdebstrap", *options, SUITE, str(archive), *_apt_sources()],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise EngineError(f"mmdebstrap: exit {done.returncode}\n{done.stderr[-3000:]}")
+        engine.docker("import", str(archive), tag)
+    return tag
+
+
+def _apt_sources() -> list[str]:
+    """The machine's own apt sources when they have the suite; else mmdebstrap's default."""
+    found = []
+    for path in (
+        Path("/etc/apt/sources.list"),
+        *sorted(Path("/etc/apt/sources.list.d").glob("*.sources")),
+        *sorted(Path("/etc/apt/sources.list.d").glob("*.list")),
+    ):
+        try:
+            text = path.read_text()
+        except OSError:
+            continue
+        if SUITE in text and "debian" in text:
+            found.append(str(path))
+    return found
+
+
+def _wheels(engine: Engine) -> Path:
+    """A folder with every Python package that the builds need, for the image's Python."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *BUILD_TOOLS]
+    requirements = ROOT / "examples" / "asgi" / "requirements.txt"
+    needed += [
+        line.strip()
+        for line in requirements.read_text().splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+    folder = engine.cache / f"wheels-{fingerprint(SUITE_PYTHON, *needed)}"
+    if folder.is_dir():
+        return folder
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    sources = [line for line in needed if line.startswith(SOURCES)]
+    wheels = [line for line in needed if not line.startswith(SOURCES)]
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(partial)]
+    _pip(*download, "--only-binary=:all:", f"--python-version={SUITE_PYTHON}", *wheels)
+    _pip(*download, "--no-deps", "--no-binary=:all:", *sources)
+    partial.rename(folder)
+    return folder
+
+
+def _pip(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise EngineError(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-3000:]}")
