@@ -259,6 +259,11 @@ class Answer(NamedTuple):
     status: int
     body: str
 
+    def expect(self, status: int) -> None:
+        """Raises HTTPException for any other status."""
+        if self.status != status:
+            raise http.client.HTTPException(f"status {self.status}: {self.body[:200]}")
+
 
 class Container:
     """One that was started."""

@@ -1,0 +1,131 @@
+"""The examples and the manifests, built and run as their readers would."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.container.engine import wait_until
+
+if TYPE_CHECKING:
+    from tests.container.engine import Container, Engine
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def node_http_image(engine: Engine, pyinit_image: str) -> str:
+    return engine.build(EXAMPLES / "node-http", "pyinit-test/node-http", PYINIT_IMAGE=pyinit_image)
+
+
+def listening(container: Container) -> set[int]:
+    """The TCP ports on which anything in it listens."""
+    table = container.run("cat", "/proc/1/net/tcp", "/proc/1/net/tcp6").out
+    rows = (line.split() for line in table.splitlines() if ":" in line and "sl" not in line)
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+
+
+def test_react_serve(engine: Engine, pyinit_image: str, tmp_path: Path) -> None:
+    modules = ROOT / "tests" / "node" / "node_modules"
+    if not (modules / "serve").is_dir():
+        pytest.fail("tests/node has no `serve`: run make setup")
+    context = tmp_path / "context"
+    shutil.copytree(EXAMPLES / "react-serve", context)
+    shutil.copytree(modules, context / "node_modules", symlinks=True)
+    image = engine.build(context, "pyinit-test/react-serve", PYINIT_IMAGE=pyinit_image)
+
+    with engine.container(image) as container:
+        page = container.answers(5000).body
+        assert "is no file gets this page" in page
+        assert container.get(5000, "/some/deep/link").body == page
+        assert "getElementById" in container.get(5000, "/static/app.js").body
+
+        def four() -> bool:
+            names = [name for _, _, state, name in container.processes() if state != "Z"]
+            return sum("node" in name or "serve" in name for name in names) >= 4
+
+        wait_until(four, "four processes")
+        # `serve` never says that it is ready: after listen_timeout pyinit carries on.
+        wait_until(lambda: any(e["level"] == "warning" for e in container.events()), "the warning")
+        assert listening(container) == {5000}
+        assert container.stop() < 10
+        assert container.state()["ExitCode"] == 0
+
+
+def test_asgi(engine: Engine, pyinit_pip_image: str) -> None:
+    image = engine.build(EXAMPLES / "asgi", "pyinit-test/asgi", PYINIT_IMAGE=pyinit_pip_image)
+    with engine.container(image, "--cpus=2") as container:
+        container.answers(9400, "/readyz")
+        seen: set[int] = set()
+
+        def both() -> bool:
+            seen.add(json.loads(container.get(8000).body)["pid"])
+            return len(seen) >= 2
+
+        wait_until(both, "answers of two workers")
+        assert container.stop() < 10
+        assert container.state()["ExitCode"] == 0
+
+
+def test_node_http(engine: Engine, node_http_image: str) -> None:
+    with engine.container(node_http_image) as container:
+        container.answers(9400, "/readyz")
+        seen: set[str] = set()
+
+        def all_four() -> bool:
+            seen.add(json.loads(container.get(3000).body)["instance"])
+            return len(seen) == 4
+
+        wait_until(all_four, "answers of four workers")
+        assert listening(container) == {3000, 9400}
+
+
+def test_the_manifests_as_the_kubelet_would_run_them(
+    engine: Engine, node_http_image: str, tmp_path: Path
+) -> None:
+    config = manifest("configmap")
+    (tmp_path / "ecosystem.yaml").write_text(config["data"]["ecosystem.yaml"])
+    tmp_path.chmod(0o755)
+    pod = manifest("deployment")["spec"]["template"]["spec"]
+    [spec] = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["readOnlyRootFilesystem"]
+    assert spec["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert not spec["securityContext"]["allowPrivilegeEscalation"]
+    options = [
+        f"--user={pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}",
+        "--read-only",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+        "--tmpfs=/tmp",
+        f"--cpus={spec['resources']['limits']['cpu']}",
+        "--memory=512m",
+        f"--volume={tmp_path}:/etc/pyinit:ro",
+        f"--entrypoint={spec['command'][0]}",
+    ]
+    ports = {port["name"]: port["containerPort"] for port in spec["ports"]}
+    with engine.container(
+        node_http_image, *options, command=tuple(spec["command"][1:])
+    ) as container:
+        for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+            probe = spec[kind]["httpGet"]
+            container.answers(ports[probe["port"]], probe["path"])
+        container.answers(ports["http"])
+        [port] = manifest("service")["spec"]["ports"]
+        assert port["targetPort"] in ports
+        container.signal("SIGTERM")
+        ready = spec["readinessProbe"]["httpGet"]
+        container.answers(ports[ready["port"]], ready["path"], status=503, timeout=5)
+        # Unready, and still answering: endpoints take a moment to forget a pod.
+        assert container.get(ports["http"]).status == 200
+        assert container.wait(pod["terminationGracePeriodSeconds"]) == 0
+
+
+def manifest(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "k8s" / f"{name}.yaml").read_text())
