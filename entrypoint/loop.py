@@ -37,7 +37,7 @@ class Loop:
         self._deadlines: dict[Hashable, tuple[float, int, Callable[[], None]]] = {}
         self._heap: list[tuple[float, int, Hashable]] = []
         self._count = 0
-        self._on_error = on_error
+        self.on_error = on_error
         self._running = False
         self.wakeups = 0
 
@@ -124,7 +124,7 @@ class Loop:
         try:
             callback(*args)
         except Exception as error:  # noqa: BLE001  PID 1 outlives every bug of its own
-            self._on_error(getattr(callback, "__qualname__", repr(callback)), error)
+            self.on_error(getattr(callback, "__qualname__", repr(callback)), error)
 
     def run(self) -> None:
         """Turn until `stop`."""

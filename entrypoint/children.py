@@ -1,0 +1,189 @@
+"""The processes of the workers: forked, watched over their channels, reaped.
+
+Knows which pid is which incarnation and turns what the kernel says into the core's
+events; decides nothing.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .core import events as e
+from .core.record import Record
+from .kernel import process, reap
+from .loop import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .core.spec import AppSpec
+    from .loop import Loop
+
+    Emit = Callable[[e.Event], None]
+
+
+class Started(Record):
+    """A worker's process. `reaped`: only its group may still be there."""
+
+    incarnation: int
+    pid: int
+    spec: AppSpec
+    instance: int
+    slot: int
+    channel: int = -1
+    failure: str = ""
+    # Its listen(2) will be seen: through the filter or through Node's channel.
+    observed: bool = False
+    reaped: bool = False
+
+
+class Children:
+    """Every process that pyinit started or inherited.
+
+    `on_filter(incarnation, slot, fd)` gets the notifier of a worker's seccomp filter,
+    `on_refused(errno)` is told that there will be none.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        emit: Emit,
+        on_filter: Callable[[Started, int], None],
+        on_refused: Callable[[int], None],
+    ) -> None:
+        self._loop = loop
+        self._emit = emit
+        self._on_filter = on_filter
+        self._on_refused = on_refused
+        self._started: dict[int, Started] = {}
+        self._by_pid: dict[int, int] = {}
+        self._lingering: set[int] = set()
+        self._helpers: dict[int, Callable[[int], None]] = {}
+        self.orphans = 0
+
+    def __len__(self) -> int:
+        return len(self._started)
+
+    def start(self, started: Started, request: process.SpawnRequest) -> Started:
+        """Fork `request` for the worker. Raises OSError when fork(2) fails."""
+        child = process.spawn(request)
+        started = started.replace(pid=child.pid, channel=child.channel)
+        self._started[started.incarnation] = started
+        self._by_pid[child.pid] = started.incarnation
+        self._loop.register(
+            child.channel, READ, lambda _events, n=started.incarnation: self._told(n)
+        )
+        return started
+
+    def adopt_helper(self, pid: int, ended: Callable[[int], None]) -> None:
+        """A child that is no worker; `ended(wait status)` is called when it is reaped."""
+        self._helpers[pid] = ended
+
+    def get(self, incarnation: int) -> Started | None:
+        """The worker's process, or None when nothing of it is left."""
+        return self._started.get(incarnation)
+
+    def incarnation_of(self, pid: int) -> int:
+        """Which worker this process is, 0 when none."""
+        return self._by_pid.get(pid, 0)
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """Pid → incarnation of the workers that are not reaped."""
+        return self._by_pid
+
+    # -- what the child says on its way to exec -----------------------------------
+
+    def _told(self, incarnation: int) -> None:
+        started = self._started.get(incarnation)
+        if started is None or started.channel < 0:
+            return
+        for message in process.read_channel(started.channel):
+            if isinstance(message, process.FilterInstalled):
+                started = self._put(started.replace(observed=True))
+                self._on_filter(started, message.fd)
+            elif isinstance(message, process.FilterRefused):
+                self._on_refused(message.errno)
+            else:
+                started = self._close_channel(started)
+                if isinstance(message, process.SpawnFailed):
+                    # The exit that follows tells it, so that there is one end only.
+                    started = self._put(started.replace(failure=message.text))
+                else:
+                    self._emit(e.WorkerExeced(incarnation, started.observed))
+
+    def _put(self, started: Started) -> Started:
+        self._started[started.incarnation] = started
+        return started
+
+    def _close_channel(self, started: Started) -> Started:
+        if started.channel >= 0:
+            self._loop.unregister(started.channel)
+            os.close(started.channel)
+        return self._put(started.replace(channel=-1))
+
+    # -- what the kernel says at the end ------------------------------------------
+
+    def reap(self) -> bool:
+        """Reap what has ended, workers and orphans. True: there may be more."""
+        ended = reap.reap()
+        for pid, status in ended:
+            incarnation = self._by_pid.pop(pid, 0)
+            if incarnation:
+                self._worker_ended(incarnation, status)
+            elif pid in self._helpers:
+                self._helpers.pop(pid)(status)
+            else:
+                self.orphans += 1
+        if ended:
+            self._look_for_empty_groups()
+        return len(ended) >= reap.BATCH
+
+    def _worker_ended(self, incarnation: int, status: int) -> None:
+        self._told(incarnation)
+        started = self._close_channel(self._started[incarnation])
+        group_left = started.spec.treekill and process.group_exists(started.pid)
+        self._put(started.replace(reaped=True))
+        if group_left:
+            self._lingering.add(incarnation)
+        signaled = os.WIFSIGNALED(status)
+        self._emit(
+            e.WorkerExited(
+                incarnation,
+                code=None if signaled else os.WEXITSTATUS(status),
+                signum=os.WTERMSIG(status) if signaled else None,
+                failure=started.failure,
+                group_left=group_left,
+            )
+        )
+
+    def _look_for_empty_groups(self) -> None:
+        for incarnation in tuple(self._lingering):
+            started = self._started.get(incarnation)
+            if started is None or not process.group_exists(started.pid):
+                self._lingering.discard(incarnation)
+                self._emit(e.GroupEmptied(incarnation))
+
+    # -- signals and the end --------------------------------------------------------
+
+    def signal(self, incarnation: int, signum: int, *, group: bool) -> None:
+        """kill(2); a process that has ended meanwhile is no error.
+
+        The pid of a reaped worker may belong to another by now: then only its group is
+        signalled, and only while the kernel keeps that number for it.
+        """
+        started = self._started.get(incarnation)
+        if started is None:
+            return
+        if started.reaped and not (group and incarnation in self._lingering):
+            return
+        process.send_signal(started.pid, signum, group)
+
+    def forget(self, incarnation: int) -> None:
+        """Nothing of the worker is left."""
+        started = self._started.pop(incarnation, None)
+        self._lingering.discard(incarnation)
+        if started is not None and started.channel >= 0:
+            self._loop.unregister(started.channel)
+            os.close(started.channel)

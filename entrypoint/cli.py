@@ -1,0 +1,212 @@
+"""The command line: one word says what to do, without one the apps are run.
+
+Parsed by hand: `argparse` costs 10 ms of import, which every worker's first start would
+wait for.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .kernel.signals import SignalPipe
+    from .loading import Outcome, Source
+    from .loop import Loop
+
+USAGE_ERROR = 2
+
+HELP = """\
+pyinit: the entrypoint of a container. PID 1 for programs in any language.
+
+  pyinit [-c FILE] [--env NAME] [--only A,B]    run the apps of the file
+  pyinit [-g] [-s] [-p SIG] [-e CODE] [-v] [-w] -- CMD [ARG…]
+                                                run one command, as tini does
+  pyinit check [-c FILE] [--json]               validate the file: every error at once
+  pyinit ecosystem                              write a commented ecosystem.yaml
+  pyinit convert ecosystem.config.js            print PM2's file as YAML
+  pyinit schema                                 print the JSON Schema of the file
+  pyinit health [live|ready|startup]            ask the running pyinit: exit 0 or 1
+  pyinit --version | --help
+
+Without -c: $PYINIT_CONFIG, else ecosystem.yaml, .yml, .json or .config.js here.
+
+Signals to a running pyinit: TERM, INT, QUIT stop it (a second one hurries), HUP reads
+the file again and reloads without losing a connection; others go to the workers.
+
+Exit codes: the app's own when the last one has finished (128+n: killed by signal n),
+0 after a stop that went well, 1 when an app is errored, 2 for a wrong command line or
+file, 137 when the end was forced.
+"""
+
+
+class UsageError(Exception):
+    """The command line is wrong; the text is a sentence."""
+
+
+def main(argv: list[str], early: Sequence[int] = ()) -> int:
+    """Do what `argv` (without the program's name) says; the exit code.
+
+    `early`: signals that came before the handlers of a run were there.
+    """
+    word = argv[0] if argv else ""
+    if word in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if word in ("-V", "--version"):
+        print(f"pyinit {__version__}")
+        return 0
+    command = _commands().get(word)
+    if command is not None:
+        return command(argv[1:])
+    try:
+        source = parse_run(argv[1:] if word == "run" else argv)
+    except UsageError as error:
+        _complain(f"{error}; see pyinit --help")
+        return USAGE_ERROR
+    return run(source, early)
+
+
+def _commands() -> dict[str, Callable[[list[str]], int]]:
+    def late(module: str, name: str) -> Callable[[list[str]], int]:
+        def call(argv: list[str]) -> int:
+            found = getattr(__import__(module, fromlist=[name]), name)
+            code: int = found(argv)
+            return code
+
+        return call
+
+    commands = {
+        name: late("entrypoint.config.commands", name)
+        for name in ("check", "ecosystem", "convert", "schema")
+    }
+    commands["health"] = late("entrypoint.probes.health", "main")
+    return commands
+
+
+def parse_run(argv: list[str]) -> Source:
+    """`-c FILE --env NAME --only A,B`, also as `--option=value`. Raises UsageError."""
+    from .loading import Source
+
+    path: str | None = None
+    env_name = ""
+    only: tuple[str, ...] = ()
+    words = list(argv)
+    while words:
+        word, equals, value = words.pop(0).partition("=")
+        if word not in ("-c", "--config", "--env", "--only"):
+            kind = "option" if word.startswith("-") else "command"
+            raise UsageError(f"unknown {kind} {word!r}{_suggestion(word)}")
+        if not equals:
+            if not words:
+                raise UsageError(f"{word} needs a value")
+            value = words.pop(0)
+        if word in ("-c", "--config"):
+            path = value
+        elif word == "--env":
+            env_name = value
+        else:
+            only += tuple(name.strip() for name in value.split(",") if name.strip())
+    return Source(path, env_name, only)
+
+
+def _suggestion(word: str) -> str:
+    import difflib
+
+    known = ["--config", "--env", "--only", "--help", "--version", "--", *_commands()]
+    close = difflib.get_close_matches(word, known, 1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def _complain(text: str) -> None:
+    os.write(2, f"pyinit: {text}\n".encode("utf-8", "replace"))
+
+
+def run(source: Source, early: Sequence[int] = ()) -> int:
+    """Run the apps of the file: PID 1's whole life. Returns the exit code."""
+    from .kernel import signals
+    from .loop import Loop
+
+    pipe = signals.SignalPipe()
+    signals.install_handlers(pipe)
+    loop = Loop(_boot_error)
+    outcome, seen = _load(loop, pipe, source, early)
+    if outcome is None:
+        # A stop during boot: nothing was started, so nothing has to be ended.
+        return 0
+    if outcome.plan is None:
+        for error in outcome.errors:
+            _complain(error)
+        return USAGE_ERROR
+
+    from .port.ports import PortErrors
+    from .runtime import Runtime
+
+    runtime = Runtime(loop, pipe, source, outcome.plan)
+    loop.on_error = runtime.internal_error
+    warnings = (*outcome.warnings, *become_reaper(is_init=runtime.is_init))
+    try:
+        runtime.open()
+    except PortErrors as error:
+        for problem in error.problems:
+            _complain(problem)
+        return USAGE_ERROR
+    return runtime.run(warnings, seen)
+
+
+def become_reaper(*, is_init: bool) -> tuple[str, ...]:
+    """Have orphans given to us where we are not PID 1; what could not be, as sentences."""
+    if is_init:
+        return ()
+    from .kernel import prctl
+
+    try:
+        prctl.set_child_subreaper()
+    except (prctl.PrctlMissingError, OSError) as error:
+        return (f"not PID 1 and no child subreaper: orphans go elsewhere ({error})",)
+    return ()
+
+
+def _load(
+    loop: Loop, pipe: SignalPipe, source: Source, early: Sequence[int]
+) -> tuple[Outcome | None, list[int]]:
+    """The plan, and the signals that came meanwhile; None when one of them was a stop."""
+    from .kernel import signals
+    from .loading import Loading
+    from .loop import READ
+
+    seen = list(early)
+    found: list[Outcome] = []
+    try:
+        loading = Loading(source, revision=1)
+    except OSError as error:
+        from .loading import Outcome
+
+        return Outcome(None, (), (f"cannot start a process to read the file: {error}",)), seen
+
+    def read(_events: int) -> None:
+        outcome = loading.read()
+        if outcome is not None:
+            loop.unregister(loading.fd)
+            found.append(outcome)
+
+    loop.register(loading.fd, READ, read)
+    loop.register(pipe.fd, READ, lambda _events: seen.extend(pipe.read()))
+    while not found:
+        if any(signum in signals.STOPS for signum in seen):
+            loop.unregister(loading.fd)
+            loading.abandon()
+            return None, seen
+        loop.turn()
+    loop.unregister(pipe.fd)
+    if any(signum in signals.STOPS for signum in seen):
+        return None, seen
+    return found[0], seen
+
+
+def _boot_error(where: str, error: BaseException) -> None:
+    _complain(f"{where}: {error!r}")

@@ -1,0 +1,68 @@
+"""Run a function in a short-lived child and get its bytes back through a pipe.
+
+PID 1 reads the file this way: the child may import PyYAML, start node for a
+`.config.js` and choke on a hostile file; PID 1 keeps none of that memory and loses
+nothing when it goes wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable
+else:
+    import _signal
+
+# A file that takes longer to read than this is no configuration (s of CPU).
+_CPU_LIMIT = 30
+FAILED = 70  # EX_SOFTWARE of sysexits.h
+
+
+def fork_function(function: Callable[[], bytes]) -> tuple[int, int]:
+    """Start `function` in a child. Returns its pid and the read end of its answer.
+
+    The descriptor is non-blocking and close-on-exec; end of file means the answer is
+    whole if the child then exits 0. Raises OSError when fork(2) or pipe(2) fails.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    every = _signal.valid_signals()
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, every)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _child(function, writing)
+    except OSError:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+    os.set_blocking(reading, False)
+    return pid, reading
+
+
+def _child(function: Callable[[], bytes], writing: int) -> None:
+    code = FAILED
+    try:
+        # Of the parent's: a signal meant for the child must not wake the parent.
+        _signal.set_wakeup_fd(-1)
+        for signum in _signal.valid_signals():
+            if signum not in (_signal.SIGKILL, _signal.SIGSTOP):
+                try:
+                    _signal.signal(signum, _signal.SIG_DFL)
+                except (OSError, ValueError):
+                    continue
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_LIMIT, _CPU_LIMIT))
+        answer = memoryview(function())
+        while answer:
+            answer = answer[os.write(writing, answer) :]
+        code = 0
+    except BaseException as error:  # noqa: BLE001  nothing of the child may reach the parent's code
+        os.write(2, f"pyinit: cannot read the configuration: {error!r}\n".encode())
+    finally:
+        os._exit(code)

@@ -1,0 +1,87 @@
+"""The plan, read in a child process: at boot, at SIGHUP, whenever it is asked for."""
+
+from __future__ import annotations
+
+import os
+
+from .core.record import Record
+from .core.spec import Plan, pack, unpack
+from .kernel import forked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Source(Record):
+    """Where the plan comes from: the command line of the run."""
+
+    path: str | None = None
+    env_name: str = ""
+    only: tuple[str, ...] = ()
+
+
+class Outcome(Record):
+    """What the loader found: a plan with warnings, or errors, as sentences."""
+
+    plan: Plan | None
+    warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+def read_plan(source: Source, revision: int) -> bytes:
+    """Load the file here and now; the answer of the loader's process, marshalled."""
+    # Late: only the loader's process pays for what reads YAML.
+    import marshal
+
+    from .config.errors import ConfigErrors
+    from .config.load import load
+
+    try:
+        loaded = load(
+            source.path,
+            env_name=source.env_name,
+            only=source.only,
+            environ=os.environ,
+            revision=revision,
+        )
+    except ConfigErrors as errors:
+        return marshal.dumps((None, (), tuple(str(error) for error in errors.errors)))
+    return marshal.dumps((pack(loaded.plan), tuple(loaded.warnings), ()))
+
+
+def parse_answer(data: bytes) -> Outcome:
+    """What `read_plan` wrote. Bytes that are no answer are an error of the loader."""
+    import marshal
+
+    try:
+        plan, warnings, errors = marshal.loads(data)  # noqa: S302  our own child wrote it
+        return Outcome(unpack(plan) if plan else None, warnings, errors)
+    except (ValueError, TypeError, KeyError, EOFError) as error:
+        reason = f"the process that reads the file ended without an answer ({error})"
+        return Outcome(None, (), (reason,))
+
+
+class Loading:
+    """One load under way in a child. `fd` is readable until the answer is whole."""
+
+    def __init__(self, source: Source, revision: int) -> None:
+        self.pid, self.fd = forked.fork_function(lambda: read_plan(source, revision))
+        self._answer = bytearray()
+
+    def read(self) -> Outcome | None:
+        """Take what is there; the outcome at end of file."""
+        while True:
+            try:
+                data = os.read(self.fd, 1 << 16)
+            except BlockingIOError:
+                return None
+            if not data:
+                os.close(self.fd)
+                return parse_answer(bytes(self._answer))
+            self._answer += data
+
+    def abandon(self, kill: Callable[[int, int], None] = os.kill) -> None:
+        """Nobody waits for the answer any more."""
+        os.close(self.fd)
+        kill(self.pid, 9)

@@ -1,0 +1,96 @@
+"""What a worker is started with: its command, environment and descriptors."""
+
+from __future__ import annotations
+
+from .kernel import process, signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .children import Started
+    from .core.spec import AppSpec
+    from .port.ports import Ports
+
+# The first number of `sd_listen_fds(3)`.
+LISTEN_FDS_START = 3
+
+
+def request_for(
+    started: Started, ports: Ports | None, *, notify_path: str, filtered: bool, init: bool
+) -> tuple[process.SpawnRequest, Started]:
+    """The process of this worker, and what will be seen of it (`Started.observed`).
+
+    `filtered`: the kernel lets us put a seccomp filter on workers. `init`: pyinit is the
+    init of its PID namespace, whose end takes every process along; elsewhere a worker
+    asks to be killed with it.
+    """
+    spec = started.spec
+    env = dict(spec.env)
+    env[spec.instance_var] = str(started.instance)
+    if spec.increment_var:
+        env[spec.increment_var] = _incremented(env.get(spec.increment_var, ""), started.instance)
+    env["NOTIFY_SOCKET"] = notify_path
+    # Of whoever started pyinit, and not meant for its workers.
+    for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NODE_CHANNEL_FD"):
+        env.pop(name, None)
+    keep: list[tuple[int, int]] = []
+    given = ports.descriptors(started.slot) if ports and spec.handoff in ("auto", "fds") else ()
+    for number, (fd, _name) in enumerate(given, LISTEN_FDS_START):
+        keep.append((fd, number))
+    if given:
+        env["LISTEN_FDS"] = str(len(given))
+        env["LISTEN_FDNAMES"] = ":".join(name for _, name in given)
+    observed = False
+    if ports is not None and ports.wants_node_channel():
+        offer = ports.node_channel(started.incarnation, started.slot)
+        keep.append((offer.child_fd, offer.child_fd))
+        env.update(offer.env)
+        observed = offer.observed
+    words = {
+        "{fd}": str(LISTEN_FDS_START) if given else "",
+        "{port}": str(ports.first_port() or "") if ports else "",
+        "{instance}": str(started.instance),
+    }
+    argv = tuple(_filled(word, words) for word in spec.command)
+    env = {name: _filled(value, words) for name, value in env.items()}
+    install_filter = filtered and ports is not None and ports.wants_filter()
+    request = process.SpawnRequest(
+        argv=argv,
+        env=env,
+        cwd=spec.cwd,
+        uid=spec.uid,
+        gid=spec.gid,
+        groups=spec.groups,
+        user=_user(spec),
+        keep_fds=tuple(keep),
+        listen_env=bool(given),
+        parent_death_signal=0 if init else signals.SIGKILL,
+        install_filter=install_filter,
+    )
+    return request, started.replace(observed=observed)
+
+
+def _user(spec: AppSpec) -> str:
+    if spec.uid is None or spec.groups is not None:
+        return ""
+    import pwd
+
+    try:
+        return pwd.getpwuid(spec.uid).pw_name
+    except KeyError:
+        return ""
+
+
+def _filled(text: str, words: dict[str, str]) -> str:
+    if "{" not in text:
+        return text
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text
+
+
+def _incremented(value: str, instance: int) -> str:
+    """PM2's `increment_var`: the value grows by one with each instance."""
+    try:
+        return str(int(value) + instance)
+    except ValueError:
+        return value

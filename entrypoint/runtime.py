@@ -1,0 +1,507 @@
+"""The shell around the core: the world becomes events, effects become syscalls.
+
+::
+
+    signals, children, deadlines, ready messages, bind/listen, http
+        │ Event                                     ▲ syscalls
+        ▼                                           │
+      loop ──► core.Supervisor.handle(event, now) ──► effects, performed in order here
+
+One way through the house: a callback of the loop only makes an event; `_pump` hands it
+to the core and performs what comes back, one event after the other. After the first
+spawn nothing ends this process but the core's `Finish`: whatever raises is logged,
+counted and survived.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+from . import __version__
+from .children import Children, Started
+from .core import effects as f
+from .core import events as e
+from .core.supervisor import Supervisor
+from .kernel import process, signals
+from .loading import Loading
+from .logs.pump import LogPump, worker_pipe
+from .loop import READ, Loop
+from .port.ports import PortErrors, Ports
+from .requests import request_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .core.spec import AppSpec, Plan
+    from .kernel.notify import NotifySocket
+    from .kernel.signals import SignalPipe
+    from .loading import Outcome, Source
+    from .probes.server import ProbeServer
+
+# How often a queue that must empty is looked at: there is no event for it (s).
+QUEUE_PAUSE = 0.005
+# The longest that the logs may take to come out when no `shutdown.timeout` says so (s).
+FLUSH_AT_MOST = 5.0
+# How long what SIGKILL was sent to may take to be reaped in the end (s).
+SWEEP_AT_MOST = 2.0
+# A file that takes longer is not read (s): a `.config.js` may hang.
+LOAD_AT_MOST = 60.0
+
+
+class Runtime:
+    """One run, from the first plan to the exit code."""
+
+    def __init__(self, loop: Loop, pipe: SignalPipe, source: Source, plan: Plan) -> None:
+        self.loop = loop
+        self.core = Supervisor()
+        self.source = source
+        self.plan = plan
+        self.errors = 0
+        self.exit_code: int | None = None
+        self.ports: dict[str, Ports] = {}
+        self.pump = LogPump(loop, 1, plan.log)
+        self.children = Children(loop, self.emit, self._filter_installed, self._filter_refused)
+        self.is_init = process.is_init()
+        self._pipe = pipe
+        self._queue: deque[e.Event] = deque()
+        self._pumping = False
+        self._filter_errno = 0
+        self._loading: Loading | None = None
+        self._load_again = False
+        self._notify: NotifySocket | None = None
+        self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._probes: ProbeServer | None = None
+        self._perform: dict[type[f.Effect], Callable[..., None]] = {
+            f.Spawn: self._spawn,
+            f.SendSignal: self._send_signal,
+            f.SendShutdownMessage: self._send_shutdown_message,
+            f.StartTimer: self._start_timer,
+            f.StopTimer: self._stop_timer,
+            f.GrowPort: self._grow_port,
+            f.Steer: self._steer,
+            f.WatchQueue: self._watch_queue,
+            f.RefuseConnections: self._refuse_connections,
+            f.ClosePort: self._close_port,
+            f.ReadPlan: self._read_plan,
+            f.Forget: self._forget,
+            f.Report: self._report,
+            f.Finish: self._finish,
+        }
+
+    # -- boot: may fail loudly ------------------------------------------------------
+
+    def open(self) -> None:
+        """Bind everything the plan declares. Raises PortErrors, leaves nothing open."""
+        opened: list[Ports] = []
+        problems: list[str] = []
+        for spec in self.plan.apps:
+            ports = self._ports(spec)
+            try:
+                ports.open(spec.instances + max(1, spec.reload_parallel))
+            except PortErrors as error:
+                problems += error.problems
+            else:
+                opened.append(ports)
+                self.ports[spec.name] = ports
+        if self.plan.probes.listen:
+            problems += self._open_probes()
+        if problems:
+            for ports in opened:
+                ports.close()
+            self.ports.clear()
+            raise PortErrors(problems)
+
+    def _ports(self, spec: AppSpec) -> Ports:
+        return Ports(self.loop, spec, self.log, self._observed)
+
+    def _open_probes(self) -> tuple[str, ...]:
+        """Answer probes, on the private socket at least; what could not be listened on."""
+        from .probes.server import ProbeErrors, ProbeServer
+
+        server = ProbeServer(
+            self.loop,
+            self.plan.probes.listen,
+            self.core.view,
+            self.plan.probes.ready_when,
+            __version__,
+            self.extra_status,
+        )
+        try:
+            server.open()
+        except ProbeErrors as error:
+            return tuple(f"probes.listen: {sentence}" for sentence in error.sentences)
+        self._probes = server
+        return ()
+
+    def extra_status(self) -> dict[str, object]:
+        """What `/status` shows of this process beside the core's view."""
+        return {
+            "pid": os.getpid(),
+            "init": self.is_init,
+            "orphans_reaped": self.children.orphans,
+            "internal_errors": self.errors,
+            "loop_turns": self.loop.wakeups,
+        }
+
+    # -- the run --------------------------------------------------------------------
+
+    def run(self, warnings: tuple[str, ...] = (), early: Sequence[int] = ()) -> int:
+        """Start the apps, turn until the end, return the exit code.
+
+        `early`: signals that came during boot, none of them a stop.
+        """
+        self.loop.register(self._pipe.fd, READ, self._signals_arrived)
+        for warning in warnings:
+            self.log("warning", "config warning", {"reason": warning})
+        self.emit(e.Booted(self.plan))
+        for signum in early:
+            if signum != signals.SIGCHLD:
+                self._signal_arrived(signum)
+        # Orphans that ended, and the process that read the file.
+        self._reap()
+        self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
+        while self.exit_code is None:
+            try:
+                self.loop.turn()
+            except Exception as error:  # noqa: BLE001  PID 1 outlives every bug of its own
+                self.internal_error("loop", error)
+        return self._leave(self.exit_code)
+
+    def _after_first_spawns(self) -> None:
+        """What no worker has to wait for."""
+        self.pump.load_structlog()
+        if self._probes is None:
+            self._open_probes()
+        if self._probes is not None and self._probes.private_error:
+            self.log("warning", "no private socket", {"reason": self._probes.private_error})
+
+    def emit(self, event: e.Event) -> None:
+        """Hand an event to the core; effects are performed before this returns, unless
+        the core is at work already, whose turn is then ended first.
+        """
+        self._queue.append(event)
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._queue:
+                self._one(self._queue.popleft())
+        finally:
+            self._pumping = False
+
+    def _one(self, event: e.Event) -> None:
+        try:
+            ordered = self.core.handle(event, self.loop.now())
+        except Exception as error:  # noqa: BLE001  see the top of the file
+            self.internal_error(f"core: {event!r}", error)
+            return
+        for effect in ordered:
+            try:
+                self._perform[type(effect)](effect)
+            except Exception as error:  # noqa: BLE001  see the top of the file
+                self.internal_error(f"{type(effect).__name__}", error)
+
+    def log(self, level: str, event: str, fields: dict[str, object]) -> None:
+        """One event of pyinit's own."""
+        self.pump.event(level, event, fields)
+
+    def internal_error(self, where: str, error: BaseException) -> None:
+        """A bug of pyinit's: said, counted, survived."""
+        import traceback
+
+        self.errors += 1
+        text = "".join(traceback.format_exception(error))
+        try:
+            self.log("error", "internal error", {"where": where, "traceback": text})
+        except Exception:  # noqa: BLE001  the log itself may be what is broken
+            os.write(2, text.encode("utf-8", "replace"))
+
+    # -- the world → events -----------------------------------------------------------
+
+    def _signals_arrived(self, _events: int) -> None:
+        for signum in self._pipe.read():
+            self._signal_arrived(signum)
+
+    def _signal_arrived(self, signum: int) -> None:
+        if signum == signals.SIGCHLD:
+            self._reap()
+        elif signum in signals.STOPS or signum == signals.SIGHUP:
+            self.log("info", "signal received", {"signal": signals.name_of(signum)})
+            self.emit(e.SignalArrived(signum))
+        elif signum in signals.FORWARDABLE or signum == signals.SIGCONT:
+            self.emit(e.SignalArrived(signum))
+
+    def _reap(self) -> None:
+        if self.children.reap():
+            # A storm: let the loop serve the others before the next batch.
+            self.loop.call_at("reap", self.loop.now(), self._reap)
+
+    def _observed(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
+        """What a worker did with its port or said over Node's channel."""
+        if what == "listening":
+            self.emit(e.WorkerReady(incarnation, "listen"))
+        elif what == "ready":
+            self.emit(e.WorkerReady(incarnation, "node"))
+        elif what == "bound":
+            started = self.children.get(incarnation)
+            where = {"app": started.spec.name, "instance": started.instance} if started else {}
+            self.log("debug", "address bound", {**where, **fields})
+
+    def _notified(self, _events: int) -> None:
+        from .kernel import proc
+
+        if self._notify is None:
+            return
+        for pid, message in self._notify.receive():
+            if message.get("READY") == "1":
+                incarnation = self.children.incarnation_of(proc.owner(pid, self.children.pids))
+                if incarnation:
+                    self.emit(e.WorkerReady(incarnation, "notify"))
+
+    def _filter_installed(self, started: Started, fd: int) -> None:
+        self.ports[started.spec.name].attach_filter(started.incarnation, started.slot, fd)
+
+    def _filter_refused(self, errno: int) -> None:
+        if self._filter_errno == 0:
+            self._filter_errno = errno
+            self.log(
+                "warning",
+                "interception refused",
+                {
+                    "reason": f"seccomp: {os.strerror(errno)}",
+                    "then": "workers get the port by LISTEN_FDS or Node's protocol only",
+                },
+            )
+
+    # -- effects → syscalls -------------------------------------------------------------
+
+    def _spawn(self, effect: f.Spawn) -> None:
+        spec = effect.spec
+        ports = self.ports.get(spec.name)
+        ours: list[int] = []
+        theirs: list[int] = []
+        try:
+            started = Started(effect.incarnation, 0, spec, effect.instance, effect.slot)
+            request, started = request_for(
+                started,
+                ports,
+                notify_path=self._notify_path(),
+                filtered=self._filter_errno == 0,
+                init=self.is_init,
+            )
+            if self.pump.format != "raw":
+                for _ in range(2):
+                    reading, writing = worker_pipe(spec.uid, spec.gid)
+                    ours.append(reading)
+                    theirs.append(writing)
+                request = request.replace(stdout=theirs[0], stderr=theirs[1])
+            started = self.children.start(started, request.replace(stdin=self._null))
+        except (OSError, ValueError) as error:
+            for fd in (*ours, *theirs):
+                os.close(fd)
+            if ports is not None:
+                ports.forget(effect.incarnation)
+            self.emit(e.SpawnFailed(effect.incarnation, f"fork: {error}"))
+            return
+        for fd in theirs:
+            os.close(fd)
+        if ports is not None:
+            ports.node_started(effect.incarnation)
+        if ours:
+            self.pump.attach(
+                spec.name,
+                effect.instance,
+                effect.incarnation,
+                started.pid,
+                ours[0],
+                ours[1],
+                spec.time,
+            )
+        self.emit(e.WorkerSpawned(effect.incarnation, started.pid, started.observed))
+
+    def _notify_path(self) -> str:
+        """The NOTIFY_SOCKET of all workers, made with the first of them."""
+        if self._notify is None:
+            from .kernel.notify import NotifySocket
+
+            self._notify = NotifySocket()
+            self.loop.register(self._notify.fd, READ, self._notified)
+        return self._notify.path
+
+    def _send_signal(self, effect: f.SendSignal) -> None:
+        self.children.signal(effect.incarnation, effect.signum, group=effect.group)
+
+    def _send_shutdown_message(self, effect: f.SendShutdownMessage) -> None:
+        started = self.children.get(effect.incarnation)
+        if started is not None:
+            self.ports[started.spec.name].send_message(effect.incarnation, "shutdown")
+
+    def _start_timer(self, effect: f.StartTimer) -> None:
+        timer = effect.timer
+        self.loop.call_at(
+            timer, self.loop.now() + effect.delay, lambda: self.emit(e.TimerFired(timer))
+        )
+
+    def _stop_timer(self, effect: f.StopTimer) -> None:
+        self.loop.cancel(effect.timer)
+
+    def _grow_port(self, effect: f.GrowPort) -> None:
+        ports = self.ports.get(effect.app)
+        if ports is not None:
+            ports.grow(effect.slots)
+
+    def _steer(self, effect: f.Steer) -> None:
+        ports = self.ports.get(effect.app)
+        if ports is not None:
+            ports.steer(effect.slots)
+
+    def _watch_queue(self, effect: f.WatchQueue) -> None:
+        ports = self.ports.get(effect.app)
+        key = ("queue", effect.incarnation)
+        if ports is None or ports.queue_length(effect.slot) == 0:
+            self.emit(e.QueueEmptied(effect.incarnation))
+        elif self.children.get(effect.incarnation) is not None:
+            self.loop.call_at(key, self.loop.now() + QUEUE_PAUSE, lambda: self._watch_queue(effect))
+
+    def _refuse_connections(self, effect: f.RefuseConnections) -> None:
+        ports = self.ports.get(effect.app)
+        if ports is not None:
+            ports.refuse()
+
+    def _close_port(self, effect: f.ClosePort) -> None:
+        ports = self.ports.pop(effect.app, None)
+        if ports is not None:
+            ports.close()
+
+    def _forget(self, effect: f.Forget) -> None:
+        started = self.children.get(effect.incarnation)
+        self.loop.cancel(("queue", effect.incarnation))
+        if started is not None and started.spec.name in self.ports:
+            self.ports[started.spec.name].forget(effect.incarnation)
+        self.children.forget(effect.incarnation)
+
+    def _report(self, effect: f.Report) -> None:
+        fields = dict(effect.fields)
+        if isinstance(fields.get("signal"), int):
+            fields["signal"] = signals.name_of(fields["signal"])  # type: ignore[arg-type]
+        self.log(effect.level, effect.event, fields)
+
+    # -- reading the file again -----------------------------------------------------------
+
+    def _read_plan(self, _effect: f.ReadPlan) -> None:
+        if self._loading is not None:
+            self._load_again = True
+            return
+        loading = Loading(self.source, self.plan.revision + 1)
+        self._loading = loading
+        self.children.adopt_helper(loading.pid, lambda _status: None)
+        self.loop.register(loading.fd, READ, lambda _events: self._plan_read(loading))
+        self.loop.call_at(
+            "load", self.loop.now() + LOAD_AT_MOST, lambda: self._load_overdue(loading)
+        )
+
+    def _load_overdue(self, loading: Loading) -> None:
+        self.loop.unregister(loading.fd)
+        loading.abandon()
+        self._loading = None
+        self.emit(e.PlanRejected(f"reading the file took longer than {LOAD_AT_MOST:g} s"))
+
+    def _plan_read(self, loading: Loading) -> None:
+        outcome = loading.read()
+        if outcome is None:
+            return
+        self.loop.unregister(loading.fd)
+        self.loop.cancel("load")
+        self._loading = None
+        self._take_outcome(outcome)
+        if self._load_again:
+            self._load_again = False
+            self._read_plan(f.ReadPlan())
+
+    def _take_outcome(self, outcome: Outcome) -> None:
+        if outcome.plan is None:
+            self.emit(e.PlanRejected("; ".join(outcome.errors)))
+            return
+        for warning in outcome.warnings:
+            self.log("warning", "config warning", {"reason": warning})
+        try:
+            self._prepare_ports(outcome.plan)
+        except PortErrors as error:
+            self.emit(e.PlanRejected("; ".join(error.problems)))
+            return
+        old = self.plan
+        self.plan = outcome.plan
+        for name in ("probes", "log", "control"):
+            if getattr(old, name) != getattr(outcome.plan, name):
+                self.log("warning", "config change needs a new container", {"key": name})
+        self.emit(e.PlanAccepted(outcome.plan))
+
+    def _prepare_ports(self, plan: Plan) -> None:
+        """Bind what is new before anything changes. Raises PortErrors, having changed
+        nothing.
+        """
+        fresh: dict[str, Ports] = {}
+        problems: list[str] = []
+        for spec in plan.apps:
+            existing = self.ports.get(spec.name)
+            slots = spec.instances + max(1, spec.reload_parallel)
+            try:
+                if existing is not None:
+                    existing.check(spec)
+                else:
+                    ports = self._ports(spec)
+                    ports.open(slots)
+                    fresh[spec.name] = ports
+            except PortErrors as error:
+                problems += error.problems
+        if problems:
+            for ports in fresh.values():
+                ports.close()
+            raise PortErrors(problems)
+        for spec in plan.apps:
+            if spec.name in self.ports:
+                self.ports[spec.name].update(spec)
+        self.ports.update(fresh)
+
+    # -- the end ------------------------------------------------------------------------
+
+    def _finish(self, effect: f.Finish) -> None:
+        self.exit_code = effect.code
+
+    def _leave(self, code: int) -> int:
+        """Kill what is left, pass on every log line, and go."""
+        deadline = self.loop.now() + SWEEP_AT_MOST
+        self._sweep()
+        while self._children_left() and self.loop.now() < deadline:
+            self.loop.turn(0.05)
+        if self._probes is not None:
+            self._probes.close()
+        if self._notify is not None:
+            self._notify.close()
+        timeout = self.plan.shutdown.timeout or FLUSH_AT_MOST
+        self.pump.flush(self.loop.now() + min(timeout, FLUSH_AT_MOST))
+        return code
+
+    def _sweep(self) -> None:
+        if self.is_init:
+            process.sweep(signals.SIGKILL)
+            return
+        from .kernel import proc
+
+        # Not the init of a namespace: only what is below us, one by one.
+        for pid in proc.tree(os.getpid()):
+            if pid != os.getpid():
+                try:
+                    os.kill(pid, signals.SIGKILL)
+                except OSError:
+                    continue
+
+    def _children_left(self) -> bool:
+        self._reap()
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
