@@ -189,9 +189,8 @@ def _load(
         return Outcome(None, (), (f"cannot start a process to read the file: {error}",)), seen
 
     def read(_events: int) -> None:
-        outcome = loading.read()
+        outcome = loading.read(before_close=loop.unregister)
         if outcome is not None:
-            loop.unregister(loading.fd)
             found.append(outcome)
 
     loop.register(loading.fd, READ, read)

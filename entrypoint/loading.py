@@ -69,14 +69,15 @@ class Loading:
         self.pid, self.fd = forked.fork_function(lambda: read_plan(source, revision))
         self._answer = bytearray()
 
-    def read(self) -> Outcome | None:
-        """Take what is there; the outcome at end of file."""
+    def read(self, before_close: Callable[[int], None]) -> Outcome | None:
+        """Take what is there; the outcome at end of file, where `fd` is closed."""
         while True:
             try:
                 data = os.read(self.fd, 1 << 16)
             except BlockingIOError:
                 return None
             if not data:
+                before_close(self.fd)
                 os.close(self.fd)
                 return parse_answer(bytes(self._answer))
             self._answer += data

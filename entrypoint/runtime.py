@@ -24,11 +24,11 @@ from .core import effects as f
 from .core import events as e
 from .core.supervisor import Supervisor
 from .kernel import process, signals
-from .loading import Loading
 from .logs.pump import LogPump, worker_pipe
 from .loop import READ, Loop
 from .port.ports import PortErrors, Ports
 from .requests import request_for
+from .rereading import Rereading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .core.spec import AppSpec, Plan
     from .kernel.notify import NotifySocket
     from .kernel.signals import SignalPipe
-    from .loading import Outcome, Source
+    from .loading import Source
     from .probes.server import ProbeServer
 
 # How often a queue that must empty is looked at: there is no event for it (s).
@@ -46,8 +46,6 @@ QUEUE_PAUSE = 0.005
 FLUSH_AT_MOST = 5.0
 # How long what SIGKILL was sent to may take to be reaped in the end (s).
 SWEEP_AT_MOST = 2.0
-# A file that takes longer is not read (s): a `.config.js` may hang.
-LOAD_AT_MOST = 60.0
 
 
 class Runtime:
@@ -68,8 +66,7 @@ class Runtime:
         self._queue: deque[e.Event] = deque()
         self._pumping = False
         self._filter_errno = 0
-        self._loading: Loading | None = None
-        self._load_again = False
+        self.rereading = Rereading(self)
         self._notify: NotifySocket | None = None
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._probes: ProbeServer | None = None
@@ -84,7 +81,7 @@ class Runtime:
             f.WatchQueue: self._watch_queue,
             f.RefuseConnections: self._refuse_connections,
             f.ClosePort: self._close_port,
-            f.ReadPlan: self._read_plan,
+            f.ReadPlan: lambda _effect: self.rereading.begin(),
             f.Forget: self._forget,
             f.Report: self._report,
             f.Finish: self._finish,
@@ -97,7 +94,7 @@ class Runtime:
         opened: list[Ports] = []
         problems: list[str] = []
         for spec in self.plan.apps:
-            ports = self._ports(spec)
+            ports = self.new_ports(spec)
             try:
                 ports.open(spec.instances + max(1, spec.reload_parallel))
             except PortErrors as error:
@@ -113,7 +110,8 @@ class Runtime:
             self.ports.clear()
             raise PortErrors(problems)
 
-    def _ports(self, spec: AppSpec) -> Ports:
+    def new_ports(self, spec: AppSpec) -> Ports:
+        """The port of an app, nothing bound yet."""
         return Ports(self.loop, spec, self.log, self._observed)
 
     def _open_probes(self) -> tuple[str, ...]:
@@ -387,83 +385,6 @@ class Runtime:
         if isinstance(fields.get("signal"), int):
             fields["signal"] = signals.name_of(fields["signal"])  # type: ignore[arg-type]
         self.log(effect.level, effect.event, fields)
-
-    # -- reading the file again -----------------------------------------------------------
-
-    def _read_plan(self, _effect: f.ReadPlan) -> None:
-        if self._loading is not None:
-            self._load_again = True
-            return
-        loading = Loading(self.source, self.plan.revision + 1)
-        self._loading = loading
-        self.children.adopt_helper(loading.pid, lambda _status: None)
-        self.loop.register(loading.fd, READ, lambda _events: self._plan_read(loading))
-        self.loop.call_at(
-            "load", self.loop.now() + LOAD_AT_MOST, lambda: self._load_overdue(loading)
-        )
-
-    def _load_overdue(self, loading: Loading) -> None:
-        self.loop.unregister(loading.fd)
-        loading.abandon()
-        self._loading = None
-        self.emit(e.PlanRejected(f"reading the file took longer than {LOAD_AT_MOST:g} s"))
-
-    def _plan_read(self, loading: Loading) -> None:
-        outcome = loading.read()
-        if outcome is None:
-            return
-        self.loop.unregister(loading.fd)
-        self.loop.cancel("load")
-        self._loading = None
-        self._take_outcome(outcome)
-        if self._load_again:
-            self._load_again = False
-            self._read_plan(f.ReadPlan())
-
-    def _take_outcome(self, outcome: Outcome) -> None:
-        if outcome.plan is None:
-            self.emit(e.PlanRejected("; ".join(outcome.errors)))
-            return
-        for warning in outcome.warnings:
-            self.log("warning", "config warning", {"reason": warning})
-        try:
-            self._prepare_ports(outcome.plan)
-        except PortErrors as error:
-            self.emit(e.PlanRejected("; ".join(error.problems)))
-            return
-        old = self.plan
-        self.plan = outcome.plan
-        for name in ("probes", "log", "control"):
-            if getattr(old, name) != getattr(outcome.plan, name):
-                self.log("warning", "config change needs a new container", {"key": name})
-        self.emit(e.PlanAccepted(outcome.plan))
-
-    def _prepare_ports(self, plan: Plan) -> None:
-        """Bind what is new before anything changes. Raises PortErrors, having changed
-        nothing.
-        """
-        fresh: dict[str, Ports] = {}
-        problems: list[str] = []
-        for spec in plan.apps:
-            existing = self.ports.get(spec.name)
-            slots = spec.instances + max(1, spec.reload_parallel)
-            try:
-                if existing is not None:
-                    existing.check(spec)
-                else:
-                    ports = self._ports(spec)
-                    ports.open(slots)
-                    fresh[spec.name] = ports
-            except PortErrors as error:
-                problems += error.problems
-        if problems:
-            for ports in fresh.values():
-                ports.close()
-            raise PortErrors(problems)
-        for spec in plan.apps:
-            if spec.name in self.ports:
-                self.ports[spec.name].update(spec)
-        self.ports.update(fresh)
 
     # -- the end ------------------------------------------------------------------------
 

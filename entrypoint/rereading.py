@@ -1,0 +1,111 @@
+"""The file read again while the apps run: all of it is right, or nothing changes.
+
+The loader's child says what the file means; what it newly declares is bound; only then
+the core is told. A second request during a load is served after it, for the file may
+have changed since.
+"""
+
+from __future__ import annotations
+
+from .core import events as e
+from .loading import Loading
+from .loop import READ
+from .port.ports import PortErrors, Ports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .core.spec import Plan
+    from .loading import Outcome
+    from .runtime import Runtime
+
+# A file that takes longer is not read (s): a `.config.js` may hang.
+LOAD_AT_MOST = 60.0
+
+# Read once, at boot.
+FIXED = ("probes", "log", "control")
+
+
+class Rereading:
+    """Loads of one run."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._loop = runtime.loop
+        self._loading: Loading | None = None
+        self._again = False
+
+    def begin(self) -> None:
+        """Start a load, or have one follow that which is under way."""
+        if self._loading is not None:
+            self._again = True
+            return
+        try:
+            loading = Loading(self._runtime.source, self._runtime.plan.revision + 1)
+        except OSError as error:
+            self._runtime.emit(e.PlanRejected(f"cannot start a process to read it: {error}"))
+            return
+        self._loading = loading
+        self._runtime.children.adopt_helper(loading.pid, lambda _status: None)
+        self._loop.register(loading.fd, READ, lambda _events: self._read(loading))
+        self._loop.call_at("load", self._loop.now() + LOAD_AT_MOST, lambda: self._overdue(loading))
+
+    def _overdue(self, loading: Loading) -> None:
+        self._loop.unregister(loading.fd)
+        loading.abandon()
+        self._loading = None
+        reason = f"reading the file took longer than {LOAD_AT_MOST:g} s"
+        self._runtime.emit(e.PlanRejected(reason))
+
+    def _read(self, loading: Loading) -> None:
+        outcome = loading.read(before_close=self._loop.unregister)
+        if outcome is None:
+            return
+        self._loop.cancel("load")
+        self._loading = None
+        self._take(outcome)
+        if self._again:
+            self._again = False
+            self.begin()
+
+    def _take(self, outcome: Outcome) -> None:
+        runtime = self._runtime
+        if outcome.plan is None:
+            runtime.emit(e.PlanRejected("; ".join(outcome.errors)))
+            return
+        for warning in outcome.warnings:
+            runtime.log("warning", "config warning", {"reason": warning})
+        try:
+            self._prepare_ports(outcome.plan)
+        except PortErrors as error:
+            runtime.emit(e.PlanRejected("; ".join(error.problems)))
+            return
+        for name in FIXED:
+            if getattr(runtime.plan, name) != getattr(outcome.plan, name):
+                runtime.log("warning", "config change needs a new container", {"key": name})
+        runtime.plan = outcome.plan
+        runtime.emit(e.PlanAccepted(outcome.plan))
+
+    def _prepare_ports(self, plan: Plan) -> None:
+        """Bind what is new before anything changes. Raises PortErrors, nothing changed."""
+        ports_of = self._runtime.ports
+        fresh: dict[str, Ports] = {}
+        problems: list[str] = []
+        for spec in plan.apps:
+            existing = ports_of.get(spec.name)
+            try:
+                if existing is not None:
+                    existing.check(spec)
+                else:
+                    ports = self._runtime.new_ports(spec)
+                    ports.open(spec.instances + max(1, spec.reload_parallel))
+                    fresh[spec.name] = ports
+            except PortErrors as error:
+                problems += error.problems
+        if problems:
+            for ports in fresh.values():
+                ports.close()
+            raise PortErrors(problems)
+        for spec in plan.apps:
+            if spec.name in ports_of:
+                ports_of[spec.name].update(spec)
+        ports_of.update(fresh)
