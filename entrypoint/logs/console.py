@@ -1,0 +1,121 @@
+"""Records for people: `log.format: console`, and `auto` on a terminal.
+
+    web:0  | GET /index.html
+    web:1  | GET /about
+    pyinit | 09:12:13.004 info    worker online  app=web instance=1 pid=27
+
+The bytes of a worker's line are passed on as they are, its colours included: nothing is
+lost here either. A `>` in place of the `|` marks the part of a line that goes on in the
+next record. A value of an event that has lines of its own (a traceback, the last words
+of a worker) is printed below it, under the same label.
+"""
+
+from __future__ import annotations
+
+from .schema import STDERR
+from .wrap import Wrapper
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RESET = b"\x1b[0m"
+_RED = b"\x1b[31m"
+_BOLD = b"\x1b[1m"
+_DIM = b"\x1b[2m"
+# Cyan, green, yellow, magenta, blue and their bright forms; red is left for trouble.
+_APP_COLOURS = tuple(b"\x1b[%dm" % code for code in (36, 32, 33, 35, 34, 96, 92, 93, 95, 94))
+_LEVEL_COLOURS = {"debug": _DIM, "warning": b"\x1b[33m", "error": _RED, "critical": _RED}
+
+
+def wants_colour(environ: Mapping[str, str], is_terminal: bool) -> bool:
+    """Colour or not: `NO_COLOR` (no-color.org), then `FORCE_COLOR`, then the terminal."""
+    if environ.get("NO_COLOR"):
+        return False
+    force = environ.get("FORCE_COLOR", "")
+    if force:
+        return force not in ("0", "false")
+    return is_terminal and environ.get("TERM") != "dumb"
+
+
+class Style:
+    """The width of the labels, which grows with the longest seen, and the colours."""
+
+    def __init__(self, *, colour: bool) -> None:
+        self.colour = colour
+        self.width = len("pyinit")
+        self._apps: dict[str, bytes] = {}
+
+    def label(self, name: str, app: str = "") -> bytes:
+        """`name` padded to the width of all, in the colour of its app."""
+        self.width = max(self.width, len(name))
+        text = name.ljust(self.width).encode("utf-8", "replace")
+        if not self.colour:
+            return text
+        return self._app_colour(app) + text + _RESET
+
+    def _app_colour(self, app: str) -> bytes:
+        if not app:
+            return _DIM
+        if app not in self._apps:
+            self._apps[app] = _APP_COLOURS[len(self._apps) % len(_APP_COLOURS)]
+        return self._apps[app]
+
+    def paint(self, text: str, colour: bytes) -> bytes:
+        """`text` in a colour, where there are colours."""
+        plain = text.encode("utf-8", "replace")
+        return colour + plain + _RESET if self.colour else plain
+
+    def event(self, when: str, level: str, event: str, fields: Mapping[str, object]) -> bytes:
+        """One event of pyinit's own, with its newline."""
+        # The time of day: `2026-01-02T03:04:05.678901Z` → `03:04:05.678`.
+        line = self.paint(when[11:23], _DIM) + b" "
+        line += self.paint(level.ljust(7), _LEVEL_COLOURS.get(level, b"\x1b[32m")) + b" "
+        line += self.paint(event, _BOLD)
+        below: list[str] = []
+        separator = b"  "
+        for name, value in fields.items():
+            text = value if isinstance(value, str) else str(value)
+            if "\n" in text:
+                below += [f"{name}:", *(f"  {part}" for part in text.splitlines())]
+                continue
+            if not text or " " in text or not text.isprintable():
+                text = repr(text)
+            line += separator + self.paint(f"{name}=", _DIM) + text.encode("utf-8", "replace")
+            separator = b" "
+        start = self.label("pyinit") + b" | "
+        lines = [line, *(text.encode("utf-8", "replace") for text in below)]
+        return b"".join(start + each + b"\n" for each in lines)
+
+
+class ConsoleWrapper(Wrapper):
+    """Lines under the label of their worker; with `time` their time stands before them."""
+
+    def __init__(self, app: str, instance: int, stream: str, style: Style, *, time: bool) -> None:
+        super().__init__()
+        self._app = app
+        self._name = f"{app}:{instance}"
+        self._style = style
+        self._time = time
+        self._stderr = stream == STDERR
+        self._width = -1
+        self._label = b""
+
+    def _start(self, bar: bytes, when: str) -> bytes:
+        style = self._style
+        if self._width != style.width:
+            self._label = style.label(self._name, self._app)
+            self._width = style.width
+        if self._stderr and style.colour:
+            bar = _RED + bar + _RESET
+        time = f"{when[:23]}Z ".encode() if self._time else b""
+        return self._label + b" " + bar + b" " + time
+
+    def records(self, body: bytes, when: str) -> bytes:
+        """Whole lines, without the last newline, as records."""
+        start = self._start(b"|", when)
+        return start + body.replace(b"\n", b"\n" + start) + b"\n"
+
+    def part(self, body: bytes, when: str) -> bytes:
+        """A part of a line that goes on."""
+        return self._start(b">", when) + body + b"\n"

@@ -1,0 +1,379 @@
+"""The log pump: from the workers' pipes to stdout, and pyinit's own events between.
+
+Order: a stream's lines come out as they went in. Between streams it is the order in
+which the kernel said they were readable.
+
+Back-pressure: nothing is dropped because a reader is slow. When stdout takes no more,
+streams are read no more, their pipes fill, and the workers' writes wait. The loop goes
+on: nothing here blocks but `flush`, the last thing pyinit does.
+
+Memory, whatever workers do: at most output.HIGH_WATER unwritten plus what one read may
+become, `_READ_LIMIT` of it (32 KiB of empty lines: 6 MB of records); for each stream its
+unfinished line, at most wrap.LINE_LIMIT, and for all streams together `_HELD_LIMIT`:
+above it lines are cut at `_FAIR_LIMIT`; the last 4 KiB of stderr for each worker; and
+`_EVENTS_LIMIT` of pyinit's own events.
+
+Fairness: a turn of the loop reads `_TURN_LIMIT` for all streams that have something,
+evenly, so signals and probes wait some milliseconds at most.
+
+A worker's grandchildren may hold its pipes when it is gone. They are read until the last
+holder closes them; `closed` tells when.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from .events import Events
+from .output import Output
+from .schema import STDERR, STDOUT, Keys, stamp
+from .wrap import LINE_LIMIT, JsonWrapper, Wrapper
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from entrypoint.core.spec import LogSpec
+    from entrypoint.loop import Loop
+
+    from .console import Style
+
+READ = 1  # select.EPOLLIN
+_READ_LIMIT = 32 * 1024
+_READ_LEAST = 4 * 1024
+_TURN_LIMIT = 256 * 1024
+_HELD_LIMIT = 8 << 20
+_FAIR_LIMIT = 64 * 1024
+_EVENTS_LIMIT = 1 << 20
+_TAIL_BYTES = 4096
+_TAIL_LINES = 10
+# With this much unwritten, a dead worker's pipe is left to itself for its last lines.
+_TAIL_PENDING = 2 << 20
+# Workers that have ended whose last words are kept for whoever asks late.
+_TAILS_KEPT = 64
+# A pipe's size: what a worker may write ahead of us. 64 KiB by default; more means
+# fewer switches between the two. Pages are only used while there is something in them.
+_PIPE_SIZE = 256 * 1024
+# Reads that empty a pipe of the greatest size, 1 MiB (fs.pipe-max-size).
+_PIPE_READS = (1 << 20) // _READ_LIMIT
+
+
+def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, int]:
+    """A pipe for one stream of a worker: (our end, non-blocking; the worker's end).
+
+    With `uid` the pipe is given to the worker's user: `open("/dev/stdout")`, which web
+    servers' configurations are fond of, opens the pipe again and asks for the right to.
+    Raises OSError (EMFILE).
+    """
+    ours, theirs = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(ours, False)
+    try:  # noqa: SIM105  contextlib costs PID 1 milliseconds
+        fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    except OSError:
+        pass  # over /proc/sys/fs/pipe-user-pages-soft: it works with 64 KiB as well
+    if uid is not None:
+        try:  # noqa: SIM105
+            os.fchown(theirs, uid, -1 if gid is None else gid)
+        except OSError:
+            pass  # without CAP_CHOWN there is no other user to give it to
+    return ours, theirs
+
+
+class _Stream:
+    """One pipe of one worker."""
+
+    __slots__ = ("_pump", "fd", "heavy", "incarnation", "name", "paused", "wrapper")
+
+    def __init__(
+        self, pump: LogPump, fd: int, name: str, incarnation: int, wrapper: Wrapper
+    ) -> None:
+        self._pump = pump
+        self.fd = fd
+        self.name = name
+        self.incarnation = incarnation
+        self.wrapper = wrapper
+        self.paused = False
+        self.heavy = False  # its last lines were JSON, which cost ten times the others
+
+    def readable(self, _events: int) -> None:
+        """What the loop calls."""
+        self._pump.readable(self)
+
+
+class LogPump:
+    """Workers' lines and pyinit's events, to `fd_out` in the format of `spec`.
+
+    With `raw` workers hold the real stdout, and only events come through here.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        fd_out: int,
+        spec: LogSpec,
+        *,
+        environ: Mapping[str, str] | None = None,
+        keys: Keys | None = None,
+    ) -> None:
+        self._loop = loop
+        self._keys = keys or Keys()
+        terminal = os.isatty(fd_out)
+        self.format = spec.format
+        if self.format == "auto":
+            self.format = "console" if terminal else "json"
+        self._style: Style | None = None
+        if self.format == "console" or (self.format == "raw" and terminal):
+            from .console import Style, wants_colour
+
+            env = os.environ if environ is None else environ
+            self._style = Style(colour=wants_colour(env, terminal))
+        self._out = Output(loop, fd_out, self._resume, shared=self.format == "raw")
+        self._events = Events(
+            self._write_event, level=spec.level, style=self._style, keys=self._keys
+        )
+        self._streams: dict[int, _Stream] = {}
+        self._paused: list[_Stream] = []
+        self._open: dict[int, int] = {}  # incarnation: its streams not at their end
+        self._closed: dict[int, list[Callable[[], None]]] = {}
+        self._tails: dict[int, bytes] = {}
+        self._held = 0
+        self._events_lost = 0
+        self._turn = self._ready_now = self._ready_before = 0
+
+    # -- workers --------------------------------------------------------------------
+
+    def attach(
+        self,
+        app: str,
+        instance: int,
+        incarnation: int,
+        pid: int,
+        stdout_fd: int | None,
+        stderr_fd: int | None,
+        with_time: bool = False,
+    ) -> None:
+        """Read a worker's pipes from now on, and close them at their end.
+
+        Takes ownership of both descriptors (`worker_pipe`'s first); None or -1 for a
+        stream that does not come here. `with_time` is PM2's `time`: it puts the time
+        before each line of `console`; JSON has it anyway.
+        """
+        self._open.setdefault(incarnation, 0)
+        for fd, name in ((stdout_fd, STDOUT), (stderr_fd, STDERR)):
+            if fd is None or fd < 0:
+                continue
+            wrapper: Wrapper
+            if self._style is not None:
+                from .console import ConsoleWrapper
+
+                wrapper = ConsoleWrapper(app, instance, name, self._style, time=with_time)
+            else:
+                wrapper = JsonWrapper(app, instance, pid, name, self._keys)
+            os.set_blocking(fd, False)
+            stream = self._streams[fd] = _Stream(self, fd, name, incarnation, wrapper)
+            self._open[incarnation] += 1
+            self._loop.register(fd, READ, stream.readable)
+        if not self._open[incarnation]:
+            self._worker_closed(incarnation)
+
+    def closed(self, incarnation: int, callback: Callable[[], None]) -> None:
+        """Call once when both streams of that worker have reached their end.
+
+        All that it wrote is then in the queue to stdout. At once when they have already,
+        or were never here.
+        """
+        if incarnation in self._open:
+            self._closed.setdefault(incarnation, []).append(callback)
+        else:
+            callback()
+
+    def last_lines(self, incarnation: int) -> tuple[str, ...]:
+        """The last lines that a worker wrote to stderr: at most 10, of 4 KiB.
+
+        What is still in its pipe is read first, so ask when its exit is known. The
+        pump forgets them when many other workers have ended since.
+        """
+        for stream in list(self._streams.values()):
+            if stream.incarnation == incarnation and stream.name == STDERR:
+                # Its size bounds what can be in the pipe; a grandchild may go on writing.
+                for _ in range(_PIPE_SIZE // _READ_LIMIT):
+                    if self._out.pending > _TAIL_PENDING or not self._read(stream, _READ_LIMIT):
+                        break
+        text = self._tails.get(incarnation, b"").decode("utf-8", "replace").strip("\n")
+        lines = text.split("\n")[-_TAIL_LINES:] if text else ()
+        return tuple(line.rstrip("\r") for line in lines)
+
+    # -- reading --------------------------------------------------------------------
+
+    def readable(self, stream: _Stream) -> None:
+        """Read a share of what `stream` has, or pause it when stdout takes no more."""
+        if not self._out.has_room():
+            # Not `modify(fd, 0)`: a closed pipe would be reported again and again.
+            self._loop.unregister(stream.fd)
+            stream.paused = True
+            self._paused.append(stream)
+            return
+        if self._turn != self._loop.wakeups:
+            self._turn = self._loop.wakeups
+            self._ready_before, self._ready_now = self._ready_now, 0
+        self._ready_now += 1
+        share = _TURN_LIMIT // max(self._ready_before, self._ready_now)
+        if stream.heavy:
+            share //= 8
+        self._read(stream, min(_READ_LIMIT, max(_READ_LEAST, share)))
+
+    def _resume(self) -> None:
+        paused, self._paused = self._paused, []
+        for stream in paused:
+            if self._streams.get(stream.fd) is stream:
+                stream.paused = False
+                self._loop.register(stream.fd, READ, stream.readable)
+
+    def _read(self, stream: _Stream, size: int) -> int:
+        """Read once; the number of bytes, 0 when there is nothing (more) to read."""
+        try:
+            data = os.read(stream.fd, size)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            data = b""  # a terminal's EIO: its other end is closed
+        when = stamp(time.time_ns())
+        wrapper = stream.wrapper
+        if not data:
+            self._held -= wrapper.held
+            self._out.write(wrapper.end(when))
+            self._end(stream)
+            return 0
+        if stream.name is STDERR:
+            self._keep_tail(stream.incarnation, data)
+        held = wrapper.held
+        limit = LINE_LIMIT if self._held < _HELD_LIMIT else _FAIR_LIMIT
+        if isinstance(wrapper, JsonWrapper):
+            objects = wrapper.objects
+            self._out.write(wrapper.feed(data, when, limit))
+            stream.heavy = wrapper.objects != objects
+        else:
+            self._out.write(wrapper.feed(data, when, limit))
+        self._held += wrapper.held - held
+        return len(data)
+
+    def _keep_tail(self, incarnation: int, data: bytes) -> None:
+        if len(data) < _TAIL_BYTES:
+            data = self._tails.get(incarnation, b"") + data
+        self._tails[incarnation] = data[-_TAIL_BYTES:]
+
+    def _end(self, stream: _Stream) -> None:
+        if not stream.paused:
+            self._loop.unregister(stream.fd)
+        del self._streams[stream.fd]
+        os.close(stream.fd)
+        self._open[stream.incarnation] -= 1
+        if not self._open[stream.incarnation]:
+            self._worker_closed(stream.incarnation)
+
+    def _worker_closed(self, incarnation: int) -> None:
+        del self._open[incarnation]
+        if incarnation in self._tails:
+            # To the young end of the dict: the oldest of those that ended go first.
+            self._tails[incarnation] = self._tails.pop(incarnation)
+            ended = [number for number in self._tails if number not in self._open]
+            for number in ended[:-_TAILS_KEPT]:
+                del self._tails[number]
+        for callback in self._closed.pop(incarnation, ()):
+            callback()
+
+    # -- pyinit's own events ----------------------------------------------------------
+
+    def event(self, level: str, event: str, fields: Mapping[str, object]) -> None:
+        """Tell of an event: `level` is debug, info, warning, error or critical."""
+        self._events.emit(time.time_ns(), level, event, fields)
+
+    def load_structlog(self) -> None:
+        """Import structlog and tell the events that waited for it (lean.py: 25 ms)."""
+        problem = self._events.load()
+        if problem:
+            self.event("warning", "structlog cannot be imported", {"error": problem})
+
+    def _write_event(self, record: bytes) -> None:
+        if self._out.pending > _EVENTS_LIMIT:
+            self._events_lost += 1
+            if self._events_lost == 1:
+                self._out.drained(self._tell_events_lost)
+            return
+        self._out.write(record)
+
+    def _tell_events_lost(self) -> None:
+        lost, self._events_lost = self._events_lost, 0
+        fields = {"events": lost, "reason": "stdout was blocked"}
+        self.event("warning", "events of pyinit were dropped", fields)
+
+    # -- the end ------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """Bytes of records that are not written yet."""
+        return self._out.pending
+
+    @property
+    def lost(self) -> int:
+        """Lines dropped so far, because nobody reads stdout any more."""
+        return self._out.lost
+
+    def drained(self, callback: Callable[[], None]) -> None:
+        """Call once when all records made so far are written (at once when they are)."""
+        self._out.drained(callback)
+
+    def flush(self, deadline: float) -> int:
+        """Read and write all that is left, and return the number of lines not delivered.
+
+        Blocks until it is done or it is `deadline` (monotonic seconds): for the end of
+        pyinit. Pipes that somebody still holds open are read as far as they are filled.
+        """
+        self._events.release()
+        for stream in list(self._streams.values()):
+            reads = 0
+            while True:
+                if self._out.pending:
+                    self._out.drain(deadline)
+                # Late, what is in the pipe is still taken if stdout takes it, yet not
+                # what a grandchild adds all the time.
+                late = self._loop.now() >= deadline
+                if late and (self._out.pending or reads >= _PIPE_READS):
+                    break
+                if not self._read(stream, _READ_LIMIT):
+                    break
+                reads += 1
+        when = stamp(time.time_ns())
+        for stream in self._streams.values():
+            self._out.write(stream.wrapper.end(when))
+        self._out.drain(deadline)
+        left = self._out.lost + self._out.lines + self._events_lost
+        return left + sum(_count_lines(stream.fd) for stream in self._streams.values())
+
+    def close(self) -> None:
+        """Close the pipes and what was opened for stdout; nothing is written any more."""
+        for stream in list(self._streams.values()):
+            if not stream.paused:
+                self._loop.unregister(stream.fd)
+            os.close(stream.fd)
+        self._streams.clear()
+        self._open.clear()
+        self._out.close()
+
+
+def _count_lines(fd: int) -> int:
+    """Lines that are left in a pipe."""
+    lines = 0
+    last = b"\n"
+    for _ in range(_PIPE_READS):
+        try:
+            data = os.read(fd, _READ_LIMIT)
+        except OSError:
+            break
+        if not data:
+            break
+        lines += data.count(b"\n")
+        last = data[-1:]
+    return lines + (last != b"\n")
