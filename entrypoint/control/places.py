@@ -1,0 +1,248 @@
+"""Where a running pyinit is found: its private unix socket, and nothing else.
+
+`pyinit health` and the commands must find the pyinit of *their* container without
+reading the file, when the root is read-only, as any user, and when several pyinits share
+what containers may share:
+
+- The socket lies in `pyinit-<uid>` below the first of `$PYINIT_RUN_DIR`, `/run`,
+  `/dev/shm` and `/tmp` that lets it; `/dev/shm` stays writable under a read-only root.
+  When all refuse it has an abstract name (`unix(7)`), which needs no file at all.
+- Its name is `<mount namespace>-<pid namespace>-<pid>`. The containers of a Kubernetes
+  pod share `/dev/shm` and the abstract names, with `shareProcessNamespace` the pids too,
+  but never the mount namespace, which `docker exec` and the kubelet enter.
+- `/dev/shm` and `/tmp` can be written by everybody. Whoever made the folder or the socket
+  is not asked the file system but the kernel: both ends compare `SO_PEERCRED` (`unix(7)`)
+  with the user they expect, so a planted folder, link or socket is at most passed over.
+- A dead pyinit leaves a socket that refuses connections; clients pass over it and the
+  next pyinit there removes it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import stat
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PARENTS = ("/run", "/dev/shm", "/tmp")  # noqa: S108  what makes that safe is told above
+SUFFIX = ".sock"
+ABSTRACT = "\0pyinit-"
+BACKLOG = 64
+# A folder that somebody filled must not hold up the boot.
+SWEEP_LIMIT = 64
+
+
+class PlaceError(OSError):
+    """No place for the socket; the text says what each place refused."""
+
+
+class Peer:
+    """Who is at the other end: `SO_PEERCRED`; `pid` is 0 outside of our pid namespace."""
+
+    __slots__ = ("gid", "pid", "uid")
+
+    def __init__(self, sock: _socket.socket) -> None:
+        """Raises OSError for anything but a connected unix socket."""
+        raw = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        self.pid, self.uid, self.gid = struct.unpack("iii", raw)
+
+
+def key() -> str:
+    """What the name of a socket here begins with; zeros where `/proc` does not tell."""
+    return "-".join(str(_namespace(kind)) for kind in ("mnt", "pid"))
+
+
+def _namespace(kind: str) -> int:
+    try:
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
+    except OSError:
+        return 0
+
+
+def _parents(environ: Mapping[str, str]) -> tuple[str, ...]:
+    chosen = environ.get("PYINIT_RUN_DIR", "")
+    return (chosen, *PARENTS) if chosen.startswith("/") else PARENTS
+
+
+def printable(address: str) -> str:
+    """An address for people: abstract names begin with `@`, as in `ss` and `/proc`."""
+    return "@" + address[1:] if address.startswith("\0") else address
+
+
+# -- the server's side --------------------------------------------------------------
+
+
+def bind(environ: Mapping[str, str]) -> tuple[_socket.socket, str]:
+    """A listening, non-blocking, close-on-exec socket in the first place that works.
+
+    Returns it with its address, for `leave`. Raises PlaceError when there is none.
+    """
+    name = f"{key()}-{os.getpid()}"
+    refusals = []
+    for parent in _parents(environ):
+        folder = os.path.join(parent, f"pyinit-{os.geteuid()}")
+        try:
+            _make_folder(parent, folder)
+            sock = _listen(os.path.join(folder, name))
+        except OSError as error:
+            refusals.append(f"{folder}: {error.strerror or error}")
+            continue
+        path = os.path.join(folder, name + SUFFIX)
+        _sweep(folder, keep=path)
+        return sock, path
+    try:
+        return _listen_abstract(ABSTRACT + name)
+    except OSError as error:
+        refusals.append(f"abstract name: {error.strerror or error}")
+    raise PlaceError(errno.EACCES, "; ".join(refusals))
+
+
+def leave(address: str) -> None:
+    """Remove the socket file; nothing happens when it is gone."""
+    if not address.startswith("\0"):
+        try:
+            os.unlink(address)
+        except OSError:
+            return
+
+
+def _make_folder(parent: str, folder: str) -> None:
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.mkdir(parent, 0o700)
+        os.mkdir(folder, 0o700)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if found.st_uid != os.geteuid():
+            raise PlaceError(errno.EPERM, "belongs to another user")
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            os.fchmod(fd, 0o700)
+    finally:
+        os.close(fd)
+
+
+def _listen(base: str) -> _socket.socket:
+    # Bound under one name, listening, then renamed: a socket that refuses connections
+    # under its last name is a dead pyinit's for sure, and `_sweep` may remove it.
+    draft = base + ".new"
+    sock = _stream_socket()
+    try:
+        leave(draft)
+        before = os.umask(0o177)
+        try:
+            sock.bind(draft)
+        finally:
+            os.umask(before)
+        sock.listen(BACKLOG)
+        os.rename(draft, base + SUFFIX)
+    except BaseException as error:
+        sock.close()
+        if str(error) == "AF_UNIX path too long":
+            raise PlaceError(errno.ENAMETOOLONG, "the path is too long for a socket") from None
+        raise
+    return sock
+
+
+def _listen_abstract(name: str) -> tuple[_socket.socket, str]:
+    sock = _stream_socket()
+    try:
+        sock.bind(name)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock, name
+
+
+def _stream_socket() -> _socket.socket:
+    kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+    return _socket.socket(_socket.AF_UNIX, kind)
+
+
+def _sweep(folder: str, keep: str) -> None:
+    """Remove what dead pyinits left: a container that restarts keeps its files."""
+    try:
+        names = os.listdir(folder)[:SWEEP_LIMIT]
+    except OSError:
+        return
+    for name in names:
+        path = os.path.join(folder, name)
+        if path == keep or not name.endswith(SUFFIX):
+            continue
+        probe = _stream_socket()
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            leave(path)
+        except OSError:
+            continue  # alive (EAGAIN: its backlog is full), or not ours to judge
+        finally:
+            probe.close()
+
+
+# -- the client's side --------------------------------------------------------------
+
+
+def find(environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """`(pid, address)` of each socket of this mount and pid namespace, dead ones too."""
+    prefix = key() + "-"
+    seen = set()
+    for parent in _parents(environ):
+        for uid in _uids():
+            folder = os.path.join(parent, f"pyinit-{uid}")
+            try:
+                names = os.listdir(folder)
+            except OSError:
+                continue
+            for name in names:
+                pid = name.removeprefix(prefix).removesuffix(SUFFIX)
+                if name == f"{prefix}{pid}{SUFFIX}" and pid.isdigit():
+                    path = os.path.join(folder, name)
+                    if path not in seen:
+                        seen.add(path)
+                        yield int(pid), path
+    for name in _abstract_names():
+        pid = name.removeprefix(ABSTRACT + prefix)
+        if pid != name and pid.isdigit() and name not in seen:
+            seen.add(name)
+            yield int(pid), name
+
+
+def _uids() -> tuple[int, ...]:
+    """Users whose pyinit may be ours: ourselves, the owner of process 1, root."""
+    own = os.geteuid()
+    try:
+        first = os.stat("/proc/1").st_uid
+    except OSError:
+        first = own
+    return tuple(dict.fromkeys((own, first, 0)))
+
+
+def _abstract_names() -> list[str]:
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as table:
+            rows = table.read().splitlines()
+    except OSError:
+        return []
+    # Num RefCount Protocol Flags Type St Inode Path (`proc(5)`)
+    last = [row.rpartition(" ")[2] for row in rows]
+    return ["\0" + name[1:] for name in last if name.startswith("@" + ABSTRACT[1:])]
+
+
+def trusted(peer: Peer) -> bool:
+    """Whether what `peer` says counts: it is us, root, or of the user of process 1."""
+    return peer.uid in _uids()
+
+
+def allowed(peer: Peer) -> bool:
+    """Whether a client may ask over the private socket: root, or our own user."""
+    return peer.uid in {0, os.geteuid()}

@@ -1,0 +1,59 @@
+"""How many clients there may be, and which of them has to go for another one."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .connection import Connection
+
+# Bytes of answers, of all clients of a room together, that wait to be taken.
+PENDING_LIMIT = 1 << 20
+
+
+class Room:
+    """Clients of one or more listeners, oldest first, at most `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.clients: dict[Connection, None] = {}
+        self.evicted = 0
+
+    def admit(self, client: Connection) -> None:
+        """Take a new client in; another one goes when there are too many."""
+        self.clients[client] = None
+        if len(self.clients) > self.limit:
+            self.evict()
+
+    def forget(self, client: Connection) -> None:
+        """A client is gone."""
+        self.clients.pop(client, None)
+
+    def evict(self) -> bool:
+        """Close the oldest idle client, else the oldest; False when there is none."""
+        oldest = None
+        for client in self.clients:
+            if client.idle:
+                oldest = client
+                break
+            oldest = oldest or client
+        if oldest is None:
+            return False
+        self.evicted += 1
+        oldest.close()
+        return True
+
+    def relieve(self) -> None:
+        """Close the oldest clients that do not take their answers, if they hold much."""
+        waiting = [client for client in self.clients if client.pending]
+        total = sum(client.pending for client in waiting)
+        for client in waiting:
+            if total <= PENDING_LIMIT:
+                break
+            total -= client.pending
+            self.evicted += 1
+            client.close()
+
+    def close(self) -> None:
+        """Close every client."""
+        for client in tuple(self.clients):
+            client.close()
