@@ -64,7 +64,8 @@ $(STAMPS)/apt: scripts/setup-apt
 	@scripts/setup-apt all
 	@mkdir -p $(@D) && touch $@
 
-$(STAMPS)/venv: pyproject.toml scripts/setup-venv
+# The command in the venv is a copy of scripts/pyinit.
+$(STAMPS)/venv: pyproject.toml scripts/setup-venv $(wildcard scripts/pyinit)
 	@scripts/setup-venv $(VENV)
 	@mkdir -p $(@D) && touch $@
 

@@ -1,0 +1,69 @@
+"""What the documents say of the code is what the code says of itself."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from entrypoint.cli import HELP
+from entrypoint.logs import schema
+from entrypoint.probes.answers import ENDPOINTS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+PAGES = [page for page in PAGES if "node_modules" not in page.parts]
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+def test_the_command_line_page_has_the_help_text() -> None:
+    assert HELP.rstrip() in text("docs/reference/command-line.md")
+
+
+def test_the_log_page_has_the_schema() -> None:
+    rows = [line for line in (schema.__doc__ or "").splitlines() if line.startswith("|")]
+    assert rows
+    assert "\n".join(rows) in text("docs/reference/logs.md")
+
+
+def test_the_probe_page_names_every_endpoint() -> None:
+    page = text("docs/reference/probes.md")
+    for endpoint in (*ENDPOINTS, "status"):
+        assert f"`/{endpoint}`" in page
+
+
+def test_the_manifests_ask_endpoints_that_exist() -> None:
+    [deployment] = yaml.safe_load_all(text("k8s/deployment.yaml"))
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    file = yaml.safe_load(yaml.safe_load(text("k8s/configmap.yaml"))["data"]["ecosystem.yaml"])
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+        probe = container[kind]["httpGet"]
+        assert probe["path"].lstrip("/") in ENDPOINTS
+        assert file["probes"]["listen"].endswith(f":{ports[probe['port']]}")
+    assert file["apps"][0]["listen"] == ports["http"]
+
+
+def test_make_explains_each_target_that_a_person_calls() -> None:
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for target in ("demo", "test", "unit", "lint", "bench", "image", "clean", "help"):
+        assert re.search(rf"^  make {target} +\S", shown, re.MULTILINE), target
