@@ -69,12 +69,12 @@ def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, in
     """
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(ours, False)
-    try:  # noqa: SIM105  contextlib costs PID 1 milliseconds
+    try:
         fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
     except OSError:
         pass  # over /proc/sys/fs/pipe-user-pages-soft: it works with 64 KiB as well
     if uid is not None:
-        try:  # noqa: SIM105
+        try:
             os.fchown(theirs, uid, -1 if gid is None else gid)
         except OSError:
             pass  # without CAP_CHOWN there is no other user to give it to

@@ -41,7 +41,7 @@ LINE_LIMIT = 1 << 20
 # Bytes that stand for themselves in a JSON string, and the newline between lines.
 _PLAIN = bytes(b for b in range(0x20, 0x80) if b not in b'"\\') + b"\n"
 
-_decode_object: Callable[[str], object] | None = None
+_scan: Callable[[str, int], tuple[object, int]] | None = None
 
 
 def _refuse(name: str) -> object:
@@ -50,19 +50,21 @@ def _refuse(name: str) -> object:
 
 def object_names(line: bytes) -> frozenset[str] | None:
     """The names in a line that is one JSON object, or None when it is anything else."""
-    global _decode_object  # noqa: PLW0603  `json` costs PID 1 3 ms: only when needed
-    if _decode_object is None:
+    global _scan  # noqa: PLW0603  `json` costs PID 1 3 ms: only when needed
+    if _scan is None:
         import json
 
         # Numbers are checked for their form, not computed: one of 5000 digits is
         # valid JSON, and Python would refuse it.
         decoder = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=_refuse)
-        _decode_object = decoder.decode
+        # Its `decode` would look for white space around by two regular expressions.
+        _scan = decoder.scan_once  # type: ignore[attr-defined]
     try:
-        value = _decode_object(line.decode())
-    except (ValueError, RecursionError):
+        text = line.decode()
+        value, end = _scan(text, 0)
+    except (ValueError, RecursionError, StopIteration):
         return None
-    return frozenset(value) if isinstance(value, dict) else None
+    return frozenset(value) if isinstance(value, dict) and end == len(text) else None
 
 
 def _character_cut(data: bytes | bytearray, limit: int) -> int:
