@@ -71,9 +71,8 @@ class Children:
         started = started.replace(pid=child.pid, channel=child.channel)
         self._started[started.incarnation] = started
         self._by_pid[child.pid] = started.incarnation
-        self._loop.register(
-            child.channel, READ, lambda _events, n=started.incarnation: self._told(n)
-        )
+        incarnation = started.incarnation
+        self._loop.register(child.channel, READ, lambda _events: self._told(incarnation))
         return started
 
     def adopt_helper(self, pid: int, ended: Callable[[int], None]) -> None:

@@ -176,8 +176,9 @@ class Runtime:
             self.log("warning", "no private socket", {"reason": self._probes.private_error})
 
     def emit(self, event: e.Event) -> None:
-        """Hand an event to the core; effects are performed before this returns, unless
-        the core is at work already, whose turn is then ended first.
+        """Hand an event to the core; its effects are performed before this returns.
+
+        Unless the core is at work already: then its turn is ended first.
         """
         self._queue.append(event)
         if self._pumping:
