@@ -50,7 +50,7 @@ DEFAULT_TIMEOUT = 3.0
 ANSWER_LIMIT = 1 << 20
 
 
-class Unanswered(Exception):  # noqa: N818  the sentence for the person
+class Unanswered(Exception):
     """No answer; `str()` says why."""
 
 

@@ -89,7 +89,7 @@ class Ended(Record):
     clean: bool
 
 
-class Misuse(Exception):  # noqa: N818  an event that the table does not have
+class Misuse(Exception):
     """The caller asked for a transition that is not in `TRANSITIONS`."""
 
 
@@ -280,7 +280,7 @@ class RequestParser:
         return self._request
 
 
-class _Refusal(Exception):  # noqa: N818  it becomes a Refused
+class _Refusal(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status

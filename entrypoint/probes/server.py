@@ -45,7 +45,7 @@ ACCEPT_PAUSE = 1.0
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class ProbeErrors(OSError):  # noqa: N818  several in one
+class ProbeErrors(OSError):
     """Addresses that cannot be listened on: `sentences`, one for each."""
 
     def __init__(self, sentences: tuple[str, ...]) -> None:
