@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from entrypoint.logs import lean, schema
+from entrypoint.logs.console import Style
+from entrypoint.logs.events import Events
+
+AT = 1_767_323_045_678_901_000
+WHEN = "2026-01-02T03:04:05.678901Z"
+
+
+class Told(list):
+    def events(self):
+        return [json.loads(record) for record in self]
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+def test_events_wait_for_structlog_and_keep_their_time_and_order(told):
+    events = Events(told.append)
+    events.emit(AT, "info", "first", {"app": "web"})
+    events.emit(AT + 1000, "warning", "second", {})
+    assert told == []
+    assert events.load() == ""
+    events.emit(AT + 2000, "info", "third", {})
+    assert [e["event"] for e in told.events()] == ["first", "second", "third"]
+    assert told.events()[0] == {"timestamp": WHEN, "level": "info", "event": "first", "app": "web"}
+    assert list(told.events()[1]) == ["timestamp", "level", "event"]
+
+
+def test_the_level_filters(told):
+    events = Events(told.append, level="warning")
+    for level in schema.LEVELS:
+        events.emit(AT, level, "waits", {})
+    events.load()
+    for level in schema.LEVELS:
+        events.emit(AT, level, "x", {})
+    levels = [e["level"] for e in told.events()]
+    assert levels == ["warning", "error", "critical"] * 2
+
+
+FIELDS = {
+    "number": 1,
+    "text": 'quo"te\n\\é',
+    "list": ["a", 2, None],
+    "nested": {"a": [True]},
+    "odd": "\udcff",
+    "method": "m",
+    "self": "s",
+    "logger": "l",
+    "level_": 2,
+}
+
+
+def test_with_and_without_structlog_the_records_are_the_same(told):
+    loaded, bare = Events(told.append), Events(told.append)
+    loaded.load()
+    bare.release()
+    for events in (loaded, bare):
+        events.emit(AT, "info", "x", FIELDS)
+    assert told[0] == told[1]
+    assert told[0].endswith(b"}\n")
+    assert told[0].count(b"\n") == 1
+
+
+@pytest.mark.parametrize("load", [True, False])
+@pytest.mark.parametrize("style", [None, Style(colour=False)])
+def test_exceptions_become_tracebacks(told, load, style):
+    events = Events(told.append, style=style)
+    if load:
+        events.load()
+    else:
+        events.release()
+    try:
+        raise ValueError("broken")
+    except ValueError as error:
+        events.emit(AT, "error", "failed", {"exc_info": error})
+    text = told[0].decode()
+    assert "Traceback" in text
+    assert "ValueError: broken" in text
+    assert ("\\n" in text) is (style is None)
+
+
+def test_keys_can_be_named_otherwise(told):
+    events = Events(
+        told.append, keys=schema.Keys(timestamp="time", level="severity", event="message")
+    )
+    events.load()
+    events.emit(AT, "info", "x", {})
+    assert told.events() == [{"time": WHEN, "severity": "info", "message": "x"}]
+
+
+def test_without_structlog_there_are_logs(told, monkeypatch):
+    def missing():
+        raise ImportError("no structlog")
+
+    monkeypatch.setattr(lean, "import_structlog", missing)
+    events = Events(told.append)
+    events.emit(AT, "info", "x", {})
+    assert "no structlog" in events.load()
+    assert [e["event"] for e in told.events()] == ["x"]
+
+
+def test_too_many_waiting_events_are_told_without_structlog(told):
+    events = Events(told.append)
+    for number in range(1500):
+        events.emit(AT, "info", str(number), {})
+    assert [e["event"] for e in told.events()] == [str(n) for n in range(1500)]
+
+
+LEAN = """
+import sys
+from entrypoint.logs.events import Events
+out = []
+events = Events(out.append)
+assert events.load() == ""
+events.emit(0, "info", "x", {"a": 1})
+heavy = {"asyncio", "ssl", "socket", "threading", "subprocess", "logging", "dataclasses",
+         "concurrent.futures", "rich"} & set(sys.modules)
+assert not heavy, heavy
+assert "structlog" in sys.modules
+assert out == [b'{"timestamp":"1970-01-01T00:00:00.000000Z","level":"info","event":"x","a":1}\\n'], out
+# What was kept out can be had.
+import asyncio, threading, logging, structlog.stdlib
+assert asyncio.run and threading.Thread and logging.getLogger and structlog.stdlib.BoundLogger.bind
+"""
+
+PLAIN = """
+import sys
+from entrypoint.logs import lean
+def fails():
+    import structlog
+    raise RuntimeError("a later structlog")
+lean._import_lean = fails
+structlog = lean.import_structlog()
+assert "asyncio" in sys.modules
+assert structlog.stdlib.BoundLogger
+"""
+
+AT_BOOT = """
+import sys
+before = set(sys.modules)
+import entrypoint.logs.pump, entrypoint.logs.early
+new = set(sys.modules) - before
+heavy = {"dataclasses", "typing", "enum", "re", "signal", "socket", "json", "logging", "inspect",
+         "threading", "asyncio", "subprocess", "collections", "contextlib", "datetime"} & new
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("code", [LEAN, PLAIN, AT_BOOT], ids=["lean", "fallback", "boot"])
+def test_what_is_imported(code):
+    # -S: site-packages may have .pth files that import what they like.
+    paths = [p for p in sys.path if p]
+    prelude = f"import sys; sys.path[:] = {paths!r}\n"
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", prelude + code], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+
+
+EARLY = """
+from entrypoint.logs import early
+early.write("error", "boot failed", app="web", errors=["a", "b"])
+early.write("info", "elsewhere", descriptor=1)
+early.write("info", "nowhere", descriptor=99)
+"""
+
+
+def test_early_messages_need_nothing():
+    run = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, timeout=60)
+    assert run.returncode == 0
+    told = json.loads(run.stderr)
+    assert list(told) == ["timestamp", "level", "event", "app", "errors"]
+    assert json.loads(run.stdout)["event"] == "elsewhere"
