@@ -84,6 +84,7 @@ class Rereading:
                 runtime.log("warning", "config change needs a new container", {"key": name})
         runtime.plan = outcome.plan
         runtime.emit(e.PlanAccepted(outcome.plan))
+        runtime.watching.follow(outcome.plan)
 
     def _prepare_ports(self, plan: Plan) -> None:
         """Bind what is new before anything changes. Raises PortErrors, nothing changed."""

@@ -29,6 +29,7 @@ from .loop import READ, Loop
 from .port.ports import PortErrors, Ports
 from .requests import request_for
 from .rereading import Rereading
+from .watching import Watching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Runtime:
         self._pumping = False
         self._filter_errno = 0
         self.rereading = Rereading(self)
+        self.watching = Watching(self)
         self._notify: NotifySocket | None = None
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._probes: ProbeServer | None = None
@@ -174,6 +176,7 @@ class Runtime:
             self._open_probes()
         if self._probes is not None and self._probes.private_error:
             self.log("warning", "no private socket", {"reason": self._probes.private_error})
+        self.watching.follow(self.plan)
 
     def emit(self, event: e.Event) -> None:
         """Hand an event to the core; its effects are performed before this returns.
@@ -400,6 +403,7 @@ class Runtime:
             self.loop.turn(0.05)
         if self._probes is not None:
             self._probes.close()
+        self.watching.close()
         if self._notify is not None:
             self._notify.close()
         timeout = self.plan.shutdown.timeout or FLUSH_AT_MOST

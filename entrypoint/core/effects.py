@@ -19,8 +19,9 @@ class Effect(Record):
 
 
 class Spawn(Effect):
-    """Fork and exec one worker of `spec` on `slot`. Answered by `WorkerSpawned` or
-    `SpawnFailed`, then `WorkerExeced` or `WorkerExited`.
+    """Fork and exec one worker of `spec` on `slot`.
+
+    Answered by `WorkerSpawned` or `SpawnFailed`, then `WorkerExeced` or `WorkerExited`.
     """
 
     incarnation: int

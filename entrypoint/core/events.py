@@ -107,6 +107,12 @@ class TimerFired(Event):
     timer: Timer
 
 
+class FilesChanged(Event):
+    """Files that `watch` names were changed, once for a burst of changes."""
+
+    app: str
+
+
 class ReloadAsked(Event):
     """A rolling reload of `app` (empty: all)."""
 

@@ -152,6 +152,7 @@ class Plan(Record):
     log: LogSpec = LogSpec()
     control: ControlSpec = ControlSpec()
     shutdown: ShutdownSpec = ShutdownSpec()
+    watch_config: bool = False  # read the file again when it changes, as SIGHUP does
     revision: int = 1
     source: str = ""
 

@@ -12,6 +12,7 @@ from . import events as e
 from . import lifecycle, rolling, shutdown
 from . import worker as w
 from .effects import ClosePort, Effect, ReadPlan, SendSignal, StopTimer
+from .lifecycle import shares_port
 from .pools import add_app, change_app, remove_app, start_waiting
 from .turn import State, Turn
 from .views import view_of
@@ -42,6 +43,7 @@ class Supervisor:
             e.PlanRejected: self._plan_rejected,
             e.SignalArrived: self._signal_arrived,
             e.TimerFired: self._timer_fired,
+            e.FilesChanged: self._files_changed,
             e.ReloadAsked: self._reload_asked,
             e.RestartAsked: self._restart_asked,
             e.StopAsked: self._stop_asked,
@@ -341,6 +343,16 @@ class Supervisor:
     def _reload_asked(self, turn: Turn, event: e.ReloadAsked) -> None:
         for pool in self._chosen(turn, event.app):
             rolling.begin(turn, pool, event.reason)
+
+    def _files_changed(self, turn: Turn, event: e.FilesChanged) -> None:
+        pool = turn.pool(event.app)
+        if pool is None or turn.run.phase != "running":
+            return
+        # A person edits: what had given up, or has done its work, gets another chance.
+        if shares_port(pool.spec) and not pool.errored and not pool.finished:
+            rolling.begin(turn, pool, "files changed")
+        elif pool.mode == "running":
+            self._restart_asked(turn, e.RestartAsked(pool.name, "files changed"))
 
     def _restart_asked(self, turn: Turn, event: e.RestartAsked) -> None:
         for pool in self._chosen(turn, event.app):

@@ -1,0 +1,1 @@
+"""Files that are watched: changes become one event for each app."""

@@ -1,0 +1,280 @@
+"""Folders watched with all that is below them, and single files.
+
+inotify(7) watches one folder, not a tree: each folder gets a watch, new ones when they
+appear. What happens between the appearance of a folder and its watch would be missed,
+so a folder that is added later is listed after its watch is there, and counts as a
+change itself. What was missed altogether (IN_Q_OVERFLOW) makes everything be looked
+through again, and counts as a change too: better one reload too many.
+
+A root that is deleted, or not there yet, is waited for in the nearest folder above it
+that exists. A single file is watched through its folder: editors save by renaming a new
+file over the old one, and a Kubernetes ConfigMap changes by renaming the link `..data`,
+which the file's own link goes through.
+
+Trees are walked in slices, one a turn of the loop, so that ten thousand folders hold up
+neither signals nor probes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+from ..kernel.inotify import Changed, Inotify, WatchLimitError
+from ..loop import READ
+from .ignoring import CONFIGMAP_LINK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..loop import Loop
+
+# Folders added in one turn of the loop: some milliseconds.
+SLICE = 100
+# Changes that come within this are one (s): a build or a checkout writes many files.
+QUIET = 0.1
+# A stream of changes that never pauses is told at least so often (s).
+AT_LEAST = 3.0
+
+
+class Watcher:
+    """Tells `changed(path)` once for each burst of changes below `roots`.
+
+    `delay`: PM2's `watch_delay`, seconds that must be quiet before it tells.
+    `failed(sentence)`: something cannot be watched; the rest still is. Raises
+    WatchLimitError when there is no inotify instance left.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        roots: tuple[str, ...],
+        ignored: Callable[[bytes], bool],
+        changed: Callable[[str], None],
+        failed: Callable[[str], None],
+        delay: float = 0.0,
+    ) -> None:
+        self._loop = loop
+        self._roots = tuple(os.fsencode(os.path.normpath(root)) for root in roots)
+        self._ignored = ignored
+        self._changed = changed
+        self._failed = failed
+        self._quiet = max(QUIET, delay)
+        self._inotify = Inotify()
+        self._paths: dict[int, bytes] = {}
+        self._watches: dict[bytes, int] = {}
+        self._seen: set[tuple[int, int]] = set()
+        # Folders that are watched for something in them: the names that count there.
+        self._wanted: dict[bytes, set[bytes]] = {}
+        self._todo: deque[tuple[bytes, bool]] = deque()
+        self._first_change = 0.0
+        self._example = b""
+        self._full = False
+        loop.register(self._inotify.fd, READ, self._readable)
+        for root in self._roots:
+            self._watch_root(root)
+
+    @property
+    def folders(self) -> int:
+        """How many folders and files are watched."""
+        return len(self._watches)
+
+    @property
+    def walking(self) -> bool:
+        """Some trees are not wholly watched yet."""
+        return bool(self._todo)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._loop.cancel(("watch", id(self)))
+        self._loop.cancel(("walk", id(self)))
+        self._loop.unregister(self._inotify.fd)
+        self._inotify.close()
+
+    # -- adding ----------------------------------------------------------------------
+
+    def _watch_root(self, root: bytes) -> None:
+        """Watch a root, and where it will be when it is not there."""
+        parent, name = os.path.split(root)
+        if name:
+            self._want(parent, name)
+        if os.path.isdir(root):
+            self._later(root, told=True)
+
+    def _want(self, folder: bytes, name: bytes) -> None:
+        """Notice `name` appearing in `folder`, or in what exists above it."""
+        while folder and not os.path.isdir(folder):
+            folder, name = os.path.split(folder)
+            if not name:
+                return
+        self._wanted.setdefault(folder, set()).add(name)
+        self._add(folder)
+
+    def _later(self, folder: bytes, *, told: bool) -> None:
+        """Walk a tree; `told`: what is found in it is no change."""
+        self._todo.append((folder, told))
+        self._loop.call_at(("walk", id(self)), self._loop.now(), self._walk)
+
+    def _walk(self) -> None:
+        for _ in range(SLICE):
+            if not self._todo:
+                return
+            folder, told = self._todo.popleft()
+            self._add_folder(folder, told=told)
+        if self._todo:
+            self._loop.call_at(("walk", id(self)), self._loop.now(), self._walk)
+
+    def _add_folder(self, folder: bytes, *, told: bool) -> None:
+        try:
+            found = os.stat(folder)
+        except OSError:
+            return  # gone again
+        # Links are followed, once: a link to a folder above would be walked for ever.
+        key = (found.st_dev, found.st_ino)
+        if key in self._seen and folder not in self._watches:
+            return
+        self._seen.add(key)
+        if not self._add(folder):
+            return
+        try:
+            with os.scandir(folder) as entries:
+                inside = [(entry.path, entry.is_dir()) for entry in entries]
+        except OSError as error:
+            self._failed(f"{os.fsdecode(folder)}: {error.strerror}")
+            return
+        for path, is_folder in inside:
+            if self._ignored(path):
+                continue
+            if not told:
+                self._note(path)
+            if is_folder:
+                self._todo.append((path, told))
+
+    def _add(self, path: bytes) -> bool:
+        if path in self._watches:
+            return True
+        if self._full:
+            return False
+        try:
+            wd = self._inotify.add(path)
+        except WatchLimitError as error:
+            self._full = True
+            self._todo.clear()
+            self._failed(f"{os.fsdecode(path)}: {error.strerror}; not all is watched")
+            return False
+        except OSError as error:
+            self._failed(f"{os.fsdecode(path)}: {error.strerror}")
+            return False
+        # The same folder by another path: one watch, by its newest name.
+        before = self._paths.get(wd)
+        if before is not None:
+            self._watches.pop(before, None)
+        self._paths[wd] = path
+        self._watches[path] = wd
+        return True
+
+    def _drop_tree(self, folder: bytes) -> None:
+        below = folder + b"/"
+        for path in [p for p in self._watches if p == folder or p.startswith(below)]:
+            wd = self._watches.pop(path)
+            self._paths.pop(wd, None)
+            self._inotify.remove(wd)
+        self._forget_seen()
+
+    def _forget_seen(self) -> None:
+        # Inode numbers are used again: a new folder may have a dead one's.
+        self._seen = set()
+        for path in self._watches:
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue
+            self._seen.add((found.st_dev, found.st_ino))
+
+    # -- what happens ------------------------------------------------------------------
+
+    def _readable(self, _events: int) -> None:
+        for event in self._inotify.read():
+            self._one(event)
+
+    def _one(self, event: Changed) -> None:
+        flags = self._inotify.flags
+        if event.mask & flags.IN_Q_OVERFLOW:
+            self._overflowed()
+            return
+        folder = self._paths.get(event.wd)
+        if folder is None:
+            return
+        if event.mask & flags.IN_IGNORED:
+            # The kernel dropped the watch: its folder is gone.
+            self._paths.pop(event.wd, None)
+            self._watches.pop(folder, None)
+            self._forget_seen()
+            self._look_for_roots(folder)
+            return
+        if event.mask & (flags.IN_DELETE_SELF | flags.IN_MOVE_SELF):
+            if self._in_root(folder):
+                self._note(folder)
+            if event.mask & flags.IN_MOVE_SELF and folder in self._roots:
+                self._drop_tree(folder)
+            self._look_for_roots(folder)
+            return
+        path = folder + b"/" + event.name if folder != b"/" else b"/" + event.name
+        appeared = bool(event.mask & (flags.IN_CREATE | flags.IN_MOVED_TO))
+        is_folder = bool(event.mask & flags.IN_ISDIR)
+        if appeared and event.name in self._wanted.get(folder, ()):
+            self._look_for_roots(path)
+        if not self._counts(folder, path, event.name):
+            return
+        if is_folder and event.mask & flags.IN_MOVED_FROM:
+            self._drop_tree(path)
+        elif appeared and (is_folder or os.path.isdir(path)):
+            self._later(path, told=False)
+        self._note(path)
+
+    def _counts(self, folder: bytes, path: bytes, name: bytes) -> bool:
+        """It is a root itself, or below one and not ignored."""
+        if path in self._roots:
+            return True
+        if name == CONFIGMAP_LINK and name not in self._wanted.get(folder, ()):
+            # The swap of a ConfigMap, for the files whose links lead through it.
+            return self._in_root(folder) or any(
+                os.path.dirname(root) == folder for root in self._roots
+            )
+        return self._in_root(folder) and not self._ignored(path)
+
+    def _in_root(self, path: bytes) -> bool:
+        return any(path == root or path.startswith(root + b"/") for root in self._roots)
+
+    def _look_for_roots(self, near: bytes) -> None:
+        """Roots at or below `near` may have come or gone."""
+        for root in self._roots:
+            if root == near or root.startswith(near + b"/") or near.startswith(root + b"/"):
+                there = root in self._watches
+                self._watch_root(root)
+                if not there and os.path.exists(root) and root != near:
+                    self._note(root)
+
+    def _overflowed(self) -> None:
+        for root in self._roots:
+            self._watch_root(root)
+        for path in tuple(self._watches):
+            if os.path.isdir(path):
+                self._todo.append((path, True))
+        self._loop.call_at(("walk", id(self)), self._loop.now(), self._walk)
+        self._note(self._roots[0] if self._roots else b"")
+
+    # -- telling -------------------------------------------------------------------------
+
+    def _note(self, path: bytes) -> None:
+        now = self._loop.now()
+        if not self._first_change:
+            self._first_change = now
+            self._example = path
+        due = min(now + self._quiet, self._first_change + max(AT_LEAST, self._quiet))
+        self._loop.call_at(("watch", id(self)), due, self._tell)
+
+    def _tell(self) -> None:
+        example, self._example, self._first_change = self._example, b"", 0.0
+        self._changed(os.fsdecode(example))

@@ -1,0 +1,281 @@
+"""The watcher on real folders, by a real loop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from entrypoint.loop import Loop
+from entrypoint.watch.ignoring import ignorer
+from entrypoint.watch.watcher import Watcher
+
+DEADLINE = 20.0
+
+
+class Watched:
+    """A watcher, the loop that drives it, and what it told."""
+
+    def __init__(self, folder: Path, *roots: str, ignore: tuple[str, ...] = ()) -> None:
+        self.errors: list[str] = []
+        self.told: list[str] = []
+        self.loop = Loop(lambda where, error: self.errors.append(f"{where}: {error!r}"))
+        self.watcher = Watcher(
+            self.loop,
+            roots or (str(folder),),
+            ignorer(ignore, str(folder)),
+            self.told.append,
+            self.errors.append,
+        )
+        self.until(lambda: not self.watcher.walking)
+
+    def until(self, condition) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while not condition():
+            assert time.monotonic() < deadline, (self.told, self.errors)
+            self.loop.turn(0.05)
+
+    def next(self) -> str:
+        """The next burst's first path."""
+        before = len(self.told)
+        self.until(lambda: len(self.told) > before)
+        assert self.errors == []
+        return self.told[-1]
+
+    def nothing_before(self, marker: Path) -> None:
+        """What was done so far is no change: the next to be told is `marker`."""
+        before = len(self.told)
+        marker.write_text("x")
+        self.until(lambda: len(self.told) > before)
+        assert [os.path.basename(path) for path in self.told[before:]] == [marker.name]
+
+
+@pytest.fixture
+def watched(tmp_path):
+    opened: list[Watched] = []
+
+    def make(*roots: str, ignore: tuple[str, ...] = ()) -> Watched:
+        opened.append(Watched(tmp_path, *roots, ignore=ignore))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.watcher.close()
+        each.loop.close()
+
+
+def test_a_written_file_is_told_once(watched, tmp_path) -> None:
+    (tmp_path / "a.js").write_text("1")
+    it = watched()
+    for n in range(50):
+        (tmp_path / "a.js").write_text(str(n))
+    assert it.next() == str(tmp_path / "a.js")
+    it.nothing_before(tmp_path / "end.js")
+
+
+def test_saving_by_renaming_is_a_change(watched, tmp_path) -> None:
+    (tmp_path / "a.js").write_text("1")
+    it = watched(ignore=("*.swp",))
+    (tmp_path / "a.js.swp").write_text("2")
+    (tmp_path / "a.js.swp").rename(tmp_path / "a.js")
+    assert it.next() == str(tmp_path / "a.js")
+
+
+def test_deleting_is_a_change(watched, tmp_path) -> None:
+    (tmp_path / "a.js").write_text("1")
+    it = watched()
+    (tmp_path / "a.js").unlink()
+    assert it.next() == str(tmp_path / "a.js")
+
+
+def test_new_folders_are_watched_with_all_that_came_in_them(watched, tmp_path) -> None:
+    it = watched()
+    deep = tmp_path / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    it.next()
+    it.until(lambda: not it.watcher.walking and it.watcher.folders >= 5)
+    it.told.clear()
+    (deep / "x.js").write_text("1")
+    assert it.next() == str(deep / "x.js")
+
+
+def test_a_folder_moved_in_is_watched_and_one_moved_out_is_not(watched, tmp_path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    (outside / "sub").mkdir(parents=True)
+    it = watched(str(inside))
+    (outside / "sub").rename(inside / "sub")
+    it.next()
+    it.until(lambda: not it.watcher.walking)
+    (inside / "sub" / "x.js").write_text("1")
+    assert it.next() == str(inside / "sub" / "x.js")
+    (inside / "sub").rename(outside / "sub")
+    it.next()
+    (outside / "sub" / "x.js").write_text("2")
+    it.nothing_before(inside / "end.js")
+
+
+def test_ignored_files_and_folders_are_no_change(watched, tmp_path) -> None:
+    (tmp_path / "node_modules" / "x").mkdir(parents=True)
+    it = watched()
+    (tmp_path / "node_modules" / "x" / "a.js").write_text("1")
+    (tmp_path / ".hidden").write_text("1")
+    it.nothing_before(tmp_path / "end.js")
+
+
+def test_a_root_deleted_and_made_again_is_watched_again(watched, tmp_path) -> None:
+    root = tmp_path / "app" / "src"
+    root.mkdir(parents=True)
+    it = watched(str(root))
+    shutil.rmtree(tmp_path / "app")
+    it.next()
+    root.mkdir(parents=True)
+    it.next()
+    it.until(lambda: not it.watcher.walking)
+    (root / "x.js").write_text("1")
+    assert it.next() == str(root / "x.js")
+
+
+def test_a_root_that_is_not_there_yet_is_waited_for(watched, tmp_path) -> None:
+    root = tmp_path / "later" / "src"
+    it = watched(str(root))
+    root.mkdir(parents=True)
+    it.next()
+
+
+def test_a_single_file_is_watched_through_its_folder(watched, tmp_path) -> None:
+    one = tmp_path / "one.yaml"
+    one.write_text("1")
+    it = watched(str(one))
+    (tmp_path / "other.yaml").write_text("1")
+    new = tmp_path / "one.tmp"
+    new.write_text("2")
+    new.rename(one)
+    assert it.next() == str(one)
+    (tmp_path / "other.yaml").write_text("2")
+    one.write_text("3")
+    assert it.next() == str(one)
+    assert set(it.told) == {str(one)}
+
+
+def configmap(folder: Path, version: str) -> None:
+    """Write `folder` as the kubelet writes a ConfigMap volume (AtomicWriter)."""
+    data = folder / f"..{version}"
+    data.mkdir(parents=True)
+    (data / "app.yaml").write_text(version)
+    if not (folder / "app.yaml").is_symlink():
+        (folder / "app.yaml").symlink_to("..data/app.yaml")
+    (folder / "..data_tmp").symlink_to(f"..{version}")
+    (folder / "..data_tmp").rename(folder / "..data")
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_a_configmap_swap_is_a_change(watched, tmp_path, what) -> None:
+    mount = tmp_path / "config"
+    configmap(mount, "2026_01_01")
+    it = watched(str(mount if what == "folder" else mount / "app.yaml"))
+    configmap(mount, "2026_01_02")
+    assert it.next() == str(mount / "..data")
+    it.told.clear()
+    configmap(mount, "2026_01_03")
+    assert it.next() == str(mount / "..data")
+
+
+def test_links_to_folders_are_followed_and_cycles_end(watched, tmp_path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link").symlink_to(real)
+    (root / "up").symlink_to(root)
+    it = watched(str(root))
+    (real / "x.js").write_text("1")
+    assert it.next() == str(root / "link" / "x.js")
+
+
+def test_names_that_are_not_utf8(watched, tmp_path) -> None:
+    it = watched()
+    name = os.fsencode(tmp_path) + b"/\xff\xfe"
+    os.mkdir(name)
+    it.next()
+    it.until(lambda: not it.watcher.walking)
+    with open(name + b"/\x80.js", "wb"):
+        pass
+    assert os.fsencode(it.next()) == name + b"/\x80.js"
+
+
+def test_an_overflow_of_the_queue_is_a_change_and_everything_is_watched_after_it(
+    watched, tmp_path
+) -> None:
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    it = watched()
+    files = [tmp_path / "a.js", tmp_path / "b.js"]
+    # Alternating, for the kernel merges equal events that follow each other.
+    for n in range(limit // 2 + 100):
+        os.close(os.open(files[n % 2], os.O_CREAT | os.O_WRONLY))
+        os.unlink(files[n % 2])
+    (tmp_path / "new").mkdir()
+    it.next()
+    it.until(lambda: not it.watcher.walking and it.watcher.folders >= 3)
+    it.told.clear()
+    (tmp_path / "new" / "x.js").write_text("1")
+    it.until(lambda: str(tmp_path / "new" / "x.js") in it.told)
+
+
+def test_ten_thousand_folders_are_walked_in_slices(watched, tmp_path) -> None:
+    for a in range(100):
+        for b in range(100):
+            (tmp_path / f"{a}" / f"{b}").mkdir(parents=True)
+    loop_turns = 0
+    it = Watched.__new__(Watched)
+    it.errors, it.told = [], []
+    it.loop = Loop(lambda where, error: it.errors.append(f"{where}: {error!r}"))
+    it.watcher = Watcher(
+        it.loop, (str(tmp_path),), ignorer((), str(tmp_path)), it.told.append, it.errors.append
+    )
+    while it.watcher.walking:
+        it.loop.turn(0)
+        loop_turns += 1
+    assert loop_turns > 50
+    assert it.watcher.folders > 10_000
+    (tmp_path / "99" / "99" / "x.js").write_text("1")
+    assert it.next() == str(tmp_path / "99" / "99" / "x.js")
+    it.watcher.close()
+    it.loop.close()
+
+
+def test_the_limit_of_watches_is_named(watched, tmp_path, monkeypatch) -> None:
+    import errno
+
+    from entrypoint.kernel.inotify import Inotify, WatchLimitError
+
+    real = Inotify.add
+    count = [0]
+
+    def limited(self, path):
+        count[0] += 1
+        if count[0] > 3:
+            raise WatchLimitError(errno.ENOSPC, "raise fs.inotify.max_user_watches on the host")
+        return real(self, path)
+
+    monkeypatch.setattr(Inotify, "add", limited)
+    for n in range(5):
+        (tmp_path / f"{n}").mkdir()
+    it = watched()
+    assert len(it.errors) == 1
+    assert "fs.inotify.max_user_watches" in it.errors[0]
+
+
+def test_the_package_is_imported_without_threads_and_subprocesses() -> None:
+    code = (
+        "import sys; from entrypoint.kernel.inotify import Inotify; it = Inotify(); "
+        "print([m for m in ('subprocess', 'threading', 'logging', 'asyncio') "
+        "if m in sys.modules], it.add(b'/'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("]")[0] == "["
