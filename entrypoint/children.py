@@ -83,6 +83,10 @@ class Children:
         """The worker's process, or None when nothing of it is left."""
         return self._started.get(incarnation)
 
+    def of_app(self, name: str) -> list[Started]:
+        """The living processes of an app's workers."""
+        return [s for s in self._started.values() if s.spec.name == name and not s.reaped]
+
     def incarnation_of(self, pid: int) -> int:
         """Which worker this process is, 0 when none."""
         return self._by_pid.get(pid, 0)

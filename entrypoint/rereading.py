@@ -85,6 +85,7 @@ class Rereading:
         runtime.plan = outcome.plan
         runtime.emit(e.PlanAccepted(outcome.plan))
         runtime.watching.follow(outcome.plan)
+        runtime.schedules.follow(outcome.plan)
 
     def _prepare_ports(self, plan: Plan) -> None:
         """Bind what is new before anything changes. Raises PortErrors, nothing changed."""

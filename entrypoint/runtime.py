@@ -29,6 +29,7 @@ from .loop import READ, Loop
 from .port.ports import PortErrors, Ports
 from .requests import request_for
 from .rereading import Rereading
+from .schedules import Schedules
 from .watching import Watching
 
 TYPE_CHECKING = False
@@ -69,6 +70,7 @@ class Runtime:
         self._filter_errno = 0
         self.rereading = Rereading(self)
         self.watching = Watching(self)
+        self.schedules = Schedules(self)
         self._notify: NotifySocket | None = None
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._probes: ProbeServer | None = None
@@ -177,6 +179,7 @@ class Runtime:
         if self._probes is not None and self._probes.private_error:
             self.log("warning", "no private socket", {"reason": self._probes.private_error})
         self.watching.follow(self.plan)
+        self.schedules.follow(self.plan)
 
     def emit(self, event: e.Event) -> None:
         """Hand an event to the core; its effects are performed before this returns.

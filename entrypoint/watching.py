@@ -58,7 +58,7 @@ class Watching:
         def app_changed(path: str) -> None:
             if spec is not None:
                 runtime.log("info", "files changed", {**what, "path": path})
-                runtime.emit(e.FilesChanged(spec.name))
+                runtime.emit(e.RenewAsked(spec.name, "files changed"))
 
         def config_changed(path: str) -> None:
             runtime.log("info", "config changed", {**what, "path": path})

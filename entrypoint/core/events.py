@@ -107,10 +107,21 @@ class TimerFired(Event):
     timer: Timer
 
 
-class FilesChanged(Event):
-    """Files that `watch` names were changed, once for a burst of changes."""
+class RenewAsked(Event):
+    """The app's workers are to be replaced: its files changed, or `cron_restart` is due.
+
+    A rolling reload where two workers can live side by side, else a restart.
+    """
 
     app: str
+    reason: str
+
+
+class MemoryExceeded(Event):
+    """The worker and its descendants hold more than `max_memory_restart` (bytes)."""
+
+    incarnation: int
+    rss: int
 
 
 class ReloadAsked(Event):

@@ -111,8 +111,8 @@ def forget_instance(turn: Turn, app: str, instance: int) -> None:
     advance(turn, app)
 
 
-def begin(turn: Turn, pool: Pool, reason: str) -> None:
-    """Reload every instance to the app's newest spec.
+def begin(turn: Turn, pool: Pool, reason: str, only: tuple[int, ...] | None = None) -> None:
+    """Reload every instance, or `only` these, to the app's newest spec.
 
     During another reload the queue begins anew: what is being replaced right now gets
     its turn again, for its successor began before this was asked.
@@ -121,7 +121,11 @@ def begin(turn: Turn, pool: Pool, reason: str) -> None:
         return
     pool = fit_slots(turn, pool)
     # What has done its work is not asked to do it again.
-    queue = tuple(p.instance for p in turn.places(pool.name) if p.state != w.FINISHED)
+    if only is None:
+        queue = tuple(p.instance for p in turn.places(pool.name) if p.state != w.FINISHED)
+    else:
+        before = pool.reload.queue if pool.reload else ()
+        queue = (*before, *(n for n in only if n not in before))
     active = pool.reload.active if pool.reload else ()
     turn.put_pool(
         pool.replace(

@@ -43,7 +43,7 @@ class Supervisor:
             e.PlanRejected: self._plan_rejected,
             e.SignalArrived: self._signal_arrived,
             e.TimerFired: self._timer_fired,
-            e.FilesChanged: self._files_changed,
+            e.RenewAsked: self._renew_asked,
             e.ReloadAsked: self._reload_asked,
             e.RestartAsked: self._restart_asked,
             e.StopAsked: self._stop_asked,
@@ -59,6 +59,7 @@ class Supervisor:
             e.WorkerExited: self._worker_exited,
             e.GroupEmptied: self._group_emptied,
             e.QueueEmptied: self._queue_emptied,
+            e.MemoryExceeded: self._memory_exceeded,
         }
 
     def handle(self, event: e.Event, now: float) -> list[Effect]:
@@ -296,6 +297,25 @@ class Supervisor:
     def _queue_emptied(self, turn: Turn, worker: Worker, _event: e.QueueEmptied) -> None:
         lifecycle.queue_emptied(turn, worker)
 
+    def _memory_exceeded(self, turn: Turn, worker: Worker, event: e.MemoryExceeded) -> None:
+        pool = turn.the_pool(worker.app)
+        place = turn.place(worker.app, worker.instance)
+        # One that is being replaced already will be gone soon.
+        if worker.purpose or place is None or place.current != worker.incarnation:
+            return
+        if place.successor or pool.mode != "running" or turn.run.phase != "running":
+            return
+        turn.report(
+            "warning",
+            "memory limit exceeded",
+            app=worker.app,
+            instance=worker.instance,
+            pid=worker.pid,
+            rss=event.rss,
+            max_memory_restart=worker.spec.max_memory_restart,
+        )
+        rolling.begin(turn, pool, "max_memory_restart", (worker.instance,))
+
     # -- deadlines --------------------------------------------------------------
 
     def _timer_fired(self, turn: Turn, event: e.TimerFired) -> None:
@@ -344,15 +364,16 @@ class Supervisor:
         for pool in self._chosen(turn, event.app):
             rolling.begin(turn, pool, event.reason)
 
-    def _files_changed(self, turn: Turn, event: e.FilesChanged) -> None:
+    def _renew_asked(self, turn: Turn, event: e.RenewAsked) -> None:
         pool = turn.pool(event.app)
         if pool is None or turn.run.phase != "running":
             return
         # A person edits: what had given up, or has done its work, gets another chance.
         if shares_port(pool.spec) and not pool.errored and not pool.finished:
-            rolling.begin(turn, pool, "files changed")
+            rolling.begin(turn, pool, event.reason)
         elif pool.mode == "running":
-            self._restart_asked(turn, e.RestartAsked(pool.name, "files changed"))
+            turn.report("info", "restart started", app=pool.name, reason=event.reason)
+            self._restart_asked(turn, e.RestartAsked(pool.name, event.reason))
 
     def _restart_asked(self, turn: Turn, event: e.RestartAsked) -> None:
         for pool in self._chosen(turn, event.app):

@@ -1,0 +1,128 @@
+"""What is looked at again and again: `max_memory_restart` and `cron_restart`.
+
+Only apps that ask for it cost a wake-up. Memory is looked at more often the nearer a
+worker is to its limit: PM2 looks every 30 s, in which a fast leak grows tenfold.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .core import events as e
+from .kernel import proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import datetime, tzinfo
+
+    from .core.spec import AppSpec, Plan
+    from .runtime import Runtime
+
+# Seconds between two looks at an app's memory: at half of the limit and below, and near it.
+MEMORY_FAR = 2.0
+MEMORY_NEAR = 0.25
+# A wall clock can jump: the next time of a cron expression is worked out again so often.
+CRON_AT_MOST = 60.0
+
+
+class Schedules:
+    """The timers of all apps of the plan."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._loop = runtime.loop
+        self._timed: set[tuple[str, str]] = set()
+        self._due: dict[str, float] = {}  # app: s since the epoch
+
+    def follow(self, plan: Plan) -> None:
+        """Look after what this plan says, and nothing else."""
+        for key in self._timed:
+            self._loop.cancel(key)
+        self._timed.clear()
+        for spec in plan.apps:
+            if spec.max_memory_restart:
+                self._next(("memory", spec.name), MEMORY_NEAR)
+            if spec.cron_restart:
+                self._plan_cron(spec)
+
+    def _next(self, key: tuple[str, str], delay: float) -> None:
+        kind, name = key
+        self._timed.add(key)
+        look = self._look_at_memory if kind == "memory" else self._look_at_clock
+        self._loop.call_at(key, self._loop.now() + delay, lambda: look(name))
+
+    # -- memory ------------------------------------------------------------------------
+
+    def _look_at_memory(self, name: str) -> None:
+        spec = self._runtime.plan.app(name)
+        if spec is None or not spec.max_memory_restart:
+            return
+        fullest = 0.0
+        for started in self._runtime.children.of_app(name):
+            # A look at the processes of a big tree takes time: one /proc file each.
+            rss = proc.tree_rss(started.pid)
+            limit = started.spec.max_memory_restart
+            if limit and rss > limit:
+                self._runtime.emit(e.MemoryExceeded(started.incarnation, rss))
+            elif limit:
+                fullest = max(fullest, rss / limit)
+        share = min(1.0, max(0.0, (fullest - 0.5) * 2))
+        self._next(("memory", name), MEMORY_FAR + (MEMORY_NEAR - MEMORY_FAR) * share)
+
+    # -- the clock ----------------------------------------------------------------------
+
+    def _plan_cron(self, spec: AppSpec) -> None:
+        # The moment is kept: when the loop wakes for it, it is not the next one any more.
+        self._due[spec.name] = next_time(spec.cron_restart)
+        self._wait_for_clock(spec.name)
+
+    def _wait_for_clock(self, name: str) -> None:
+        left = self._due[name] - time.time()
+        self._next(("cron", name), min(CRON_AT_MOST, max(0.0, left)))
+
+    def _look_at_clock(self, name: str) -> None:
+        spec = self._runtime.plan.app(name)
+        if spec is None or not spec.cron_restart:
+            return
+        now = time.time()
+        if now >= self._due[name]:
+            self._runtime.emit(e.RenewAsked(name, "cron_restart"))
+            self._plan_cron(spec)
+        elif next_time(spec.cron_restart) < self._due[name]:
+            self._plan_cron(spec)  # the clock was set back
+        else:
+            self._wait_for_clock(name)
+
+
+def next_time(expression: str, now: datetime | None = None) -> float:
+    """When the cron expression is due next (s since the epoch), in the local time zone.
+
+    Five fields, or six with seconds first, as PM2's. Raises ValueError with a sentence.
+    """
+    from datetime import datetime
+
+    from cronsim import CronSim, CronSimError
+
+    try:
+        moments = CronSim(expression, now or datetime.now(local_zone()))
+        return next(moments).timestamp()
+    except CronSimError as error:
+        raise ValueError(f"{expression!r} is no cron expression: {error}") from None
+    except StopIteration:
+        raise ValueError(f"{expression!r} is never due") from None
+
+
+def local_zone() -> tzinfo:
+    """The zone of `TZ`, else of /etc/localtime, else UTC; with its summer time."""
+    from datetime import UTC
+    from zoneinfo import ZoneInfo
+
+    name = os.environ.get("TZ", "").removeprefix(":")
+    try:
+        if name:
+            return ZoneInfo(name)
+        with open("/etc/localtime", "rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError, KeyError):
+        return UTC
