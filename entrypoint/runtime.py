@@ -23,6 +23,7 @@ from .children import Children, Started
 from .core import effects as f
 from .core import events as e
 from .core.supervisor import Supervisor
+from .exits import Exits
 from .kernel import process, signals
 from .logs.pump import LogPump, worker_pipe
 from .loop import READ, Loop
@@ -62,6 +63,7 @@ class Runtime:
         self.exit_code: int | None = None
         self.ports: dict[str, Ports] = {}
         self.pump = LogPump(loop, 1, plan.log)
+        self.exits = Exits(self.pump)
         self.children = Children(loop, self.emit, self._filter_installed, self._filter_refused)
         self.is_init = process.is_init()
         self._pipe = pipe
@@ -391,12 +393,16 @@ class Runtime:
         fields = dict(effect.fields)
         if isinstance(fields.get("signal"), int):
             fields["signal"] = signals.name_of(fields["signal"])  # type: ignore[arg-type]
+        if "incarnation" in fields:
+            fields = self.exits.explain(fields)
         self.log(effect.level, effect.event, fields)
 
     # -- the end ------------------------------------------------------------------------
 
     def _finish(self, effect: f.Finish) -> None:
         self.exit_code = effect.code
+        if effect.code:
+            self.exits.tell_orchestrator()
 
     def _leave(self, code: int) -> int:
         """Kill what is left, pass on every log line, and go."""

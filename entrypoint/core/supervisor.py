@@ -213,6 +213,7 @@ class Supervisor:
         turn.report(
             "info" if expected or code == 0 else "error",
             "worker failed to start" if failure else "worker exited",
+            incarnation=before.incarnation,
             app=before.app,
             instance=before.instance,
             pid=before.pid,
