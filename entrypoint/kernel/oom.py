@@ -46,6 +46,6 @@ def _candidates(root: str, proc: str) -> list[str]:
         (root, below_v2, "memory.events"),
         (f"{root}/memory", below_v1, "memory.oom_control"),
     ):
-        for inside in dict.fromkeys((below.strip("/"), "")):
-            found.append(os.path.join(folder, inside, name))
+        insides = dict.fromkeys((below.strip("/"), ""))
+        found += [os.path.join(folder, inside, name) for inside in insides]
     return found
