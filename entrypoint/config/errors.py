@@ -1,0 +1,142 @@
+"""What is wrong with a file, in sentences for the person who must mend it.
+
+All problems are collected and told at once, sorted by their place in the file. A
+message never holds a value of an environment: those may be secrets.
+"""
+
+from __future__ import annotations
+
+from ..core.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Protocol
+
+    class Place(Protocol):
+        """Anything with a position in the file; line and column begin at 1."""
+
+        line: int
+        column: int
+
+
+# A broken file of 1 MiB can hold 100,000 mistakes: the first ones are enough to begin
+# with, and searching a spelling for each costs a millisecond.
+MOST_ERRORS = 200
+MOST_SUGGESTIONS = 40
+
+
+class ConfigError(Record):
+    """One problem. `line` 0: the place is not known (a `.config.js` file).
+
+    `path` is the key's path in the file, such as `apps[0].instances`.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        """The problem as `file:line:column: path: message`."""
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+
+class ConfigErrors(Exception):
+    """The file cannot be used. `errors` has at least one entry, sorted by place."""
+
+    def __init__(
+        self, errors: Iterable[ConfigError], warnings: Iterable[ConfigError] = ()
+    ) -> None:
+        self.errors = tuple(errors)
+        self.warnings = tuple(warnings)
+        super().__init__("\n".join(str(error) for error in self.errors))
+
+
+class Problems:
+    """Collects errors and warnings while one file is read."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._errors: list[ConfigError] = []
+        self._warnings: list[ConfigError] = []
+        self._suggested = 0
+        self._dropped = 0
+
+    def error(self, place: Place | None, path: str, message: str) -> None:
+        """Note an error. The same one about the same place is told once."""
+        found = self._make(place, path, message)
+        if found in self._errors:
+            return
+        if len(self._errors) >= MOST_ERRORS:
+            self._dropped += 1
+        else:
+            self._errors.append(found)
+
+    def warn(self, place: Place | None, path: str, message: str) -> None:
+        """Note a warning: the file is used all the same."""
+        found = self._make(place, path, message)
+        if found not in self._warnings and len(self._warnings) < MOST_ERRORS:
+            self._warnings.append(found)
+
+    def stop(self, place: Place | None, path: str, message: str) -> ConfigErrors:
+        """For what ends the reading: `raise problems.stop(…)`, with all found so far."""
+        self.error(place, path, message)
+        return self.as_exception()
+
+    def _make(self, place: Place | None, path: str, message: str) -> ConfigError:
+        line = place.line if place is not None else 0
+        column = place.column if place is not None and place.line else 0
+        return ConfigError(self.file, line, column, path, message)
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """All errors by place; when there are very many, the first and their number."""
+        found = sorted(self._errors, key=_by_place)
+        if self._dropped:
+            found.append(ConfigError(self.file, 0, 0, "", f"and {self._dropped} more errors"))
+        return tuple(found)
+
+    @property
+    def warnings(self) -> tuple[ConfigError, ...]:
+        """All warnings by place."""
+        return tuple(sorted(self._warnings, key=_by_place))
+
+    def as_exception(self) -> ConfigErrors:
+        """The errors and warnings so far, to be raised."""
+        return ConfigErrors(self.errors, self.warnings)
+
+    def raise_errors(self) -> None:
+        """Raise ConfigErrors when there is an error."""
+        if self._errors:
+            raise self.as_exception()
+
+    def suggest(self, word: str, choices: Iterable[str]) -> str:
+        """`; did you mean …?` when a choice is spelled much like `word`, else nothing."""
+        if self._suggested >= MOST_SUGGESTIONS:
+            return ""
+        self._suggested += 1
+        return suggest(word, choices)
+
+
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """As `Problems.suggest`, without a bound."""
+    import difflib  # 8 ms, and only a wrong file needs it
+
+    by_folded = {choice.casefold().replace("-", "_"): choice for choice in choices}
+    near = difflib.get_close_matches(
+        word[:64].casefold().replace("-", "_"), by_folded, n=1, cutoff=0.66
+    )
+    return f"; did you mean {by_folded[near[0]]!r}?" if near else ""
+
+
+def quoted(text: str) -> str:
+    """A value as a message shows it: quoted, printable, at most 40 characters."""
+    return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+def _by_place(error: ConfigError) -> tuple[int, int]:
+    # What has no place (line 0) concerns the whole file and comes first.
+    return (error.line, error.column)

@@ -1,0 +1,381 @@
+"""Every key of the file: its type, meaning and default, in one table.
+
+Validation, "did you mean", the JSON Schema and docs/reference/file.md all come from
+here. PM2's keys, aliases and meanings are those of PM2 7's `lib/API/schema.json` and
+`lib/Common.js`.
+"""
+
+from __future__ import annotations
+
+from ..core.record import Record
+
+
+class Key(Record):
+    """One key. `kind` names a reader of read.py and a type of schema.py.
+
+    `default` is what the documentation says; the value itself is that of core/spec.py.
+    """
+
+    name: str
+    kind: str
+    doc: str
+    default: str = ""
+    aliases: tuple[str, ...] = ()
+    origin: str = "PM2"
+    choices: tuple[str, ...] = ()
+
+
+def _own(
+    name: str, kind: str, doc: str, default: str = "", choices: tuple[str, ...] = ()
+) -> Key:
+    return Key(name, kind, doc, default, origin="pyinit", choices=choices)
+
+
+APP_KEYS: tuple[Key, ...] = (
+    # -- what runs
+    Key(
+        "name",
+        "name",
+        "The app's name in logs, probes and commands. It is unique in the file.",
+        "the script's name without its extension",
+    ),
+    Key(
+        "script",
+        "text",
+        "What to run: a path, a command of `PATH` or of `node_modules/.bin`, or a whole command "
+        "line. A command line that uses the shell's signs (`|`, `&&`, `$X`, `*`, …) is run by "
+        "`bash -c`, or `sh -c` without bash.",
+        "",
+        ("exec", "cmd", "command"),
+    ),
+    Key("args", "words", "Arguments of the script: a list, or a text that is split as a shell's."),
+    Key(
+        "interpreter",
+        "text",
+        "The program that runs the script; `none` executes the script itself.",
+        "by extension: .js .mjs .cjs node, .py python3, .sh bash, .rb ruby, .php php, .pl perl, "
+        ".ts bun or node; else the script itself",
+        ("exec_interpreter",),
+    ),
+    Key(
+        "interpreter_args",
+        "words",
+        "Arguments of the interpreter, before the script.",
+        "",
+        ("node_args", "interpreterArgs"),
+    ),
+    Key(
+        "cwd",
+        "text",
+        "The folder to run in. A relative path begins at pyinit's own working directory.",
+        "pyinit's working directory",
+    ),
+    Key(
+        "env",
+        "env",
+        "Environment variables, on top of pyinit's own. Numbers keep their writing, objects "
+        "become JSON.",
+    ),
+    Key(
+        "filter_env",
+        "filter_env",
+        "Inherited variables to leave out: `true` for all, a name, or a list of parts of names.",
+        "false",
+    ),
+    Key("port", "port", "Shortcut for `PORT` in `env`."),
+    Key(
+        "append_env_to_name", "bool", "Append `-NAME` of `--env NAME` to the app's name.", "false"
+    ),
+    Key(
+        "uid",
+        "user",
+        "User to run as, by name or number; pyinit must be root. Sets `HOME`.",
+        "pyinit's user",
+        ("user",),
+    ),
+    Key("gid", "group", "Group to run as, by name or number.", "the user's group", ("group",)),
+    Key("namespace", "text", "A label for a group of apps.", "default"),
+    # -- how many
+    Key(
+        "exec_mode",
+        "choice",
+        "`cluster`: the workers share the app's ports. `fork`: each is on its own.",
+        "cluster when `instances` is given and node runs the script, else fork",
+        choices=("fork", "cluster", "fork_mode", "cluster_mode"),
+    ),
+    Key(
+        "instances",
+        "instances",
+        "Number of workers; `max` or 0: as many as the container has CPUs (the cgroup's limit "
+        "and the affinity mask); -1: one less.",
+        "1",
+    ),
+    Key(
+        "instance_var",
+        "variable",
+        "Variable that holds the worker's number, from 0.",
+        "NODE_APP_INSTANCE",
+    ),
+    Key(
+        "increment_var",
+        "variable",
+        "Variable that grows by one with each worker, from its value in `env`.",
+    ),
+    # -- restarts
+    Key("autorestart", "bool", "Restart a worker that ends.", "true"),
+    Key(
+        "max_restarts",
+        "count",
+        "This many unstable exits (sooner than `min_uptime`) in a row make the app `errored`.",
+        "16",
+    ),
+    Key("min_uptime", "time", "A worker that lives this long was stable.", "1000"),
+    Key("restart_delay", "time", "Wait before a restart.", "0"),
+    Key(
+        "exp_backoff_restart_delay",
+        "time",
+        "First wait before a restart; it grows by half each time up to 15 s, and begins anew "
+        "after 30 s of uptime.",
+        "0: off",
+    ),
+    Key("stop_exit_codes", "codes", "Exit codes after which a worker is not restarted."),
+    Key(
+        "max_memory_restart",
+        "size",
+        "Restart a worker whose memory exceeds this.",
+        "0: no limit",
+    ),
+    Key(
+        "cron_restart", "cron", "Restart at these times: a cron pattern; 0 is off.", "", ("cron",)
+    ),
+    # -- files watched
+    Key(
+        "watch",
+        "watch",
+        "Restart (cluster apps: reload) when files change: `true` for `cwd`, or paths.",
+        "false",
+    ),
+    Key(
+        "ignore_watch",
+        "strings",
+        "Names and patterns that are not watched.",
+        "names that begin with a dot, and node_modules",
+    ),
+    Key("watch_delay", "time", "Wait this long after a change.", "0"),
+    # -- readiness and stops
+    Key(
+        "wait_ready",
+        "bool",
+        "A worker is ready when it says so: `process.send('ready')`, or `READY=1` by "
+        "sd_notify(3).",
+        "false",
+    ),
+    Key("listen_timeout", "time", "The longest wait for readiness; 0 is the default.", "3000"),
+    Key(
+        "kill_timeout",
+        "time",
+        "From the stop signal to SIGKILL; 0 is the default. (PM2's default is 1600, which "
+        "`pyinit convert` writes out.)",
+        "8000",
+    ),
+    Key(
+        "shutdown_with_message",
+        "bool",
+        "Stop by `process.send('shutdown')` instead of a signal.",
+        "false",
+    ),
+    Key("treekill", "bool", "Send stop signals to the worker's whole process group.", "true"),
+    Key("time", "bool", "Time stamps before the lines in `log.format: console`.", "false"),
+    # -- pyinit's own
+    _own(
+        "listen",
+        "listen",
+        "Addresses bound before any worker starts, one or a list: `5000` (all addresses, IPv6 "
+        "and IPv4), `127.0.0.1:5000`, `[::]:5000`, `unix:/run/app.sock`, `unix:@abstract`, or "
+        "a mapping with `address` and `name`, `backlog`, `mode`, `v6only`.",
+        "in cluster mode: what the workers bind",
+    ),
+    _own(
+        "share",
+        "choice",
+        "`slots`: a socket for each worker, steered. `one`: one socket for all. `none`: nothing "
+        "is shared.",
+        "slots in cluster mode and with `listen`, else none",
+        ("slots", "one", "none"),
+    ),
+    _own(
+        "retire_delay",
+        "time",
+        "Between turning connections away from a worker and its stop signal.",
+        "500",
+    ),
+    _own(
+        "handoff",
+        "choice",
+        "How workers get the sockets: `fds` (LISTEN_FDS), `intercept` (their own bind(2)), "
+        "`node` (Node's cluster protocol), `auto`: all that apply, `none`.",
+        "auto",
+        ("auto", "fds", "intercept", "node", "none"),
+    ),
+    _own(
+        "kill_signal",
+        "signal",
+        "Signal of a stop, by name or number.",
+        "the signal that pyinit received; SIGINT for stops that pyinit begins",
+    ),
+    _own(
+        "on_listen_timeout",
+        "choice",
+        "A worker that is not ready in time: `force` goes on as if it were (PM2), `abort` keeps "
+        "the old worker, `auto`: abort once any worker of the app has said that it is ready.",
+        "auto",
+        ("auto", "force", "abort"),
+    ),
+    _own("health", "health", "An active check of each worker."),
+    _own(
+        "depends_on",
+        "depends",
+        "Apps to wait for: a list of names, or a mapping of names to a condition.",
+    ),
+    _own(
+        "on_errored",
+        "choice",
+        "When the app is `errored`: `exit` ends the container, `keep` goes on without it.",
+        "exit",
+        ("exit", "keep"),
+    ),
+    _own("reload_parallel", "positive", "Workers replaced at a time in a reload.", "1"),
+)
+
+LISTEN_KEYS: tuple[Key, ...] = (
+    _own("address", "address", "The address, as above. Required."),
+    _own("name", "text", "Its name in `LISTEN_FDNAMES`."),
+    _own("backlog", "positive", "Connections that may wait, listen(2).", "4096"),
+    _own("mode", "mode", "Permissions of a unix socket, octal: `0660`."),
+    _own("v6only", "bool", "`[::]` without IPv4.", "false"),
+)
+
+HEALTH_KEYS: tuple[Key, ...] = (
+    _own("http", "text", "A path on the app's first address, or a URL: good from 200 to 399."),
+    _own("tcp", "text", "An address that must take a connection."),
+    _own("exec", "words", "A command that must exit with 0."),
+    _own("interval", "time", "Between two checks.", "10s"),
+    _own("timeout", "time", "The longest a check may take.", "3s"),
+    _own("failures", "positive", "Failures in a row that make a worker sick.", "3"),
+    _own("start_period", "time", "Failures do not count so long after the start.", "0"),
+)
+
+DEPENDS_CONDITIONS = (
+    "service_started",
+    "service_healthy",
+    "service_completed_successfully",
+)
+
+DEPENDS_KEYS: tuple[Key, ...] = (
+    _own("condition", "choice", "What to wait for.", "service_started", DEPENDS_CONDITIONS),
+)
+
+PROBES_KEYS: tuple[Key, ...] = (
+    _own("listen", "listen", "Addresses of /livez, /readyz, /startupz, /status, /metrics."),
+    _own(
+        "ready_when",
+        "ready_when",
+        "Workers of an app that make it ready: `all`, `any`, a number, or a percentage.",
+        "all",
+    ),
+)
+
+LOG_KEYS: tuple[Key, ...] = (
+    _own(
+        "format",
+        "choice",
+        "`json`, `console`, `raw` (lines as they are), `auto`: console on a terminal, else json.",
+        "json",
+        ("json", "console", "raw", "auto"),
+    ),
+    _own(
+        "level",
+        "choice",
+        "The least level of pyinit's own events.",
+        "info",
+        ("debug", "info", "warning", "error"),
+    ),
+)
+
+CONTROL_KEYS: tuple[Key, ...] = (
+    _own("enabled", "bool", "Open the socket for `pyinit ls`, `reload` and so on.", "true"),
+    _own("path", "text", "Where it is.", "the first place that can be written"),
+)
+
+SHUTDOWN_KEYS: tuple[Key, ...] = (
+    _own(
+        "drain_delay",
+        "time",
+        "Unready, but still serving, before workers are told to stop: load balancers notice.",
+        "0",
+    ),
+    _own("timeout", "time", "Bound of the whole shutdown.", "0: each app's kill_timeout"),
+    _own(
+        "grace",
+        "time",
+        "The grace that the orchestrator gives (docker stop: 10s, Kubernetes: 30s): a warning "
+        "when the other times do not fit.",
+        "0: not known",
+    ),
+)
+
+TOP_KEYS: tuple[Key, ...] = (
+    Key("apps", "apps", "The apps: a list of mappings, or one.", "", ("pm2",)),
+    _own("probes", "probes", "The HTTP server for an orchestrator's probes."),
+    _own("log", "log", "How lines are written to stdout."),
+    _own("control", "control", "The socket of `pyinit ls`, `reload` and so on."),
+    _own("shutdown", "shutdown", "How the container ends."),
+)
+
+# PM2's keys that mean nothing in a container, and why.
+_FILES = "worker lines go to stdout, one record a line (see `log`)"
+_MONITOR = "PM2's own monitoring is not part of pyinit"
+_CLI = "it concerns PM2's own command line"
+IGNORED_APP_KEYS: dict[str, str] = {
+    **dict.fromkeys(("out_file", "out", "output", "out_log"), _FILES),
+    **dict.fromkeys(("error_file", "error", "err", "err_file", "err_log"), _FILES),
+    **dict.fromkeys(("log_file", "log", "disable_logs", "merge_logs", "combine_logs"), _FILES),
+    **dict.fromkeys(("log_type", "log_date_format"), "use the top level's `log`"),
+    **dict.fromkeys(("pid_file", "pid"), "`pyinit ls` shows the pids"),
+    **dict.fromkeys(("name_prefix", "install_url", "force", "write", "username"), _CLI),
+    **dict.fromkeys(("post_update", "vizion"), "a container image is not updated in place"),
+    **dict.fromkeys(
+        ("trace", "disable_trace", "v8", "event_loop_inspector", "deep_monitoring"), _MONITOR
+    ),
+    **dict.fromkeys(("pmx", "automation", "io"), _MONITOR),
+    **dict.fromkeys(
+        ("source_map_support", "disable_source_map_support"),
+        "pyinit loads no code into the app; use `node_args: --enable-source-maps`",
+    ),
+    "execute_command": "a command line is recognised by itself",
+    "windowsHide": "there is no Windows here",
+    "kill_retry_time": "pyinit is told by the kernel when a process ends",
+    "watch_options": "use `ignore_watch` and `watch_delay`",
+    "autostart": "every app of the file is started; leave one out by `--only`",
+}
+IGNORED_TOP_KEYS: dict[str, str] = {
+    "deploy": "a container is deployed by its orchestrator",
+}
+
+
+def camel(name: str) -> str:
+    """`max_memory_restart` as PM2 takes it too: `maxMemoryRestart`."""
+    first, *others = name.split("_")
+    return first + "".join(part[:1].upper() + part[1:] for part in others)
+
+
+def by_spelling(keys: tuple[Key, ...]) -> dict[str, Key]:
+    """Each accepted spelling and its key."""
+    found = {}
+    for key in keys:
+        found[key.name] = key
+        for alias in key.aliases:
+            found[alias] = key
+        if key.origin == "PM2":
+            found.setdefault(camel(key.name), key)
+    return found

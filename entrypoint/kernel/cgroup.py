@@ -1,0 +1,107 @@
+"""How many CPUs this container may use.
+
+The CPU quota of a cgroup (v1, v2 or both, "hybrid") and of all its ancestors that can be
+seen, and the affinity mask; not the host's cores. Sources: the kernel's
+admin-guide/cgroup-v1 and cgroup-v2.rst, cgroup_namespaces(7), sched_setaffinity(2).
+"""
+
+from __future__ import annotations
+
+import os
+
+_ENOUGH = 1 << 16
+
+
+def usable_cpus(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> int:
+    """CPUs for `instances: max`: the affinity mask, at most the limit rounded up.
+
+    Rounded up as Java and Go do: with 1.5 CPUs, two workers use them, one cannot.
+    """
+    try:
+        available = len(os.sched_getaffinity(0))
+    except OSError:
+        available = os.cpu_count() or 1
+    limit = cpu_limit(root, proc)
+    if limit is not None:
+        available = min(available, -int(-limit // 1))
+    return max(1, available)
+
+
+def cpu_limit(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> float | None:
+    """The smallest CPU quota that applies to this process, in CPUs; None: no limit.
+
+    What cannot be read or understood is no limit.
+    """
+    quotas = []
+    for controllers, path in _memberships(_read(f"{proc}/self/cgroup")):
+        if controllers == "":
+            # Unified: mounted at the root, or, hybrid, beside the v1 controllers.
+            for base in (root, f"{root}/unified"):
+                quotas += [_quota_v2(folder) for folder in _lineage(base, path)]
+        elif "cpu" in controllers.split(","):
+            # The mount is named after all its controllers; `cpu` is a link to it.
+            for base in (f"{root}/{controllers}", f"{root}/cpu"):
+                quotas += [_quota_v1(folder) for folder in _lineage(base, path)]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _memberships(text: str) -> list[tuple[str, str]]:
+    """(controllers, path) of each line of /proc/PID/cgroup, cgroups(7)."""
+    found = []
+    for line in text.splitlines():
+        parts = line.split(":", 2)
+        if len(parts) == 3:
+            found.append((parts[1], parts[2]))
+    return found
+
+
+def _lineage(base: str, path: str) -> list[str]:
+    """The cgroup's folder and its ancestors' down to the mount.
+
+    Without a cgroup namespace a container sees its path on the host, but mounts only its
+    own part of the tree: then none of the path's folders exist but the mount, which is
+    the container's own cgroup. With one, a path that leaves it begins with `/..`.
+    """
+    names = [name for name in path.split("/") if name and name != ".."]
+    folders = [base]
+    for name in names:
+        deeper = f"{folders[-1]}/{name}"
+        if not os.path.isdir(deeper):
+            break
+        folders.append(deeper)
+    return folders
+
+
+def _quota_v2(folder: str) -> float | None:
+    """`cpu.max`: "max 100000", or quota and period in µs."""
+    parts = _read(f"{folder}/cpu.max").split()
+    if len(parts) != 2 or parts[0] == "max":
+        return None
+    return _ratio(parts[0], parts[1])
+
+
+def _quota_v1(folder: str) -> float | None:
+    """`cpu.cfs_quota_us` (-1: none) and `cpu.cfs_period_us`."""
+    quota = _read(f"{folder}/cpu.cfs_quota_us").strip()
+    return _ratio(quota, _read(f"{folder}/cpu.cfs_period_us").strip())
+
+
+def _ratio(quota: str, period: str) -> float | None:
+    try:
+        amount, every = int(quota), int(period)
+    except ValueError:
+        return None
+    return amount / every if amount > 0 and every > 0 else None
+
+
+def _read(path: str) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, _ENOUGH).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
