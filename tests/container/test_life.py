@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -197,6 +197,39 @@ def test_worker_lines_and_pyinits_own_are_json(run: Run) -> None:
         [said] = [e for e in events if "serves" in e["event"]]
         assert said["app"] == "web"
         assert said["stream"] == "stdout"
+
+
+def test_a_reload_under_load_loses_nothing(run: Run) -> None:
+    with run(apps(instances=2)) as container:
+        container.answers(9400, "/readyz")
+        before = set(everyone(container, 2).values())
+        with Load(container, 8000, clients=4) as load:
+            wait_until(lambda: load.answered > 20, "load")
+            container.signal("SIGHUP")
+
+            def replaced() -> bool:
+                found = status(container)["apps"][0]
+                pids = {worker["pid"] for worker in found["workers"] if worker["ready"]}
+                return len(pids) == 2 and not pids & before and not found["reloading"]
+
+            wait_until(replaced, "two new workers")
+            answered = load.answered
+            wait_until(lambda: load.answered > answered + 20, "load on the new workers")
+        assert load.refused == []
+        assert load.lost == []
+
+
+def status(container: Container) -> dict[str, Any]:
+    return json.loads(container.get(9400, "/status").body)
+
+
+def test_a_line_longer_than_dockers_buffer_comes_out_whole(run: Run) -> None:
+    """Docker's log driver cuts at 16 KiB and joins again when it is read."""
+    script = 'python3 -c \'print("x" * 100000); print("last words", end=str())\''
+    with run(f"apps:\n  - name: a\n    autorestart: false\n    script: {script}\n") as container:
+        assert container.wait() == 0
+        said = [event["event"] for event in container.events() if "stream" in event]
+        assert said == ["x" * 100000, "last words"]
 
 
 def test_without_the_seccomp_syscall_one_line_says_so_and_node_still_shares(
