@@ -1,0 +1,129 @@
+"""Classic BPF programs: which slot gets a new connection, which calls are reported.
+
+A program is a tuple of `(code, jt, jf, k)`, the `sock_filter` of `linux/filter.h`;
+jumps count instructions from the next one. The kernel takes 4,096 of them at most.
+
+*Steering*: the program of a `SO_REUSEPORT` group (`socket(7)`,
+`SO_ATTACH_REUSEPORT_CBPF`) runs for each new connection and returns an index into the
+group. We choose by a random number: it is even over few connections too, where the
+kernel's own hash is not, and needs no state.
+
+*Interception*: a seccomp program (`seccomp(2)`) reads `struct seccomp_data`, the call's
+number at offset 0 and the architecture at 4. Numbers mean different calls in different
+architectures, so the architecture is looked at first.
+"""
+
+from __future__ import annotations
+
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Instruction = tuple[int, int, int, int]
+    Program = tuple[Instruction, ...]
+
+MAX_INSTRUCTIONS = 4096
+
+_LD_W_ABS = 0x20
+_LD_B_ABS = 0x30
+_JEQ = 0x15
+_JGE = 0x35
+_JSET = 0x45
+_ADD = 0x04
+_MOD = 0x94
+_RET = 0x06
+_RET_A = 0x16
+
+# SKF_AD_OFF + SKF_AD_RANDOM: not packet data but get_random_u32().
+_RANDOM = (-0x1000 + 56) & 0xFFFFFFFF
+
+_SECCOMP_ALLOW = 0x7FFF0000
+_SECCOMP_USER_NOTIF = 0x7FC00000
+
+_EVERYTHING = 0xFFFFFFFF
+_TCP_FLAGS = 13
+_SYN, _ACK = 0x02, 0x10
+
+
+class Calls:
+    """An architecture's AUDIT_ARCH number and the numbers of the calls we use."""
+
+    def __init__(self, audit: int, *, bind: int, listen: int, seccomp: int) -> None:
+        self.audit = audit
+        self.bind = bind
+        self.listen = listen
+        self.seccomp = seccomp
+
+
+# By `os.uname().machine`. x86_64 also runs x32 calls, whose numbers have bit 30 set and
+# so match none of ours, and i386 ones, which are another architecture: both go through.
+ARCHITECTURES = {
+    "x86_64": Calls(0xC000003E, bind=49, listen=50, seccomp=317),
+    "aarch64": Calls(0xC00000B7, bind=200, listen=201, seccomp=277),
+}
+
+
+def pack(program: Program) -> bytes:
+    """The program as the kernel reads it: 8 bytes an instruction, in native order."""
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def steering(indices: tuple[int, ...]) -> Program:
+    """Return one of `indices` into the group, each equally likely.
+
+    Raises ValueError for none, and for so scattered a set that the program would not
+    fit (1,000 slots always do).
+    """
+    chosen = sorted(set(indices))
+    if not chosen or chosen[0] < 0:
+        raise ValueError(f"cannot steer to {indices!r}")
+    # Runs of neighbours: (position of the first in `chosen`, what to add to a position).
+    runs: list[tuple[int, int]] = []
+    for position, index in enumerate(chosen):
+        if not runs or runs[-1][1] != index - position:
+            runs.append((position, index - position))
+    program: list[Instruction] = [
+        (_LD_W_ABS, 0, 0, _RANDOM),
+        (_MOD, 0, 0, len(chosen)),
+    ]
+    # From the last run to the first: the first whose beginning is not above A is it.
+    for position, shift in reversed(runs):
+        answer: list[Instruction] = [(_ADD, 0, 0, shift)] if shift else []
+        answer.append((_RET_A, 0, 0, 0))
+        if position:
+            program.append((_JGE, 0, len(answer), position))
+        program += answer
+    if len(program) > MAX_INSTRUCTIONS:
+        raise ValueError(f"{len(chosen)} slots are too scattered for one program")
+    return tuple(program)
+
+
+def no_new_connections() -> Program:
+    """A socket filter which drops SYN: what is queued or half-open goes on.
+
+    The packet begins with the TCP header here (`tcp_filter` in net/ipv4).
+    """
+    return (
+        (_LD_B_ABS, 0, 0, _TCP_FLAGS),
+        (_JSET, 2, 0, _ACK),
+        (_JSET, 0, 1, _SYN),
+        (_RET, 0, 0, 0),
+        (_RET, 0, 0, _EVERYTHING),
+    )
+
+
+def interception(machine: str) -> Program:
+    """The seccomp program: `bind` and `listen` are reported, all else is allowed.
+
+    Raises KeyError for a machine not in ARCHITECTURES.
+    """
+    calls = ARCHITECTURES[machine]
+    return (
+        (_LD_W_ABS, 0, 0, 4),
+        (_JEQ, 0, 3, calls.audit),
+        (_LD_W_ABS, 0, 0, 0),
+        (_JEQ, 2, 0, calls.bind),
+        (_JEQ, 1, 0, calls.listen),
+        (_RET, 0, 0, _SECCOMP_ALLOW),
+        (_RET, 0, 0, _SECCOMP_USER_NOTIF),
+    )

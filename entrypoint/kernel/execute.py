@@ -1,0 +1,109 @@
+"""exec by the child's own PATH, with an error that says what is wrong.
+
+As execvp(3) and not as `os.execvpe`: a script without a `#!` line is run by /bin/sh, as
+every shell and tini do, and nothing is imported on the way (`os.get_exec_path` imports
+`warnings`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
+
+# What execvp(3) takes when there is no PATH.
+DEFAULT_PATH = "/bin:/usr/bin"
+
+# "Not here": the search goes on (glibc's posix/execvpe.c).
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
+
+
+class ExecError(OSError):
+    """exec(2) failed for `filename`; `detail` tells more than errno, where more is known."""
+
+    def __init__(self, number: int, filename: str, detail: str = "") -> None:
+        super().__init__(number, os.strerror(number), filename)
+        self.detail = detail
+
+
+def execute(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    """Replace this process. Raises ExecError, or ValueError for a NUL in an argument."""
+    name = argv[0]
+    if "/" in name:
+        _attempt(name, argv, env)
+        raise _failed(errno.ENOENT, name)
+    if not name:
+        raise ExecError(errno.ENOENT, name, "the command is empty")
+    path = env.get("PATH", DEFAULT_PATH)
+    refused: ExecError | None = None
+    for folder in path.split(":"):
+        candidate = f"{folder}/{name}" if folder else name
+        try:
+            _attempt(candidate, argv, env)
+        except ExecError as error:
+            if error.errno != errno.EACCES:
+                raise
+            # As execvp(3): a later folder may have one that can be run.
+            refused = error
+            continue
+        if os.path.lexists(candidate):
+            raise _failed(errno.ENOENT, candidate)
+    if refused is not None:
+        raise refused
+    raise ExecError(errno.ENOENT, name, f"not found in PATH ({path})")
+
+
+def _attempt(path: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    """Return when there is no such file; raise ExecError for everything else."""
+    try:
+        os.execve(path, argv, env)
+    except OSError as error:
+        number = error.errno or errno.EINVAL
+    if number == errno.ENOEXEC:
+        try:
+            os.execve("/bin/sh", ("/bin/sh", path, *argv[1:]), env)
+        except OSError:
+            raise _failed(errno.ENOEXEC, path) from None
+    if number not in _ABSENT:
+        raise _failed(number, path)
+
+
+def _failed(number: int, path: str) -> ExecError:
+    return ExecError(number, path, _explain(number, path))
+
+
+def _explain(number: int, path: str) -> str:
+    if number == errno.EACCES:
+        if os.path.isdir(path):
+            return "it is a folder"
+        if os.path.exists(path) and not os.access(path, os.X_OK):
+            return f"it is not executable; try: chmod +x {path}"
+        return ""
+    if number == errno.ENOEXEC:
+        return "not a program for this machine's architecture, and no script"
+    if number != errno.ENOENT:
+        return ""
+    if os.path.islink(path) and not os.path.exists(path):
+        return "it is a symbolic link to nothing"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        head = os.read(fd, 256)
+    except OSError:
+        return ""
+    # The file is there: what is missing is what it needs to run.
+    if head.startswith(b"#!"):
+        line = head[2:].split(b"\n")[0]
+        interpreter = os.fsdecode(line.strip().split(b" ")[0])
+        if line.endswith(b"\r"):
+            return (
+                "its first line ends with CR LF (DOS line ends), "
+                f"so its interpreter would be {interpreter + chr(13)!r}"
+            )
+        return f"its interpreter {interpreter} does not exist"
+    if head.startswith(b"\x7fELF"):
+        return "its dynamic loader does not exist: it was built for another C library"
+    return ""

@@ -1,0 +1,156 @@
+"""Cheap readers of /proc: state, parents, memory of processes (`proc_pid_stat(5)`).
+
+Each answers None or an empty value for a process that is gone: by the time one looks,
+any process may be.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..core.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class ProcessStat(Record):
+    """Fields of /proc/PID/stat. `state` is a letter (`R S D Z T t X I`).
+
+    `started` is in clock ticks since boot (with the pid it names a process for ever),
+    `cpu` in seconds, `rss` in bytes.
+    """
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    started: int
+    cpu: float
+    rss: int
+
+
+def read(path: str) -> bytes:
+    """A file of /proc, or b"" when it is not there (any more) or may not be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        content = b""
+        while chunk := os.read(fd, 65536):
+            content += chunk
+    except OSError:  # ESRCH: it ended between open and read
+        return b""
+    finally:
+        os.close(fd)
+    return content
+
+
+def stat(pid: int) -> ProcessStat | None:
+    """The process now, a zombie too; None when there is none."""
+    content = read(f"/proc/{pid}/stat")
+    # The name stands in parentheses and may hold any byte, also ")" and spaces.
+    _, _, rest = content.rpartition(b") ")
+    fields = rest.split()
+    if len(fields) < 22:
+        return None
+    return ProcessStat(
+        pid,
+        fields[0].decode("ascii", "replace"),
+        int(fields[1]),
+        int(fields[2]),
+        int(fields[3]),
+        int(fields[19]),
+        (int(fields[11]) + int(fields[12])) / TICKS,
+        int(fields[21]) * PAGE,
+    )
+
+
+def alive(pid: int) -> bool:
+    """There is such a process, and it is no zombie."""
+    found = stat(pid)
+    return found is not None and found.state not in "ZX"
+
+
+def rss(pid: int) -> int:
+    """Resident memory in bytes, shared pages included; 0 when it is gone."""
+    fields = read(f"/proc/{pid}/statm").split()
+    return int(fields[1]) * PAGE if len(fields) > 1 else 0
+
+
+def command(pid: int) -> tuple[str, ...]:
+    """The argument vector; empty for a zombie, a kernel thread or none."""
+    content = read(f"/proc/{pid}/cmdline")
+    if not content:
+        return ()
+    return tuple(os.fsdecode(part) for part in content.removesuffix(b"\0").split(b"\0"))
+
+
+def namespace_pids(pid: int | str = "self") -> tuple[int, ...]:
+    """Its pid in each PID namespace, from that of /proc inwards; empty if not told."""
+    for line in read(f"/proc/{pid}/status").split(b"\n"):
+        if line.startswith(b"NSpid:"):
+            return tuple(int(word) for word in line.split()[1:])
+    return ()
+
+
+def children(pid: int) -> tuple[int, ...]:
+    """Its children, zombies too. Complete only while none of them ends meanwhile."""
+    path = f"/proc/{pid}/task"
+    try:
+        threads = os.listdir(path)
+    except OSError:
+        return ()
+    # Not every kernel has `children` (CONFIG_PROC_CHILDREN; gVisor has not).
+    if not os.path.exists(f"{path}/{pid}/children"):
+        return tuple(p for p in processes() if (s := stat(p)) is not None and s.parent == pid)
+    found: list[int] = []
+    for thread in threads:
+        found.extend(int(word) for word in read(f"{path}/{thread}/children").split())
+    return tuple(found)
+
+
+def processes() -> tuple[int, ...]:
+    """All pids that /proc shows."""
+    return tuple(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def tree(pid: int) -> tuple[int, ...]:
+    """`pid` and everything below it, parents first."""
+    found = [pid]
+    for member in found:
+        found.extend(child for child in children(member) if child not in found)
+    return tuple(found)
+
+
+def tree_rss(pid: int) -> int:
+    """Resident memory of the whole tree in bytes; pages shared among it count for each."""
+    return sum(rss(member) for member in tree(pid))
+
+
+def owner(pid: int, workers: Container[int]) -> int:
+    """Which of `workers` (pids) the process belongs to; 0 for none.
+
+    By its ancestors, and, for one whose parents are gone, by its process group: each
+    worker leads its own.
+    """
+    if pid in workers:
+        return pid
+    member = stat(pid)
+    if member is None:
+        return 0
+    group = member.group
+    # Bounded: parents may change while we look.
+    for _ in range(256):
+        if member is None or member.parent <= 1:
+            break
+        if member.parent in workers:
+            return member.parent
+        member = stat(member.parent)
+    return group if group in workers else 0

@@ -1,0 +1,466 @@
+"""Processes: fork with everything that a worker needs set, signal them, sweep.
+
+What happens between fork and exec, in this order, and why in this order:
+
+1. All signals are blocked before fork and until just before exec. A signal for the
+   child waits; it can neither run a handler of pyinit's in the child nor get lost.
+2. Handlers go back to the default, SIGPIPE and SIGXFSZ too, which Python ignores (an
+   ignored signal stays ignored across exec(2)).
+3. Session or process group, the terminal's foreground: SIGTTOU is still blocked.
+4. nice and descriptors, as pyinit's own user. Sources are moved out of the way first,
+   so that a target may be another's source.
+5. groups, gid, uid; then umask, chdir as the worker's user, who may not be allowed to
+   enter a folder that root may.
+6. Parent-death signal: forgotten by the kernel when the user changes, so after it.
+7. The seccomp filter, last of all: what comes before needs no permission of its own.
+8. The mask, and exec.
+
+What fails is told as its stage and errno over a close-on-exec channel; end of file
+without a message means that exec has succeeded.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+
+from ..core.record import Record
+from . import signals
+from .execute import ExecError, execute
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable, Sequence
+
+    # What is called in the child with stage, errno and detail. It need not return.
+    Report = Callable[[str, int, str], None]
+else:
+    import _signal
+
+# Nothing of ours gets so high; without close_range(2) each number costs a syscall.
+_HIGHEST_FD = 65536
+
+
+class SpawnRequest(Record):
+    """A process to start. Descriptors stay the caller's, who closes them afterwards.
+
+    `argv[0]` is looked up in the PATH of `env` when it has no slash. None keeps what
+    pyinit has. `groups` None means those of `user` by initgroups(3), or, for a user
+    without a name, `gid` alone. `keep_fds` are (descriptor, its number in the child).
+    `ignored` are signals left ignored, `mask` those left blocked.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str = ""
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] | None = None
+    user: str = ""
+    stdin: int | None = None
+    stdout: int | None = None
+    stderr: int | None = None
+    keep_fds: tuple[tuple[int, int], ...] = ()
+    listen_env: bool = False
+    new_group: bool = True
+    new_session: bool = False
+    foreground: bool = False
+    parent_death_signal: int = 0
+    install_filter: bool = False
+    umask: int | None = None
+    nice: int = 0
+    ignored: tuple[int, ...] = ()
+    mask: tuple[int, ...] = ()
+    close_others: bool = True
+
+
+class Child(Record):
+    """A forked process and the parent's end of its channel (non-blocking; close it)."""
+
+    pid: int
+    channel: int
+
+
+class FilterInstalled(Record):
+    """The seccomp filter is on; `fd` is its notifier, now the caller's to close."""
+
+    fd: int
+
+
+class FilterRefused(Record):
+    """The kernel or the runtime refused the filter; the start went on without it."""
+
+    errno: int
+
+
+class SpawnFailed(Record):
+    """Nothing was executed. `detail` says more where errno is not the whole story."""
+
+    stage: str
+    errno: int
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        """`chdir: No such file or directory (/srv/app)`."""
+        said = f"{self.stage}: {os.strerror(self.errno)}"
+        return f"{said} ({self.detail})" if self.detail else said
+
+    @property
+    def exit_code(self) -> int:
+        """A shell's: 127 when there is no such command, else 126."""
+        return 127 if self.stage == "exec" and self.errno == errno.ENOENT else 126
+
+
+class Execed(Record):
+    """The program runs (or the child was killed before it could)."""
+
+
+def fork_child(request: SpawnRequest, report: Report, keep: int = -1) -> int:
+    """Fork and, in the child, set up and exec `request`; the child's pid in the parent.
+
+    `report` is called in the child when it fails, which then exits with 127. `keep` is
+    a descriptor that stays open until exec. Raises OSError when fork(2) fails (EAGAIN:
+    a `pids` limit), ValueError when two descriptors want the same number.
+    """
+    moves = _moves(request)
+    parent = os.getpid()
+    if gc.get_freeze_count() == 0:
+        # What was made so far lives for ever: a collection in any process then leaves
+        # its pages shared.
+        gc.freeze()
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, signals.ALL)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(request, moves, parent, report, keep)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+    if request.new_group and not request.new_session:
+        # In both processes: whoever is first, nobody signals a group that is not there.
+        try:
+            os.setpgid(pid, pid)
+        except OSError:
+            pass  # EACCES after its exec, ESRCH after its end: it has done so itself
+    return pid
+
+
+def spawn(request: SpawnRequest) -> Child:
+    """Start a process; `read_channel` tells how far it came. Errors as `fork_child`."""
+    import _socket
+
+    if request.install_filter:
+        from . import seccomp  # noqa: F401  here, so that no child has to import it
+    if request.parent_death_signal:
+        from . import prctl
+
+        try:
+            prctl.load()
+        except prctl.PrctlMissingError:  # said once at boot; the start goes on without
+            request = request.replace(parent_death_signal=0)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    try:
+        pid = fork_child(request, _Reporter(theirs), theirs.fileno())
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    ours.setblocking(False)
+    return Child(pid, ours.detach())
+
+
+def read_channel(fd: int) -> tuple[Record, ...]:
+    """What a child has said: FilterInstalled, FilterRefused, SpawnFailed, Execed.
+
+    Never blocks. Execed is the end of file without a SpawnFailed before it: after either
+    nothing more will come. Raises OSError as recvmsg(2).
+    """
+    import _socket
+    import sys
+
+    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+    told: list[Record] = []
+    try:
+        while True:
+            try:
+                message, ancillary, _flags, _address = channel.recvmsg(
+                    4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                message, ancillary = b"", []
+            if not message:
+                told.append(Execed())
+                break
+            if message == b"filter":
+                for level, kind, data in ancillary:
+                    if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                        told.append(FilterInstalled(int.from_bytes(data[:4], sys.byteorder)))
+                continue
+            stage, number, detail = message.split(b"\0", 2)
+            if stage == b"refused":
+                told.append(FilterRefused(int(number)))
+                continue
+            told.append(SpawnFailed(stage.decode(), int(number), detail.decode("utf-8", "replace")))
+            break
+    finally:
+        channel.detach()
+    return tuple(told)
+
+
+class _Reporter:
+    """The child's end of the channel, callable as a `Report`."""
+
+    def __init__(self, channel: object) -> None:
+        self.channel = channel
+
+    def __call__(self, stage: str, number: int, detail: str) -> None:
+        text = detail.encode("utf-8", "replace")[:2048]
+        self._send([stage.encode() + b"\0" + str(number).encode() + b"\0" + text])
+
+    def filter_installed(self, notifier: int) -> None:
+        import _socket
+        import sys
+
+        data = notifier.to_bytes(4, sys.byteorder)
+        self._send([b"filter"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)])
+
+    def _send(self, *message: object) -> None:
+        self.channel.sendmsg(*message)  # type: ignore[attr-defined]
+
+
+def _moves(request: SpawnRequest) -> dict[int, int]:
+    """Target number → source descriptor."""
+    moves: dict[int, int] = {}
+    standard = ((request.stdin, 0), (request.stdout, 1), (request.stderr, 2))
+    for source, target in (*standard, *request.keep_fds):
+        if source is None:
+            continue
+        if target in moves:
+            raise ValueError(f"two descriptors for number {target}")
+        moves[target] = source
+    return moves
+
+
+def _become(
+    request: SpawnRequest, moves: dict[int, int], parent: int, report: Report, keep: int
+) -> None:
+    """The child's whole life until exec. Never returns."""
+    stage = "fork"
+    try:
+        gc.disable()
+        _signal.set_wakeup_fd(-1)
+        stage = "signals"
+        _reset_handlers(request.ignored)
+        stage = "setsid" if request.new_session else "setpgid"
+        if request.new_session:
+            os.setsid()
+        elif request.new_group:
+            os.setpgid(0, 0)
+        if request.foreground:
+            _take_foreground()
+        if request.nice:
+            stage = "nice"
+            os.nice(request.nice)
+        stage = "descriptors"
+        if moves:
+            keep = _place(moves, keep)
+            if isinstance(report, _Reporter):
+                report.channel = _as_channel(keep)
+        if request.close_others:
+            _close_others(moves, keep)
+        for stage, step in _identity(request):
+            step()
+        if request.umask is not None:
+            os.umask(request.umask)
+        if request.cwd:
+            stage = "chdir"
+            os.chdir(request.cwd)
+        if request.parent_death_signal:
+            from . import prctl
+
+            stage = "prctl"
+            prctl.set_parent_death_signal(request.parent_death_signal)
+            if os.getppid() != parent:
+                # It ended before the kernel was asked to tell. (0: outside our
+                # namespace, which no parent of ours is.)
+                os._exit(128 + request.parent_death_signal)
+        if request.listen_env:
+            request.env["LISTEN_PID"] = str(os.getpid())
+        if request.install_filter and isinstance(report, _Reporter):
+            _filter(report)
+        stage = "exec"
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, request.mask)
+        execute(request.argv, request.env)
+    except ExecError as error:
+        detail = f"{error.filename}: {error.detail}" if error.detail else str(error.filename)
+        report(stage, error.errno or errno.EINVAL, detail)
+    except OSError as error:
+        detail = request.cwd if stage == "chdir" else ""
+        report(stage, error.errno or errno.EINVAL, detail)
+    except BaseException as error:  # noqa: BLE001  nothing may escape into pyinit's loop
+        report(stage, errno.EINVAL, f"{type(error).__name__}: {error}")
+    finally:
+        os._exit(127)
+
+
+def _reset_handlers(ignored: tuple[int, ...]) -> None:
+    get = _signal.getsignal
+    for number in signals.ALL:
+        if number in (signals.SIGKILL, signals.SIGSTOP):
+            continue
+        wanted = _signal.SIG_IGN if number in ignored else _signal.SIG_DFL
+        if get(number) != wanted:
+            _signal.signal(number, wanted)
+
+
+def _take_foreground() -> None:
+    """Give the terminal on descriptor 0 to this process group, if there is one."""
+    try:
+        os.tcsetpgrp(0, os.getpgrp())
+    except OSError:
+        pass  # ENOTTY, ENXIO: no terminal, or not ours to give. tini goes on as well.
+
+
+def _place(moves: dict[int, int], keep: int) -> int:
+    """Put each source at its target; the new number of `keep`, which made room."""
+    import fcntl
+
+    above = max(3, *(target + 1 for target in moves))
+    sources = dict(moves)
+    for target, source in moves.items():
+        # Only a source that stands where another goes has to move first.
+        if source != target and source in moves:
+            sources[target] = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, above)
+    if keep in moves:
+        keep = fcntl.fcntl(keep, fcntl.F_DUPFD_CLOEXEC, above)
+    for target, source in sources.items():
+        if source == target:
+            os.set_inheritable(target, True)
+        else:
+            os.dup2(source, target, inheritable=True)
+    return keep
+
+
+def _as_channel(fd: int) -> object:
+    import _socket
+
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+
+
+def _close_others(moves: dict[int, int], keep: int) -> None:
+    """Close every descriptor that is not meant for the program.
+
+    Ours are close-on-exec; this is for those that whoever started pyinit left open.
+    """
+    low = 3
+    for fd in sorted({*moves, keep}):
+        if fd >= low:
+            os.closerange(low, fd)
+            low = fd + 1
+    os.closerange(low, _HIGHEST_FD)
+
+
+def _identity(request: SpawnRequest) -> Sequence[tuple[str, Callable[[], None]]]:
+    """The steps that change user and groups, none when they are ours already."""
+    uid, gid, groups = request.uid, request.gid, request.groups
+    user = os.geteuid()
+    if groups is None and uid in (None, user) and gid in (None, os.getegid()):
+        # Root without CAP_SETGID (`--cap-drop ALL`) may ask to be root.
+        return ()
+    steps: list[tuple[str, Callable[[], None]]] = []
+
+    def set_groups() -> None:
+        try:
+            if groups is not None:
+                os.setgroups(groups)
+            elif request.user and gid is not None:
+                os.initgroups(request.user, gid)
+            else:
+                os.setgroups(() if gid is None else (gid,))
+        except PermissionError:
+            if user == 0:
+                raise
+            # Without privilege the groups are what they are; setgid and setuid judge.
+
+    steps.append(("setgroups", set_groups))
+    if gid is not None:
+        steps.append(("setgid", lambda: os.setresgid(gid, gid, gid)))
+    if uid is not None:
+        steps.append(("setuid", lambda: os.setresuid(uid, uid, uid)))
+    return steps
+
+
+def _filter(report: _Reporter) -> None:
+    from . import seccomp
+
+    try:
+        notifier = seccomp.install_filter()
+    except OSError as error:
+        report("refused", error.errno or errno.ENOSYS, "")
+        return
+    report.filter_installed(notifier)
+    os.close(notifier)
+
+
+def send_signal(pid: int, number: int, group: bool = False) -> bool:
+    """Signal a process or its whole group; False when there is none (ESRCH).
+
+    Raises PermissionError when none of them may be signalled, and ValueError for a
+    `pid` below 2: to kill(2), 0 and -1 mean "everybody".
+    """
+    if pid < 2:
+        raise ValueError(f"not the pid of a worker: {pid}")
+    try:
+        os.kill(-pid if group else pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def group_exists(pgid: int) -> bool:
+    """Some process is in the group. A zombie counts until it is reaped."""
+    try:
+        return send_signal(pgid, 0, group=True)
+    except PermissionError:
+        return True
+
+
+class NotInitError(PermissionError):
+    """`sweep` was asked for where it would reach processes that are not ours."""
+
+
+def is_init() -> bool:
+    """This process is the init of its PID namespace.
+
+    Its pid is 1 and its parent is outside; /proc, when it tells, agrees (innermost
+    number of NSpid, also when /proc is of an outer namespace).
+    """
+    if os.getpid() != 1 or os.getppid() != 0:
+        return False
+    from . import proc
+
+    told = proc.namespace_pids()
+    return not told or told[-1] == 1
+
+
+def sweep(number: int, kill: Callable[[int, int], None] = os.kill) -> bool:
+    """Signal every process of this PID namespace but pyinit; False when there is none.
+
+    kill(2) with -1 reaches everything that the caller may signal: from anywhere but the
+    init of a namespace that is every process of the machine. Raises NotInitError there,
+    before `kill` is called (a parameter, so that a test can see that it is not).
+    """
+    if not is_init():
+        raise NotInitError(
+            errno.EPERM, "not the init of a PID namespace: kill(-1) would reach everybody's"
+        )
+    try:
+        kill(-1, number)
+    except ProcessLookupError:
+        return False
+    return True

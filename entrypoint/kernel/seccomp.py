@@ -1,0 +1,369 @@
+"""Seccomp user notification (`seccomp_unotify(2)`): a worker's calls, answered by us.
+
+`install_filter` runs in the child between fork and exec. The notifier it returns comes
+to pyinit, which learns of each `bind` and `listen` of the worker and of all that the
+worker starts, and answers while the caller waits.
+
+Rules of the kernel that shape this file:
+
+- A receive may block although the notifier is polled ready only if it is called more
+  than once for each readiness: the kernel counts requests, and one whose caller was
+  killed meanwhile is answered ENOENT. So: one receive for each EPOLLIN.
+- The caller's pid may be another process by the time its memory was read. The id says
+  whether the call still waits; it is asked after reading and before acting.
+- Reading memory needs what ptrace(2) needs: the same user and a dumpable process, or
+  CAP_SYS_PTRACE, which Docker does not give to root. A root pyinit therefore takes on
+  the worker's effective user for the moment of the read (`_as_owner`).
+- The memory may change after we read it, so this is no means to forbid anything. It is
+  not used as one: what is not understood goes on unchanged.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+from ..core.record import Record
+from . import bpf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Callable
+    from typing import Any
+else:
+    import _socket
+
+_RECEIVE = 0xC0502100
+_SEND = 0xC0182101
+_ID_VALID = 0x40082102
+_ID_VALID_OLD = 0x80082102  # before Linux 5.17 the direction bit was wrong
+_ADD_FD = 0x40182103
+
+_NOTIFICATION = struct.Struct("=QIIiIQ6Q")
+_RESPONSE = struct.Struct("=QqiI")
+_FD = struct.Struct("=QIIII")
+
+_CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
+_SET_FD = 1  # SECCOMP_ADDFD_FLAG_SETFD
+
+_SET_MODE_FILTER = 1
+_FLAG_SPEC_ALLOW = 1 << 2  # no Spectre mitigation that the worker would not have otherwise
+_FLAG_NEW_LISTENER = 1 << 3
+_FLAG_WAIT_KILLABLE_RECV = 1 << 5  # Linux 5.19: a signal does not restart a call in our hands
+_PR_SET_NO_NEW_PRIVS = 38
+
+_PIDFD_GETFD = 438  # the same number in both architectures
+_MINIMUM = (5, 9)  # SECCOMP_ADDFD_FLAG_SETFD
+
+
+class Notification(Record):
+    """A call that waits for an answer. `pid` is the calling thread's."""
+
+    id: int
+    pid: int
+    call: str  # bind | listen
+    args: tuple[int, ...]
+
+
+def filter_supported() -> bool:
+    """Whether a filter is worth trying. A runtime's own profile may still refuse it.
+
+    False for an architecture that is not known here, a kernel before 5.9, and where
+    the kernel does not list the action (gVisor).
+    """
+    system = os.uname()
+    if system.machine not in bpf.ARCHITECTURES or _version(system.release) < _MINIMUM:
+        return False
+    try:
+        fd = os.open("/proc/sys/kernel/seccomp/actions_avail", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return b"user_notif" in os.read(fd, 4096).split()
+    finally:
+        os.close(fd)
+
+
+def _version(release: str) -> tuple[int, int]:
+    numbers = [0, 0]
+    for place, part in enumerate(release.split(".")[:2]):
+        digits = ""
+        for character in part:
+            if not character.isdigit():
+                break
+            digits += character
+        numbers[place] = int(digits or 0)
+    return numbers[0], numbers[1]
+
+
+def preload() -> None:
+    """Import what `install_filter` needs, before fork: each child would pay for it."""
+    import ctypes  # noqa: F401
+
+
+def install_filter() -> int:
+    """Put the filter on this process; its notifier (close-on-exec).
+
+    Sets `no_new_privs`, which an unprivileged filter needs. For the child between fork
+    and exec. Raises OSError: EBUSY when a notifier is there already, EPERM or ENOSYS
+    when the runtime refuses.
+    """
+    import ctypes
+
+    machine = os.uname().machine
+    if machine not in bpf.ARCHITECTURES:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    program = bpf.interception(machine)
+    code = ctypes.create_string_buffer(bpf.pack(program))
+    described = struct.pack("=HxxxxxxQ", len(program), ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    zero = ctypes.c_ulong(0)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    flags = _FLAG_NEW_LISTENER | _FLAG_SPEC_ALLOW
+    number = 0
+    for more in (_FLAG_WAIT_KILLABLE_RECV, 0):
+        fd = libc.syscall(
+            ctypes.c_long(bpf.ARCHITECTURES[machine].seccomp),
+            ctypes.c_ulong(_SET_MODE_FILTER),
+            ctypes.c_ulong(flags | more),
+            described,
+        )
+        if fd >= 0:
+            return int(fd)
+        number = ctypes.get_errno()
+        if number != errno.EINVAL:
+            break
+    raise OSError(number, os.strerror(number))
+
+
+class Notifier:
+    """Our end of a filter. Takes ownership of `fd`."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_inheritable(fd, False)  # noqa: FBT003
+        self.fd = fd
+        calls = bpf.ARCHITECTURES[os.uname().machine]
+        self._calls = {calls.bind: "bind", calls.listen: "listen"}
+
+    def close(self) -> None:
+        """Give it up: from now on the calls of what still has the filter fail (ENOSYS)."""
+        os.close(self.fd)
+
+    def receive(self) -> Notification | None:
+        """The call that waits; None when its caller is gone. Once for each EPOLLIN."""
+        data = bytearray(_NOTIFICATION.size)  # the kernel wants it zeroed
+        try:
+            fcntl.ioctl(self.fd, _RECEIVE, data)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINTR):
+                return None
+            raise
+        identity, pid, _, number, _, _, *args = _NOTIFICATION.unpack(data)
+        return Notification(identity, pid, self._calls.get(number, ""), tuple(args))
+
+    def waits(self, call: Notification) -> bool:
+        """The caller still waits, so what was read of its pid was its own."""
+        identity = struct.pack("=Q", call.id)
+        for request in (_ID_VALID, _ID_VALID_OLD):
+            try:
+                fcntl.ioctl(self.fd, request, identity)
+                return True
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return False
+        return False
+
+    def let_go(self, call: Notification) -> None:
+        """The call goes on in the kernel as if there were no filter."""
+        self._respond(_RESPONSE.pack(call.id, 0, 0, _CONTINUE))
+
+    def answer(self, call: Notification, error: int = 0) -> None:
+        """The call returns 0, or -1 with `error`, without being made."""
+        self._respond(_RESPONSE.pack(call.id, 0, -error, 0))
+
+    def put(self, call: Notification, source: int, number: int, *, cloexec: bool) -> bool:
+        """Our descriptor `source` in place of the caller's `number`; False: it is gone.
+
+        Raises OSError otherwise (EMFILE, EBUSY).
+        """
+        flags = os.O_CLOEXEC if cloexec else 0
+        try:
+            fcntl.ioctl(self.fd, _ADD_FD, _FD.pack(call.id, _SET_FD, source, number, flags))
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINPROGRESS):
+                return False
+            raise
+        return True
+
+    def _respond(self, response: bytes) -> None:
+        try:
+            fcntl.ioctl(self.fd, _SEND, response)
+        except OSError as error:
+            # The caller was killed, or a signal has restarted its call.
+            if error.errno not in (errno.ENOENT, errno.EINPROGRESS):
+                raise
+
+
+# -- looking at the caller -------------------------------------------------------------
+
+
+def _as_owner(pid: int, look: Callable[[], Any]) -> Any:
+    """`look()`, with the effective user of process `pid` if ours may not look."""
+    try:
+        return look()
+    except PermissionError:
+        if os.geteuid() != 0 or effective_user(pid) == 0:
+            raise
+    return as_owner(pid, look)
+
+
+def as_owner(pid: int, make: Callable[[], Any]) -> Any:
+    """`make()` with the effective user of process `pid`, when pyinit is root.
+
+    So that root never makes a file for a worker that the worker could not have made.
+    Raises what `make` raises.
+    """
+    owner = os.stat(f"/proc/{pid}")
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return make()
+    group = os.getegid()
+    os.setegid(owner.st_gid)
+    try:
+        os.seteuid(owner.st_uid)
+        try:
+            return make()
+        finally:
+            os.seteuid(0)
+    finally:
+        os.setegid(group)
+
+
+def _read_file(path: str, size: int, offset: int = 0) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, size, offset)
+    finally:
+        os.close(fd)
+
+
+def read_memory(pid: int, address: int, size: int) -> bytes:
+    """Up to `size` bytes of the process's memory. Raises OSError (EIO: no such address)."""
+    if not 0 < address < 1 << 63:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+    data = _as_owner(pid, lambda: _read_file(f"/proc/{pid}/mem", size, address))
+    return bytes(data)
+
+
+def protocol_of(pid: int, fd: int) -> str:
+    """The kernel's name of the protocol of a process's socket; "" when it is none.
+
+    `TCP`, `TCPv6`, `MPTCP`, `MPTCPv6`, `UNIX-STREAM`; `UNIX` for a datagram socket, and
+    for a stream one before Linux 5.15. Raises OSError when it may not be looked at.
+    """
+    try:
+        name = _as_owner(
+            pid, lambda: os.getxattr(f"/proc/{pid}/fd/{fd}", "system.sockprotoname")
+        )
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT):
+            return ""
+        raise
+    return bytes(name).rstrip(b"\0").decode("ascii", "replace")
+
+
+def socket_inode(pid: int, fd: int) -> int:
+    """The inode of a process's socket, 0 when the descriptor is none."""
+    try:
+        target = _as_owner(pid, lambda: os.readlink(f"/proc/{pid}/fd/{fd}"))
+    except OSError:
+        return 0
+    if not target.startswith("socket:["):
+        return 0
+    return int(target[8:-1])
+
+
+def descriptor_flags(pid: int, fd: int) -> int:
+    """O_NONBLOCK and O_CLOEXEC of a process's descriptor (`proc(5)`, fdinfo)."""
+    text = _as_owner(pid, lambda: _read_file(f"/proc/{pid}/fdinfo/{fd}", 4096))
+    for line in text.splitlines():
+        if line.startswith(b"flags:"):
+            return int(line[6:], 8)
+    return 0
+
+
+def same_network(pid: int) -> bool:
+    """The process is in our network namespace and sees our file system."""
+    try:
+        theirs = _as_owner(pid, lambda: os.readlink(f"/proc/{pid}/ns/net"))
+        return bool(theirs == os.readlink("/proc/self/ns/net"))
+    except OSError:
+        return False
+
+
+def directory_of(pid: int) -> str | None:
+    """The process's working directory; None when its root is not ours."""
+    try:
+        if _as_owner(pid, lambda: os.readlink(f"/proc/{pid}/root")) != os.readlink(
+            "/proc/self/root"
+        ):
+            return None
+        return str(_as_owner(pid, lambda: os.readlink(f"/proc/{pid}/cwd")))
+    except OSError:
+        return None
+
+
+def command_line(pid: int) -> tuple[str, ...]:
+    """The first words of the process's command line; () when it cannot be read."""
+    try:
+        data = _read_file(f"/proc/{pid}/cmdline", 4096)
+    except OSError:
+        return ()
+    return tuple(os.fsdecode(word) for word in data.split(b"\0")[:-1])
+
+
+def effective_user(pid: int) -> int:
+    """The effective user of a process (0 for one that hides it). Raises OSError."""
+    return os.stat(f"/proc/{pid}").st_uid
+
+
+def v6only_of(pid: int, fd: int) -> bool | None:
+    """IPV6_V6ONLY of a process's socket; None when it cannot be known.
+
+    By pidfd_getfd(2), which Docker's default profile refuses without CAP_SYS_PTRACE.
+    """
+    import ctypes
+
+    try:
+        status = _read_file(f"/proc/{pid}/status", 4096)
+        group = int(status.partition(b"\nTgid:")[2].split(None, 1)[0])
+        pidfd = os.pidfd_open(group)
+    except (OSError, ValueError, IndexError):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        copy = libc.syscall(
+            ctypes.c_long(_PIDFD_GETFD),
+            ctypes.c_long(pidfd),
+            ctypes.c_long(fd),
+            ctypes.c_ulong(0),
+        )
+    finally:
+        os.close(pidfd)
+    if copy < 0:
+        return None
+    try:
+        theirs = _socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        return None
+    try:
+        return bool(theirs.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY))
+    except OSError:
+        return None
+    finally:
+        theirs.close()

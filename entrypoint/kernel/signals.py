@@ -1,0 +1,207 @@
+"""Signals: their names, the handlers of PID 1, and the descriptor they wake.
+
+The kernel drops every signal that the init of a PID namespace has no handler for
+(`pid_namespaces(7)`), SIGTERM too: so the launcher installs handlers before it imports
+anything, and `install_handlers` replaces them by ones that write to a descriptor.
+Handlers, and not a mask: exec resets a handler by itself, while a blocked signal
+stays blocked in every program that anything here would start.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Iterable
+else:
+    import _signal
+
+SIGHUP = int(_signal.SIGHUP)
+SIGINT = int(_signal.SIGINT)
+SIGQUIT = int(_signal.SIGQUIT)
+SIGKILL = int(_signal.SIGKILL)
+SIGPIPE = int(_signal.SIGPIPE)
+SIGTERM = int(_signal.SIGTERM)
+SIGCHLD = int(_signal.SIGCHLD)
+SIGCONT = int(_signal.SIGCONT)
+SIGSTOP = int(_signal.SIGSTOP)
+SIGTSTP = int(_signal.SIGTSTP)
+SIGTTIN = int(_signal.SIGTTIN)
+SIGTTOU = int(_signal.SIGTTOU)
+SIGXFSZ = int(_signal.SIGXFSZ)
+SIGRTMIN = int(_signal.SIGRTMIN)
+SIGRTMAX = int(_signal.SIGRTMAX)
+
+# All that a process may handle or block. The C library keeps 32 and 33 for itself.
+ALL = frozenset(int(n) for n in _signal.valid_signals())
+
+# Raised by the fault of an instruction: a handler that returns meets the fault again,
+# for ever. Left to the kernel.
+FAULTS = frozenset(
+    int(n)
+    for n in (
+        _signal.SIGSEGV,
+        _signal.SIGBUS,
+        _signal.SIGFPE,
+        _signal.SIGILL,
+        _signal.SIGABRT,
+        _signal.SIGTRAP,
+        _signal.SIGSYS,
+    )
+)
+
+# A stop of the container is asked for with one of these.
+STOPS = frozenset((SIGTERM, SIGINT, SIGQUIT))
+
+# Those that stop a process until SIGCONT (SIGSTOP itself cannot be handled).
+SUSPENDS = frozenset((SIGTSTP, SIGTTIN, SIGTTOU))
+
+# Caught in run mode. Not SIGPIPE and SIGXFSZ, which pyinit's own writes raise: Python
+# ignores both and reports EPIPE and EFBIG instead.
+CAUGHT = ALL - FAULTS - {SIGKILL, SIGSTOP, SIGPIPE, SIGXFSZ}
+
+# Caught, and meant for the workers when it is neither a stop nor SIGHUP (reload). The
+# terminal's own (SUSPENDS, SIGCONT) belong to job control.
+FORWARDABLE = CAUGHT - STOPS - SUSPENDS - {SIGCHLD, SIGCONT, SIGHUP}
+
+
+def _names() -> dict[str, int]:
+    names: dict[str, int] = {}
+    for name in dir(_signal):
+        if name.startswith("SIG") and not name.startswith("SIG_"):
+            names[name] = int(getattr(_signal, name))
+    # SIGCLD and SIGPOLL are other spellings; the usual name must win in `name_of`.
+    for usual in ("SIGCHLD", "SIGIO", "SIGABRT"):
+        names[usual] = names.pop(usual)
+    return names
+
+
+names: dict[str, int] = _names()
+_by_number: dict[int, str] = {number: name for name, number in names.items()}
+
+
+def name_of(number: int) -> str:
+    """`SIGTERM` for 15, `SIGRTMIN+3` for a real-time signal, `signal 99` for no signal."""
+    name = _by_number.get(number)
+    if name is not None:
+        return name
+    if SIGRTMIN < number < SIGRTMAX:
+        if number - SIGRTMIN <= SIGRTMAX - number:
+            return f"SIGRTMIN+{number - SIGRTMIN}"
+        return f"SIGRTMAX-{SIGRTMAX - number}"
+    return f"signal {number}"
+
+
+def parse_signal(text: str | int) -> int:
+    """The number meant by `SIGTERM`, `term`, `15`, 15, `RTMIN+3` or `SIGRTMAX-1`.
+
+    Raises ValueError, with a sentence, when there is no such signal.
+    """
+    if isinstance(text, int):
+        if text in ALL:
+            return text
+        raise ValueError(f"there is no signal {text}")
+    word = text.strip().upper()
+    if word.isascii() and word.isdigit():
+        return parse_signal(int(word))
+    if not word.startswith("SIG"):
+        word = f"SIG{word}"
+    for base, sign in (("SIGRTMIN+", 1), ("SIGRTMAX-", -1)):
+        if word.startswith(base) and word[len(base) :].isdigit():
+            number = names[base[:-1]] + sign * int(word[len(base) :])
+            if SIGRTMIN <= number <= SIGRTMAX:
+                return number
+    number = names.get(word, 0)
+    if number:
+        return number
+    raise ValueError(f"there is no signal {text!r}")
+
+
+class SignalPipe:
+    """Signals as bytes on a descriptor, in the order in which they came.
+
+    `fd` becomes readable with each signal (`set_wakeup_fd`); `read` empties it.
+    """
+
+    def __init__(self) -> None:
+        self.fd, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._arrived: set[int] = set()
+
+    def arrived(self, number: int, _frame: object) -> None:
+        """The handler. The byte is written by the interpreter, before this runs."""
+        # Only for the case that the pipe was full (65,536 signals in one turn of the
+        # loop): the flood must not be able to hide a SIGTERM.
+        self._arrived.add(number)
+
+    def install(self) -> None:
+        """Make this the descriptor which the interpreter's handler writes to."""
+        _signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
+    def read(self) -> list[int]:
+        """What came since the last call, in order; SIGCHLD at most once.
+
+        The kernel merges what is pending of one standard signal, so the list is not
+        a count. Empty when nothing came.
+        """
+        # Taken before the pipe is: what comes in between is left for the next call
+        # in either place, or seen in both and returned once.
+        arrived = self._arrived
+        self._arrived = set()
+        raw = b""
+        try:
+            while chunk := os.read(self.fd, 65536):
+                raw += chunk
+                if len(chunk) < 65536:
+                    break
+        except BlockingIOError:
+            pass
+        numbers: list[int] = []
+        child = False
+        for number in raw:
+            if number != SIGCHLD:
+                numbers.append(number)
+            elif not child:
+                child = True
+                numbers.append(number)
+        if len(raw) >= 65536:
+            numbers.extend(sorted(arrived.difference(numbers)))
+        return numbers
+
+    def close(self) -> None:
+        """Give the handlers back nothing to write to. For tests and non-PID-1 ends."""
+        _signal.set_wakeup_fd(-1)
+        os.close(self.fd)
+        os.close(self._write)
+
+
+def install_handlers(wakeup: SignalPipe) -> None:
+    """Catch all of `CAUGHT` into `wakeup`, and unblock everything.
+
+    A signal that was ignored when pyinit was started stays ignored, as `nohup(1)` and
+    a shell's `&` want it; SIGCHLD is always caught.
+    """
+    wakeup.install()
+    for number in CAUGHT:
+        if number == SIGCHLD or _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, wakeup.arrived)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def restore_defaults(keep: Iterable[int] = ()) -> None:
+    """Undo the launcher's handlers, but for `keep`: for commands that are no init."""
+    kept = frozenset(keep)
+    for number in ALL - kept - {SIGKILL, SIGSTOP, SIGPIPE, SIGXFSZ}:
+        if callable(_signal.getsignal(number)):
+            _signal.signal(number, _signal.SIG_DFL)
+
+
+def ignored() -> tuple[int, ...]:
+    """Signals that were ignored when the interpreter started and are not by its own doing.
+
+    Python ignores SIGPIPE and SIGXFSZ itself; what they were before cannot be told.
+    """
+    ignore = _signal.SIG_IGN
+    get = _signal.getsignal
+    return tuple(n for n in ALL if get(n) == ignore and n not in (SIGPIPE, SIGXFSZ))

@@ -1,0 +1,262 @@
+"""Listening sockets: made, watched, steered, revived; never closed while they matter.
+
+Facts of the kernel that shape this file:
+
+- `SO_REUSEPORT` sockets of one user share an address without asking, so a port that
+  somebody else uses is found by a bind *without* it first (`probe`).
+- A group's program returns an index into the group's array. A socket joins the array at
+  its end when it starts to listen. When it stops, the last one takes its place
+  (`reuseport_detach_sock`). Whoever steers must keep the same book.
+- O_NONBLOCK and TCP_NODELAY belong to the open file, shared by all who hold it.
+- `shutdown(2)` on a listener resets its queue and ends its listening for all holders; the
+  port stays bound, and listen(2) revives it.
+- A second listen(2) on a listener sets its backlog anew.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+
+from . import bpf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+else:
+    import _socket
+
+_SO_ATTACH_FILTER = 26
+_SO_ATTACH_REUSEPORT_CBPF = 51
+_TCP_LISTEN = 10
+# struct tcp_info: the state is byte 0, tcpi_unacked at 24. Of a listener that is the
+# length of its accept queue.
+_UNACKED_AT = 24
+
+_FAMILIES = {"inet": _socket.AF_INET, "inet6": _socket.AF_INET6, "unix": _socket.AF_UNIX}
+
+INODE_TYPE = "socket:["
+
+
+def _stream(family: str) -> _socket.socket:
+    kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+    return _socket.socket(_FAMILIES[family], kind)
+
+
+def _address(family: str, host: str, port: int, scope: int) -> tuple[str | int, ...]:
+    return (host, port, 0, scope) if family == "inet6" else (host, port)
+
+
+def probe(family: str, host: str, port: int, *, v6only: bool, scope: int = 0) -> None:
+    """Raise OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL, …) if the address cannot be had.
+
+    With SO_REUSEADDR, so that connections in TIME_WAIT are no hindrance.
+    """
+    trial = _stream(family)
+    try:
+        trial.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if family == "inet6":
+            trial.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
+        trial.bind(_address(family, host, port, scope))
+    finally:
+        trial.close()
+
+
+def bind_shared(
+    family: str, host: str, port: int, *, v6only: bool, scope: int = 0
+) -> _socket.socket:
+    """A socket of the address's `SO_REUSEPORT` group, bound and not yet listening.
+
+    Non-blocking, with TCP_NODELAY, which accepted connections inherit. Raises OSError.
+    """
+    sock = _stream(family)
+    try:
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        if family == "inet6":
+            sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
+        sock.bind(_address(family, host, port, scope))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def bind_datagram(family: str, host: str, port: int, *, v6only: bool) -> _socket.socket:
+    """A UDP socket for all workers of a Node app. Raises OSError."""
+    kind = _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+    sock = _socket.socket(_FAMILIES[family], kind)
+    try:
+        if family == "inet6":
+            sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
+        sock.bind(_address(family, host, port, 0))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def is_listening(sock: _socket.socket) -> bool:
+    """It takes connections (False after a shutdown(2) by whoever holds it)."""
+    if sock.family == _socket.AF_UNIX:
+        return bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
+    return sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0] == _TCP_LISTEN
+
+
+def queue_length(sock: _socket.socket) -> int:
+    """Connections that wait to be accepted; 0 when it does not listen."""
+    info = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _UNACKED_AT + 4)
+    if info[0] != _TCP_LISTEN or len(info) < _UNACKED_AT + 4:
+        return 0
+    length: int = struct.unpack_from("=I", info, _UNACKED_AT)[0]
+    return length
+
+
+def set_blocking(sock: _socket.socket, blocking: bool) -> None:
+    """For all who hold the open file."""
+    os.set_blocking(sock.fileno(), blocking)
+
+
+def stop_listening(sock: _socket.socket) -> None:
+    """Refuse connections from now on, keep the port. Resets what is queued."""
+    try:
+        sock.shutdown(_socket.SHUT_RD)
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:  # it was not listening
+            raise
+
+
+def _attach(sock: _socket.socket, option: int, program: bpf.Program) -> None:
+    import ctypes  # array would do, but its import brings `collections` along
+
+    code = ctypes.create_string_buffer(bpf.pack(program))
+    described = struct.pack("=HxxxxxxQ", len(program), ctypes.addressof(code))
+    sock.setsockopt(_socket.SOL_SOCKET, option, described)
+
+
+def steer(member: _socket.socket, indices: tuple[int, ...]) -> None:
+    """New connections of the group of `member` go to these places of its array.
+
+    Unprivileged. Raises OSError (EINVAL: not in a group; ENOPROTOOPT: gVisor).
+    """
+    _attach(member, _SO_ATTACH_REUSEPORT_CBPF, bpf.steering(indices))
+
+
+def take_no_more(sock: _socket.socket) -> None:
+    """Leave the queue to whoever accepts, and let new connections knock in vain.
+
+    Their SYN is dropped, so a client tries again after a second, and is refused once the
+    listener is closed. A shutdown(2) would reset the queue and make servers spin on
+    EINVAL.
+    """
+    _attach(sock, _SO_ATTACH_FILTER, bpf.no_new_connections())
+
+
+# -- unix ------------------------------------------------------------------------------
+
+
+def unix_address(path: str) -> str | bytes:
+    """The address of a path, or of an abstract name (written `@name`)."""
+    return b"\0" + os.fsencode(path[1:]) if path.startswith("@") else path
+
+
+def bind_unix(path: str, *, mode: int | None, replace_stale: bool) -> _socket.socket:
+    """A unix stream socket bound to a path or an abstract name, not yet listening.
+
+    A socket file that nobody listens on is a dead process's: with `replace_stale` it is
+    removed. A file which is no socket is left alone. `mode` holds from the beginning
+    (umask), not from a moment later. Raises OSError (EADDRINUSE: somebody listens).
+    """
+    sock = _stream("unix")
+    before = os.umask(0o777 & ~mode) if mode is not None else None
+    try:
+        try:
+            sock.bind(unix_address(path))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not replace_stale or not _is_stale(path):
+                raise
+            os.unlink(path)
+            sock.bind(unix_address(path))
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        if before is not None:
+            os.umask(before)
+    if mode is not None and not path.startswith("@"):
+        try:
+            os.chmod(path, mode)
+        except OSError:
+            sock.close()
+            os.unlink(path)
+            raise
+    return sock
+
+
+def _is_stale(path: str) -> bool:
+    if path.startswith("@"):
+        return False
+    try:
+        if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
+            return False
+    except OSError:
+        return False
+    trial = _stream("unix")
+    try:
+        trial.connect(path)
+    except OSError as error:
+        return error.errno == errno.ECONNREFUSED
+    finally:
+        trial.close()
+    return False
+
+
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Device and inode of what is at `path`; None for nothing (and abstract names)."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+# -- who has it ------------------------------------------------------------------------
+
+
+def holder_of(port: int) -> str:
+    """`nginx (pid 42)`, who listens on a TCP port; "" when /proc does not tell us."""
+    inodes: set[str] = set()
+    for table in ("tcp", "tcp6"):
+        inodes |= _listening_inodes(f"/proc/net/{table}", port)
+    if not inodes:
+        return ""
+    wanted = {f"{INODE_TYPE}{inode}]" for inode in inodes}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            for fd in os.listdir(f"/proc/{entry}/fd"):
+                if os.readlink(f"/proc/{entry}/fd/{fd}") in wanted:
+                    with open(f"/proc/{entry}/comm", encoding="utf-8", errors="replace") as comm:
+                        return f"{comm.read().strip()} (pid {entry})"
+        except OSError:
+            continue  # it has ended, or is another user's
+    return ""
+
+
+def _listening_inodes(table: str, port: int) -> set[str]:
+    found: set[str] = set()
+    try:
+        with open(table, encoding="ascii") as lines:
+            next(lines, None)
+            for line in lines:
+                columns = line.split()
+                local, state, inode = columns[1], columns[3], columns[9]
+                if state == "0A" and int(local.rpartition(":")[2], 16) == port:
+                    found.add(inode)
+    except (OSError, IndexError, ValueError):
+        pass
+    return found
