@@ -44,6 +44,9 @@ class AppView(Record):
     stopped: bool  # by `pyinit stop`
     workers: tuple[WorkerView, ...]
     reloading: bool = False
+    # Of the reload under way: instances that are through, and all of it.
+    reloaded: int = 0
+    to_reload: int = 0
 
 
 class View(Record):

@@ -64,6 +64,7 @@ def _app(pool: Pool, places: list[Place], workers: list[Worker]) -> v.AppView:
         if place.current not in shown and place.successor not in shown
     ]
     rows.sort(key=lambda row: (row.instance, row.incarnation))
+    reload = pool.reload
     return v.AppView(
         name=pool.name,
         exec_mode=pool.spec.exec_mode,
@@ -74,7 +75,9 @@ def _app(pool: Pool, places: list[Place], workers: list[Worker]) -> v.AppView:
         finished=pool.wanted > 0 and pool.finished == pool.wanted,
         stopped=pool.mode == "stopped",
         workers=tuple(rows),
-        reloading=pool.reload is not None,
+        reloading=reload is not None,
+        reloaded=reload.total - len({*reload.queue, *reload.active}) if reload else 0,
+        to_reload=reload.total if reload else 0,
     )
 
 

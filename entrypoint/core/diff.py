@@ -1,0 +1,93 @@
+"""What changes between two plans: told to people before it is done.
+
+Pure, and without values of environments: a changed variable is told by its name.
+"""
+
+from __future__ import annotations
+
+from .record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spec import AppSpec, Plan
+
+ADDED = "added"
+REMOVED = "removed"
+SCALED = "scaled"
+CHANGED = "changed"
+
+# Read once, at boot: a change counts for the next container.
+FIXED = ("probes", "log", "control")
+
+
+class Change(Record):
+    """One app. `keys`: what the file says differently, `env.NAME` for a variable.
+
+    `was` and `now` are numbers of instances; `added` has only the second, `removed` only
+    the first. `scaled` means that nothing but `instances` differs: no worker is replaced.
+    """
+
+    app: str
+    kind: str
+    keys: tuple[str, ...] = ()
+    was: int = 0
+    now: int = 0
+
+    @property
+    def text(self) -> str:
+        """For people: `web: changed (command, env.MODE); 2 instances → 4`."""
+        if self.kind == ADDED:
+            return f"{self.app}: added, {_instances(self.now)}"
+        if self.kind == REMOVED:
+            return f"{self.app}: removed, {_instances(self.was)} to stop"
+        scaled = f"{_instances(self.was)} → {self.now}"
+        if self.kind == SCALED:
+            return f"{self.app}: scaled, {scaled}"
+        told = f"{self.app}: changed ({', '.join(self.keys)}), to be reloaded"
+        return told if self.was == self.now else f"{told}; {scaled}"
+
+
+def _instances(number: int) -> str:
+    return f"{number} instance{'' if number == 1 else 's'}"
+
+
+def differences(old: Plan, new: Plan) -> tuple[Change, ...]:
+    """What becomes of each app that is touched: removed ones first, then by the new file."""
+    gone = [
+        Change(app.name, REMOVED, was=app.instances)
+        for app in old.apps
+        if new.app(app.name) is None
+    ]
+    touched = []
+    for app in new.apps:
+        before = old.app(app.name)
+        if before is None:
+            touched.append(Change(app.name, ADDED, now=app.instances))
+        elif before != app:
+            keys = changed_keys(before, app)
+            kind = SCALED if keys == ("instances",) else CHANGED
+            touched.append(Change(app.name, kind, keys, before.instances, app.instances))
+    return (*gone, *touched)
+
+
+def changed_keys(old: AppSpec, new: AppSpec) -> tuple[str, ...]:
+    """Names of what differs, in the order of the spec."""
+    keys: list[str] = []
+    for key, was in old.as_dict().items():
+        now = getattr(new, key)
+        if was == now:
+            continue
+        if key == "env":
+            before, after = dict(was), dict(now)
+            names = sorted({*before, *after})
+            differing = [name for name in names if before.get(name) != after.get(name)]
+            # Only their order differs: still not the same spec.
+            keys += [f"env.{name}" for name in differing] or ["env"]
+        else:
+            keys.append(key)
+    return tuple(keys)
+
+
+def fixed_keys(old: Plan, new: Plan) -> tuple[str, ...]:
+    """Top-level keys that differ and wait for a new container."""
+    return tuple(key for key in FIXED if getattr(old, key) != getattr(new, key))
