@@ -345,12 +345,22 @@ class LogPump:
                 if not self._read(stream, _READ_LIMIT):
                     break
                 reads += 1
-        when = stamp(time.time_ns())
-        for stream in self._streams.values():
-            self._out.write(stream.wrapper.end(when))
+        left = self._end_all()
         self._out.drain(deadline)
-        left = self._out.lost + self._out.lines + self._events_lost
-        return left + sum(_count_lines(stream.fd) for stream in self._streams.values())
+        return left + self._out.lost + self._out.lines + self._events_lost
+
+    def _end_all(self) -> int:
+        """Tell the unfinished lines; the number of further lines left in the pipes."""
+        when = stamp(time.time_ns())
+        left = 0
+        for stream in self._streams.values():
+            in_pipe = _count_lines(stream.fd)
+            held = stream.wrapper.held
+            self._out.write(stream.wrapper.end(when, more=in_pipe > 0))
+            self._held -= held
+            # A line that goes on in the pipe is one, and counted with its beginning.
+            left += in_pipe - (held > 0 and in_pipe > 0)
+        return left
 
     def close(self) -> None:
         """Close the pipes and what was opened for stdout; nothing is written any more."""

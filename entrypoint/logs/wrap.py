@@ -117,13 +117,16 @@ class Wrapper:
                 self._rest = bytearray()
         return b"".join(made)
 
-    def end(self, when: str) -> bytes:
-        """The last line, when the stream ended without a newline."""
+    def end(self, when: str, *, more: bool = False) -> bytes:
+        """The last line, when the stream ended without a newline.
+
+        With `more` it did go on, and what follows will never be told.
+        """
         if not self._rest:
             return b""
         body = bytes(self._rest)
         self._rest = bytearray()
-        return self.records(body, when)
+        return self.part(body, when) if more else self.records(body, when)
 
     def records(self, body: bytes, when: str) -> bytes:
         """Whole lines, without the last newline, as records."""

@@ -80,12 +80,12 @@ def test_exceptions_become_tracebacks(told, load, style):
     else:
         events.release()
     try:
-        raise ValueError("broken")
-    except ValueError as error:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError as error:
         events.emit(AT, "error", "failed", {"exc_info": error})
     text = told[0].decode()
     assert "Traceback" in text
-    assert "ValueError: broken" in text
+    assert "ZeroDivisionError" in text
     assert ("\\n" in text) is (style is None)
 
 
@@ -127,7 +127,8 @@ heavy = {"asyncio", "ssl", "socket", "threading", "subprocess", "logging", "data
          "concurrent.futures", "rich"} & set(sys.modules)
 assert not heavy, heavy
 assert "structlog" in sys.modules
-assert out == [b'{"timestamp":"1970-01-01T00:00:00.000000Z","level":"info","event":"x","a":1}\\n'], out
+assert out[0].startswith(b'{"timestamp":"1970-01-01T00:00:00.000000Z","level":"info",'), out
+assert out[0].endswith(b'"event":"x","a":1}\\n'), out
 # What was kept out can be had.
 import asyncio, threading, logging, structlog.stdlib
 assert asyncio.run and threading.Thread and logging.getLogger and structlog.stdlib.BoundLogger.bind
