@@ -14,12 +14,14 @@ from entrypoint.core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
     from typing import Any
 
     from entrypoint.core.view import AppView, View, WorkerView
 
     from .http1 import Request
+    from .room import Room
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
@@ -37,6 +39,12 @@ class Answer(Record):
     body: bytes
     content_type: str = TEXT
     allow: str = ""
+
+
+class Handover(Record):
+    """Instead of an answer: the client is given to `begin(sock, room)`, who closes it."""
+
+    begin: Callable[[_socket.socket, Room], None]
 
 
 class Check(Record):

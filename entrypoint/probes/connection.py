@@ -17,6 +17,7 @@ import _socket
 from entrypoint import loop as loops
 
 from . import http1
+from .answers import Answer, Handover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from entrypoint.loop import Loop
 
-    from .answers import Answer
     from .room import Room
 
 # Seconds.
@@ -39,9 +39,11 @@ LINGER_LIMIT = 1 << 16
 REASONS = {
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
+    409: "Conflict",
     413: "Content Too Large",
     414: "URI Too Long",
     431: "Request Header Fields Too Large",
@@ -58,7 +60,7 @@ class Connection:
         self,
         loop: Loop,
         sock: _socket.socket,
-        respond: Callable[[http1.Request | http1.Refused], Answer],
+        respond: Callable[[http1.Request | http1.Refused], Answer | Handover],
         date: Callable[[], bytes],
         room: Room,
     ) -> None:
@@ -139,6 +141,9 @@ class Connection:
         self.idle = False
         self._due_in(REQUEST_TIMEOUT)
         answer = self._respond(event)
+        if isinstance(answer, Handover):
+            self._hand_over(answer)
+            return
         if isinstance(event, http1.Request):
             self._last = not event.keep_alive or answer.status in {408, 413, 500}
             self._parser.answered(close=self._last)
@@ -149,6 +154,17 @@ class Connection:
             self._last, whole, told = True, True, b"close"
         self._output = encode(answer, self._date(), told, whole=whole)
         self._send()
+
+    def _hand_over(self, handover: Handover) -> None:
+        self._open = False
+        self._loop.unregister(self._sock.fileno())
+        self._loop.cancel(self)
+        self._room.forget(self)
+        try:
+            handover.begin(self._sock, self._room)
+        except BaseException:
+            self._sock.close()
+            raise
 
     def _send(self) -> None:
         try:
@@ -204,7 +220,9 @@ class Connection:
         self.close()
 
     def _tell(self, refused: http1.Refused) -> None:
-        told = encode(self._respond(refused), self._date(), b"close")
+        answer = self._respond(refused)
+        assert isinstance(answer, Answer)  # there is nothing to hand over for
+        told = encode(answer, self._date(), b"close")
         try:
             self._sock.send(told, _socket.MSG_NOSIGNAL)
         except OSError:

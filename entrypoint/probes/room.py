@@ -4,7 +4,20 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .connection import Connection
+    from typing import Protocol
+
+    class Client(Protocol):
+        """What a room must know of a client."""
+
+        idle: bool
+
+        @property
+        def pending(self) -> int:
+            """Bytes of an answer that wait to be taken."""
+
+        def close(self) -> None:
+            """Be gone, and tell the room."""
+
 
 # Bytes of answers, of all clients of a room together, that wait to be taken.
 PENDING_LIMIT = 1 << 20
@@ -15,16 +28,16 @@ class Room:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.clients: dict[Connection, None] = {}
+        self.clients: dict[Client, None] = {}
         self.evicted = 0
 
-    def admit(self, client: Connection) -> None:
+    def admit(self, client: Client) -> None:
         """Take a new client in; another one goes when there are too many."""
         self.clients[client] = None
         if len(self.clients) > self.limit:
             self.evict()
 
-    def forget(self, client: Connection) -> None:
+    def forget(self, client: Client) -> None:
         """A client is gone."""
         self.clients.pop(client, None)
 

@@ -20,9 +20,10 @@ import time
 
 from entrypoint import loop as loops
 from entrypoint.control import places
+from entrypoint.core.spec import ListenSpec
 
 from . import answers, http1, listening
-from .connection import Connection
+from .connection import Connection, encode
 from .room import Room
 
 TYPE_CHECKING = False
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from entrypoint.core.spec import ListenSpec
     from entrypoint.core.view import View
     from entrypoint.loop import Loop
 
 CONNECTION_LIMIT = 128
-PRIVATE_LIMIT = 32
+# Above ACCEPT_BATCH too, and room for people who follow the logs.
+PRIVATE_LIMIT = 64
 # Accepted in one turn. Well below the limit: a client is not thrown out again in the
 # turn that accepted it, and has some turns to send its request.
 ACCEPT_BATCH = 32
@@ -57,7 +58,9 @@ class ProbeServer:
     """`view` is called at most once in a turn of the loop, and only when asked.
 
     `extra_status` adds to `/status`: plain values for JSON, nothing secret. `private`
-    False: no private socket. After `open`, `private_path` is where that socket lies, or
+    False: no private socket. `control` answers what begins with `/control/`, on the
+    private socket and nowhere else; `private_at` is a path for a second private socket,
+    which must work when it is asked for. After `open`, `private_path` is where that socket lies, or
     `private_error` says why it is not there: a reason to log, not to fail.
     """
 
@@ -71,6 +74,9 @@ class ProbeServer:
         extra_status: Callable[[], dict[str, Any]],
         *,
         private: bool = True,
+        private_at: str = "",
+        control: Callable[[http1.Request, places.Peer], answers.Answer | answers.Handover]
+        | None = None,
     ) -> None:
         self._loop = loop
         self._specs = listeners
@@ -79,9 +85,13 @@ class ProbeServer:
         self._version = version
         self._extra_status = extra_status
         self._private = private
+        self._private_at = private_at
+        self._control = control
         self._open: dict[ListenSpec, Listener] = {}
         self._room = Room(CONNECTION_LIMIT)
         self._private_listener: Listener | None = None
+        self._private_room = Room(PRIVATE_LIMIT)
+        self._second: Listener | None = None
         self._view: View | None = None
         self._view_turn = -1
         self._date = b""
@@ -94,7 +104,16 @@ class ProbeServer:
 
     def open(self) -> None:
         """Listen. Raises ProbeErrors, with nothing left open, when an address refuses."""
-        self._listen(self._specs)
+        second = self._listen_second()
+        try:
+            self._listen(self._specs)
+        except ProbeErrors:
+            if second is not None:
+                second.close()
+                places.leave(self._private_at)
+            raise
+        if second is not None:
+            self._second = Listener(self._loop, second, self._private_room, self._welcome_private)
         if self._private and self._private_listener is None:
             self._open_private()
 
@@ -111,9 +130,13 @@ class ProbeServer:
         for spec in tuple(self._open):
             self._drop(spec)
         self._room.close()
+        self._private_room.close()
+        if self._second is not None:
+            self._second.close()
+            self._second = None
+            places.leave(self._private_at)
         if self._private_listener is not None:
             self._private_listener.close()
-            self._private_listener.room.close()
             self._private_listener = None
             places.leave(self.private_path)
             self.private_path = ""
@@ -158,10 +181,21 @@ class ProbeServer:
         try:
             sock, self.private_path = places.bind(os.environ)
         except OSError as error:
-            self.private_error = f"`pyinit health` will not find this pyinit: {error.strerror}"
+            self.private_error = f"the commands will not find this pyinit: {error.strerror}"
             return
-        room = Room(PRIVATE_LIMIT)
-        self._private_listener = Listener(self._loop, sock, room, self._welcome_private)
+        self._private_listener = Listener(
+            self._loop, sock, self._private_room, self._welcome_private
+        )
+
+    def _listen_second(self) -> _socket.socket | None:
+        if not self._private_at or self._second is not None:
+            return None
+        spec = ListenSpec("unix", path=self._private_at, mode=0o600)
+        try:
+            return listening.listen(spec)
+        except listening.ListenError as error:
+            sentence = str(error).replace("probes.listen:", "control.path:", 1)
+            raise ProbeErrors((sentence,)) from None
 
     # -- clients ----------------------------------------------------------------------
 
@@ -172,10 +206,37 @@ class ProbeServer:
         client.ready()
 
     def _welcome_private(self, sock: _socket.socket, room: Room) -> None:
-        if places.allowed(places.Peer(sock)):
-            self._welcome(sock, room)
-        else:
-            sock.close()
+        peer = places.Peer(sock)
+        if places.allowed(peer):
+            client = Connection(
+                self._loop,
+                sock,
+                lambda event: self._respond_private(event, peer),
+                self._now_as_date,
+                room,
+            )
+            room.admit(client)
+            client.ready()
+            return
+        text = f"only root and user {os.geteuid()} may ask here, not user {peer.uid}\n"
+        refusal = encode(answers.Answer(403, text.encode()), self._now_as_date(), b"close")
+        try:
+            sock.send(refusal, _socket.MSG_NOSIGNAL)
+        except OSError:
+            pass  # it has gone
+        sock.close()
+
+    def _respond_private(
+        self, event: http1.Request | http1.Refused, peer: places.Peer
+    ) -> answers.Answer | answers.Handover:
+        if isinstance(event, http1.Request) and event.path[0] == "control":
+            self.answered += 1
+            if event.has_body:
+                return answers.Answer(413, b"no request body is taken here\n")
+            if self._control is None:
+                return answers.Answer(404, b"not found: control.enabled is false\n")
+            return self._control(event, peer)
+        return self._respond(event)
 
     def _respond(self, event: http1.Request | http1.Refused) -> answers.Answer:
         self.answered += 1

@@ -1,0 +1,112 @@
+"""What was logged lately: for `pyinit logs`, which comes after the fact.
+
+Stdout belongs to the container's engine, which a process inside cannot ask. So a little
+of it is kept here, at most `BYTES_LIMIT` and `RECORDS_LIMIT` chunks for all apps together,
+however many there are; a talkative app pushes out its own lines first.
+
+The pump hands over whole records as they go to stdout. Keeping them costs a reference.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+
+    Follower = Callable[[str, bytes], None]
+else:
+    from _collections import deque
+
+BYTES_LIMIT = 256 * 1024
+# One chunk is what one read of a worker's pipe brought: a line or hundreds.
+CHUNKS_LIMIT = 400
+# Of one chunk no more than its end is kept.
+CHUNK_LIMIT = 32 * 1024
+# What a chunk costs beside its bytes: the object and its place in the queue.
+_COST = 160
+
+
+class Recent:
+    """The last records of each app, and whoever follows them.
+
+    The app of pyinit's own events is `""`.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: dict[str, deque[tuple[int, bytes]]] = {}
+        self._sizes: dict[str, int] = {}
+        self._size = 0
+        self._count = 0
+        self._number = 0
+        self._followers: dict[Follower, None] = {}
+
+    def __call__(self, app: str, records: bytes) -> None:
+        """Whole records of `app` that go to stdout now."""
+        if not records:
+            return
+        for follower in tuple(self._followers):
+            follower(app, records)
+        if len(records) > CHUNK_LIMIT:
+            records = records[records.find(b"\n", len(records) - CHUNK_LIMIT - 1) + 1 :]
+            if not records or len(records) > CHUNK_LIMIT:
+                return  # one record longer than all that is kept
+        chunks = self._chunks.get(app)
+        if chunks is None:
+            chunks = self._chunks[app] = deque()
+            self._sizes[app] = 0
+        self._number += 1
+        chunks.append((self._number, records))
+        cost = len(records) + _COST
+        self._sizes[app] += cost
+        self._size += cost
+        self._count += 1
+        while self._size > BYTES_LIMIT or self._count > CHUNKS_LIMIT:
+            self._drop_one()
+
+    def _drop_one(self) -> None:
+        app = max(self._sizes, key=self._sizes.__getitem__)
+        _, records = self._chunks[app].popleft()
+        cost = len(records) + _COST
+        self._sizes[app] -= cost
+        self._size -= cost
+        self._count -= 1
+        if not self._chunks[app]:
+            del self._chunks[app], self._sizes[app]
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held, more or less."""
+        return self._size
+
+    def last(self, apps: tuple[str, ...], lines: int) -> bytes:
+        """The last `lines` records of these apps (none: of all), oldest first."""
+        chosen = [
+            chunk
+            for app, chunks in self._chunks.items()
+            if chosen_of(app, apps)
+            for chunk in chunks
+        ]
+        chosen.sort()
+        found: list[bytes] = []
+        left = lines
+        for _, records in reversed(chosen):
+            if left <= 0:
+                break
+            here = records.split(b"\n")[:-1][-left:]
+            left -= len(here)
+            found.append(b"\n".join(here) + b"\n")
+        return b"".join(reversed(found))
+
+    def follow(self, follower: Follower) -> None:
+        """Have every further chunk handed to `follower(app, records)`."""
+        self._followers[follower] = None
+
+    def unfollow(self, follower: Follower) -> None:
+        """No more; harmless when it did not follow."""
+        self._followers.pop(follower, None)
+
+
+def chosen_of(app: str, apps: tuple[str, ...]) -> bool:
+    """Whether the records of `app` are asked for."""
+    return not apps or app in apps
