@@ -2,7 +2,7 @@
 
 `import structlog` loads all of it: its bridge to `logging`, test helpers, asyncio
 variants of the log methods, rich tracebacks. These pull in asyncio, ssl, socket,
-subprocess, threading, concurrent.futures and dataclasses: 90 ms and 13 MB, where all of PID 1
+subprocess, threading and dataclasses: 100 ms and 13 MB, where all of PID 1
 is to stay under 20 MB. What renders an event (`wrap_logger`, the filtering bound
 logger, processors) needs none of them, but names them in import statements.
 
@@ -13,7 +13,7 @@ the real one. The locks are real (`_thread`), the classes are empty: they stand 
 annotations, base classes and defaults that PID 1 never uses.
 
 A structlog that does not load this way (a later release may use more than a name) is
-imported plainly: dearer, never wrong. docs/decisions/0003 tells the whole story.
+imported plainly: dearer, never wrong. docs/decisions/0008 tells the whole story.
 """
 
 from __future__ import annotations
