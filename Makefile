@@ -41,6 +41,10 @@ format: $(STAMPS)/venv  ## Let ruff sort imports and lay out the code
 	@$(VENV)/bin/ruff check --fix-only --quiet .
 	@$(VENV)/bin/ruff format .
 
+.PHONY: reference
+reference: $(STAMPS)/venv  ## Write docs/reference/file.md from the table of keys
+	@$(PYTHON) docs/reference/generate.py
+
 .PHONY: bench
 bench: setup  ## Start-up, memory and port figures, as ratios in one run
 	@$(PYTHON) -m benchmarks $(ARGS)

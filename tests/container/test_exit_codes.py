@@ -54,7 +54,7 @@ def test_a_stopped_command_ends_as_its_signal_says(engine: Engine, pyinit_image:
             "errored",
         ),
         ("apps:\n  - name: a\n    scirpt: server.js\n", 2, "ecosystem.yaml:3:5"),
-        ("apps: [", 2, "ecosystem.yaml:1"),
+        ("apps: [\n", 2, "ecosystem.yaml:2:1"),
         ("", 2, "ecosystem.yaml"),
         (None, 2, "ecosystem.yaml"),
     ],

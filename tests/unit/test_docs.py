@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
@@ -31,6 +32,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_command_line_page_has_the_help_text() -> None:
     assert HELP.rstrip() in text("docs/reference/command-line.md")
+
+
+def test_the_file_page_is_what_the_table_of_keys_says() -> None:
+    path = ROOT / "docs" / "reference" / "generate.py"
+    spec = importlib.util.spec_from_file_location("generate", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert text("docs/reference/file.md") == module.page(), "run `make reference`"
 
 
 def test_the_log_page_has_the_schema() -> None:

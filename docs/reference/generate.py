@@ -1,0 +1,83 @@
+"""Write file.md from the table of keys: `make reference`. A test holds the two together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from entrypoint.config import keys
+
+HERE = Path(__file__).resolve().parent
+
+KINDS = {
+    "time": "ms, or `5s`, `1m30s`",
+    "size": "bytes, or `200M`, `1G`",
+    "bool": "true, false",
+    "count": "number",
+    "positive": "number",
+    "instances": "number, `max`",
+    "words": "list, text",
+    "strings": "list, text",
+    "codes": "list, number",
+    "env": "mapping",
+    "signal": "`SIGTERM`, 15",
+    "mode": "octal",
+}
+SECTIONS = (
+    ("The file", keys.TOP_KEYS, ""),
+    ("An app", keys.APP_KEYS, "PM2's keys are also taken in camel case (`maxMemoryRestart`)."),
+    ("A mapping of `listen`", keys.LISTEN_KEYS, ""),
+    ("`health`", keys.HEALTH_KEYS, "Exactly one of `http`, `tcp` and `exec`."),
+    ("An entry of `depends_on`", keys.DEPENDS_KEYS, ""),
+    ("`probes`", keys.PROBES_KEYS, ""),
+    ("`log`", keys.LOG_KEYS, ""),
+    ("`control`", keys.CONTROL_KEYS, ""),
+    ("`shutdown`", keys.SHUTDOWN_KEYS, ""),
+)
+HEAD = """\
+# The file
+
+YAML is the native form; JSON and PM2's `.config.js` are read too. Without `-c` it is
+`$PYINIT_CONFIG`, else `ecosystem.yaml`, `.yml`, `.json` or `.config.js` in the working
+directory.
+
+- Times are milliseconds, or a text with a unit: `5s`, `1m30s`. Sizes are bytes, or `200M`,
+  `1G`.
+- `${VAR}` and `${VAR:-default}` are replaced from the environment; `{fd}`, `{port}` and
+  `{instance}` in `script`, `args` and `env` for each worker.
+- YAML is read strictly, by 1.2's core types: `no`, `on`, `22:22` and `1_600` stay text. A key
+  that is given twice is an error.
+- `pyinit check` tells every mistake at once, with file, line and column.
+- `env_NAME` is laid over `env` by `pyinit --env NAME`.
+
+<!-- Below: written by `make reference` from entrypoint/config/keys.py. -->
+"""
+
+
+def row(key: keys.Key) -> str:
+    """One line of a table."""
+    names = ", ".join(f"`{name}`" for name in (key.name, *key.aliases))
+    values = ", ".join(f"`{choice}`" for choice in key.choices) or KINDS.get(key.kind, "")
+    cells = (names, values, key.doc, key.default)
+    # The pages are tables, so a bar in the text needs its backslash.
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def page() -> str:
+    """The text of file.md."""
+    parts = [HEAD]
+    for title, table, note in SECTIONS:
+        parts.append(f"\n## {title}\n")
+        if note:
+            parts.append(f"\n{note}\n")
+        parts.append("\n| key | values | meaning | default |\n|---|---|---|---|\n")
+        parts.extend(f"{row(key)}\n" for key in table)
+    parts.append("\n## Accepted and ignored\n")
+    parts.append("\nKeys of PM2 that mean nothing in a container: one warning each.\n")
+    parts.append("\n| key | why |\n|---|---|\n")
+    for name, why in {**keys.IGNORED_APP_KEYS, **keys.IGNORED_TOP_KEYS}.items():
+        parts.append(f"| `{name}` | {why} |\n")
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    (HERE / "file.md").write_text(page(), encoding="utf-8")
