@@ -25,6 +25,7 @@ from .core import events as e
 from .core.supervisor import Supervisor
 from .exits import Exits
 from .kernel import process, signals
+from .logs import early
 from .logs.pump import LogPump, worker_pipe
 from .loop import READ, Loop
 from .port.ports import PortErrors, Ports
@@ -416,7 +417,9 @@ class Runtime:
         if self._notify is not None:
             self._notify.close()
         timeout = self.plan.shutdown.timeout or FLUSH_AT_MOST
-        self.pump.flush(self.loop.now() + min(timeout, FLUSH_AT_MOST))
+        lost = self.pump.flush(self.loop.now() + min(timeout, FLUSH_AT_MOST))
+        if lost:
+            early.write("error", "log lines were not delivered", lines=lost)
         return code
 
     def _sweep(self) -> None:

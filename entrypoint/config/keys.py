@@ -55,14 +55,14 @@ APP_KEYS: tuple[Key, ...] = (
         "The program that runs the script; `none` executes the script itself.",
         "by extension: .js .mjs .cjs node, .py python3, .sh bash, .rb ruby, .php php, .pl perl, "
         ".ts bun or node; else the script itself",
-        ("exec_interpreter",),
+        ("exec_interpreter", "execInterpreter"),
     ),
     Key(
         "interpreter_args",
         "words",
         "Arguments of the interpreter, before the script.",
         "",
-        ("node_args", "interpreterArgs"),
+        ("node_args", "nodeArgs"),
     ),
     Key(
         "cwd",

@@ -69,18 +69,18 @@ def _lookup(inside: str, *, closed: bool, environ: Mapping[str, str]) -> str:
 def replace_in(node: Node, environ: Mapping[str, str]) -> None:
     """Replace in a scalar node, once. A plain one is typed anew: `instances: ${N}`.
 
-    Raises VariableError; the node is then left as it is and not tried again.
+    Raises VariableError; the node is then left as it is.
     """
     if node.replaced is not None or node.kind != "scalar":
         return
-    node.replaced = False
     if "$" not in node.text or not isinstance(node.value, str):
+        node.replaced = False
         return
     text = replace(node.text, environ)
-    if text != node.text:
-        node.replaced = "${" in node.text
-        node.text = text
-        node.value = core_value(text) if node.plain else text
+    # `$$` alone brings nothing from the environment.
+    node.replaced = text != node.text and "${" in node.text.replace("$$", "")
+    node.text = text
+    node.value = core_value(text) if node.plain and node.replaced else text
 
 
 def escape(text: str) -> str:

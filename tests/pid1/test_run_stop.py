@@ -14,7 +14,7 @@ PYTHON = sys.executable
 
 # Says `ready`, then which stop signal came; ends with code 0.
 POLITE = """
-import signal, sys, time
+import signal, sys
 def stop(number, _frame):
     print("stopped by", signal.Signals(number).name, flush=True)
     sys.exit(0)
@@ -26,7 +26,7 @@ while True:
 """
 
 DEAF = """
-import signal, time
+import signal
 for each in (signal.SIGTERM, signal.SIGINT):
     signal.signal(each, lambda *_: print("ignored", flush=True))
 print("ready", flush=True)
@@ -171,9 +171,7 @@ while True:
 
 
 def test_what_left_its_group_is_swept_in_the_end(tmp_path) -> None:
-    code = POLITE.replace(
-        "import signal", "import os, signal\nif os.fork() == 0: os.setsid(); ESCAPED = 1\n", 1
-    )
+    code = "import os\nif os.fork() == 0: os.setsid()\n" + POLITE
     with Run(tmp_path, [python(tmp_path, "app", code, kill_timeout="10m")]) as run:
         run.said("ready", 2)
         began = time.monotonic()

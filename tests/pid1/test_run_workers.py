@@ -77,12 +77,13 @@ signal.pause()
 )
 def test_a_failed_start_says_stage_and_errno(tmp_path, keys, reason) -> None:
     broken = tmp_path / "broken"
-    broken.write_text("#!/nowhere/interpreter\n")
+    broken.write_text("#!/bin/sh\n")
     broken.chmod(0o755)
     (tmp_path / "gone").mkdir()
     app = {"name": "app", "max_restarts": 0, **keys}
     # What is there when the file is checked may be gone when a worker starts.
-    starter = python(tmp_path, "first", "import os; os.rmdir('gone')", autorestart=False)
+    breaking = "import os; os.rmdir('gone'); open('broken', 'w').write('#!/nowhere/x\\n')"
+    starter = python(tmp_path, "first", breaking, autorestart=False)
     app["depends_on"] = {"first": {"condition": "service_completed_successfully"}}
     with Run(tmp_path, [starter, app]) as run:
         assert run.wait() == 1
@@ -202,7 +203,7 @@ def test_what_pid_1_imports(tmp_path) -> None:
     import_log = tmp_path / "imports"
     app = python(tmp_path, "app", PAUSE, instances=2, exec_mode="cluster", watch=True)
     env = {"PYTHONPROFILEIMPORTTIME": "1"}
-    with Run(tmp_path, [app], env=env, probes={"listen": "127.0.0.1:0"}) as run:
+    with Run(tmp_path, [app], env=env, probes={"listen": f"unix:{tmp_path}/probes.sock"}) as run:
         run.said("ready", 2)
         assert run.stop() == 0
         imported = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal as signals
 import subprocess
 import sys
 import threading
@@ -179,7 +180,7 @@ class Run:
             reader.join(timeout=DEADLINE)
         return code if code >= 0 else 128 - code
 
-    def stop(self, signum: int = signal.SIGTERM) -> int:
+    def stop(self, signum: int = signals.SIGTERM) -> int:
         """Send the signal and wait for the exit code."""
         self.signal(signum)
         return self.wait()

@@ -1,0 +1,254 @@
+"""One app: its keys, typed, → `AppSpec`, resolved and checked against this container."""
+
+from __future__ import annotations
+
+import os
+
+from ..core.record import Record
+from ..core.spec import AppSpec
+from . import command, keys, users
+from .read import MISSING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from .read import Reader
+    from .tree import Node
+
+    Values = dict[str, tuple[str, Node, Any]]
+
+# What a parent told pyinit itself, and no worker may take for its own.
+_NOT_INHERITED = frozenset(
+    (
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "NODE_CHANNEL_FD",
+        "NODE_CHANNEL_SERIALIZATION_MODE",
+        "NODE_UNIQUE_ID",
+    )
+)
+# execvp(3)'s own, for an environment without PATH.
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+# Values that go into AppSpec as they were read.
+_AS_READ = (
+    "instance_var",
+    "increment_var",
+    "autorestart",
+    "max_restarts",
+    "min_uptime",
+    "restart_delay",
+    "exp_backoff_restart_delay",
+    "stop_exit_codes",
+    "max_memory_restart",
+    "cron_restart",
+    "ignore_watch",
+    "watch_delay",
+    "wait_ready",
+    "on_listen_timeout",
+    "kill_signal",
+    "shutdown_with_message",
+    "treekill",
+    "namespace",
+    "time",
+    "listen",
+    "retire_delay",
+    "handoff",
+    "health",
+    "depends_on",
+    "on_errored",
+    "reload_parallel",
+)
+# PM2: `new_env.listen_timeout || default`.
+_ZERO_IS_DEFAULT = ("listen_timeout", "kill_timeout")
+# PM2's own default is /[\/\\]\.|node_modules/.
+_IGNORED_BY_DEFAULT = (".*", "node_modules")
+
+
+class RawApp(Record):
+    """An app of the file after its keys were typed, before it meets the container."""
+
+    name: str
+    path: str
+    node: Node
+    values: Values
+
+    def place(self, *names: str) -> tuple[Node, str]:
+        """Node and path of the first of `names` that the file has, else of the app."""
+        for name in names:
+            if name in self.values:
+                where, node, _ = self.values[name]
+                return node, where
+        return self.node, self.path
+
+    def value(self, name: str, default: Any = None) -> Any:
+        """The value of a key, or `default` when the file has none."""
+        return self.values[name][2] if name in self.values else default
+
+
+def read_app(reader: Reader, node: Node, path: str, env_name: str) -> RawApp | None:
+    """Type all keys of an app. None when it cannot even be named."""
+    if node.kind != "map":
+        reader.fail(node, path, "must be a mapping with `script` and other keys")
+        return None
+    values = reader.section(
+        node,
+        path,
+        keys.APP_KEYS,
+        keys.IGNORED_APP_KEYS,
+        lambda word: word.startswith("env_") and len(word) > 4,
+    )
+    for word, (_, value) in node.entries.items():
+        if not word.startswith("env_") or word in {"env_", *keys.IGNORED_APP_KEYS}:
+            continue
+        where = f"{path}.{word}" if path else word
+        if value.is_null:
+            continue
+        if value.kind != "map":
+            reader.fail(value, where, "must be a mapping of names to values")
+        # The variables of other environments need not be set.
+        elif word == f"env_{env_name}":
+            values["env_NAME"] = (where, value, reader.read_env(value, where))
+    if "script" not in values and "script" not in _written(node):
+        reader.fail(node, path, "needs a `script`: what to run")
+    name = values["name"][2] if "name" in values else _default_name(values)
+    if env_name and values.get("append_env_to_name", ("", node, False))[2]:
+        name = f"{name}-{env_name}"
+    return RawApp(name, path, node, values)
+
+
+def _written(node: Node) -> set[str]:
+    spellings = keys.by_spelling(keys.APP_KEYS)
+    return {spellings[word].name for word in node.entries if word in spellings}
+
+
+def _default_name(values: Values) -> str:
+    """PM2's: the script's base name without its extension."""
+    script = str(values["script"][2]).split() if "script" in values else []
+    base = os.path.basename(script[0].rstrip("/")) if script else ""
+    return os.path.splitext(base)[0] or base or "app"
+
+
+def environment(app: RawApp, environ: Mapping[str, str], home: str) -> dict[str, str]:
+    """A worker's environment: the inherited one, filtered, then the file's."""
+    dropped = app.value("filter_env", False)
+    env: dict[str, str] = {}
+    for name, value in environ.items():
+        if name in _NOT_INHERITED or dropped is True:
+            continue
+        if isinstance(dropped, str) and dropped == name:
+            continue
+        # PM2 drops every variable whose name contains an entry of the list.
+        if isinstance(dropped, tuple) and any(part in name for part in dropped):
+            continue
+        env[name] = value
+    if home:
+        env["HOME"] = home
+    for key in ("env", "env_NAME"):
+        if app.value(key, MISSING) is not MISSING:
+            env |= app.value(key)
+    if "port" in app.values:
+        env["PORT"] = app.value("port")
+    return env
+
+
+def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppSpec | None:
+    """The app as it will run here. None after an error that leaves no command."""
+    identity = users.Identity()
+    try:
+        identity = users.resolve(app.value("uid"), app.value("gid"))
+    except users.UserError as error:
+        node, where = app.place(error.key, "uid")
+        reader.fail(node, where, str(error))
+    env = environment(app, environ, identity.home)
+    cwd = os.path.normpath(os.path.join(os.getcwd(), app.value("cwd", "")))
+    if not os.path.isdir(cwd):
+        node, where = app.place("cwd")
+        reader.fail(node, where, f"there is no folder {cwd}")
+        return None
+    found = _command(reader, app, env, environ, cwd)
+    if found is None:
+        return None
+    if found.python:
+        env.setdefault("PYTHONUNBUFFERED", "1")  # as PM2: lines when they are written
+    exec_mode = _exec_mode(app, found)
+    changes: dict[str, Any] = {
+        name: app.value(name) for name in _AS_READ if name in app.values
+    }
+    for name in _ZERO_IS_DEFAULT:
+        if app.value(name):
+            changes[name] = app.value(name)
+    watch = app.value("watch", False)
+    if watch:
+        roots = (cwd,) if watch is True else watch
+        changes["watch"] = tuple(os.path.normpath(os.path.join(cwd, root)) for root in roots)
+        changes.setdefault("ignore_watch", _IGNORED_BY_DEFAULT)
+    return AppSpec(
+        name=app.name,
+        command=found.argv,
+        cwd=cwd,
+        env=tuple(sorted(env.items())),
+        node=found.node,
+        exec_mode=exec_mode,
+        instances=app.value("instances", 1),
+        share=_share(app, exec_mode),
+        uid=identity.uid,
+        gid=identity.gid,
+        groups=identity.groups,
+        **changes,
+    )
+
+
+def _command(
+    reader: Reader, app: RawApp, env: dict[str, str], environ: Mapping[str, str], cwd: str
+) -> command.Command | None:
+    if "script" not in app.values:
+        return None
+    path = env.get("PATH", "")
+    wanted = command.Wanted(
+        script=app.value("script"),
+        cwd=cwd,
+        path=path or environ.get("PATH", "") or _DEFAULT_PATH,
+        args=app.value("args", ()),
+        interpreter=app.value("interpreter", ""),
+        interpreter_args=app.value("interpreter_args", ()),
+    )
+    try:
+        found = command.resolve(wanted)
+    except command.CommandError as error:
+        node, where = app.place(error.key, "script")
+        reader.fail(node, where, str(error))
+        return None
+    if any("\0" in word for word in found.argv):
+        reader.fail(*app.place("args", "script"), "cannot hold a NUL")
+        return None
+    if not path:
+        # Without a PATH of its own the worker could not find the word again.
+        program = command.which(found.argv[0], wanted.path, cwd)
+        if program is not None:
+            found = found.replace(argv=(program, *found.argv[1:]))
+    return found
+
+
+def _exec_mode(app: RawApp, found: command.Command) -> str:
+    """PM2's determineExecMode: cluster by default for several instances of a script
+    that node runs.
+    """
+    mode = str(app.value("exec_mode", "")).removesuffix("_mode")
+    if mode:
+        return mode
+    return "cluster" if "instances" in app.values and found.node_script else "fork"
+
+
+def _share(app: RawApp, exec_mode: str) -> str:
+    """Slots wherever there is something to share: then every reload can overlap."""
+    given = app.value("share")
+    if given is not None:
+        return str(given)
+    shared = exec_mode == "cluster" or app.value("listen")
+    return "slots" if shared and app.value("handoff") != "none" else "none"

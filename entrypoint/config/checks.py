@@ -1,0 +1,156 @@
+"""What only shows when the apps are seen together, or a key beside another."""
+
+from __future__ import annotations
+
+from .address import overlap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..core.spec import AppSpec, ListenSpec
+    from .apps import RawApp
+    from .errors import Problems
+    from .tree import Node
+
+
+def check_names(problems: Problems, apps: Iterable[RawApp]) -> None:
+    """Each name once."""
+    first: dict[str, RawApp] = {}
+    for app in apps:
+        if app.name not in first:
+            first[app.name] = app
+            continue
+        where = f"line {first[app.name].node.line}" if first[app.name].node.line else "above"
+        node, path = app.place("name")
+        hint = "" if "name" in app.values else "; give this one a `name`"
+        problems.error(node, path, f"the name {app.name!r} is taken by the app in {where}{hint}")
+
+
+def check_listeners(
+    problems: Problems,
+    apps: Iterable[RawApp],
+    probes: tuple[ListenSpec, ...],
+    probes_place: tuple[Node | None, str],
+) -> None:
+    """Each address once in the file."""
+    taken: list[tuple[ListenSpec, str]] = []
+    for app in apps:
+        node, path = app.place("listen")
+        for spec in app.value("listen", ()):
+            for other, owner in taken:
+                if owner != app.name and overlap(spec, other):
+                    problems.error(node, path, f"{spec.text} is already the app {owner!r}'s")
+            taken.append((spec, app.name))
+    for spec in probes:
+        for other, owner in taken:
+            if overlap(spec, other):
+                problems.error(
+                    probes_place[0], probes_place[1], f"{spec.text} is already the app {owner!r}'s"
+                )
+
+
+def check_depends(problems: Problems, apps: tuple[RawApp, ...]) -> None:
+    """Every app that is depended on exists, and none waits for itself."""
+    by_name = {app.name: app for app in apps}
+    wanted: dict[str, list[str]] = {}
+    for app in apps:
+        node, path = app.place("depends_on")
+        wanted[app.name] = []
+        for depends in app.value("depends_on", ()):
+            if depends.app not in by_name:
+                near = problems.suggest(depends.app, by_name)
+                problems.error(node, path, f"there is no app {depends.app[:60]!r}{near}")
+            else:
+                wanted[app.name].append(depends.app)
+                _check_condition(problems, by_name[depends.app], depends.condition, node, path)
+    for cycle in _cycles(wanted):
+        node, path = by_name[cycle[0]].place("depends_on")
+        problems.error(node, path, f"waits for itself: {' → '.join((*cycle, cycle[0]))}")
+
+
+def _check_condition(
+    problems: Problems, target: RawApp, condition: str, node: Node, path: str
+) -> None:
+    if condition == "service_completed_successfully" and target.value("autorestart", True):
+        if 0 not in target.value("stop_exit_codes", ()):
+            problems.error(
+                node,
+                path,
+                f"{target.name!r} is restarted whenever it ends, so it never completes; "
+                "give it `autorestart: false`",
+            )
+
+
+def _cycles(wanted: dict[str, list[str]]) -> list[tuple[str, ...]]:
+    """One cycle for each strand that has one, found without recursion."""
+    found = []
+    done: set[str] = set()
+    for start in wanted:
+        if start in done:
+            continue
+        trail: list[str] = [start]
+        todo = [iter(wanted[start])]
+        on_trail = {start}
+        while trail:
+            following = next(todo[-1], None)
+            if following is None:
+                todo.pop()
+                on_trail.discard(trail[-1])
+                done.add(trail.pop())
+            elif following in on_trail:
+                found.append(tuple(trail[trail.index(following) :]))
+            elif following not in done:
+                trail.append(following)
+                on_trail.add(following)
+                todo.append(iter(wanted[following]))
+    return found
+
+
+def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
+    """Keys that contradict each other."""
+    words = "\0".join((*app.command, *(value for _, value in raw.value("env", {}).items())))
+    for placeholder in ("{fd}", "{port}"):
+        if placeholder in words and not app.listen:
+            node, path = raw.place("script")
+            problems.error(node, path, f"{placeholder} stands for the app's `listen`, which it has not")
+    node, path = raw.place("handoff")
+    if app.handoff == "none" and app.listen:
+        problems.error(node, path, "with `none` nobody would accept on the addresses of `listen`")
+    elif app.handoff == "fds" and not app.listen:
+        problems.error(node, path, "`fds` hands over the addresses of `listen`, which is missing")
+    elif app.handoff == "node" and not app.node:
+        problems.warn(node, path, "`node` is for Node programs, which this one seems not to be")
+    if app.listen and app.share == "none":
+        node, path = raw.place("share")
+        problems.error(node, path, "`none` and `listen` exclude each other")
+    if app.health is not None and app.health.http.startswith("/") and not app.listen:
+        node, path = raw.place("health")
+        problems.error(
+            node, path, "a path needs the app's `listen`; write a whole http:// URL instead"
+        )
+    if app.shutdown_with_message and not app.node:
+        node, path = raw.place("shutdown_with_message")
+        problems.warn(node, path, "only Node programs get the message; this one gets the signal")
+
+
+def check_grace(
+    problems: Problems,
+    apps: tuple[AppSpec, ...],
+    times: tuple[float, float, float],
+    place: tuple[Node | None, str],
+) -> None:
+    """Warn when drain_delay, kill_timeout and timeout do not fit into the grace."""
+    drain, timeout, grace = times
+    if not grace:
+        return
+    needed = drain + max((app.kill_timeout for app in apps), default=0.0)
+    if timeout:
+        needed = min(needed, timeout)
+    if needed > grace:
+        problems.warn(
+            place[0],
+            place[1],
+            f"drain_delay and the longest kill_timeout take {needed:g} s, but the orchestrator "
+            f"ends everything after {grace:g} s",
+        )

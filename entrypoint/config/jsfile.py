@@ -1,0 +1,149 @@
+"""PM2's `.config.js`: evaluated by the container's own node, in a process of its own.
+
+Its answer comes over a pipe, so that a `console.log` in the file does no harm, and is
+bounded in time and size.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .command import which
+from .jsonfile import parse_json
+from .tree import MOST_BYTES, Node
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .errors import Problems
+
+LONGEST = 10.0  # seconds
+
+# `import()` reads CommonJS and ES modules alike. The answer's first byte says whether it
+# is the configuration or a problem.
+_PROGRAM = """
+const fs = require('fs');
+const answer = (mark, value) => {
+  const data = Buffer.from(mark + JSON.stringify(value));
+  for (let at = 0; at < data.length;) {
+    try { at += fs.writeSync(3, data, at); } catch (e) { if (e.code !== 'EAGAIN') throw e; }
+  }
+  process.exit(0);
+};
+const fail = (e) => answer('!', {
+  message: String((e && e.message) || e), stack: String((e && e.stack) || ''),
+});
+process.on('uncaughtException', fail);
+import(require('url').pathToFileURL(process.argv[1]).href).then((module) => {
+  const value = module.default === undefined ? { ...module } : module.default;
+  if (typeof value === 'function') throw new Error('exports a function, not a configuration');
+  if (value === null || typeof value !== 'object') throw new Error('exports no configuration');
+  answer('=', value);
+}).catch(fail);
+"""
+
+
+def parse_js(file: str, environ: Mapping[str, str], problems: Problems) -> Node:
+    """What the file exports, as nodes without places. Raises ConfigErrors."""
+    node = which("node", environ.get("PATH", os.defpath), os.getcwd())
+    if node is None:
+        raise problems.stop(
+            None, "", "needs node to be read, and node is not in PATH; use YAML (pyinit convert)"
+        )
+    answer = _evaluate(node, os.path.abspath(file), environ, problems)
+    mark, text = answer[:1], answer[1:]
+    if mark == "!":
+        raise _failure(text, os.path.abspath(file), problems)
+    if mark != "=":
+        raise problems.stop(None, "", "node ended without an answer")
+    tree = parse_json(text, problems)
+    _forget_places(tree)
+    return tree
+
+
+def _forget_places(tree: Node) -> None:
+    """The places are those of node's answer, which nobody sees.
+
+    Nor is anything replaced: the file is a program that reads its environment itself,
+    and a `${X}` that is left over is meant for a shell.
+    """
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        node.line = node.column = 0
+        node.replaced = False
+        for key, value in node.entries.values():
+            key.line = key.column = 0
+            todo.append(value)
+        todo += node.items
+
+
+def _evaluate(node: str, file: str, environ: Mapping[str, str], problems: Problems) -> str:
+    import select
+    import signal
+    import subprocess
+    import time
+
+    reading, writing = os.pipe()
+    # Descriptor 3 in the child; its stdout is nobody's business but people's.
+    command = ["/bin/sh", "-c", f'exec "$0" "$@" 3>&{writing} >&2', node, "-e", _PROGRAM, file]
+    data = bytearray()
+    deadline = time.monotonic() + LONGEST
+    process = None
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=dict(environ),
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+        os.close(writing)
+        writing = -1
+        while len(data) <= MOST_BYTES:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([reading], [], [], left)[0]:
+                raise problems.stop(None, "", f"was not evaluated within {LONGEST:g} s")
+            part = os.read(reading, 1 << 16)
+            if not part:
+                break
+            data += part
+        else:
+            raise problems.stop(None, "", f"exports more than {MOST_BYTES // 1024} KiB")
+    except OSError as error:
+        raise problems.stop(None, "", f"node cannot be started: {error.strerror}") from None
+    finally:
+        os.close(reading)
+        if writing >= 0:
+            os.close(writing)
+        if process is not None:
+            # What the file started may not outlive it.
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+    return data.decode("utf-8", "replace")
+
+
+def _failure(text: str, file: str, problems: Problems) -> Exception:
+    import json
+
+    try:
+        problem = json.loads(text)
+        message, stack = str(problem["message"]), str(problem["stack"])
+    except (ValueError, KeyError, TypeError):
+        return problems.stop(None, "", "node ended without an answer")
+    place = None
+    at = stack.find(f"{file}:")
+    if at >= 0:
+        numbers = stack[at + len(file) + 1 :].split("\n", 1)[0].split(":")
+        digits = [part.rstrip(")") for part in numbers[:2]]
+        if digits and digits[0].isascii() and digits[0].isdigit():
+            column = int(digits[1][:9]) if len(digits) > 1 and digits[1].isdigit() else 1
+            place = Node("scalar", int(digits[0][:9]), column)
+    first = message.strip().split("\n", 1)[0][:300]
+    return problems.stop(place, "", f"JavaScript: {first}")

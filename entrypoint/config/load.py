@@ -1,0 +1,304 @@
+"""A file → `Plan`: found, parsed, typed, resolved, checked. Every error is told at once.
+
+PM2's rules for the top level hold: `apps` (or `pm2`) is a list or one mapping, or the
+file itself is such a list, or one app.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..core.record import Record
+from ..core.spec import ControlSpec, LogSpec, Plan, ProbeSpec, ShutdownSpec
+from ..kernel import cgroup
+from . import checks, keys
+from .apps import read_app, resolve_app
+from .errors import Problems
+from .jsonfile import parse_json
+from .read import Reader
+from .tree import MOST_BYTES, Node, decode, parse_yaml
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..core.spec import AppSpec, ListenSpec
+    from .apps import RawApp
+    from .errors import ConfigError
+
+NAMES = (
+    "ecosystem.yaml",
+    "ecosystem.yml",
+    "ecosystem.json",
+    "ecosystem.config.js",
+    "ecosystem.config.cjs",
+    "ecosystem.config.mjs",
+)
+_SCRIPT_EXTENSIONS = (".js", ".cjs", ".mjs")
+
+
+class Loaded(Record):
+    """A file that can be run. `details` are the warnings with their places."""
+
+    plan: Plan
+    warnings: tuple[str, ...] = ()
+    details: tuple[ConfigError, ...] = ()
+
+
+def load(
+    path: str | None,
+    *,
+    env_name: str = "",
+    only: tuple[str, ...] = (),
+    environ: Mapping[str, str],
+    revision: int = 1,
+) -> Loaded:
+    """Read the file at `path`, or, without one, the first that `find` finds.
+
+    `env_name` chooses `env_NAME`; `only` keeps the apps of these names. Raises
+    ConfigErrors with everything that is wrong.
+    """
+    file = find(path, environ)
+    problems = Problems(file)
+    tree = read_tree(file, environ, problems)
+    reader = Reader(problems, environ, cgroup.usable_cpus)
+    plan = _Planner(reader, env_name, only, environ).plan(tree)
+    problems.raise_errors()
+    warnings = problems.warnings
+    return Loaded(
+        plan.replace(revision=revision, source=file), tuple(map(str, warnings)), warnings
+    )
+
+
+def find(path: str | None, environ: Mapping[str, str]) -> str:
+    """The file to read: `path`, `$PYINIT_CONFIG`, or a usual name in the working folder.
+
+    Raises ConfigErrors when there is none.
+    """
+    if path is None:
+        path = environ.get("PYINIT_CONFIG") or None
+    if path is not None:
+        return path
+    for name in NAMES:
+        if os.path.exists(name):
+            return name
+    raise Problems("pyinit").stop(
+        None,
+        "",
+        f"no configuration: none of {', '.join(NAMES[:4])} in {os.getcwd()}; "
+        "use -c FILE or PYINIT_CONFIG, or begin with `pyinit ecosystem`",
+    )
+
+
+def read_tree(file: str, environ: Mapping[str, str], problems: Problems) -> Node:
+    """The file's nodes, by its extension. Raises ConfigErrors."""
+    data = _read_bytes(file, problems)
+    if file.endswith(_SCRIPT_EXTENSIONS):
+        from .jsfile import parse_js
+
+        return parse_js(file, environ, problems)
+    text = decode(data, problems)
+    if not text.strip():
+        raise problems.stop(None, "", "is empty")
+    tree = parse_json(text, problems) if file.endswith(".json") else parse_yaml(text, problems)
+    if tree.is_null:
+        raise problems.stop(None, "", "is empty")
+    return tree
+
+
+def _read_bytes(file: str, problems: Problems) -> bytes:
+    try:
+        # Not blocking: a FIFO would wait for a writer.
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no name of a file"
+        raise problems.stop(None, "", f"cannot be read: {reason}") from None
+    parts = []
+    total = 0
+    try:
+        while total <= MOST_BYTES and (part := os.read(fd, 1 << 16)):
+            parts.append(part)
+            total += len(part)
+    except OSError as error:
+        raise problems.stop(None, "", f"cannot be read: {error.strerror}") from None
+    finally:
+        os.close(fd)
+    return b"".join(parts)
+
+
+def app_nodes(tree: Node, problems: Problems) -> list[tuple[Node, str]]:
+    """The apps of a file and their paths, in all forms that PM2 takes."""
+    if tree.kind == "seq":
+        return [(item, f"[{index}]") for index, item in enumerate(tree.items)]
+    if tree.kind != "map":
+        raise problems.stop(tree, "", "must be a mapping with `apps`")
+    for word in ("apps", "pm2"):
+        apps = tree.get(word)
+        if apps is None:
+            continue
+        if apps.kind == "seq":
+            return [(item, f"{word}[{index}]") for index, item in enumerate(apps.items)]
+        if apps.kind == "map":
+            return [(apps, word)]
+        problems.error(apps, word, "must be a list of apps")
+        return []
+    return [(tree, "")]
+
+
+class _Planner:
+    def __init__(
+        self, reader: Reader, env_name: str, only: tuple[str, ...], environ: Mapping[str, str]
+    ) -> None:
+        self._reader = reader
+        self._problems = reader.problems
+        self._env_name = env_name
+        self._only = only
+        self._environ = environ
+
+    def plan(self, tree: Node) -> Plan:
+        """The plan; it is worth nothing once there was an error."""
+        nodes = app_nodes(tree, self._problems)
+        whole_file = tree.kind == "map" and nodes != [(tree, "")]
+        if tree.kind == "map" and not whole_file and not _is_app(tree):
+            # Neither `apps` nor an app: its keys are the top level's, misspelt or not.
+            self._problems.error(tree, "", "has no `apps`")
+            whole_file, nodes = True, []
+        top: dict[str, tuple[str, Node, Any]] = {}
+        if whole_file:
+            top = self._reader.section(
+                tree, "", keys.TOP_KEYS, keys.IGNORED_TOP_KEYS, self._other_top(tree)
+            )
+        if whole_file and nodes == [] and not self._problems.errors:
+            self._problems.error(tree, "apps", "has no app")
+        if tree.kind == "seq" and not nodes:
+            self._problems.error(tree, "", "has no app")
+        raw = [read_app(self._reader, node, path, self._env_name) for node, path in nodes]
+        apps = self._selected(tuple(app for app in raw if app is not None))
+        self._check_env_name(apps)
+        resolved = self._resolve(apps)
+        probes, probes_place = self._probes(top)
+        checks.check_listeners(self._problems, apps, probes.listen, probes_place)
+        shutdown = self._shutdown(top, resolved)
+        return Plan(
+            apps=resolved,
+            probes=probes,
+            log=self._log(top),
+            control=self._control(top),
+            shutdown=shutdown,
+        )
+
+    def _other_top(self, tree: Node) -> Any:
+        static = tree.entries.get("static")
+        if static is not None:
+            self._problems.error(
+                static[0], "static", "pyinit serves no files itself; run a server as an app"
+            )
+        # As Compose: a place for anchors.
+        return lambda word: word == "static" or word.startswith("x-")
+
+    def _selected(self, apps: tuple[RawApp, ...]) -> tuple[RawApp, ...]:
+        checks.check_names(self._problems, apps)
+        checks.check_depends(self._problems, apps)
+        if not self._only:
+            return apps
+        names = [app.name for app in apps]
+        for name in self._only:
+            if name not in names:
+                near = self._problems.suggest(name, names)
+                self._problems.error(None, "", f"--only: there is no app {name[:60]!r}{near}")
+        return tuple(app for app in apps if app.name in self._only)
+
+    def _check_env_name(self, apps: tuple[RawApp, ...]) -> None:
+        name = self._env_name
+        if name and apps and not any(app.node.get(f"env_{name}") for app in apps):
+            self._problems.warn(None, "", f"--env {name[:60]}: no app has `env_{name[:60]}`")
+
+    def _resolve(self, apps: tuple[RawApp, ...]) -> tuple[AppSpec, ...]:
+        names = {app.name for app in apps}
+        resolved = []
+        for raw in apps:
+            app = resolve_app(self._reader, raw, self._environ)
+            if app is None:
+                continue
+            checks.check_app(self._problems, raw, app)
+            for depends in app.depends_on:
+                if depends.app not in names and self._only:
+                    self._problems.warn(
+                        *raw.place("depends_on"), f"{depends.app!r} is left out by --only"
+                    )
+            kept = tuple(depends for depends in app.depends_on if depends.app in names)
+            resolved.append(app.replace(depends_on=kept))
+        return tuple(resolved)
+
+    def _map(
+        self, top: dict[str, tuple[str, Node, Any]], name: str, table: tuple[keys.Key, ...]
+    ) -> dict[str, Any] | None:
+        """The values of a top-level mapping; None when it is there but no mapping."""
+        if name not in top:
+            return {}
+        path, node, _ = top[name]
+        if node.kind != "map":
+            return None
+        found = self._reader.section(node, path, table)
+        return {key: value for key, (_, _, value) in found.items()}
+
+    def _probes(
+        self, top: dict[str, tuple[str, Node, Any]]
+    ) -> tuple[ProbeSpec, tuple[Node | None, str]]:
+        values = self._map(top, "probes", keys.PROBES_KEYS)
+        if values is None:
+            # `probes: 9400` is what it looks like.
+            path, node, _ = top["probes"]
+            if self._reader.typed(node) is False:
+                return ProbeSpec(), (node, path)
+            listen: tuple[ListenSpec, ...] = self._reader.read_listen(node, path)
+            return ProbeSpec(listen=listen), (node, path)
+        if not values:
+            return ProbeSpec(), (None, "probes")
+        path, node, _ = top["probes"]
+        return ProbeSpec(**values), (node.get("listen") or node, f"{path}.listen")
+
+    def _log(self, top: dict[str, tuple[str, Node, Any]]) -> LogSpec:
+        values = self._map(top, "log", keys.LOG_KEYS)
+        if values is None:
+            path, node, _ = top["log"]
+            chosen = self._reader.read(keys.LOG_KEYS[0], node, path)
+            return LogSpec(format=chosen)
+        return LogSpec(**values)
+
+    def _control(self, top: dict[str, tuple[str, Node, Any]]) -> ControlSpec:
+        values = self._map(top, "control", keys.CONTROL_KEYS)
+        if values is None:
+            path, node, _ = top["control"]
+            value = self._reader.typed(node)
+            if isinstance(value, bool):
+                return ControlSpec(enabled=value)
+            values = {"path": self._reader.read_text(node, path)}
+        where = values.get("path")
+        if isinstance(where, str) and not where.startswith(("/", "@")):
+            path, node, _ = top["control"]
+            self._problems.error(
+                node.get("path") or node, path, "the path must be absolute, or begin with @"
+            )
+        return ControlSpec(**values)
+
+    def _shutdown(
+        self, top: dict[str, tuple[str, Node, Any]], apps: tuple[AppSpec, ...]
+    ) -> ShutdownSpec:
+        values = self._map(top, "shutdown", keys.SHUTDOWN_KEYS)
+        if values is None:
+            path, node, _ = top["shutdown"]
+            self._problems.error(node, path, "must be a mapping, such as {drain_delay: 5s}")
+            return ShutdownSpec()
+        spec = ShutdownSpec(**values)
+        place = (top["shutdown"][1], top["shutdown"][0]) if "shutdown" in top else (None, "")
+        checks.check_grace(
+            self._problems, apps, (spec.drain_delay, spec.timeout, spec.grace), place
+        )
+        return spec
+
+
+def _is_app(tree: Node) -> bool:
+    script = {word for word, key in keys.by_spelling(keys.APP_KEYS).items() if key.name == "script"}
+    return any(word in script for word in tree.entries)
