@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -72,6 +73,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}")
     install_peers()
+    # As pip leaves an installed package; a checkout may never have written bytecode.
+    compileall.compile_dir(ROOT / "entrypoint", quiet=1)
     print(
         f"{platform.machine()}, Linux {platform.release()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}; medians of {options.rounds} rounds"
