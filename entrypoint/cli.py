@@ -131,7 +131,6 @@ def run(source: Source, early: Sequence[int] = ()) -> int:
     from .kernel import signals
     from .loop import Loop
 
-    _fill_standard_descriptors()
     pipe = signals.SignalPipe()
     signals.install_handlers(pipe)
     loop = Loop(_boot_error)
@@ -157,14 +156,6 @@ def run(source: Source, early: Sequence[int] = ()) -> int:
             _complain(problem)
         return USAGE_ERROR
     return runtime.run(warnings, seen)
-
-
-def _fill_standard_descriptors() -> None:
-    """Have 0, 1 and 2, or the first pipe opened would become a worker's stdout."""
-    fd = os.open("/dev/null", os.O_RDWR)
-    while fd <= 2:
-        fd = os.open("/dev/null", os.O_RDWR)
-    os.close(fd)
 
 
 def become_reaper(*, is_init: bool) -> tuple[str, ...]:
