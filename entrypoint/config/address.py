@@ -29,7 +29,7 @@ def parse(value: Plain, *, dual_stack: bool | None = None) -> ListenSpec:
     has IPv6 (`dual_stack` None finds out), else `0.0.0.0`.
     """
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ValueError(_FORMS)
+        raise ValueError(_FORMS)  # noqa: TRY004  one kind of error for the reader
     text = str(value).strip()
     if text.startswith("unix:"):
         return _unix(text.removeprefix("unix:"))

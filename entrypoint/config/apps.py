@@ -177,9 +177,7 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
     if found.python:
         env.setdefault("PYTHONUNBUFFERED", "1")  # as PM2: lines when they are written
     exec_mode = _exec_mode(app, found)
-    changes: dict[str, Any] = {
-        name: app.value(name) for name in _AS_READ if name in app.values
-    }
+    changes: dict[str, Any] = {name: app.value(name) for name in _AS_READ if name in app.values}
     for name in _ZERO_IS_DEFAULT:
         if app.value(name):
             changes[name] = app.value(name)
@@ -236,9 +234,7 @@ def _command(
 
 
 def _exec_mode(app: RawApp, found: command.Command) -> str:
-    """PM2's determineExecMode: cluster by default for several instances of a script
-    that node runs.
-    """
+    """PM2's determineExecMode: cluster when `instances` is given and node runs the script."""
     mode = str(app.value("exec_mode", "")).removesuffix("_mode")
     if mode:
         return mode

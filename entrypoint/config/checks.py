@@ -72,25 +72,25 @@ def check_depends(problems: Problems, apps: tuple[RawApp, ...]) -> None:
 def _check_condition(
     problems: Problems, target: RawApp, condition: str, node: Node, path: str
 ) -> None:
-    if condition == "service_completed_successfully" and target.value("autorestart", True):
-        if 0 not in target.value("stop_exit_codes", ()):
-            problems.error(
-                node,
-                path,
-                f"{target.name!r} is restarted whenever it ends, so it never completes; "
-                "give it `autorestart: false`",
-            )
+    ends = not target.value("autorestart", True) or 0 in target.value("stop_exit_codes", ())
+    if condition == "service_completed_successfully" and not ends:
+        problems.error(
+            node,
+            path,
+            f"{target.name!r} is restarted whenever it ends, so it never completes; "
+            "give it `autorestart: false`",
+        )
 
 
 def _cycles(wanted: dict[str, list[str]]) -> list[tuple[str, ...]]:
     """One cycle for each strand that has one, found without recursion."""
     found = []
     done: set[str] = set()
-    for start in wanted:
+    for start, first in wanted.items():
         if start in done:
             continue
         trail: list[str] = [start]
-        todo = [iter(wanted[start])]
+        todo = [iter(first)]
         on_trail = {start}
         while trail:
             following = next(todo[-1], None)
@@ -113,7 +113,7 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
     for placeholder in ("{fd}", "{port}"):
         if placeholder in words and not app.listen:
             node, path = raw.place("script")
-            problems.error(node, path, f"{placeholder} stands for the app's `listen`, which it has not")
+            problems.error(node, path, f"{placeholder} needs the app's `listen`, which is missing")
     node, path = raw.place("handoff")
     if app.handoff == "none" and app.listen:
         problems.error(node, path, "with `none` nobody would accept on the addresses of `listen`")

@@ -56,8 +56,10 @@ class Wanted(Record):
 
 
 class Command(Record):
-    """What is executed. `node`: a Node program; `node_script`: PM2 would have node run
-    it in cluster mode by default (a script of its own, no command line).
+    """What is executed.
+
+    `node`: a Node program. `node_script`: one that PM2 runs in cluster mode by default
+    (a script with its arguments apart, no command line).
     """
 
     argv: tuple[str, ...]
@@ -187,9 +189,7 @@ def _type_stripping(wanted: Wanted) -> tuple[str, ...]:
     )
 
 
-def _interpreted(
-    wanted: Wanted, target: str, arguments: tuple[str, ...], *, line: bool
-) -> Command:
+def _interpreted(wanted: Wanted, target: str, arguments: tuple[str, ...], *, line: bool) -> Command:
     name = wanted.interpreter
     if name.startswith("node@"):
         raise CommandError(
@@ -233,7 +233,8 @@ def _direct(
         raise CommandError("interpreter_args", "there is no interpreter that could take them")
     if not os.access(file, os.X_OK):
         raise CommandError(
-            "script", f"{quoted(file)} may not be executed (chmod +x), and no `interpreter` is given"
+            "script",
+            f"{quoted(file)} may not be executed (chmod +x), and no `interpreter` is given",
         )
     if shebang is not None:
         _check_shebang(wanted, file, shebang)
@@ -345,7 +346,7 @@ def _is_text(file: str) -> bool:
     if b"\0" in head or (not head and not os.access(file, os.R_OK)):
         return False
     try:
-        head[:_HEAD - 4].decode("utf-8")
+        head[: _HEAD - 4].decode("utf-8")
     except UnicodeDecodeError:
         return False
     return True

@@ -47,9 +47,7 @@ class ConfigError(Record):
 class ConfigErrors(Exception):
     """The file cannot be used. `errors` has at least one entry, sorted by place."""
 
-    def __init__(
-        self, errors: Iterable[ConfigError], warnings: Iterable[ConfigError] = ()
-    ) -> None:
+    def __init__(self, errors: Iterable[ConfigError], warnings: Iterable[ConfigError] = ()) -> None:
         self.errors = tuple(errors)
         self.warnings = tuple(warnings)
         super().__init__("\n".join(str(error) for error in self.errors))

@@ -25,9 +25,7 @@ class Key(Record):
     choices: tuple[str, ...] = ()
 
 
-def _own(
-    name: str, kind: str, doc: str, default: str = "", choices: tuple[str, ...] = ()
-) -> Key:
+def _own(name: str, kind: str, doc: str, default: str = "", choices: tuple[str, ...] = ()) -> Key:
     return Key(name, kind, doc, default, origin="pyinit", choices=choices)
 
 
@@ -83,9 +81,7 @@ APP_KEYS: tuple[Key, ...] = (
         "false",
     ),
     Key("port", "port", "Shortcut for `PORT` in `env`."),
-    Key(
-        "append_env_to_name", "bool", "Append `-NAME` of `--env NAME` to the app's name.", "false"
-    ),
+    Key("append_env_to_name", "bool", "Append `-NAME` of `--env NAME` to the app's name.", "false"),
     Key(
         "uid",
         "user",
@@ -145,9 +141,7 @@ APP_KEYS: tuple[Key, ...] = (
         "Restart a worker whose memory exceeds this.",
         "0: no limit",
     ),
-    Key(
-        "cron_restart", "cron", "Restart at these times: a cron pattern; 0 is off.", "", ("cron",)
-    ),
+    Key("cron_restart", "cron", "Restart at these times: a cron pattern; 0 is off.", "", ("cron",)),
     # -- files watched
     Key(
         "watch",
@@ -166,8 +160,7 @@ APP_KEYS: tuple[Key, ...] = (
     Key(
         "wait_ready",
         "bool",
-        "A worker is ready when it says so: `process.send('ready')`, or `READY=1` by "
-        "sd_notify(3).",
+        "A worker is ready when it says so: `process.send('ready')`, or `READY=1` by sd_notify(3).",
         "false",
     ),
     Key("listen_timeout", "time", "The longest wait for readiness; 0 is the default.", "3000"),
@@ -330,6 +323,7 @@ TOP_KEYS: tuple[Key, ...] = (
     _own("log", "log", "How lines are written to stdout."),
     _own("control", "control", "The socket of `pyinit ls`, `reload` and so on."),
     _own("shutdown", "shutdown", "How the container ends."),
+    _own("watch_config", "bool", "Read this file again when it changes.", "false"),
 )
 
 # PM2's keys that mean nothing in a container, and why.

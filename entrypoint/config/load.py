@@ -66,9 +66,7 @@ def load(
     plan = _Planner(reader, env_name, only, environ).plan(tree)
     problems.raise_errors()
     warnings = problems.warnings
-    return Loaded(
-        plan.replace(revision=revision, source=file), tuple(map(str, warnings)), warnings
-    )
+    return Loaded(plan.replace(revision=revision, source=file), tuple(map(str, warnings)), warnings)
 
 
 def find(path: str | None, environ: Mapping[str, str]) -> str:
@@ -186,6 +184,7 @@ class _Planner:
             log=self._log(top),
             control=self._control(top),
             shutdown=shutdown,
+            watch_config=top["watch_config"][2] if "watch_config" in top else False,
         )
 
     def _other_top(self, tree: Node) -> Any:

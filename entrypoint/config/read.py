@@ -141,9 +141,7 @@ class Reader:
         if text is MISSING:
             return text
         if not text.strip() or len(text) > 128 or not text.isprintable() or "," in text:
-            return self.fail(
-                node, path, "a name has 1 to 128 printable characters and no comma"
-            )
+            return self.fail(node, path, "a name has 1 to 128 printable characters and no comma")
         if text == "all":
             return self.fail(node, path, '"all" means every app; choose another name')
         return text
@@ -261,9 +259,9 @@ class Reader:
         digits = text.removesuffix("%")
         if text in {"all", "any"}:
             return text
-        if digits.isascii() and digits.isdigit() and len(digits) < 6 and int(digits) > 0:
-            if text == digits or int(digits) <= 100:
-                return text
+        number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 6 else 0
+        if number > 0 and (text == digits or number <= 100):
+            return text
         return self.fail(node, path, "must be all, any, a number of workers or a percentage")
 
     # -- lists ------------------------------------------------------------------
@@ -335,7 +333,7 @@ class Reader:
         for name, (key_node, value) in node.entries.items():
             where = f"{path}.{name}"[:120]
             if not name or "=" in name or "\0" in name:
-                self.problems.error(key_node, path, 'a variable\'s name cannot be empty or hold "="')
+                self.problems.error(key_node, path, 'a name is not empty and holds no "="')
                 continue
             if not self.ready(value, where):
                 continue
@@ -350,9 +348,7 @@ class Reader:
         if node.kind != "scalar":
             import json
 
-            return json.dumps(
-                self._plain(node, path), ensure_ascii=False, separators=(",", ":")
-            )
+            return json.dumps(self._plain(node, path), ensure_ascii=False, separators=(",", ":"))
         if isinstance(node.value, bool) and not node.replaced:
             return "true" if node.value else "false"
         # As it is written: `1.10` and `007` are no numbers to the app.
@@ -366,7 +362,7 @@ class Reader:
         if node.kind == "seq":
             return [self._plain(item, f"{path}[{i}]") for i, item in enumerate(node.items)]
         value = node.value
-        if isinstance(value, float) and (value != value or value in {float("inf"), -float("inf")}):
+        if isinstance(value, float) and not -1e308 <= value <= 1e308:
             return None  # as JSON.stringify
         return value
 
@@ -376,7 +372,7 @@ class Reader:
 
     def read_listen(self, node: Node, path: str) -> Any:
         """Addresses: a tuple of ListenSpec."""
-        found = []
+        found: list[ListenSpec] = []
         for item, where in self._items(node, path):
             spec = self._listen_one(item, where)
             if spec is MISSING:

@@ -102,7 +102,7 @@ def core_value(text: str) -> Plain:
     """The value of a plain scalar by YAML 1.2's core schema."""
     if text in _WORDS:
         return _WORDS[text]
-    # Python's own int() and float() take more (`1_000`, `１`, `infinity`): check first.
+    # Python's own int() and float() take more (`1_000`, `infinity`): check first.
     if text[0] not in "+-.0123456789" or len(text) > 40:
         return text
     unsigned = text[1:] if text[0] in "+-" else text
@@ -238,7 +238,7 @@ class _Builder:
             plain = event.implicit[0] and tag is None
             return scalar(event.value, plain=plain, line=line, column=column)
         node = scalar(event.value, plain=tag != _TAG + "str", line=line, column=column)
-        kinds = {
+        kinds: dict[str, type | tuple[type, ...]] = {
             "str": str,
             "int": int,
             "float": (int, float),

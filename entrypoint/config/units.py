@@ -25,7 +25,7 @@ def seconds(value: Plain) -> float:
     if isinstance(value, str):
         ms = _text_ms(value.strip())
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(_TIME)
+        raise ValueError(_TIME)  # noqa: TRY004  one kind of error for the reader
     else:
         ms = float(value)
     # The comparison is also false for NaN.
@@ -74,7 +74,7 @@ def size(value: Plain) -> int:
             raise ValueError(_SIZE)
         amount = number * _BYTES[unit]
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(_SIZE)
+        raise ValueError(_SIZE)  # noqa: TRY004  as above
     else:
         amount = float(value)
     if not 0 <= amount < 2**63:
@@ -87,7 +87,7 @@ def signal_number(value: Plain) -> int:
     import signal
 
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ValueError('a signal is a name such as "SIGTERM" or a number')
+        raise ValueError('a signal is a name such as "SIGTERM" or a number')  # noqa: TRY004
     text = str(value).strip().upper()
     if text.isascii() and text.isdigit() and len(text) < 4:
         number = int(text)

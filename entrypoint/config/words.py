@@ -11,8 +11,11 @@ from ..core.record import Record
 _SPACE = " \t\r"
 # Words that only a shell understands where a command is expected.
 _RESERVED = frozenset(
-    "if for while until case select function time { [[ ! . source cd export ulimit umask set "
-    "unset eval trap alias exec wait read".split()
+    (
+        *("if", "for", "while", "until", "case", "select", "function", "time", "{", "[[", "!"),
+        *(".", "source", "cd", "export", "ulimit", "umask", "set", "unset", "eval", "trap"),
+        *("alias", "exec", "wait", "read"),
+    )
 )
 _VARIABLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_{(@*#?$!-")
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
