@@ -84,12 +84,13 @@ def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, in
 class _Stream:
     """One pipe of one worker."""
 
-    __slots__ = ("_pump", "fd", "heavy", "incarnation", "name", "paused", "wrapper")
+    __slots__ = ("_pump", "app", "fd", "heavy", "incarnation", "name", "paused", "wrapper")
 
     def __init__(
-        self, pump: LogPump, fd: int, name: str, incarnation: int, wrapper: Wrapper
+        self, pump: LogPump, fd: int, name: str, incarnation: int, wrapper: Wrapper, app: str
     ) -> None:
         self._pump = pump
+        self.app = app
         self.fd = fd
         self.name = name
         self.incarnation = incarnation
@@ -141,6 +142,8 @@ class LogPump:
         self._held = 0
         self._events_lost = 0
         self._turn = self._ready_now = self._ready_before = 0
+        # Told of all records on their way to stdout, with their app ("": pyinit itself).
+        self.tap: Callable[[str, bytes], None] | None = None
 
     # -- workers --------------------------------------------------------------------
 
@@ -172,7 +175,7 @@ class LogPump:
             else:
                 wrapper = JsonWrapper(app, instance, pid, name, self._keys)
             os.set_blocking(fd, False)
-            stream = self._streams[fd] = _Stream(self, fd, name, incarnation, wrapper)
+            stream = self._streams[fd] = _Stream(self, fd, name, incarnation, wrapper, app)
             self._open[incarnation] += 1
             self._loop.register(fd, READ, stream.readable)
         if not self._open[incarnation]:
@@ -243,7 +246,7 @@ class LogPump:
         wrapper = stream.wrapper
         if not data:
             self._held -= wrapper.held
-            self._out.write(wrapper.end(when))
+            self._write(stream.app, wrapper.end(when))
             self._end(stream)
             return 0
         if stream.name is STDERR:
@@ -252,10 +255,10 @@ class LogPump:
         limit = LINE_LIMIT if self._held < _HELD_LIMIT else _FAIR_LIMIT
         if isinstance(wrapper, JsonWrapper):
             objects = wrapper.objects
-            self._out.write(wrapper.feed(data, when, limit))
+            self._write(stream.app, wrapper.feed(data, when, limit))
             stream.heavy = wrapper.objects != objects
         else:
-            self._out.write(wrapper.feed(data, when, limit))
+            self._write(stream.app, wrapper.feed(data, when, limit))
         self._held += wrapper.held - held
         return len(data)
 
@@ -302,7 +305,12 @@ class LogPump:
             if self._events_lost == 1:
                 self._out.drained(self._tell_events_lost)
             return
-        self._out.write(record)
+        self._write("", record)
+
+    def _write(self, app: str, records: bytes) -> None:
+        self._out.write(records)
+        if self.tap is not None:
+            self.tap(app, records)
 
     def _tell_events_lost(self) -> None:
         lost, self._events_lost = self._events_lost, 0
