@@ -1,0 +1,372 @@
+"""A fake kernel and a fake clock around the core, deterministic.
+
+It does what `entrypoint/runtime.py` does with the core's effects, without a kernel:
+processes follow a `Script`, deadlines fire in the order of their times (equal times: in
+the order in which they were set), and what comes of an effect comes back as an event,
+one event after the other. Everything that happened is kept in `history`, so that a run
+can be replayed.
+
+What no core may ever do (signal a worker that it was told is gone, hand out a slot that
+was never granted…) is an `AssertionError` here, at the moment when it is ordered.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+
+from entrypoint.core import effects as f
+from entrypoint.core import events as e
+from entrypoint.core.spec import AppSpec, ListenSpec, Plan, ShutdownSpec
+from entrypoint.core.supervisor import Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIGHUP, SIGINT, SIGKILL, SIGUSR1, SIGTERM = 1, 2, 9, 10, 15
+
+PORT = (ListenSpec("inet", "127.0.0.1", 5000),)
+
+
+def app(name: str = "web", **keys) -> AppSpec:
+    """A fork app that holds no port."""
+    return AppSpec(name=name, command=("run", name), cwd="/", **keys)
+
+
+def shared(name: str = "web", **keys) -> AppSpec:
+    """A cluster app with a slot for each worker."""
+    keys = {"exec_mode": "cluster", "listen": PORT, "share": "slots", **keys}
+    return app(name, **keys)
+
+
+def plan(*apps: AppSpec, revision: int = 1, **shutdown) -> Plan:
+    return Plan(apps=apps, shutdown=ShutdownSpec(**shutdown), revision=revision)
+
+
+@dataclass(frozen=True)
+class Script:
+    """How a process behaves; times in seconds, None: never."""
+
+    fork_fails: bool = False
+    exec_after: float = 0.001
+    exec_fails: str = ""
+    # What it says when it is up, and when, counted from its exec (0: even before the
+    # exec is reported, which the kernel allows).
+    says: str = "listen"
+    says_after: float | None = 0.01
+    # Ends by itself, counted from its exec.
+    ends_after: float | None = None
+    code: int | None = 0
+    signum: int | None = None
+    # What it does about a stop signal.
+    ignores: bool = False
+    stop_takes: float = 0.01
+    stop_code: int | None = 0  # None: it dies of the signal
+    # Not even SIGKILL ends it (uninterruptible sleep).
+    undying: bool = False
+    # Others of its process group: "" none, "obeys" a signal to the group, "stubborn"
+    # ends by SIGKILL only, "undying" (a zombie that nobody reaps) never.
+    group: str = ""
+    # Seconds until its accept queue is empty once it is watched.
+    queue_takes: float | None = 0.0
+
+
+HEALTHY = Script()
+
+
+@dataclass
+class Process:
+    incarnation: int
+    pid: int
+    spec: AppSpec
+    instance: int
+    slot: int
+    script: Script
+    alive: bool = True
+    execed: bool = False
+    group: str = ""
+    received: list[int] = field(default_factory=list)
+
+    @property
+    def told(self) -> bool:
+        """It was told to stop."""
+        return any(signum in (SIGINT, SIGTERM, SIGKILL, 3) for signum in self.received)
+
+
+class World:
+    """One run. `after_turn(world, effects)` is called after every turn of the core."""
+
+    def __init__(self, *, observed: bool = True) -> None:
+        self.core = Supervisor()
+        self.observed = observed
+        self.now = 100.0
+        self.upcoming: deque[Script] = deque()
+        self.usual: Callable[[f.Spawn], Script] = lambda _spawn: HEALTHY
+        self.processes: dict[int, Process] = {}
+        self.timers: dict[e.Timer, float] = {}
+        self.slots: dict[str, int] = {}
+        self.steered: dict[str, tuple[int, ...]] = {}
+        self.refusing: set[str] = set()
+        self.next_plan: Plan | str | None = None
+        self.history: list[tuple[float, e.Event]] = []
+        self.effects: list[tuple[float, f.Effect]] = []
+        self.exit_code: int | None = None
+        self.finished_at = 0.0
+        self.gone: set[int] = set()
+        self.after_turn: Callable[[World, list[f.Effect]], None] = lambda _world, _effects: None
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._marks: dict[e.Timer, int] = {}
+        self._queue: deque[e.Event] = deque()
+        self._pumping = False
+        self._pid = 1000
+
+    # -- the clock ----------------------------------------------------------------
+
+    def at(self, delay: float, what: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._agenda, (self.now + delay, self._count, what))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; everything that is due happens in its order."""
+        until = self.now + seconds
+        while self._agenda and self._agenda[0][0] <= until:
+            self.now, _, what = heapq.heappop(self._agenda)
+            what()
+        self.now = until
+
+    def run_until(self, condition: Callable[[], bool], within: float = 120.0) -> float:
+        """Let things happen until it holds; the seconds it took."""
+        begun = self.now
+        while not condition():
+            if not self._agenda or self._agenda[0][0] > begun + within:
+                raise AssertionError(f"not within {within} s: {self.core.view()}")
+            self.now, _, what = heapq.heappop(self._agenda)
+            what()
+        return self.now - begun
+
+    # -- the pump -------------------------------------------------------------------
+
+    def emit(self, event: e.Event) -> None:
+        self._queue.append(event)
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._queue:
+                self._one(self._queue.popleft())
+        finally:
+            self._pumping = False
+
+    def _one(self, event: e.Event) -> None:
+        self.history.append((self.now, event))
+        ordered = self.core.handle(event, self.now)
+        if self.exit_code is not None:
+            assert not ordered, f"after Finish: {event} -> {ordered}"
+        for effect in ordered:
+            self.effects.append((self.now, effect))
+            getattr(self, f"_do_{type(effect).__name__.lower()}")(effect)
+        self.after_turn(self, ordered)
+
+    # -- effects --------------------------------------------------------------------
+
+    def _do_spawn(self, effect: f.Spawn) -> None:
+        assert effect.incarnation not in self.gone | self.processes.keys(), effect
+        if effect.spec.share != "none":
+            granted = self.slots.get(effect.spec.name, 0)
+            assert effect.slot < granted, f"slot {effect.slot} of {granted}"
+        script = self.upcoming.popleft() if self.upcoming else self.usual(effect)
+        if script.fork_fails:
+            self.emit(e.SpawnFailed(effect.incarnation, "fork: no memory"))
+            return
+        self._pid += 1
+        process = Process(
+            effect.incarnation, self._pid, effect.spec, effect.instance, effect.slot, script
+        )
+        self.processes[effect.incarnation] = process
+        self.emit(e.WorkerSpawned(effect.incarnation, process.pid, self._observed(process)))
+        self.at(script.exec_after, lambda: self._exec(process))
+
+    def _observed(self, process: Process) -> bool:
+        return self.observed and process.spec.share != "none"
+
+    def _exec(self, process: Process) -> None:
+        if not process.alive:
+            return
+        script = process.script
+        if script.exec_fails:
+            self._ends(process, code=127, failure=script.exec_fails)
+            return
+        process.execed = True
+        process.group = script.group
+        if script.says_after == 0:
+            self._say(process)
+        if process.alive and process.incarnation not in self.gone:
+            self.emit(e.WorkerExeced(process.incarnation, self._observed(process)))
+        if script.says_after:
+            self.at(script.says_after, lambda: self._say(process))
+        if script.ends_after is not None:
+            self.at(script.ends_after, lambda: self.crash(process, script.code, script.signum))
+
+    def _say(self, process: Process) -> None:
+        listens = process.script.says == "listen"
+        if process.alive and not (listens and not self._observed(process)):
+            self.emit(e.WorkerReady(process.incarnation, process.script.says))
+
+    def crash(self, process: Process, code: int | None = 1, signum: int | None = None) -> None:
+        if process.alive:
+            self._ends(process, None if signum else code, signum)
+
+    def _ends(
+        self,
+        process: Process,
+        code: int | None = None,
+        signum: int | None = None,
+        failure: str = "",
+    ) -> None:
+        process.alive = False
+        left = bool(process.group) and process.spec.treekill
+        self.emit(e.WorkerExited(process.incarnation, code, signum, failure, left))
+
+    def _do_sendsignal(self, effect: f.SendSignal) -> None:
+        assert effect.incarnation not in self.gone, f"signal to one that is gone: {effect}"
+        process = self.processes.get(effect.incarnation)
+        if process is None:  # its fork failed, and the core is about to hear of it
+            return
+        process.received.append(effect.signum)
+        script = process.script
+        assert process.alive or effect.group or self._queue, f"{effect} to a reaped process"
+        if effect.group and process.group:
+            obeys = effect.signum == SIGKILL and process.group != "undying"
+            if obeys or process.group == "obeys":
+                self.at(0.002, lambda: self._empty_group(process))
+        if not process.alive or (effect.signum in (SIGUSR1,)):
+            return
+        if effect.signum == SIGKILL:
+            if not script.undying:
+                self.at(0.001, lambda: self.crash(process, None, SIGKILL))
+        elif not process.execed or script.stop_code is None:
+            if not script.ignores:
+                self.at(script.stop_takes, lambda: self.crash(process, None, effect.signum))
+        elif not script.ignores:
+            self.at(script.stop_takes, lambda: self.crash(process, script.stop_code))
+
+    def _do_sendshutdownmessage(self, effect: f.SendShutdownMessage) -> None:
+        self._do_sendsignal(f.SendSignal(effect.incarnation, SIGINT))
+
+    def _empty_group(self, process: Process) -> None:
+        had, process.group = process.group, ""
+        if had and not process.alive and process.incarnation not in self.gone:
+            self.emit(e.GroupEmptied(process.incarnation))
+
+    def _do_starttimer(self, effect: f.StartTimer) -> None:
+        timer = effect.timer
+        assert effect.delay >= 0, effect
+        self._count += 1
+        due = self.now + effect.delay
+        mark = self._count
+        self.timers[timer] = due
+        self._marks[timer] = mark
+
+        def fire() -> None:
+            if timer in self.timers and self._marks[timer] == mark:
+                del self.timers[timer]
+                self.emit(e.TimerFired(timer))
+
+        heapq.heappush(self._agenda, (due, mark, fire))
+
+    def _do_stoptimer(self, effect: f.StopTimer) -> None:
+        self.timers.pop(effect.timer, None)
+
+    def _do_growport(self, effect: f.GrowPort) -> None:
+        self.slots[effect.app] = max(effect.slots, self.slots.get(effect.app, 0))
+
+    def _do_steer(self, effect: f.Steer) -> None:
+        assert effect.slots, effect
+        assert max(effect.slots) < self.slots.get(effect.app, 0), effect
+        self.steered[effect.app] = effect.slots
+
+    def _do_watchqueue(self, effect: f.WatchQueue) -> None:
+        process = self.processes.get(effect.incarnation)
+        takes = process.script.queue_takes if process else 0.0
+
+        def emptied() -> None:
+            if effect.incarnation not in self.gone:
+                self.emit(e.QueueEmptied(effect.incarnation))
+
+        if takes == 0:
+            emptied()
+        elif takes is not None:
+            self.at(takes, emptied)
+
+    def _do_refuseconnections(self, effect: f.RefuseConnections) -> None:
+        self.refusing.add(effect.app)
+
+    def _do_closeport(self, effect: f.ClosePort) -> None:
+        self.slots.pop(effect.app, None)
+        self.steered.pop(effect.app, None)
+
+    def _do_readplan(self, _effect: f.ReadPlan) -> None:
+        answer, self.next_plan = self.next_plan, None
+        if isinstance(answer, Plan):
+            self.emit(e.PlanAccepted(answer))
+        else:
+            self.emit(e.PlanRejected(answer or "no file"))
+
+    def _do_forget(self, effect: f.Forget) -> None:
+        assert effect.incarnation not in self.gone, f"forgotten twice: {effect}"
+        self.gone.add(effect.incarnation)
+
+    def _do_report(self, effect: f.Report) -> None:
+        assert effect.level in ("debug", "info", "warning", "error"), effect
+        names = [name for name, _ in effect.fields]
+        assert len(names) == len(set(names)), effect
+
+    def _do_finish(self, effect: f.Finish) -> None:
+        assert self.exit_code is None, "finished twice"
+        self.exit_code = effect.code
+        self.finished_at = self.now
+
+    # -- for tests to look at ---------------------------------------------------------
+
+    def boot(self, *apps: AppSpec, **shutdown) -> World:
+        self.emit(e.Booted(plan(*apps, **shutdown)))
+        return self
+
+    def live(self, name: str = "") -> list[Process]:
+        """Processes that run, oldest first."""
+        return [p for p in self.processes.values() if p.alive and name in ("", p.spec.name)]
+
+    def one(self, instance: int = 0, name: str = "") -> Process:
+        """The only process of an instance."""
+        (process,) = [p for p in self.live(name) if p.instance == instance]
+        return process
+
+    def view(self, name: str = "web"):
+        (view,) = [each for each in self.core.view().apps if each.name == name]
+        return view
+
+    def ready(self, name: str = "web") -> int:
+        return self.view(name).ready_workers
+
+    def is_up(self, name: str = "web") -> bool:
+        view = self.view(name)
+        return view.ready_workers == view.wanted and not view.reloading
+
+    def up(self, *apps: AppSpec, **shutdown) -> World:
+        """Boot, and wait until all are ready."""
+        self.boot(*apps, **shutdown)
+        self.run_until(lambda: all(self.is_up(each.name) for each in apps))
+        return self
+
+    def settle(self, within: float = 120.0) -> None:
+        self.advance(within)
+
+    def ordered(self, kind: type[f.Effect], since: float = 0.0) -> list[f.Effect]:
+        return [effect for when, effect in self.effects if when >= since and type(effect) is kind]
+
+    def said(self, event: str) -> list[dict[str, object]]:
+        """Fields of the reports of that name."""
+        return [dict(r.fields) for r in self.ordered(f.Report) if r.event == event]
