@@ -8,21 +8,26 @@ have changed since.
 from __future__ import annotations
 
 from .core import events as e
-from .loading import Loading
+from .core.diff import fixed_keys
+from .loading import Loading, Outcome
 from .loop import READ
 from .port.ports import PortErrors, Ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .core.spec import Plan
-    from .loading import Outcome
     from .runtime import Runtime
+
+    Preview = Callable[[Outcome], bool]
 
 # A file that takes longer is not read (s): a `.config.js` may hang.
 LOAD_AT_MOST = 60.0
 
-# Read once, at boot.
-FIXED = ("probes", "log", "control")
+
+def _take_it(_outcome: Outcome) -> bool:
+    return True
 
 
 class Rereading:
@@ -32,17 +37,23 @@ class Rereading:
         self._runtime = runtime
         self._loop = runtime.loop
         self._loading: Loading | None = None
-        self._again = False
+        # Who waits for this load, and for the one after it.
+        self._previews: list[Preview] = []
+        self._again: list[Preview] = []
 
-    def begin(self) -> None:
-        """Start a load, or have one follow that which is under way."""
+    def begin(self, preview: Preview = _take_it) -> None:
+        """Start a load, or have one follow that which is under way.
+
+        `preview(outcome)` says whether what was found is to be done.
+        """
         if self._loading is not None:
-            self._again = True
+            self._again.append(preview)
             return
+        self._previews.append(preview)
         try:
             loading = Loading(self._runtime.source, self._runtime.plan.revision + 1)
         except OSError as error:
-            self._runtime.emit(e.PlanRejected(f"cannot start a process to read it: {error}"))
+            self._found(Outcome(None, (), (f"cannot start a process to read it: {error}",)))
             return
         self._loading = loading
         self._runtime.children.adopt_helper(loading.pid, lambda _status: None)
@@ -52,20 +63,26 @@ class Rereading:
     def _overdue(self, loading: Loading) -> None:
         self._loop.unregister(loading.fd)
         loading.abandon()
-        self._loading = None
-        reason = f"reading the file took longer than {LOAD_AT_MOST:g} s"
-        self._runtime.emit(e.PlanRejected(reason))
+        self._found(Outcome(None, (), (f"reading it took longer than {LOAD_AT_MOST:g} s",)))
 
     def _read(self, loading: Loading) -> None:
         outcome = loading.read(before_close=self._loop.unregister)
         if outcome is None:
             return
         self._loop.cancel("load")
+        self._found(outcome)
+
+    def _found(self, outcome: Outcome) -> None:
+        """This load is over; what came meanwhile asks for another one."""
         self._loading = None
-        self._take(outcome)
-        if self._again:
-            self._again = False
-            self.begin()
+        previews, self._previews = self._previews, []
+        wanted = [preview(outcome) for preview in previews]
+        if any(wanted):
+            self._take(outcome)
+        again, self._again = self._again, []
+        if again:
+            self._previews = again[1:]
+            self.begin(again[0])
 
     def _take(self, outcome: Outcome) -> None:
         runtime = self._runtime
@@ -79,9 +96,8 @@ class Rereading:
         except PortErrors as error:
             runtime.emit(e.PlanRejected("; ".join(error.problems)))
             return
-        for name in FIXED:
-            if getattr(runtime.plan, name) != getattr(outcome.plan, name):
-                runtime.log("warning", "config change needs a new container", {"key": name})
+        for name in fixed_keys(runtime.plan, outcome.plan):
+            runtime.log("warning", "config change needs a new container", {"key": name})
         runtime.plan = outcome.plan
         runtime.emit(e.PlanAccepted(outcome.plan))
         runtime.watching.follow(outcome.plan)

@@ -38,10 +38,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .control.places import Peer
+    from .control.recent import Recent
+    from .control.service import Service
     from .core.spec import AppSpec, Plan
     from .kernel.notify import NotifySocket
     from .kernel.signals import SignalPipe
     from .loading import Source
+    from .probes.answers import Answer, Handover
+    from .probes.http1 import Request
     from .probes.server import ProbeServer
 
 # How often a queue that must empty is looked at: there is no event for it (s).
@@ -77,6 +82,10 @@ class Runtime:
         self._notify: NotifySocket | None = None
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._probes: ProbeServer | None = None
+        self._service: Service | None = None
+        # Told of each turn of the core while somebody waits for an operation.
+        self.observer: Callable[[e.Event, Sequence[f.Effect]], None] | None = None
+        self.recent: Recent | None = None
         self._perform: dict[type[f.Effect], Callable[..., None]] = {
             f.Spawn: self._spawn,
             f.SendSignal: self._send_signal,
@@ -109,7 +118,7 @@ class Runtime:
             else:
                 opened.append(ports)
                 self.ports[spec.name] = ports
-        if self.plan.probes.listen:
+        if self.plan.probes.listen or self.plan.control.path:
             problems += self._open_probes()
         if problems:
             for ports in opened:
@@ -132,13 +141,23 @@ class Runtime:
             self.plan.probes.ready_when,
             __version__,
             self.extra_status,
+            private_at=self.plan.control.path if self.plan.control.enabled else "",
+            control=self._control if self.plan.control.enabled else None,
         )
         try:
             server.open()
         except ProbeErrors as error:
-            return tuple(f"probes.listen: {sentence}" for sentence in error.sentences)
+            return error.sentences
         self._probes = server
         return ()
+
+    def _control(self, request: Request, peer: Peer) -> Answer | Handover:
+        """A command of people; what answers it is loaded with the first one."""
+        if self._service is None:
+            from .control.service import Service
+
+            self._service = Service(self)
+        return self._service.answer(request, peer)
 
     def extra_status(self) -> dict[str, object]:
         """What `/status` shows of this process beside the core's view."""
@@ -176,6 +195,10 @@ class Runtime:
 
     def _after_first_spawns(self) -> None:
         """What no worker has to wait for."""
+        if self.plan.control.enabled:
+            from .control.recent import Recent
+
+            self.recent = self.pump.tap = Recent()
         self.pump.load_structlog()
         if self._probes is None:
             self._open_probes()
@@ -210,6 +233,11 @@ class Runtime:
                 self._perform[type(effect)](effect)
             except Exception as error:  # noqa: BLE001  see the top of the file
                 self.internal_error(f"{type(effect).__name__}", error)
+        if self.observer is not None:
+            try:
+                self.observer(event, ordered)
+            except Exception as error:  # noqa: BLE001  see the top of the file
+                self.internal_error("control", error)
 
     def log(self, level: str, event: str, fields: dict[str, object]) -> None:
         """One event of pyinit's own."""

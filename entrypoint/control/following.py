@@ -1,0 +1,61 @@
+"""`pyinit logs`: what was logged lately, then what comes.
+
+A follower that reads too slowly misses lines and is told how many: pyinit and the
+workers never wait for it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from entrypoint.logs.schema import quote, record, stamp
+
+from .recent import chosen_of
+from .stream import QUEUE_LIMIT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .recent import Recent
+    from .stream import Stream
+
+
+class Follower:
+    """One client that is sent the lines of some apps (none named: everything)."""
+
+    def __init__(self, recent: Recent, apps: tuple[str, ...]) -> None:
+        self._recent = recent
+        self._apps = apps
+        # How an event of pyinit's own names its app, in JSON.
+        self._marks = tuple(b'"app":' + quote(app) for app in apps)
+        self._skipped = 0
+        self._stream: Stream | None = None
+
+    def begin(self, stream: Stream) -> None:
+        """Send what comes from now on, until the client leaves (`end`)."""
+        if stream.is_open:
+            self._stream = stream
+            stream.room_again = self._tell_skipped
+            self._recent.follow(self.take)
+
+    def end(self) -> None:
+        """The client is gone."""
+        self._recent.unfollow(self.take)
+
+    def take(self, app: str, records: bytes) -> None:
+        """Records on their way to stdout."""
+        if not (chosen_of(app, self._apps) or (not app and self._names_one(records))):
+            return
+        stream = self._stream
+        if stream is not None and (self._skipped or not stream.send(records)):
+            self._skipped += records.count(b"\n")
+
+    def _names_one(self, records: bytes) -> bool:
+        return any(mark in records for mark in self._marks)
+
+    def _tell_skipped(self) -> None:
+        stream = self._stream
+        if not self._skipped or stream is None or stream.pending > QUEUE_LIMIT // 2:
+            return
+        fields = {"lines": self._skipped, "because": "this reader is too slow"}
+        self._skipped = 0
+        stream.send(record(stamp(time.time_ns()), "warning", "log lines skipped", fields))

@@ -1,0 +1,201 @@
+"""Whether what somebody asked for has come about: a pure function of the view.
+
+A command is an event for the core and nothing more; the core does not know who asked.
+So the end of an operation is seen where everything is seen, in the view: a goal says
+what has to be true of an app, `judge` how far it is.
+"""
+
+from __future__ import annotations
+
+from entrypoint.core import view as v
+from entrypoint.core.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from entrypoint.core.view import AppView, View, WorkerView
+
+RELOAD = "reload"
+RESTART = "restart"
+START = "start"
+STOP = "stop"
+SCALE = "scale"
+REMOVE = "remove"
+CHANGE = "change"  # reloaded, and as many as the new file says
+
+DONE = {
+    RELOAD: "reloaded",
+    RESTART: "restarted",
+    START: "started",
+    STOP: "stopped",
+    SCALE: "scaled",
+    REMOVE: "removed",
+    CHANGE: "changed",
+}
+
+
+class Goal(Record):
+    """What has to become of `app`.
+
+    `since`: the newest incarnation of it when it was asked; `total`: its processes then;
+    `wanted`: the number of instances to come (`scale`).
+    """
+
+    app: str
+    verb: str
+    since: int = 0
+    total: int = 0
+    wanted: int = 0
+
+
+class Progress(Record):
+    """`done` of `total` workers. `failed`: why it will not come about any more."""
+
+    done: int
+    total: int
+    ended: bool = False
+    failed: str = ""
+    note: str = ""
+
+
+def goal_for(app: AppView, verb: str, wanted: int = 0) -> Goal:
+    """The goal of a command given now."""
+    return Goal(
+        app.name,
+        verb,
+        since=max((row.incarnation for row in app.workers), default=0),
+        total=len(running(app)),
+        wanted=wanted,
+    )
+
+
+def running(app: AppView) -> list[WorkerView]:
+    """Its rows that have a process."""
+    return [row for row in app.workers if row.pid]
+
+
+def app_of(view: View, name: str) -> AppView | None:
+    """The app of that name, or None."""
+    return next((app for app in view.apps if app.name == name), None)
+
+
+def judge(goal: Goal, view: View, told: Mapping[str, Mapping[str, object]]) -> Progress:
+    """How far it is. `told`: what the core reported of the app since, by event."""
+    app = app_of(view, goal.app)
+    if app is None:
+        if goal.verb == REMOVE:
+            return Progress(goal.total, goal.total, ended=True)
+        return Progress(0, goal.total, ended=True, failed="removed from the file meanwhile")
+    progress = _JUDGES[goal.verb](goal, app, told)
+    if progress.ended or view.phase == "running":
+        return progress
+    return progress.replace(ended=True, failed="pyinit is stopping")
+
+
+def _failure(app: AppView) -> str:
+    """Why workers of it will not come up, as far as that is known."""
+    if app.errored:
+        told = [
+            f"instance {row.instance}{': ' + row.last_exit if row.last_exit else ''}"
+            for row in app.workers
+            if row.state == v.ERRORED
+        ]
+        return f"errored ({', '.join(told)})"
+    return "stopped meanwhile" if app.stopped else ""
+
+
+def _through(app: AppView) -> int:
+    """Instances that are ready, or have done their work and will not be restarted."""
+    if app.stopped:
+        return 0
+    finished = [row for row in app.workers if not row.incarnation and row.state == v.STOPPED]
+    return min(app.wanted, app.ready_workers + len(finished))
+
+
+def _reload(goal: Goal, app: AppView, told: Mapping[str, Mapping[str, object]]) -> Progress:
+    if app.reloading:
+        return Progress(app.reloaded, app.to_reload)
+    total = _number(told.get("reload started", {}).get("workers"))
+    aborted = told.get("reload aborted")
+    if aborted is not None:
+        why = f"instance {aborted.get('instance')} did not come up: {aborted.get('because')}"
+        kept = app.ready_workers >= app.wanted
+        stay = "the old workers stay" if kept else f"{app.ready_workers} of {app.wanted} are ready"
+        return Progress(0, total, ended=True, failed=f"{why}; {stay}")
+    failed = _failure(app)
+    if failed:
+        return Progress(0, total, ended=True, failed=failed)
+    if "reload finished" in told:
+        if goal.verb == CHANGE and not _settled(app):
+            return Progress(_through(app), app.wanted)
+        return Progress(total, total, ended=True)
+    if "reload started" in told:
+        return Progress(0, total, ended=True, failed="another command came between")
+    return Progress(0, 0, ended=True, note="it has no workers yet: there is nothing to reload")
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _settled(app: AppView) -> bool:
+    surplus = any(row.instance >= app.wanted for row in running(app))
+    return _through(app) >= app.wanted and not surplus
+
+
+def _restart(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+    fresh = {
+        row.instance
+        for row in app.workers
+        if (row.ready and row.incarnation > goal.since)
+        or (not row.incarnation and row.state == v.STOPPED and not app.stopped)
+    }
+    done = len(fresh)
+    left = any(0 < row.incarnation <= goal.since for row in running(app))
+    failed = _failure(app)
+    ended = bool(failed) or (done >= app.wanted and not left)
+    return Progress(done, app.wanted, ended=ended, failed=failed)
+
+
+def _start(_goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+    done = _through(app)
+    failed = _failure(app)
+    return Progress(done, app.wanted, ended=bool(failed) or done >= app.wanted, failed=failed)
+
+
+def _stop(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+    left = len(running(app))
+    total = max(goal.total, left)
+    if not app.stopped:
+        return Progress(total - left, total, ended=True, failed="started again meanwhile")
+    return Progress(total - left, total, ended=not left)
+
+
+def _scale(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+    if app.wanted != goal.wanted:
+        failed = f"scaled to {app.wanted} meanwhile"
+        return Progress(_through(app), app.wanted, ended=True, failed=failed)
+    if app.stopped:
+        note = f"it is stopped: {goal.wanted} will run once it is started"
+        return Progress(0, goal.wanted, ended=True, note=note)
+    failed = _failure(app)
+    ended = bool(failed) or _settled(app)
+    return Progress(_through(app), goal.wanted, ended=ended, failed=failed)
+
+
+def _remove(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+    left = len(running(app))
+    total = max(goal.total, left)
+    return Progress(total - left, total)
+
+
+_JUDGES = {
+    RELOAD: _reload,
+    CHANGE: _reload,
+    RESTART: _restart,
+    START: _start,
+    STOP: _stop,
+    SCALE: _scale,
+    REMOVE: _remove,
+}

@@ -1,0 +1,357 @@
+"""What people ask of a running pyinit over its private socket (`control.places`).
+
+HTTP/1.1, because the private socket speaks it already: `POST /control/VERB?app=NAME` for
+what changes something, GET for what does not. Long answers are lines of JSON that end
+with the connection (`operations.Operation`); errors are one JSON object with an `error`
+for people. Nothing of this is reachable through the probes' port.
+
+This module is loaded with the first command. It decides nothing about workers: a command
+becomes one event of the core for each app.
+"""
+
+from __future__ import annotations
+
+from entrypoint.core import diff
+from entrypoint.core import events as e
+from entrypoint.kernel import signals
+from entrypoint.logs.schema import encode
+from entrypoint.probes.answers import JSON, Answer, Handover
+
+from . import goals, told
+from .following import Follower
+from .operations import Operation
+from .stream import Stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable, Sequence
+
+    from entrypoint.control.places import Peer
+    from entrypoint.core.effects import Effect
+    from entrypoint.core.view import AppView, View
+    from entrypoint.loading import Outcome
+    from entrypoint.probes.http1 import Request
+    from entrypoint.probes.room import Room
+    from entrypoint.runtime import Runtime
+
+LINES = "application/x-ndjson"
+TEXT = "text/plain; charset=utf-8"
+
+# More workers of one app than any machine is meant to run: a typing error.
+INSTANCES_LIMIT = 1000
+LOG_LINES = 20
+LOG_LINES_LIMIT = 100_000
+
+QUESTIONS = ("apps", "describe", "logs")
+COMMANDS = ("reload", "restart", "stop", "start", "scale", "signal")
+
+
+class _Wrong(Exception):
+    """The command cannot be done; `status` and fields of the answer."""
+
+    def __init__(self, status: int, error: str, **fields: object) -> None:
+        super().__init__(error)
+        self.status = status
+        self.fields = fields
+
+
+class Service:
+    """The commands of one run."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._operations: dict[Operation, None] = {}
+
+    def answer(self, request: Request, peer: Peer) -> Answer | Handover:
+        """What `/control/…` says. Whoever asks is root or our own user."""
+        verb = request.path[1] if len(request.path) == 2 else ""
+        if verb not in (*QUESTIONS, *COMMANDS):
+            return _problem(404, f"no such command: {verb!r}")
+        method = "POST" if verb in COMMANDS else "GET"
+        if request.method != method:
+            return _problem(405, f"{verb} is asked with {method}", allow=method)
+        arguments = Arguments(request.query)
+        try:
+            chosen = self._chosen(arguments)
+            if verb == "apps":
+                return _json(told.everything(self._runtime, self._view()))
+            if verb == "describe":
+                return self._describe(chosen)
+            if verb == "logs":
+                return self._logs(arguments)
+            return self._command(verb, chosen, arguments, peer)
+        except _Wrong as wrong:
+            return _problem(wrong.status, str(wrong), wrong.fields)
+
+    def _view(self) -> View:
+        return self._runtime.core.view()
+
+    def _chosen(self, arguments: Arguments) -> list[AppView]:
+        """The apps that are named, each once; none named, or `all`: every app."""
+        apps = self._view().apps
+        by_name = {app.name: app for app in apps}
+        names = arguments.every("app")
+        unknown = [name for name in names if name not in by_name and name != "all"]
+        if unknown:
+            raise _Wrong(404, "unknown app", unknown=unknown, apps=list(by_name))
+        if not names or any(name == "all" and name not in by_name for name in names):
+            return list(apps)
+        return [by_name[name] for name in dict.fromkeys(names)]
+
+    # -- questions ----------------------------------------------------------------------
+
+    def _describe(self, chosen: Sequence[AppView]) -> Answer:
+        view = self._view()
+        return _json({"apps": [told.in_detail(self._runtime, view, app) for app in chosen]})
+
+    def _logs(self, arguments: Arguments) -> Handover:
+        apps = tuple(name for name in arguments.every("app") if name != "all")
+        lines = arguments.number("lines", LOG_LINES, LOG_LINES_LIMIT)
+        pump = self._runtime.pump
+        recent = self._runtime.recent
+        if recent is None:
+            raise _Wrong(409, "no lines are kept yet")
+        kind = LINES if pump.format in ("json", "raw") else TEXT
+        follower = Follower(recent, apps)
+        if not arguments.flag("follow"):
+            return self._hand_over(kind, lambda stream: stream.end(recent.last(apps, lines)))
+
+        def begin(stream: Stream) -> None:
+            stream.send(recent.last(apps, lines), must=True)
+            follower.begin(stream)
+
+        return self._hand_over(kind, begin, follower.end, idle=True)
+
+    def _hand_over(
+        self,
+        kind: str,
+        begin: Callable[[Stream], None],
+        closed: Callable[[], None] = lambda: None,
+        *,
+        idle: bool = False,
+    ) -> Handover:
+        """An answer that goes on: `begin(stream)` once its head is on the way."""
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\n"
+            f"X-Pyinit-Log-Format: {self._runtime.pump.format}\r\nConnection: close\r\n\r\n"
+        )
+
+        def take(sock: _socket.socket, room: Room) -> None:
+            begin(Stream(self._runtime.loop, sock, room, head.encode(), closed, idle=idle))
+
+        return Handover(take)
+
+    # -- commands -----------------------------------------------------------------------
+
+    def _command(
+        self, verb: str, chosen: list[AppView], arguments: Arguments, peer: Peer
+    ) -> Answer | Handover:
+        phase = self._view().phase
+        if phase != "running":
+            raise _Wrong(409, f"pyinit is {phase}: it ends")
+        dry = arguments.flag("dry_run")
+        config = arguments.flag("config")
+        if not config and not arguments.every("app"):
+            raise _Wrong(400, "which app? name one, or `all`")
+        if verb == "signal":
+            return self._signal(chosen, arguments, peer)
+        if verb == "reload" and config:
+            return self._reload_config(peer, dry=dry)
+        wanted = dict.fromkeys((app.name for app in chosen), 0)
+        if verb == "scale":
+            wanted = {app.name: _instances(app, arguments.one("to")) for app in chosen}
+        if verb == "reload":
+            chosen = self._reloadable(chosen, arguments)
+        if dry:
+            return _json({"changes": [_would(verb, app) for app in chosen]})
+        self._log(verb, [app.name for app in chosen], peer, to=arguments.one("to"))
+
+        def begin(stream: Stream) -> None:
+            operation = self._operation(stream)
+            view = self._view()
+            operation.aim([goals.goal_for(a, verb, wanted[a.name]) for a in chosen], view)
+            for app in chosen:
+                self._runtime.emit(_event(verb, app.name, wanted[app.name]))
+            operation.asked(self._view())
+            self._watch()
+
+        return self._hand_over(LINES, begin)
+
+    def _reloadable(self, chosen: list[AppView], arguments: Arguments) -> list[AppView]:
+        stopped = [app.name for app in chosen if app.stopped]
+        if stopped and len(stopped) == len(chosen):
+            names = ", ".join(stopped)
+            raise _Wrong(409, f"{names}: stopped; `pyinit start` starts it")
+        named = arguments.every("app")
+        return [app for app in chosen if not app.stopped or app.name in named]
+
+    def _signal(self, chosen: list[AppView], arguments: Arguments, peer: Peer) -> Answer:
+        text = arguments.one("signal")
+        try:
+            signum = signals.parse_signal(text)
+        except ValueError as error:
+            raise _Wrong(400, str(error), signal=text, signals=sorted(signals.names)) from None
+        name = signals.name_of(signum)
+        self._log("signal", [app.name for app in chosen], peer, signal=name)
+        reached = [
+            {"app": app.name, "instance": row.instance, "pid": row.pid}
+            for app in chosen
+            for row in app.workers
+            if row.pid
+        ]
+        for app in chosen:
+            self._runtime.emit(e.SignalAsked(signum, app.name))
+        return _json({"signal": name, "workers": reached})
+
+    def _log(self, command: str, apps: list[str], peer: Peer, **fields: object) -> None:
+        more = {key: value for key, value in fields.items() if value}
+        asked = {"command": command, "apps": apps, **more, "by_uid": peer.uid, "by_pid": peer.pid}
+        self._runtime.log("info", "command received", asked)
+
+    # -- the file read again --------------------------------------------------------------
+
+    def _reload_config(self, peer: Peer, *, dry: bool) -> Handover:
+        if not dry:
+            self._log("reload --config", [], peer)
+
+        def begin(stream: Stream) -> None:
+            operation = self._operation(stream)
+            # A change of the plan by somebody else's SIGHUP is not the one we wait for.
+            self._runtime.rereading.begin(lambda outcome: self._preview(operation, outcome, dry))
+
+        return self._hand_over(LINES, begin)
+
+    def _preview(self, operation: Operation, outcome: Outcome, dry: bool) -> bool:
+        """Tell what will change, before it does; whether it is to be done."""
+        if outcome.plan is None:
+            for error in outcome.errors:
+                operation.say(error=error)
+            operation.finish(1, "the file is wrong: nothing was changed")
+            return not dry  # the core remembers it: `pyinit ls` shows it
+        for warning in outcome.warnings:
+            operation.say(warning=warning)
+        plan, new = self._runtime.plan, outcome.plan
+        for key in diff.fixed_keys(plan, new):
+            operation.say(warning=f"{key}: a change of it needs a new container")
+        changes = diff.differences(plan, new)
+        for change in changes:
+            operation.say(change=change.text, **change.as_dict())
+        if not changes:
+            operation.say(note="the file says nothing new: every app is reloaded, as by SIGHUP")
+        if dry:
+            operation.finish(0, "nothing was changed (--dry-run)")
+            return False
+        view = self._view()
+        operation.aim(_goals_of(changes, view), view)
+        operation.awaits_plan = True
+        self._watch()
+        return True
+
+    # -- operations under way -------------------------------------------------------------
+
+    def _operation(self, stream: Stream) -> Operation:
+        operation = Operation(self._runtime.loop.now)
+        operation.attach(stream)
+        self._operations[operation] = None
+        self._watch()
+        return operation
+
+    def _watch(self) -> None:
+        """Be told of the core's turns while somebody waits for an operation."""
+        for operation in tuple(self._operations):
+            if not operation.waited_for:
+                del self._operations[operation]
+        self._runtime.observer = self._turned if self._operations else None
+
+    def _turned(self, event: e.Event, effects: Sequence[Effect]) -> None:
+        view = self._view()
+        for operation in tuple(self._operations):
+            operation.turned(event, effects, view)
+        self._watch()
+
+
+class Arguments:
+    """The query of a request. Its errors are answers."""
+
+    def __init__(self, query: tuple[tuple[str, str], ...]) -> None:
+        self._query = query
+
+    def every(self, name: str) -> list[str]:
+        """All values of that name."""
+        return [value for key, value in self._query if key == name]
+
+    def one(self, name: str) -> str:
+        """The last value of that name, or nothing."""
+        return (self.every(name) or [""])[-1]
+
+    def flag(self, name: str) -> bool:
+        """Whether it is on."""
+        return self.one(name) not in ("", "0")
+
+    def number(self, name: str, default: int, limit: int) -> int:
+        """A number from 0 to `limit`."""
+        text = self.one(name) or str(default)
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= limit):
+            raise _Wrong(400, f"{name}: {text!r} is not a number from 0 to {limit}")
+        return int(text)
+
+
+def _instances(app: AppView, text: str) -> int:
+    """How many workers `4`, `+2` or `-1` mean for this app."""
+    number = text[1:] if text[:1] in ("+", "-") else text
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise _Wrong(400, f"{text!r} is not a number of workers: write 4, +2 or -1")
+    count = int(number)
+    if text[:1] == "+":
+        count += app.wanted
+    elif text[:1] == "-":
+        count = app.wanted - count
+        if count < 0:
+            raise _Wrong(400, f"{app.name} has {app.wanted} workers: {number} fewer is below 0")
+    if count > INSTANCES_LIMIT:
+        raise _Wrong(400, f"{count} workers: at most {INSTANCES_LIMIT} for an app")
+    return count
+
+
+def _goals_of(changes: Sequence[diff.Change], view: View) -> list[goals.Goal]:
+    """What has to come about when the plan with these changes is accepted."""
+    if not changes:
+        return [goals.goal_for(app, goals.RELOAD) for app in view.apps if not app.stopped]
+    verbs = {diff.REMOVED: goals.REMOVE, diff.SCALED: goals.SCALE, diff.CHANGED: goals.CHANGE}
+    found = []
+    for change in changes:
+        app = goals.app_of(view, change.app)
+        if app is None or change.kind == diff.ADDED:
+            found.append(goals.Goal(change.app, goals.START))
+        elif not (app.stopped and change.kind == diff.CHANGED):
+            # What is stopped will be what it should be when it is started.
+            found.append(goals.goal_for(app, verbs[change.kind], change.now))
+    return found
+
+
+def _event(verb: str, app: str, wanted: int) -> e.Event:
+    if verb == "scale":
+        return e.ScaleAsked(app, wanted)
+    if verb == "stop":
+        return e.StopAsked(app)
+    if verb == "start":
+        return e.StartAsked(app)
+    if verb == "restart":
+        return e.RestartAsked(app, "pyinit restart")
+    return e.ReloadAsked(app, "pyinit reload")
+
+
+def _would(verb: str, app: AppView) -> str:
+    count = len(goals.running(app))
+    return f"{app.name}: would {verb} {count} worker{'' if count == 1 else 's'}"
+
+
+def _json(value: object) -> Answer:
+    return Answer(200, encode(value) + b"\n", JSON)
+
+
+def _problem(
+    status: int, error: str, fields: dict[str, object] | None = None, allow: str = ""
+) -> Answer:
+    return Answer(status, encode({"error": error, **(fields or {})}) + b"\n", JSON, allow)

@@ -1,0 +1,122 @@
+"""What `pyinit ls` and `pyinit describe` are told: plain values, no environments."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from entrypoint.core.spec import AppSpec
+    from entrypoint.core.view import AppView, View, WorkerView
+    from entrypoint.runtime import Runtime
+
+# Of the spec, as the file calls them, in the order in which they are shown.
+SHOWN = (
+    "exec_mode",
+    "namespace",
+    "autorestart",
+    "max_restarts",
+    "min_uptime",
+    "restart_delay",
+    "exp_backoff_restart_delay",
+    "stop_exit_codes",
+    "max_memory_restart",
+    "cron_restart",
+    "watch",
+    "ignore_watch",
+    "wait_ready",
+    "listen_timeout",
+    "on_listen_timeout",
+    "kill_timeout",
+    "treekill",
+    "share",
+    "handoff",
+    "reload_parallel",
+    "on_errored",
+)
+
+
+def everything(runtime: Runtime, view: View) -> dict[str, Any]:
+    """All apps with their workers; memory and CPU are read by whoever asks."""
+    return {
+        "version": _version(),
+        "pid": os.getpid(),
+        "phase": view.phase,
+        "revision": view.revision,
+        "source": runtime.plan.source,
+        "config_error": view.config_error,
+        "apps": [_app(runtime, app) for app in view.apps],
+    }
+
+
+def in_detail(runtime: Runtime, view: View, app: AppView) -> dict[str, Any]:
+    """One app, with what the file says of it."""
+    told = _app(runtime, app)
+    told["revision"] = view.revision
+    told["source"] = runtime.plan.source
+    told["config_error"] = view.config_error
+    spec = runtime.plan.app(app.name)
+    if spec is not None:
+        told.update(_of_spec(spec))
+    return told
+
+
+def _version() -> str:
+    from entrypoint import __version__
+
+    return __version__
+
+
+def _of_spec(spec: AppSpec) -> dict[str, Any]:
+    return {
+        "command": spec.command,
+        "cwd": spec.cwd,
+        "user": spec.uid,
+        "group": spec.gid,
+        "variables": len(spec.env),
+        "depends_on": [f"{d.app} ({d.condition})" for d in spec.depends_on],
+        **{name: getattr(spec, name) for name in SHOWN},
+    }
+
+
+def _app(runtime: Runtime, app: AppView) -> dict[str, Any]:
+    spec = runtime.plan.app(app.name)
+    return {
+        "name": app.name,
+        "mode": app.exec_mode,
+        "namespace": spec.namespace if spec else "default",
+        "wanted": app.wanted,
+        "ready": app.ready_workers,
+        "was_ready": app.was_ready,
+        "reloading": app.reloading,
+        "errored": app.errored,
+        "finished": app.finished,
+        "stopped": app.stopped,
+        "listening": _listening(runtime, app.name, spec),
+        "workers": [_worker(worker, runtime.loop.now()) for worker in app.workers],
+    }
+
+
+def _listening(runtime: Runtime, name: str, spec: AppSpec | None) -> list[str]:
+    """What the file declares, and what its workers have bound since."""
+    declared = [each.text for each in spec.listen] if spec else []
+    ports = runtime.ports.get(name)
+    # A list of texts: what workers have bound that the file does not name.
+    bound = getattr(ports, "addresses", ())
+    return list(dict.fromkeys((*declared, *bound)))
+
+
+def _worker(worker: WorkerView, now: float) -> dict[str, Any]:
+    return {
+        "instance": worker.instance,
+        "incarnation": worker.incarnation,
+        "slot": worker.slot,
+        "pid": worker.pid,
+        "status": worker.state,
+        "ready": worker.ready,
+        "restarts": worker.restarts,
+        "uptime": round(max(0.0, now - worker.started_at), 3) if worker.pid else None,
+        "last_exit": worker.last_exit,
+    }
