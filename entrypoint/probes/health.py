@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
         return _say(USAGE.rstrip(), sys.stdout, 0)
     deadline = time.monotonic() + question.timeout
     try:
-        sock, host = _reach(question, deadline)
+        sock, host = reach(question, deadline)
         try:
             status, body = _ask(sock, host, question, deadline)
         finally:
@@ -148,7 +148,7 @@ def _seconds(text: str) -> float:
 # -- reaching it --------------------------------------------------------------------
 
 
-def _reach(question: Question, deadline: float) -> tuple[_socket.socket, str]:
+def reach(question: Question, deadline: float) -> tuple[_socket.socket, str]:
     """A connected socket and the value of the Host field."""
     if question.url:
         return _reach_url(question.url, deadline)
