@@ -1,0 +1,402 @@
+"""`pyinit ls`, `describe`, `logs`, `reload`, `restart`, `stop`, `start`, `scale`, `signal`.
+
+They run as processes of their own, next to the pyinit that they ask (`docker exec`), so
+they may import what they like.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+import time
+from contextlib import closing
+
+from entrypoint.kernel import proc
+from entrypoint.logs.console import Style, wants_colour
+from entrypoint.probes.health import Unanswered
+
+from . import table
+from .client import Refusal, Reply, ask
+from .records import Rendering
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+# Between two looks at the CPU time (s).
+CPU_INTERVAL = 0.25
+INTERRUPTED = 130
+
+EPILOG = "Ask the pyinit of this container; only root and its own user may."
+
+
+def ls(argv: Sequence[str]) -> int:
+    """`pyinit ls [--json]`."""
+    parser = _parser("ls", "All apps and their workers.")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return _run(parser, argv, _ls)
+
+
+def describe(argv: Sequence[str]) -> int:
+    """`pyinit describe APP [--json]`."""
+    parser = _parser("describe", "All about an app, but for values of its environment.")
+    parser.add_argument("app", nargs="+", metavar="APP")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return _run(parser, argv, _describe)
+
+
+def logs(argv: Sequence[str]) -> int:
+    """`pyinit logs [APP] [-f] [--lines N] [--json]`."""
+    parser = _parser("logs", "The last lines that went to stdout, and those that follow.")
+    parser.add_argument("app", nargs="*", metavar="APP")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+    parser.add_argument("-n", "--lines", type=_lines, default=20, metavar="N")
+    parser.add_argument("--json", action="store_true", help="the records as they are")
+    return _run(parser, argv, _logs)
+
+
+def reload(argv: Sequence[str]) -> int:
+    """`pyinit reload [APP|all] [--config] [--dry-run]`."""
+    parser = _parser(
+        "reload",
+        "Replace the workers one by one, each new one ready before its old one stops.",
+        apps="*",
+    )
+    parser.add_argument(
+        "--config", action="store_true", help="read the file again, as SIGHUP does: all apps"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    return _run(parser, argv, _reload)
+
+
+def restart(argv: Sequence[str]) -> int:
+    """`pyinit restart APP|all`."""
+    parser = _parser("restart", "Stop all workers at once and start them again.", apps="+")
+    return _run(parser, argv, lambda options: _operate("restart", options))
+
+
+def stop(argv: Sequence[str]) -> int:
+    """`pyinit stop APP|all`."""
+    parser = _parser("stop", "Stop the workers; they stay stopped.", apps="+")
+    return _run(parser, argv, lambda options: _operate("stop", options))
+
+
+def start(argv: Sequence[str]) -> int:
+    """`pyinit start APP|all`."""
+    parser = _parser("start", "Start what was stopped or has errored.", apps="+")
+    return _run(parser, argv, lambda options: _operate("start", options))
+
+
+def scale(argv: Sequence[str]) -> int:
+    """`pyinit scale APP N|+N|-N`."""
+    parser = _parser("scale", "Run N workers; +N more, -N fewer.")
+    parser.add_argument("app", nargs=1, metavar="APP")
+    parser.add_argument("to", metavar="N|+N|-N")
+    parser.add_argument("--json", action="store_true", help="progress for programs")
+    return _run(parser, argv, lambda options: _operate("scale", options, ("to", options.to)))
+
+
+def signal(argv: Sequence[str]) -> int:
+    """`pyinit signal SIG APP|all`."""
+    parser = _parser("signal", "Send a signal to the workers of an app.")
+    parser.add_argument("signal", metavar="SIG", help="SIGUSR2, usr2, 12")
+    parser.add_argument("app", nargs="+", metavar="APP|all")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return _run(parser, argv, _signal)
+
+
+# -- the frame of every command ---------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        """One sentence; exit 2, as for every wrong command line."""
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _parser(name: str, about: str, apps: str = "") -> _Parser:
+    parser = _Parser(prog=f"pyinit {name}", description=about, epilog=EPILOG, allow_abbrev=False)
+    parser.add_argument(
+        "--socket", default=os.environ.get("PYINIT_SOCKET", ""), metavar="PATH", help="of pyinit"
+    )
+    if apps:
+        parser.add_argument("app", nargs=apps, metavar="APP|all")
+        parser.add_argument("--json", action="store_true", help="progress for programs")
+    return parser
+
+
+def _run(parser: _Parser, argv: Sequence[str], act: Callable[[argparse.Namespace], int]) -> int:
+    try:
+        # `scale web -1`: argparse takes it for a number as no option looks like one.
+        options = parser.parse_args(list(argv))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 2
+    try:
+        code = act(options)
+        sys.stdout.flush()
+    except Unanswered as error:
+        return _complain(parser.prog, str(error))
+    except Refusal as refusal:
+        return _complain(parser.prog, _reason(refusal))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # `pyinit ls | head`: nobody reads on. Python would complain at its exit again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    return code
+
+
+def _complain(prog: str, text: str) -> int:
+    print(f"{prog}: {text}", file=sys.stderr)
+    return 1
+
+
+def _reason(refusal: Refusal) -> str:
+    fields = refusal.fields
+    if "unknown" in fields:
+        return _unknown(fields["unknown"], fields.get("apps", []))
+    if "signal" in fields:
+        word = str(fields["signal"]).upper()
+        known = [str(name) for name in fields.get("signals", [])]
+        close = difflib.get_close_matches(word if word[:3] == "SIG" else "SIG" + word, known, 1)
+        return f"{refusal}{_did_you_mean(close)}"
+    return str(refusal)
+
+
+def _unknown(names: list[str], apps: list[str]) -> str:
+    told = []
+    for name in names:
+        close = difflib.get_close_matches(name, apps, 1)
+        if close:
+            told.append(f"no app {name!r}{_did_you_mean(close)}")
+        else:
+            told.append(f"no app {name!r}; there is {', '.join(apps) or 'none'}")
+    return "; ".join(told)
+
+
+def _did_you_mean(close: list[str]) -> str:
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def _apps(options: argparse.Namespace) -> list[tuple[str, str]]:
+    return [("app", name) for name in options.app]
+
+
+def _answer(method: str, command: str, query: list[tuple[str, str]], path: str) -> dict[str, Any]:
+    with closing(ask(method, command, query, path)) as reply:
+        for found in reply.objects():
+            return found
+    raise Unanswered("pyinit closed the connection without an answer")
+
+
+def _colour() -> bool:
+    return wants_colour(os.environ, sys.stdout.isatty())
+
+
+# -- questions ----------------------------------------------------------------------------
+
+
+def _ls(options: argparse.Namespace) -> int:
+    found = _answer("GET", "apps", [], options.socket)
+    _measure(found["apps"])
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    print(table.table(found["apps"], colour=_colour(), plain=not _can_print("↺┌│")))
+    if found["phase"] != "running":
+        print(f"pyinit is {found['phase']}")
+    if found["config_error"]:
+        print(f"config rejected, revision {found['revision']} runs on: {found['config_error']}")
+    return 0
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _measure(apps: list[dict[str, Any]]) -> None:
+    """CPU (% of one core, just now) and memory of each worker with all below it.
+
+    Read here and not by PID 1: we share its PID namespace, and it has better things to do.
+    """
+    workers = [worker for app in apps for worker in app["workers"] if worker["pid"]]
+    before = {worker["pid"]: _cpu(worker["pid"]) for worker in workers}
+    began = time.monotonic()
+    if workers:
+        time.sleep(CPU_INTERVAL)
+    took = max(time.monotonic() - began, 0.001)
+    for worker in workers:
+        pid = worker["pid"]
+        used = max(0.0, _cpu(pid) - before[pid])
+        worker["cpu"] = round(100 * used / took, 1)
+        worker["memory"] = proc.tree_rss(pid)
+
+
+def _cpu(pid: int) -> float:
+    members = (proc.stat(member) for member in proc.tree(pid))
+    return sum(member.cpu for member in members if member is not None)
+
+
+def _describe(options: argparse.Namespace) -> int:
+    found = _answer("GET", "describe", _apps(options), options.socket)
+    _measure(found["apps"])
+    if options.json:
+        print(json.dumps(found["apps"]))
+        return 0
+    for app in found["apps"]:
+        _print_app(app)
+    return 0
+
+
+def _print_app(app: dict[str, Any]) -> None:
+    workers = app.pop("workers")
+    app["restarts"] = sum(worker["restarts"] for worker in workers)
+    if "variables" in app:
+        app["env"] = f"{app.pop('variables')} variables"
+    if isinstance(app.get("command"), list):
+        app["command"] = " ".join(app["command"])
+    width = max(len(name) for name in app)
+    for name, value in app.items():
+        print(f"{name.ljust(width)}  {_shown(value)}")
+    print()
+    print(table.table([{**app, "workers": workers}], colour=_colour(), plain=not _can_print("↺┌│")))
+    for worker in workers:
+        if worker["last_exit"]:
+            print(f"last exit of instance {worker['instance']}: {worker['last_exit']}")
+
+
+def _shown(value: object) -> str:
+    if value is True or value is False:
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value in (None, "") else str(value)
+
+
+def _logs(options: argparse.Namespace) -> int:
+    query = [*_apps(options), ("lines", str(options.lines))]
+    if options.follow:
+        query.append(("follow", "1"))
+    with closing(ask("GET", "logs", query, options.socket)) as reply:
+        kind = reply.fields.get("x-pyinit-log-format", "json")
+        if kind == "raw":
+            text = "log.format is raw: workers write past pyinit, only its own events are here"
+            print(text, file=sys.stderr)
+        rendering = None
+        if not options.json and kind != "console":
+            rendering = Rendering(Style(colour=_colour()))
+        out = sys.stdout.buffer
+        for line in reply.lines():
+            out.write(rendering.line(line) if rendering is not None else line)
+            out.flush()
+    if options.follow:
+        print("pyinit logs: pyinit has ended, or gave our place to others", file=sys.stderr)
+        return 1
+    return 0
+
+
+# -- commands -----------------------------------------------------------------------------
+
+
+def _reload(options: argparse.Namespace) -> int:
+    if options.config and options.app not in ([], ["all"]):
+        return _complain("pyinit reload", "--config reads the whole file: name no app") + 1
+    if not options.config and not options.app:
+        return _complain("pyinit reload", "which app? name one, or `all`") + 1
+    extra = []
+    if options.config:
+        options.app = []
+        extra.append(("config", "1"))
+    if options.dry_run:
+        extra.append(("dry_run", "1"))
+    return _operate("reload", options, *extra)
+
+
+def _signal(options: argparse.Namespace) -> int:
+    query = [*_apps(options), ("signal", options.signal)]
+    found = _answer("POST", "signal", query, options.socket)
+    if options.json:
+        print(json.dumps(found))
+    else:
+        for worker in found["workers"]:
+            where = f"{worker['app']}: instance {worker['instance']} (pid {worker['pid']})"
+            print(f"{where}: {found['signal']} sent")
+    if not found["workers"]:
+        return _complain("pyinit signal", "there is no worker to send it to")
+    return 0
+
+
+def _operate(command: str, options: argparse.Namespace, *extra: tuple[str, str]) -> int:
+    """Ask for it and tell how it goes; the exit code is how it ended."""
+    reply = ask("POST", command, [*_apps(options), *extra], options.socket)
+    try:
+        with closing(reply):
+            code = _follow(reply, _raw if options.json else _tell)
+    except KeyboardInterrupt:
+        text = "no longer watched, it goes on all the same; `pyinit ls` shows how it stands"
+        print(f"pyinit {command}: {text}", file=sys.stderr)
+        return INTERRUPTED
+    if code is None:
+        return _complain(f"pyinit {command}", "pyinit ended, or closed the connection, meanwhile")
+    return code
+
+
+def _follow(reply: Reply, tell: Callable[[dict[str, Any]], None]) -> int | None:
+    for found in reply.objects():
+        tell(found)
+        if "exit" in found:
+            return int(found["exit"])
+        if "changes" in found:
+            return 0
+    return None
+
+
+def _raw(found: dict[str, Any]) -> None:
+    print(json.dumps(found), flush=True)
+
+
+def _tell(found: dict[str, Any]) -> None:
+    """One line of progress for people."""
+    if "outcome" in found:
+        text = _outcome(found)
+    elif "instance" in found:
+        at = min(found["done"] + 1, max(found["total"], 1))
+        who = f"instance {found['instance']}" + (f", pid {found['pid']}" if found["pid"] else "")
+        text = f"{found['app']}: worker {at} of {found['total']}: {who}: {found['state']}"
+    elif "changes" in found:
+        text = "\n".join(found["changes"]) or "there is nothing to do"
+    elif "change" in found:
+        text = found["change"]
+    elif "error" in found:
+        text = found["error"]
+    elif "warning" in found:
+        text = f"warning: {found['warning']}"
+    else:
+        text = found.get("note") or found.get("message") or ""
+    if text:
+        print(text, flush=True)
+
+
+def _outcome(found: dict[str, Any]) -> str:
+    if found["outcome"] == "failed":
+        return f"{found['app']}: failed: {found['message']}"
+    if found["message"]:
+        return f"{found['app']}: {found['message']}"
+    count = f"{found['done']} of {found['total']} workers"
+    return f"{found['app']}: {found['outcome']}, {count}, {found['took']:.1f} s"
+
+
+def _lines(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return min(int(text), 100_000)

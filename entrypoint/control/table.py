@@ -1,0 +1,111 @@
+"""`pyinit ls` for people: the table that PM2's users know."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+HEADERS = ("name", "id", "mode", "pid", "uptime", "↺", "status", "cpu", "mem", "listening")
+# Columns of numbers, which stand to the right.
+RIGHT = frozenset(("id", "pid", "↺", "cpu", "mem"))
+
+RESET = "\x1b[0m"
+BOLD = "\x1b[1m"
+CYAN = "\x1b[36m"
+RED = "\x1b[31m"
+YELLOW = "\x1b[33m"
+COLOURS = {
+    "online": "\x1b[32m",
+    "launching": "\x1b[36m",
+    "stopping": YELLOW,
+    "waiting restart": YELLOW,
+    "stopped": RED,
+    "errored": RED,
+}
+
+# Corners of the rules above, between and below; then what lines are drawn with.
+UNICODE = (("┌", "┬", "┐"), ("├", "┼", "┤"), ("└", "┴", "┘"), ("─", "│"))
+ASCII = (("+", "+", "+"), ("+", "+", "+"), ("+", "+", "+"), ("-", "|"))
+
+
+def uptime(seconds: float | None) -> str:
+    """As PM2 tells it: `0s`, `12s`, `5m`, `3h`, `2D`."""
+    if seconds is None:
+        return "0"
+    for unit, size in (("D", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
+
+
+def memory(size: int | None) -> str:
+    """`0b`, `35.2mb`, `1.2gb`, as PM2 has it."""
+    if not size:
+        return "0b"
+    number = float(size)
+    for unit in ("b", "kb", "mb"):
+        if number < 1024:
+            return f"{number:.1f}{unit}"
+        number /= 1024
+    return f"{number:.1f}gb"
+
+
+def rows(apps: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """A row for each worker; an app without any has one too."""
+    found: list[tuple[str, ...]] = []
+    for app in apps:
+        listening = " ".join(app["listening"]) or "-"
+        for worker in app["workers"]:
+            cpu = worker.get("cpu")
+            found.append(
+                (
+                    app["name"],
+                    str(worker["instance"]),
+                    app["mode"],
+                    str(worker["pid"] or "-"),
+                    uptime(worker["uptime"]),
+                    str(worker["restarts"]),
+                    worker["status"],
+                    "-" if cpu is None else f"{cpu:.0f}%",
+                    memory(worker.get("memory")),
+                    listening,
+                )
+            )
+        if not app["workers"]:
+            status = "stopped" if app["stopped"] or not app["wanted"] else "waiting"
+            blank = ("-", app["mode"], "-", "0", "0", status, "-", "0b", listening)
+            found.append((app["name"], *blank))
+    return found
+
+
+def table(apps: list[dict[str, Any]], *, colour: bool, plain: bool = False) -> str:
+    """The whole table; `plain`: with characters that any terminal has."""
+    headers = tuple("restarts" if plain and name == "↺" else name for name in HEADERS)
+    body = rows(apps)
+    widths = [max(len(row[n]) for row in (headers, *body)) for n in range(len(headers))]
+    top, middle, bottom, (line, bar) = ASCII if plain else UNICODE
+
+    def rule(corners: tuple[str, str, str]) -> str:
+        left, cross, right = corners
+        return left + cross.join(line * (width + 2) for width in widths) + right
+
+    def row(cells: tuple[str, ...], *, head: bool = False) -> str:
+        shown = []
+        for name, cell, width in zip(HEADERS, cells, widths, strict=True):
+            text = cell.rjust(width) if name in RIGHT else cell.ljust(width)
+            shown.append(f" {_painted(text, name, cell, head=head) if colour else text} ")
+        return bar + bar.join(shown) + bar
+
+    lines = [rule(top), row(headers, head=True), rule(middle), *map(row, body), rule(bottom)]
+    return "\n".join(lines)
+
+
+def _painted(text: str, name: str, cell: str, *, head: bool) -> str:
+    if head:
+        return f"{CYAN}{BOLD}{text}{RESET}"
+    if name == "status" and cell in COLOURS:
+        return f"{COLOURS[cell]}{text}{RESET}"
+    if name == "name":
+        return f"{CYAN}{text}{RESET}"
+    return text
