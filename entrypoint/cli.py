@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 USAGE_ERROR = 2
 
+# What is asked of a running pyinit.
+CONTROL = ("ls", "describe", "logs", "reload", "restart", "stop", "start", "scale", "signal")
+
 HELP = """\
 pyinit: the entrypoint of a container. PID 1 for programs in any language.
 
@@ -31,6 +34,13 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
   pyinit convert ecosystem.config.js            print PM2's file as YAML
   pyinit schema                                 print the JSON Schema of the file
   pyinit health [live|ready|startup]            ask the running pyinit: exit 0 or 1
+  pyinit ls [--json]                            all apps and their workers
+  pyinit describe APP                           all about an app
+  pyinit logs [APP] [-f] [--lines N]            recent and following log lines
+  pyinit reload|restart|stop|start APP|all      new workers first; or old ones first; …
+  pyinit reload --config [--dry-run]            read the file again, say what changes
+  pyinit scale APP N|+N|-N                      run more or fewer workers
+  pyinit signal SIG APP|all                     send a signal to the workers
   pyinit --version | --help
 
 Without -c: $PYINIT_CONFIG, else ecosystem.yaml, .yml, .json or .config.js here.
@@ -85,6 +95,8 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
         for name in ("check", "ecosystem", "convert", "schema")
     }
     commands["health"] = late("entrypoint.probes.health", "main")
+    for name in CONTROL:
+        commands[name] = late("entrypoint.control.commands", name)
     return commands
 
 
