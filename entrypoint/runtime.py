@@ -128,7 +128,10 @@ class Runtime:
 
     def new_ports(self, spec: AppSpec) -> Ports:
         """The port of an app, nothing bound yet."""
-        return Ports(self.loop, spec, self.log, self._observed)
+        ports = Ports(self.loop, spec, self.log, self._observed)
+        # Before anything listens: what comes first must not go to a spare slot.
+        ports.steer(tuple(range(spec.instances)))
+        return ports
 
     def _open_probes(self) -> tuple[str, ...]:
         """Answer probes, on the private socket at least; what could not be listened on."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from . import worker as w
 from .effects import GrowPort, StopTimer
 from .events import Timer
-from .lifecycle import launch, shares_port, stop_worker
+from .lifecycle import launch, shares_port, steer, stop_worker
 from .worker import Place, Pool, Reload, Worker
 
 TYPE_CHECKING = False
@@ -68,6 +68,9 @@ def add_places(turn: Turn, pool: Pool) -> None:
             slot = take_slot(turn, turn.the_pool(pool.name))
             place = turn.put_place(Place(pool.name, instance, slot, pool.spec))
             launch(turn, place, pool.spec, slot)
+    # Now, not when the first is ready: a connection that comes in between must not be
+    # given to a spare slot, where nobody would ever take it.
+    steer(turn, pool.name)
 
 
 def scale(turn: Turn, pool: Pool, wanted: int) -> None:
