@@ -75,7 +75,7 @@ def filter_supported() -> bool:
     the kernel does not list the action (gVisor).
     """
     system = os.uname()
-    if system.machine not in bpf.ARCHITECTURES or _version(system.release) < _MINIMUM:
+    if system.machine not in bpf.ARCHITECTURES or kernel_version() < _MINIMUM:
         return False
     try:
         fd = os.open("/proc/sys/kernel/seccomp/actions_avail", os.O_RDONLY | os.O_CLOEXEC)
@@ -87,9 +87,10 @@ def filter_supported() -> bool:
         os.close(fd)
 
 
-def _version(release: str) -> tuple[int, int]:
+def kernel_version() -> tuple[int, int]:
+    """Major and minor of the running kernel."""
     numbers = [0, 0]
-    for place, part in enumerate(release.split(".")[:2]):
+    for place, part in enumerate(os.uname().release.split(".")[:2]):
         digits = ""
         for character in part:
             if not character.isdigit():
@@ -145,7 +146,7 @@ class Notifier:
     """Our end of a filter. Takes ownership of `fd`."""
 
     def __init__(self, fd: int) -> None:
-        os.set_inheritable(fd, False)  # noqa: FBT003
+        os.set_inheritable(fd, False)
         self.fd = fd
         calls = bpf.ARCHITECTURES[os.uname().machine]
         self._calls = {calls.bind: "bind", calls.listen: "listen"}
@@ -229,12 +230,17 @@ def as_owner(pid: int, make: Callable[[], Any]) -> Any:
     Raises what `make` raises.
     """
     owner = os.stat(f"/proc/{pid}")
-    if os.geteuid() != 0 or owner.st_uid == 0:
+    return as_user(owner.st_uid, owner.st_gid, make)
+
+
+def as_user(uid: int, gid: int, make: Callable[[], Any]) -> Any:
+    """`make()` with that effective user and group, when pyinit is root; else as it is."""
+    if os.geteuid() != 0 or uid == 0:
         return make()
     group = os.getegid()
-    os.setegid(owner.st_gid)
+    os.setegid(gid)
     try:
-        os.seteuid(owner.st_uid)
+        os.seteuid(uid)
         try:
             return make()
         finally:
@@ -266,9 +272,7 @@ def protocol_of(pid: int, fd: int) -> str:
     for a stream one before Linux 5.15. Raises OSError when it may not be looked at.
     """
     try:
-        name = _as_owner(
-            pid, lambda: os.getxattr(f"/proc/{pid}/fd/{fd}", "system.sockprotoname")
-        )
+        name = _as_owner(pid, lambda: os.getxattr(f"/proc/{pid}/fd/{fd}", "system.sockprotoname"))
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT):
             return ""

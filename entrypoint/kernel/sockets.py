@@ -64,6 +64,30 @@ def probe(family: str, host: str, port: int, *, v6only: bool, scope: int = 0) ->
         trial.close()
 
 
+def free_port(family: str, host: str, *, v6only: bool) -> int:
+    """A TCP port that nobody has at this moment. Raises OSError."""
+    trial = _stream(family)
+    try:
+        if family == "inet6":
+            trial.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
+        trial.bind(_address(family, host, 0, 0))
+        port: int = trial.getsockname()[1]
+        return port
+    finally:
+        trial.close()
+
+
+def may_bind(uid: int, port: int) -> bool:
+    """Whether that user could bind this port (True when we have no more rights ourselves)."""
+    if port >= 1024 or uid == 0 or os.geteuid() != 0:
+        return True
+    try:
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as first:
+            return port >= int(first.read())
+    except (OSError, ValueError):
+        return False
+
+
 def bind_shared(
     family: str, host: str, port: int, *, v6only: bool, scope: int = 0
 ) -> _socket.socket:

@@ -1,0 +1,269 @@
+"""The sockets of one address in one form: a slot's own, or one for all slots."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ..kernel import sockets
+from .addresses import Form
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Callable
+
+
+class Group:
+    """TCP: one `SO_REUSEPORT` socket for each slot (one in all when `single`).
+
+    `steered` holds the slots that new connections go to; () means all. `users` are the
+    incarnations that were handed one of the sockets.
+    """
+
+    def __init__(self, form: Form, backlog: int, *, single: bool = False) -> None:
+        self.form = form
+        self.backlog = backlog
+        self.single = single
+        self.listening = False
+        self.users: set[int] = set()
+        self.steered: tuple[int, ...] = ()
+        self.steers = True  # False once the kernel has refused the program
+        self._sockets: list[_socket.socket] = []
+        # Our book of the kernel's array: which slot is at which index.
+        self._array: list[int] = []
+
+    def open(self, slots: int) -> None:
+        """Bind. Raises OSError, leaving nothing open."""
+        try:
+            self.grow(slots)
+        except OSError:
+            self.close()
+            raise
+
+    def grow(self, slots: int) -> None:
+        """Have at least `slots` sockets. Raises OSError."""
+        wanted = 1 if self.single else max(1, slots)
+        grown = False
+        while len(self._sockets) < wanted:
+            self._sockets.append(self._bind())
+            grown = True
+            if self.listening:
+                self._listen(len(self._sockets) - 1)
+        if grown and self.listening:
+            # A program that names fewer sockets than there are leaves out the new one
+            # only because it is attached again.
+            self.steer(self.steered)
+
+    def _bind(self) -> _socket.socket:
+        form = self.form
+        return sockets.bind_shared(
+            form.family, form.host, form.port, v6only=form.v6only, scope=form.scope
+        )
+
+    def listen(self) -> None:
+        """Take connections. Raises OSError (EADDRINUSE: somebody listens there)."""
+        if self.listening:
+            return
+        self.listening = True
+        for place in range(len(self._sockets)):
+            self._listen(place)
+        self.steer(self.steered)
+
+    def _listen(self, place: int) -> None:
+        self._sockets[place].listen(self.backlog)
+        self._array.append(place)
+
+    def quiet(self) -> None:
+        """Refuse connections, keep the port; `listen` takes them again."""
+        self.listening = False
+        for sock in self._sockets:
+            sockets.stop_listening(sock)
+        self._array.clear()
+
+    def refuse(self) -> None:
+        """Take no new connections; what is queued stays (`sockets.take_no_more`)."""
+        if self.listening:
+            for sock in self._sockets:
+                sockets.take_no_more(sock)
+
+    def steer(self, slots: tuple[int, ...]) -> None:
+        """New connections go to these slots only; () means all."""
+        self.steered = slots
+        if not self.listening or not self.steers or len(self._sockets) < 2:
+            return
+        places = tuple(self._array.index(slot) for slot in slots if slot in self._array)
+        try:
+            sockets.steer(self._sockets[0], places or tuple(range(len(self._array))))
+        except OSError as error:
+            if error.errno not in (errno.ENOPROTOOPT, errno.EPERM, errno.EINVAL):
+                raise
+            self.steers = False  # the kernel's own hash spreads connections from here on
+
+    def revive(self) -> tuple[int, ...]:
+        """Listen again where a worker has shut a socket down; those slots."""
+        if not self.listening:
+            return ()
+        down = tuple(
+            place
+            for place, sock in enumerate(self._sockets)
+            if place in self._array and not sockets.is_listening(sock)
+        )
+        for place in down:
+            # The last of the array took its place.
+            index = self._array.index(place)
+            last = self._array.pop()
+            if last != place:
+                self._array[index] = last
+        for place in down:
+            self._listen(place)
+        if down:
+            self.steer(self.steered)
+        return down
+
+    def socket(self, slot: int) -> _socket.socket:
+        """The socket of a slot, made if there are not that many. Raises OSError."""
+        if self.single:
+            return self._sockets[0]
+        self.grow(slot + 1)
+        return self._sockets[slot]
+
+    def set_blocking(self, slot: int, blocking: bool) -> None:
+        """Whether accept(2) waits; nobody may decide for all when a socket is shared."""
+        if not self.single:
+            sockets.set_blocking(self.socket(slot), blocking)
+
+    def queue_length(self, slot: int) -> int:
+        """Connections waiting for this slot alone (0 when siblings share its queue)."""
+        if self.single or slot >= len(self._sockets) or not self.listening:
+            return 0
+        return sockets.queue_length(self._sockets[slot])
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All descriptors, in the order of slots."""
+        return tuple(sock.fileno() for sock in self._sockets)
+
+    @property
+    def inodes(self) -> tuple[int, ...]:
+        """The sockets as /proc names them."""
+        return tuple(os.fstat(sock.fileno()).st_ino for sock in self._sockets)
+
+    def mend(self) -> bool:
+        """Nothing to do for TCP (`UnixGroup.mend`)."""
+        return False
+
+    def close(self) -> None:
+        """Close all; what is queued is reset."""
+        self.listening = False
+        self._array.clear()
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+
+
+class UnixGroup(Group):
+    """A unix socket: a path leads to one socket, so all slots share it.
+
+    Workers unlink the path, before they bind or when they end, as if it were theirs. The
+    file is kept by a second, hidden name next to it, and linked again when it is gone:
+    connect(2) finds a socket by inode, whatever name led there.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        backlog: int,
+        *,
+        mode: int | None = None,
+        replace_stale: bool = False,
+        make: Callable[[Callable[[], object]], object] | None = None,
+    ) -> None:
+        super().__init__(form, backlog, single=True)
+        self._mode = mode
+        self._replace_stale = replace_stale
+        self._make = make
+        self._identity: tuple[int, int] | None = None
+        self._hidden = ""
+
+    def _bind(self) -> _socket.socket:
+        if self._make is None:
+            return self._bound()
+        made: list[_socket.socket] = []
+        self._make(lambda: made.append(self._bound()))
+        return made[0]
+
+    def _bound(self) -> _socket.socket:
+        path = self.form.path
+        sock = sockets.bind_unix(path, mode=self._mode, replace_stale=self._replace_stale)
+        if not path.startswith("@"):
+            self._identity = sockets.file_identity(path)
+            folder, name = os.path.split(path)
+            hidden = os.path.join(folder, f".{name}.pyinit")
+            try:
+                _unlink(hidden)
+                os.link(path, hidden)
+                self._hidden = hidden
+            except OSError:
+                self._hidden = ""  # a file system without links: the path is not mended
+        return sock
+
+    def mend(self) -> bool:
+        """Link the path again if it is gone; whether it was."""
+        if self._identity is None or not self._sockets or not self._hidden:
+            return False
+        found = sockets.file_identity(self.form.path)
+        if found is not None:
+            return False  # ours, or somebody put another there, which is not ours to remove
+        try:
+            os.link(self._hidden, self.form.path)
+        except OSError:
+            return False
+        return True
+
+    def revive(self) -> tuple[int, ...]:
+        """A unix socket once shut down stays so: bind another at its path."""
+        if not self.listening or not self._sockets:
+            return ()
+        old = self._sockets.pop()
+        self._array.clear()
+        self._remove_files()
+        old.close()
+        self.grow(1)
+        return (0,)
+
+    def quiet(self) -> None:
+        """Never asked for: a unix socket has one form."""
+
+    def refuse(self) -> None:
+        """Whoever comes now finds no file; what is queued stays."""
+        self._remove_files()
+
+    def steer(self, slots: tuple[int, ...]) -> None:
+        """All slots have the one socket."""
+        self.steered = slots
+
+    def queue_length(self, slot: int) -> int:  # noqa: ARG002
+        """Siblings and successors share the queue."""
+        return 0
+
+    def _remove_files(self) -> None:
+        if self._identity is None:
+            return
+        if sockets.file_identity(self.form.path) == self._identity:
+            _unlink(self.form.path)
+        if self._hidden:
+            _unlink(self._hidden)
+        self._identity = None
+
+    def close(self) -> None:
+        """Close it and remove its file."""
+        self._remove_files()
+        super().close()
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

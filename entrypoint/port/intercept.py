@@ -1,0 +1,235 @@
+"""Interception: a worker's `bind` is answered with the slot's socket, its `listen` is heard.
+
+What a worker sees: bind(2) returns 0 and its descriptor is another open file, bound to
+the address and perhaps already listening; listen(2) returns 0. Whatever is not
+understood, or is not the app's, goes on in the kernel unchanged.
+
+Choices:
+
+- *Blocking or not* follows the worker's own socket as it was at bind: the open file is
+  shared, so what libuv set before bind must hold on ours, and a program with a plain
+  blocking accept(2) must not meet EAGAIN.
+- *Port 0* goes through, but for npm's `serve` (`addresses.means_serve`). The other way
+  to help it, refusing its connect(2) to its own port, would cost a notification for
+  each connection that such a worker makes.
+- *A listener bound as root for a worker that is not*: only what the file declares. An
+  address it does not declare is bound only where the worker itself could have, so that
+  pyinit lends nobody its privileges.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ..kernel import seccomp, sockets
+from ..loop import HANGUP, READ
+from . import addresses, sockaddr
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..core.spec import AppSpec
+    from ..loop import Loop
+    from .listeners import Claim, Listeners, Log
+    from .sockaddr import Asked
+
+    Observed = Callable[[int, str, dict[str, object]], None]
+
+_PROTOCOLS = {
+    "inet": ("TCP", "MPTCP"),  # Go asks for MPTCP; plain TCP is its own fallback
+    "inet6": ("TCPv6", "MPTCPv6"),
+    "unix": ("UNIX-STREAM",),
+}
+# Linux 5.15: before, streams and datagrams are both called UNIX.
+_STREAMS_NAMED = (5, 15)
+_PATH_MAX = 107  # sun_path less its zero
+
+
+class _Worker:
+    def __init__(self, incarnation: int, slot: int, notifier: seccomp.Notifier) -> None:
+        self.incarnation = incarnation
+        self.slot = slot
+        self.notifier = notifier
+        self.gone = False
+        # Slots' sockets whose blocking mode this worker has set: (form, non-blocking).
+        self.modes: dict[addresses.Form, bool] = {}
+        self.bound: set[addresses.Form] = set()
+
+
+class Interception:
+    """The notifiers of all workers of one app."""
+
+    def __init__(
+        self, loop: Loop, app: AppSpec, listeners: Listeners, log: Log, observed: Observed
+    ) -> None:
+        self._loop = loop
+        self._app = app
+        self._listeners = listeners
+        self._log = log
+        self._observed = observed
+        self._workers: dict[int, _Worker] = {}
+        self._complained = False
+
+    def attach(self, incarnation: int, slot: int, notify_fd: int) -> None:
+        """Answer this worker's calls from now on. Takes ownership of `notify_fd`."""
+        worker = _Worker(incarnation, slot, seccomp.Notifier(notify_fd))
+        self._workers[notify_fd] = worker
+        self._loop.register(notify_fd, READ, lambda events: self._ready(worker, events))
+
+    def forget(self, incarnation: int) -> None:
+        """The worker is gone. Processes it left behind may bind what they like.
+
+        Its notifier is closed once the last of them has ended: without one, every bind
+        of theirs would fail.
+        """
+        for worker in self._workers.values():
+            if worker.incarnation == incarnation:
+                worker.gone = True
+
+    def close(self) -> None:
+        """Close all notifiers."""
+        for worker in tuple(self._workers.values()):
+            self._drop(worker)
+
+    def _drop(self, worker: _Worker) -> None:
+        fd = worker.notifier.fd
+        if self._workers.pop(fd, None) is not None:
+            self._loop.unregister(fd)
+            worker.notifier.close()
+
+    def _ready(self, worker: _Worker, events: int) -> None:
+        if not events & READ:
+            if events & HANGUP:
+                self._drop(worker)  # the last process with this filter has ended
+            return
+        call = worker.notifier.receive()
+        if call is None:
+            return
+        done = False
+        try:
+            if not worker.gone:
+                done = self._serve(worker, call)
+        except OSError as error:
+            self._complain(call, error)
+        finally:
+            if not done:
+                worker.notifier.let_go(call)
+
+    def _complain(self, call: seccomp.Notification, error: OSError) -> None:
+        # It has ended meanwhile: nothing to tell.
+        if self._complained or error.errno in (errno.ENOENT, errno.ESRCH):
+            return
+        self._complained = True
+        self._log(
+            "warning",
+            "call not intercepted",
+            {
+                "app": self._app.name,
+                "call": call.call,
+                "pid": call.pid,
+                "reason": os.strerror(error.errno or 0),
+            },
+        )
+
+    def _serve(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        """Answer the call, or return False to let it go. Raises OSError likewise."""
+        if call.pid == 0 or call.args[0] >= 1 << 31:
+            return False  # of a PID namespace that we cannot see into
+        if call.call == "listen":
+            return self._listen(worker, call)
+        if call.call == "bind":
+            return self._bind(worker, call)
+        return False
+
+    # -- bind -------------------------------------------------------------------------
+
+    def _bind(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        pid, fd = call.pid, call.args[0]
+        size = min(call.args[2], sockaddr.MAX_SIZE)
+        if size < 2 or call.args[2] > 128:
+            return False
+        asked = sockaddr.parse(seccomp.read_memory(pid, call.args[1], size))
+        if asked is None or not self._is_stream(asked, pid, fd) or not seccomp.same_network(pid):
+            return False
+        if self._listeners.of_inode(seccomp.socket_inode(pid, fd)) is not None:
+            return False  # bound already: EINVAL, as the kernel says
+        claim = self._claim(worker, call, asked)
+        if claim is None:
+            return False
+        flags = seccomp.descriptor_flags(pid, fd)
+        self._follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
+        source = claim.group.socket(worker.slot).fileno()
+        if not worker.notifier.put(call, source, fd, cloexec=bool(flags & os.O_CLOEXEC)):
+            return True  # killed meanwhile, or its call begins anew
+        worker.notifier.answer(call)
+        form = claim.group.form
+        if form not in worker.bound:
+            worker.bound.add(form)
+            self._observed(
+                worker.incarnation, "bound", {"address": form.text, "adopted": claim.adopted}
+            )
+        return True
+
+    def _is_stream(self, asked: Asked, pid: int, fd: int) -> bool:
+        protocol = seccomp.protocol_of(pid, fd)
+        if protocol == "UNIX" and seccomp.kernel_version() < _STREAMS_NAMED:
+            # It may be a datagram socket: believe only the file.
+            return self._listeners.declares_path(self._absolute(pid, asked.path))
+        return protocol in _PROTOCOLS[asked.family]
+
+    def _claim(self, worker: _Worker, call: seccomp.Notification, asked: Asked) -> Claim | None:
+        pid, incarnation = call.pid, worker.incarnation
+        if asked.family == "unix":
+            path = self._absolute(pid, asked.path)
+            if path is None or not worker.notifier.waits(call):
+                return None
+            return self._listeners.claim(
+                incarnation,
+                asked.replace(path=path),
+                make=lambda make: seccomp.as_owner(pid, make),
+            )
+        if asked.port == 0:
+            command = seccomp.command_line(pid)
+            if not worker.notifier.waits(call) or not addresses.means_serve(command):
+                return None
+            return self._listeners.claim_port(incarnation, addresses.ports_of_serve(command))
+        v6only: bool | None = False
+        if asked.host == addresses.ANY6:
+            v6only = seccomp.v6only_of(pid, call.args[0])
+        may_bind = sockets.may_bind(seccomp.effective_user(pid), asked.port)
+        if not worker.notifier.waits(call):
+            return None
+        if not may_bind and not self._listeners.declares(asked.port):
+            return None
+        return self._listeners.claim(incarnation, asked, v6only=v6only)
+
+    def _absolute(self, pid: int, path: str) -> str | None:
+        if path.startswith("@"):
+            return path
+        folder = seccomp.directory_of(pid)
+        if folder is None:
+            return None
+        path = os.path.normpath(os.path.join(folder, path))
+        return path if len(os.fsencode(path)) <= _PATH_MAX else None
+
+    def _follow_mode(self, worker: _Worker, claim: Claim, *, nonblocking: bool) -> None:
+        form = claim.group.form
+        # Of several sockets that a worker binds to one address, a non-blocking one wins.
+        if worker.modes.get(form) is not True:
+            worker.modes[form] = nonblocking
+            claim.group.set_blocking(worker.slot, not nonblocking)
+
+    # -- listen -----------------------------------------------------------------------
+
+    def _listen(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        claim = self._listeners.of_inode(seccomp.socket_inode(call.pid, call.args[0]))
+        if claim is None or not worker.notifier.waits(call):
+            return False
+        claim.group.users.add(worker.incarnation)
+        self._listeners.begin(claim)
+        # Not made: a worker's own backlog would replace ours.
+        worker.notifier.answer(call)
+        self._observed(worker.incarnation, "listening", {"address": claim.group.form.text})
+        return True

@@ -1,0 +1,437 @@
+"""The app's shared addresses: those the file declares, and those a worker was first to bind."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ..core.record import Record
+from ..kernel import sockets
+from . import addresses
+from .addresses import Form
+from .group import Group, UnixGroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..core.spec import AppSpec, ListenSpec
+    from ..loop import Loop
+    from .sockaddr import Asked
+
+    Log = Callable[[str, str, dict[str, object]], None]
+    Make = Callable[[Callable[[], object]], object]
+
+# A worker that binds a thousand ports is no reason for pyinit to hold them.
+MAX_ADOPTED = 64
+DEFAULT_BACKLOG = 4096
+
+
+class PortErrors(Exception):
+    """Addresses that cannot be bound; `problems` are sentences."""
+
+    def __init__(self, problems: tuple[str, ...] | list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class Address:
+    """One address, with the groups of the forms in which workers wanted it."""
+
+    def __init__(self, spec: ListenSpec | None) -> None:
+        self.spec = spec
+        self.groups: dict[Form, Group] = {}
+        # A worker bound `::` and we could not see its IPV6_V6ONLY.
+        self.assumed_dual = False
+
+    @property
+    def port(self) -> int:
+        """The TCP port, 0 for a unix socket."""
+        return next(iter(self.groups)).port
+
+    @property
+    def group(self) -> Group:
+        """The group that workers use, else the one made first."""
+        for group in self.groups.values():
+            if group.users:
+                return group
+        return next(iter(self.groups.values()))
+
+    def settle(self) -> tuple[Group, ...]:
+        """Quiet what nobody accepts on beside what somebody does; those groups."""
+        quieted = []
+        for group in self.groups.values():
+            if group.users or not group.listening:
+                continue
+            if any(
+                other.users and other.listening and other.form.overlaps(group.form)
+                for other in self.groups.values()
+            ):
+                group.quiet()
+                quieted.append(group)
+        return tuple(quieted)
+
+
+class Claim(Record):
+    """What a worker is handed: the group, and whether its address was bound just now."""
+
+    group: Group
+    address: Address
+    adopted: bool = False
+
+
+class Listeners:
+    """All listening sockets of one app."""
+
+    def __init__(self, loop: Loop, app: AppSpec, log: Log) -> None:
+        self._loop = loop
+        self._app = app
+        self._log = log
+        self._adopts = app.exec_mode == "cluster"
+        self._declared: list[Address] = []
+        self._adopted: dict[Form, Address] = {}
+        self._inodes: dict[int, tuple[Address, Group]] = {}
+        self._watched: set[int] = set()
+        self._steered: tuple[int, ...] = ()
+        self.slots = 0
+
+    # -- the whole --------------------------------------------------------------------
+
+    def open(self, slots: int) -> None:
+        """Bind all that the file declares and listen. Raises PortErrors, nothing open."""
+        self.slots = max(1, slots)
+        problems: list[str] = []
+        for spec in self._app.listen:
+            try:
+                self._declared.append(self._open(spec))
+            except OSError as error:
+                problems.append(f"{self._app.name}: listen: {spec.text}: {_sentence(spec, error)}")
+        if problems:
+            self.close()
+            raise PortErrors(problems)
+
+    def _open(self, spec: ListenSpec) -> Address:
+        spec = self._beside_others(spec)
+        try:
+            return self._open_as(spec)
+        except OSError as error:
+            # A host without IPv6 has the other half of "every address".
+            missing = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+            if spec.host != addresses.ANY6 or spec.v6only or error.errno not in missing:
+                raise
+            return self._open_as(spec.replace(family="inet", host=addresses.ANY4))
+
+    def _beside_others(self, spec: ListenSpec) -> ListenSpec:
+        """`[::]:80` next to `0.0.0.0:80` can only mean the IPv6 half."""
+        if spec.family != "inet6" or spec.v6only or spec.host != addresses.ANY6:
+            return spec
+        both = any(o.family == "inet" and o.port == spec.port for o in self._app.listen)
+        return spec.replace(v6only=True) if both else spec
+
+    def _open_as(self, spec: ListenSpec) -> Address:
+        address = Address(spec)
+        form = addresses.first_form(spec)
+        group = self._group(address, form)
+        if form.family != "unix":
+            sockets.probe(form.family, form.host, form.port, v6only=form.v6only)
+        group.open(self.slots)
+        try:
+            group.listen()
+        except OSError:
+            group.close()
+            raise
+        address.groups[form] = group
+        self._note(address, group)
+        return address
+
+    def _group(self, address: Address, form: Form, make: Make | None = None) -> Group:
+        spec = address.spec
+        backlog = spec.backlog if spec is not None else DEFAULT_BACKLOG
+        if form.family == "unix":
+            return UnixGroup(
+                form,
+                backlog,
+                mode=spec.mode if spec is not None else None,
+                replace_stale=spec is not None,
+                make=make,
+            )
+        group = Group(form, backlog, single=self._app.share == "one")
+        group.steered = self._steered
+        return group
+
+    def _all(self) -> Iterator[tuple[Address, Group]]:
+        for address in (*self._declared, *self._adopted.values()):
+            for group in address.groups.values():
+                yield address, group
+
+    def _note(self, address: Address, group: Group) -> None:
+        """Know its sockets again, and hear when a worker shuts one down."""
+        for inode in group.inodes:
+            self._inodes[inode] = (address, group)
+        for fd in group.descriptors:
+            if group.listening and fd not in self._watched:
+                self._loop.register(fd, 0, lambda _events, g=group: self._shut_down(g))  # type: ignore[misc]
+                self._watched.add(fd)
+            elif not group.listening:
+                self._unwatch(fd)
+
+    def _unwatch(self, fd: int) -> None:
+        if fd in self._watched:
+            self._watched.discard(fd)
+            self._loop.unregister(fd)
+
+    def _shut_down(self, group: Group) -> None:
+        for fd in group.descriptors:
+            self._unwatch(fd)
+        slots = group.revive()
+        self._inodes = {inode: pair for inode, pair in self._inodes.items() if pair[1] != group}
+        for address, other in self._all():
+            if other is group:
+                self._note(address, group)
+        if slots:
+            self._log(
+                "info",
+                "listener revived",
+                {"app": self._app.name, "address": group.form.text, "slots": list(slots)},
+            )
+
+    def grow(self, slots: int) -> None:
+        """Have at least `slots` sockets on each address. Raises OSError."""
+        self.slots = max(self.slots, slots)
+        for address, group in self._all():
+            group.grow(self.slots)
+            self._note(address, group)
+
+    def steer(self, slots: tuple[int, ...]) -> None:
+        """New connections go to these slots only; () means all."""
+        self._steered = slots
+        for _, group in self._all():
+            group.steer(slots)
+
+    def queue_length(self, slot: int) -> int:
+        """Connections that wait for this slot and could be accepted by no other."""
+        return sum(group.queue_length(slot) for _, group in self._all())
+
+    def refuse(self) -> None:
+        """Take no new connections; what is queued stays."""
+        for _, group in self._all():
+            group.refuse()
+
+    def close(self) -> None:
+        """Close all."""
+        for fd in tuple(self._watched):
+            self._unwatch(fd)
+        for _, group in self._all():
+            group.close()
+        self._declared.clear()
+        self._adopted.clear()
+        self._inodes.clear()
+
+    # -- what is given to workers -----------------------------------------------------
+
+    def descriptors(self, slot: int) -> tuple[tuple[int, str], ...]:
+        """(descriptor, name) of each declared address, for LISTEN_FDS."""
+        given = []
+        for address in self._declared:
+            spec = address.spec
+            sock = next(iter(address.groups.values())).socket(slot)
+            name = (spec.name if spec is not None else "") or self._app.name
+            # The separator of LISTEN_FDNAMES, and what sd_listen_fds(3) says of it.
+            given.append((sock.fileno(), name.replace(":", "_") or "unknown"))
+        return tuple(given)
+
+    def first_port(self) -> int:
+        """The first TCP port, declared or adopted; 0 for none."""
+        for address in (*self._declared, *self._adopted.values()):
+            if address.port:
+                return address.port
+        return 0
+
+    def declares(self, port: int) -> bool:
+        """The file declares this port."""
+        return any(address.port == port for address in self._declared)
+
+    def declares_path(self, path: str | None) -> bool:
+        """The file declares this unix socket."""
+        specs = (address.spec for address in self._declared)
+        return any(spec is not None and bool(path) and spec.path == path for spec in specs)
+
+    def claim(
+        self,
+        incarnation: int,
+        asked: Asked,
+        *,
+        v6only: bool | None = None,
+        make: Make | None = None,
+    ) -> Claim | None:
+        """The sockets that this bind means, bound now if need be; None: let it go.
+
+        `v6only` None: not known. `make(f)` calls `f` as the worker's user.
+        """
+        only6 = self._deduce(incarnation, asked) if v6only is None else v6only
+        if not self._adopts and self._meant(asked, v6only=only6) is None:
+            return None
+        try:
+            return self.obtain(incarnation, asked, v6only=v6only, make=make)
+        except OSError as error:
+            # The worker's own bind goes on and tells it the same error.
+            self._log(
+                "debug",
+                "address not shared",
+                {
+                    "app": self._app.name,
+                    "address": addresses.form_as_asked(asked, v6only=only6).text,
+                    "reason": os.strerror(error.errno or 0),
+                },
+            )
+            return None
+
+    def _meant(self, asked: Asked, *, v6only: bool) -> tuple[int, Form] | None:
+        specs = tuple(a.spec for a in self._declared if a.spec is not None)
+        return addresses.meant(specs, asked, v6only=v6only)
+
+    def obtain(
+        self,
+        incarnation: int,
+        asked: Asked,
+        *,
+        v6only: bool | None = None,
+        make: Make | None = None,
+    ) -> Claim:
+        """As `claim`, but binds whatever is asked for. Raises OSError."""
+        only6 = self._deduce(incarnation, asked) if v6only is None else v6only
+        found = self._meant(asked, v6only=only6)
+        adopted = False
+        if found is not None:
+            address, form = self._declared[found[0]], found[1]
+        else:
+            form = addresses.form_as_asked(asked, v6only=only6)
+            known = self._adopted_as(form, certain=v6only is not None)
+            if known is None:
+                known = self._adopt(incarnation, form, make)
+                known.assumed_dual = v6only is None and asked.host == addresses.ANY6 and not only6
+                adopted = True
+            address, form = known, next(iter(known.groups))
+        group = address.groups.get(form)
+        if group is None:
+            group = self._group(address, form)
+            group.open(self.slots)
+            address.groups[form] = group
+            self._note(address, group)
+        group.users.add(incarnation)
+        if group.mend():
+            self._log("debug", "socket file restored", {"address": form.text})
+        return Claim(group, address, adopted)
+
+    def _deduce(self, incarnation: int, asked: Asked) -> bool:
+        """Whether `::` without IPv4 is meant, from what this worker has already.
+
+        Linux would refuse dual-stack `::` beside its own 0.0.0.0.
+        """
+        return asked.host == addresses.ANY6 and any(
+            incarnation in group.users
+            and group.form.family == "inet"
+            and group.form.port == asked.port
+            for _, group in self._all()
+        )
+
+    def _adopted_as(self, form: Form, *, certain: bool) -> Address | None:
+        address = self._adopted.get(form)
+        if address is None and not certain and form.family == "inet6":
+            address = self._adopted.get(form.replace(v6only=not form.v6only))
+        return address
+
+    def _adopt(self, incarnation: int, form: Form, make: Make | None) -> Address:
+        if len(self._adopted) >= MAX_ADOPTED:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        address = Address(None)
+        if form.family != "unix" and form.port == 0:
+            port = sockets.free_port(form.family, form.host, v6only=form.v6only)
+            form = form.replace(port=port)
+        group = self._group(address, form, make)
+        if form.family != "unix" and not self._beside_assumed(incarnation, form):
+            sockets.probe(form.family, form.host, form.port, v6only=form.v6only, scope=form.scope)
+        group.open(self.slots)
+        address.groups[form] = group
+        self._adopted[form] = address
+        self._note(address, group)
+        return address
+
+    def _beside_assumed(self, incarnation: int, form: Form) -> bool:
+        """0.0.0.0 after `::`: so that was IPv6 only, and the two are no conflict."""
+        return form.family == "inet" and any(
+            address.assumed_dual and group.form.port == form.port and incarnation in group.users
+            for address, group in self._all()
+        )
+
+    def claim_port(self, incarnation: int, ports: tuple[int, ...] = ()) -> Claim | None:
+        """A TCP address of the app which this worker has not got yet.
+
+        One of `ports` if it can be, in their order. For a worker that asks for
+        port 0 and means the app's (`addresses.means_serve`).
+        """
+        candidates = [a for a in (*self._declared, *self._adopted.values()) if a.port]
+        for port in (*ports, *(a.port for a in candidates)):
+            for address in candidates:
+                used = any(incarnation in group.users for group in address.groups.values())
+                if address.port == port and not used:
+                    group = address.group
+                    group.users.add(incarnation)
+                    return Claim(group, address)
+        return None
+
+    def of_inode(self, inode: int) -> Claim | None:
+        """Whose socket that is."""
+        found = self._inodes.get(inode)
+        return Claim(found[1], found[0]) if found is not None else None
+
+    def of_descriptor(self, fd: int) -> Claim | None:
+        """Whose socket this descriptor of ours is."""
+        return self.of_inode(os.fstat(fd).st_ino)
+
+    def begin(self, claim: Claim) -> None:
+        """A worker listens: so does the group. Raises OSError."""
+        if not claim.group.listening:
+            claim.group.listen()
+            self._note(claim.address, claim.group)
+        self._settle(claim.address)
+
+    def _settle(self, address: Address) -> None:
+        # Before a listener is shut down on purpose nobody may watch it for that.
+        for group in address.groups.values():
+            if not group.users:
+                for fd in group.descriptors:
+                    self._unwatch(fd)
+        address.settle()
+        for group in address.groups.values():
+            self._note(address, group)
+
+    def release(self, incarnation: int) -> None:
+        """The worker is gone: its claims end, unlinked socket files come back."""
+        for address in (*self._declared, *self._adopted.values()):
+            for group in address.groups.values():
+                group.users.discard(incarnation)
+                group.mend()
+            if len(address.groups) > 1:
+                self._settle(address)
+
+
+def _sentence(spec: ListenSpec, error: OSError) -> str:
+    number = error.errno or 0
+    if number == errno.EADDRINUSE:
+        holder = sockets.holder_of(spec.port) if spec.port else ""
+        what = "the port is in use" if spec.family != "unix" else "somebody listens there"
+        return f"{what} by {holder}" if holder else what
+    if number == errno.EACCES and spec.family != "unix":
+        return "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+    if number == errno.EACCES:
+        return "not permitted to make a socket there"
+    if number == errno.EADDRNOTAVAIL:
+        return "this host does not have the address"
+    if number == errno.EAFNOSUPPORT:
+        return "this host does not have this kind of address"
+    if number == errno.ENOENT:
+        return "the folder does not exist"
+    if number == errno.EROFS:
+        return "the file system is read-only"
+    return os.strerror(number) if number else str(error)

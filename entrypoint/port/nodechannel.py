@@ -1,0 +1,350 @@
+"""pyinit as the parent, and the cluster primary, of a Node worker.
+
+The channel lives as long as the worker: when it closes, a cluster worker exits at once.
+A worker that sends without reading is read no further until it reads (`_FULL`), so what
+we hold for it is bounded; descriptors that it sends are dropped by the kernel, because we
+give recvmsg(2) no room for them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from collections import deque
+
+from ..kernel import seccomp, sockets
+from ..loop import ERROR, HANGUP, READ, WRITE
+from . import addresses, nodeprotocol
+from .nodeprotocol import Decoder, Query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..core.spec import AppSpec
+    from ..loop import Loop
+    from .listeners import Claim, Listeners
+    from .sockaddr import Asked
+
+    Observed = Callable[[int, str, dict[str, object]], None]
+else:
+    import _socket
+
+_READ_SIZE = 65536
+_FULL = 256 * 1024
+# Of anything that a worker can make us keep.
+_MANY = 256
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+# Above what LISTEN_FDS can use; a worker's own numbers are not minded before exec.
+_LOW_FD = 64
+
+
+class Shared:
+    """What the workers of an app have in common: TLS ticket keys, UDP sockets."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {}
+        self.datagrams: dict[str, _socket.socket] = {}
+        self.random: dict[str, Claim] = {}  # what listen(0) got
+
+    def close(self) -> None:
+        """Close the UDP sockets."""
+        for sock in self.datagrams.values():
+            sock.close()
+        self.datagrams.clear()
+
+
+class NodeChannel:
+    """The channel of one worker; `primary`: it is a cluster worker, else only a child."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        app: AppSpec,
+        listeners: Listeners,
+        shared: Shared,
+        observed: Observed,
+        *,
+        incarnation: int,
+        slot: int,
+        primary: bool,
+    ) -> None:
+        self._loop = loop
+        self._app = app
+        self._listeners = listeners
+        self._shared = shared
+        self._tell = observed
+        self._incarnation = incarnation
+        self._slot = slot
+        self._primary = primary
+        ours, theirs = _socket.socketpair(
+            _socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC
+        )
+        ours.setblocking(False)
+        low = max(_LOW_FD, 3 + len(app.listen))
+        self.child_fd = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, low)
+        theirs.close()
+        self._sock: _socket.socket | None = ours
+        self._fd = ours.fileno()
+        self._decoder = Decoder()
+        # (bytes, descriptor or None); the descriptor goes with the first byte.
+        self._outgoing: deque[tuple[bytes, _socket.socket | None]] = deque()
+        self._size = 0
+        self._awaits_ack = False
+        self._held: deque[tuple[bytes, _socket.socket]] = deque()
+        self._keys: dict[str, tuple[Asked | None, Claim | None]] = {}
+        self._events = READ
+        loop.register(self._fd, READ, self._ready)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What tells Node of the channel."""
+        env = {
+            "NODE_CHANNEL_FD": str(self.child_fd),
+            "NODE_CHANNEL_SERIALIZATION_MODE": "json",
+        }
+        if self._primary:
+            env["NODE_UNIQUE_ID"] = str(self._incarnation)
+        return env
+
+    def started(self) -> None:
+        """The child has its end: close ours of it."""
+        if self.child_fd >= 0:
+            os.close(self.child_fd)
+            self.child_fd = -1
+
+    def close(self) -> None:
+        """Close. A cluster worker that still runs exits with 0 on that."""
+        self.started()
+        if self._sock is not None:
+            self._loop.unregister(self._fd)
+            self._sock.close()
+            self._sock = None
+        self._outgoing.clear()
+        self._held.clear()
+
+    # -- out --------------------------------------------------------------------------
+
+    def send(self, message: Any) -> None:
+        """Send a message of our own; dropped when the worker does not read."""
+        if self._size < _FULL:
+            self._put(nodeprotocol.encode(message), None)
+
+    def disconnect(self) -> None:
+        """Ask a cluster worker to close its servers, finish, and leave."""
+        if self._primary:
+            self.send(nodeprotocol.DISCONNECT)
+
+    def _put(self, data: bytes, sock: _socket.socket | None) -> None:
+        if self._sock is None:
+            return
+        if sock is not None and self._awaits_ack:
+            self._held.append((data, sock))
+            self._size += len(data)
+            return
+        if sock is not None:
+            self._awaits_ack = True
+        self._outgoing.append((data, sock))
+        self._size += len(data)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._outgoing and self._sock is not None:
+            data, sock = self._outgoing[0]
+            rights = []
+            if sock is not None:
+                rights = [
+                    (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("=i", sock.fileno()))
+                ]
+            try:
+                sent = self._sock.sendmsg([data], rights, _socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                break
+            except OSError:
+                self._outgoing.clear()  # it is leaving; the end of file tells us
+                break
+            self._size -= sent
+            if sent < len(data):
+                self._outgoing[0] = (data[sent:], None)
+            else:
+                self._outgoing.popleft()
+        self._want()
+
+    def _want(self) -> None:
+        if self._sock is None:
+            return
+        events = WRITE if self._outgoing else 0
+        if self._size < _FULL:
+            events |= READ
+        if events != self._events:
+            self._events = events
+            self._loop.modify(self._fd, events)
+
+    # -- in ---------------------------------------------------------------------------
+
+    def _ready(self, events: int) -> None:
+        if events & WRITE:
+            self._flush()
+        if events & (READ | HANGUP | ERROR):
+            self._read()
+
+    def _read(self) -> None:
+        if self._sock is None:
+            return
+        try:
+            data = self._sock.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.unregister(self._fd)
+            self._sock.close()
+            self._sock = None
+            self._tell(self._incarnation, "disconnected", {})
+            return
+        for line in self._decoder.feed(data):
+            self._message(nodeprotocol.decode(line))
+
+    def _message(self, message: Any) -> None:
+        if message == "ready":
+            self._tell(self._incarnation, "ready", {})
+            return
+        if not isinstance(message, dict):
+            if message is not None:
+                self._tell(self._incarnation, "message", {"message": message})
+            return
+        cmd = message.get("cmd")
+        if cmd == "NODE_CLUSTER":
+            if self._primary:
+                self._cluster(message)
+        elif cmd in ("NODE_HANDLE_ACK", "NODE_HANDLE_NACK"):
+            self._awaits_ack = False
+            if self._held:
+                data, sock = self._held.popleft()
+                self._size -= len(data)
+                self._put(data, sock)
+        elif cmd == "NODE_HANDLE":
+            self._put(nodeprotocol.encode(nodeprotocol.HANDLE_ACK), None)
+        elif not (isinstance(cmd, str) and cmd.startswith("NODE_")):
+            self._tell(self._incarnation, "message", {"message": message})
+
+    def _cluster(self, message: dict[str, Any]) -> None:
+        act = message.get("act")
+        seq = message.get("seq")
+        if act == "queryServer":
+            self._query(nodeprotocol.parse_query(message))
+        elif act == "listening":
+            self._listening(message)
+        elif act == "close":
+            self._keys.pop(str(message.get("key")), None)
+        elif act == "exitedAfterDisconnect" and isinstance(seq, int):
+            self._put(nodeprotocol.encode(nodeprotocol.acknowledge(seq)), None)
+        elif act == "online":
+            self._tell(self._incarnation, "online", {})
+
+    def _listening(self, message: dict[str, Any]) -> None:
+        if message.get("addressType") in ("udp4", "udp6"):
+            return
+        for asked, claim in self._keys.values():
+            if claim is None or asked is None:
+                continue
+            port = message.get("port")
+            if asked.family == "unix" or port in (claim.group.form.port, asked.port):
+                self._tell(self._incarnation, "listening", {"address": claim.group.form.text})
+                return
+
+    # -- queryServer ------------------------------------------------------------------
+
+    def _query(self, query: Query) -> None:
+        try:
+            sock, claim = self._find(query)
+        except OSError as error:
+            reply = nodeprotocol.answer(query, errno=-(error.errno or errno.EINVAL))
+            self._put(nodeprotocol.encode(reply), None)
+            return
+        self._keys[query.key] = (query.asked, claim)
+        data = self._shared.data.get(query.key)
+        if query.data and data is None and len(self._shared.data) < _MANY:
+            data = self._shared.data[query.key] = query.data
+        reply = nodeprotocol.with_handle(nodeprotocol.answer(query, data=data), query.kind)
+        self._put(nodeprotocol.encode(reply), sock)
+
+    def _find(self, query: Query) -> tuple[_socket.socket, Claim | None]:
+        """The socket to hand over. Raises OSError with what the worker is told."""
+        if query.kind == "datagram":
+            return self._datagram(query), None
+        if query.kind == "fd":
+            place = query.fd - 3
+            given = self._listeners.descriptors(self._slot)
+            claim = self._listeners.of_descriptor(given[place][0]) if place < len(given) else None
+            if place < 0 or claim is None:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        elif query.asked is None:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        elif len(self._keys) >= _MANY:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        elif self._has(query.asked):
+            # As Node's primary says: this worker listens there already.
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        else:
+            claim = self._claim(query, query.asked)
+        self._listeners.begin(claim)
+        # libuv takes the socket as it is, and would block in accept(2).
+        claim.group.set_blocking(self._slot, False)
+        return claim.group.socket(self._slot), claim
+
+    def _has(self, wanted: Asked) -> bool:
+        if wanted.family != "unix" and wanted.port == 0:
+            return False
+        return any(asked == wanted for asked, _ in self._keys.values())
+
+    def _claim(self, query: Query, asked: Asked) -> Claim:
+        command = self._app.command
+        if asked.family != "unix" and asked.port == 0:
+            ports = addresses.ports_of_serve(command)
+            found = (
+                self._listeners.claim_port(self._incarnation, ports)
+                if addresses.means_serve(command)
+                else self._shared.random.get(query.key)
+            )
+            if found is not None:
+                found.group.users.add(self._incarnation)
+                return found
+        uid = os.geteuid() if self._app.uid is None else self._app.uid
+        gid = os.getegid() if self._app.gid is None else self._app.gid
+        declared = self._listeners.declares(asked.port)
+        if asked.port and not declared and not sockets.may_bind(uid, asked.port):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        claim = self._obtain(query, asked, lambda make: seccomp.as_user(uid, gid, make))
+        if asked.family != "unix" and asked.port == 0 and len(self._shared.random) < _MANY:
+            # In a cluster, listen(0) means one random port for all workers.
+            self._shared.random[query.key] = claim
+        return claim
+
+    def _obtain(
+        self, query: Query, asked: Asked, make: Callable[[Callable[[], object]], object]
+    ) -> Claim:
+        listeners, incarnation = self._listeners, self._incarnation
+        try:
+            return listeners.obtain(incarnation, asked, v6only=query.v6only, make=make)
+        except OSError as error:
+            if not query.any_family or error.errno not in _NO_IPV6:
+                raise
+        asked = asked.replace(family="inet", host=addresses.ANY4)
+        return listeners.obtain(incarnation, asked, v6only=False, make=make)
+
+    def _datagram(self, query: Query) -> _socket.socket:
+        asked = query.asked
+        assert asked is not None
+        sock = self._shared.datagrams.get(query.key)
+        if sock is None:
+            if len(self._shared.datagrams) >= _MANY:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            sock = sockets.bind_datagram(asked.family, asked.host, asked.port, v6only=query.v6only)
+            self._shared.datagrams[query.key] = sock
+        return sock

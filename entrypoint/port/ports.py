@@ -1,0 +1,223 @@
+"""The port of one app: pyinit binds, workers accept.
+
+`Ports` is what the rest of pyinit sees. Three ways lead a slot's socket to a worker, and
+`handoff: auto` offers all that apply:
+
+1. *Descriptors* (`LISTEN_FDS`), for programs that take them.
+2. *Interception* (intercept.py), for any program.
+3. *Node's cluster protocol* (nodechannel.py), for a Node program in cluster mode.
+
+They do not meet: a Node cluster worker asks over its channel and never calls bind, its
+children (`npm start`, `npx`) have no channel and call bind, and a program that takes its
+descriptors does not bind either. All get the same socket.
+"""
+
+from __future__ import annotations
+
+from ..core.record import Record
+from .listeners import Listeners, PortErrors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..core.spec import AppSpec
+    from ..loop import Loop
+    from .intercept import Interception
+    from .nodechannel import NodeChannel, Shared
+
+    Log = Callable[[str, str, dict[str, object]], None]
+    # (incarnation, "bound" | "listening" | "ready" | "online" | "disconnected" |
+    # "message", fields)
+    Observed = Callable[[int, str, dict[str, object]], None]
+
+__all__ = ["NodeOffer", "PortErrors", "Ports"]
+
+
+class NodeOffer(Record):
+    """A channel for a worker that starts: inherit `child_fd` at its own number, add `env`.
+
+    `observed`: its listening will be reported, whatever becomes of the filter.
+    """
+
+    child_fd: int
+    env: dict[str, str]
+    observed: bool = False
+
+
+class Ports:
+    """The listening sockets of `app`, and the ways to its workers.
+
+    `log(level, event, fields)`; `observed(incarnation, what, fields)` tells what a worker
+    did: `bound` and `listening` (with `address`), `ready` (`process.send('ready')`),
+    `online`, `message`, `disconnected`. `listening` may come more than once.
+    """
+
+    def __init__(self, loop: Loop, app: AppSpec, log: Log, observed: Observed) -> None:
+        self._loop = loop
+        self._app = app
+        self._log = log
+        self._observed = observed
+        self._listeners = Listeners(loop, app, log)
+        self._interception: Interception | None = None
+        self._channels: dict[int, NodeChannel] = {}
+        self._shared: Shared | None = None
+        self._filter: bool | None = None
+
+    # -- the sockets ------------------------------------------------------------------
+
+    @property
+    def slots(self) -> int:
+        """How many slots there are."""
+        return self._listeners.slots
+
+    def open(self, slots: int) -> None:
+        """Bind and listen on what the file declares. Raises PortErrors, nothing open."""
+        if self._app.listen and slots > 1 and self._app.share != "one":
+            from ..kernel import seccomp
+
+            seccomp.preload()  # steering needs it now: children then need not import it
+        self._listeners.open(slots)
+
+    def grow(self, slots: int) -> None:
+        """Have at least `slots` slots. Raises OSError."""
+        self._listeners.grow(slots)
+
+    def steer(self, slots: tuple[int, ...]) -> None:
+        """New connections go to these slots only; () means all."""
+        self._listeners.steer(slots)
+
+    def queue_length(self, slot: int) -> int:
+        """Connections that wait for this slot and that no other could accept."""
+        return self._listeners.queue_length(slot)
+
+    def refuse(self) -> None:
+        """Take no new connections; those already queued are still accepted."""
+        self._listeners.refuse()
+
+    def close(self) -> None:
+        """The end of the app: close everything. Whoever connects now is refused."""
+        if self._interception is not None:
+            self._interception.close()
+        for channel in self._channels.values():
+            channel.close()
+        self._channels.clear()
+        if self._shared is not None:
+            self._shared.close()
+        self._listeners.close()
+
+    # -- descriptors ------------------------------------------------------------------
+
+    def descriptors(self, slot: int) -> tuple[tuple[int, str], ...]:
+        """(descriptor, name) of each declared address for this slot; () if not offered."""
+        if self._app.handoff not in ("auto", "fds") or self._app.share == "none":
+            return ()
+        return self._listeners.descriptors(slot)
+
+    def first_port(self) -> int:
+        """The app's first TCP port; 0 for none."""
+        return self._listeners.first_port()
+
+    # -- interception -----------------------------------------------------------------
+
+    def wants_filter(self) -> bool:
+        """Whether workers are to install the filter; says once when that cannot be."""
+        app = self._app
+        if app.handoff not in ("auto", "intercept"):
+            return False
+        if app.exec_mode != "cluster" and not app.listen:
+            return False
+        if self._filter is None:
+            from ..kernel import seccomp
+
+            self._filter = seccomp.filter_supported()
+            if self._filter:
+                seccomp.preload()
+            else:
+                self._log(
+                    "warning",
+                    "interception unsupported",
+                    {
+                        "app": app.name,
+                        "reason": "the kernel or runtime has no seccomp user notification",
+                        "then": "workers get the port by LISTEN_FDS or Node's protocol only",
+                    },
+                )
+        return self._filter
+
+    def attach_filter(self, incarnation: int, slot: int, notify_fd: int) -> None:
+        """Answer the calls of a worker under the filter. Takes ownership of `notify_fd`."""
+        if self._interception is None:
+            from .intercept import Interception
+
+            self._interception = Interception(
+                self._loop, self._app, self._listeners, self._log, self._observed
+            )
+        self._interception.attach(incarnation, slot, notify_fd)
+
+    # -- Node -------------------------------------------------------------------------
+
+    def wants_node_channel(self) -> bool:
+        """Whether a worker is to have a channel as a Node child process has."""
+        from .nodeprotocol import is_launcher
+
+        app = self._app
+        if not app.node or app.handoff == "none" or is_launcher(app.command):
+            return False
+        return self._is_primary() or app.wait_ready or app.shutdown_with_message
+
+    def _is_primary(self) -> bool:
+        """Node's cluster protocol is offered."""
+        if self._app.handoff == "node":
+            return self._app.node
+        return self._app.handoff == "auto" and self._app.exec_mode == "cluster"
+
+    def node_channel(self, incarnation: int, slot: int) -> NodeOffer:
+        """A channel for this worker, whose start follows. Raises OSError (EMFILE)."""
+        from .nodechannel import NodeChannel, Shared
+
+        if self._shared is None:
+            self._shared = Shared()
+        primary = self._is_primary()
+        channel = NodeChannel(
+            self._loop,
+            self._app,
+            self._listeners,
+            self._shared,
+            self._observed,
+            incarnation=incarnation,
+            slot=slot,
+            primary=primary,
+        )
+        self._channels[incarnation] = channel
+        return NodeOffer(channel.child_fd, channel.env, observed=primary)
+
+    def node_started(self, incarnation: int) -> None:
+        """The worker was forked (or was not): the child's end is closed here."""
+        channel = self._channels.get(incarnation)
+        if channel is not None:
+            channel.started()
+
+    def send_message(self, incarnation: int, message: Any) -> None:
+        """A message for `process.on('message')`; nothing when there is no channel."""
+        channel = self._channels.get(incarnation)
+        if channel is not None:
+            channel.send(message)
+
+    def disconnect(self, incarnation: int) -> None:
+        """Cluster's graceful end: it stops accepting, finishes, and leaves."""
+        channel = self._channels.get(incarnation)
+        if channel is not None:
+            channel.disconnect()
+
+    # -- the end of a worker ----------------------------------------------------------
+
+    def forget(self, incarnation: int) -> None:
+        """The worker is gone. Its sockets stay, with what is queued on them."""
+        channel = self._channels.pop(incarnation, None)
+        if channel is not None:
+            channel.close()
+        if self._interception is not None:
+            self._interception.forget(incarnation)
+        self._listeners.release(incarnation)
