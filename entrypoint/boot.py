@@ -33,7 +33,7 @@ def main(argv: list[str], early: Sequence[int] = (), *, leave: bool = False) -> 
     except BaseException:
         if not leave:
             raise
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         code = 1
     if leave:
         for stream in (sys.stdout, sys.stderr):
@@ -78,9 +78,7 @@ def _ordinary_signals() -> None:
         os._exit(128 + number)
 
     for number in _signal.valid_signals():
-        if number not in (_signal.SIGKILL, _signal.SIGSTOP) and callable(
-            _signal.getsignal(number)
-        ):
+        if number not in (_signal.SIGKILL, _signal.SIGSTOP) and callable(_signal.getsignal(number)):
             _signal.signal(number, stop if number in _STOPS else _signal.SIG_DFL)
 
 

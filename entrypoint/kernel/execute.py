@@ -12,7 +12,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from typing import NoReturn
 
 # What execvp(3) takes when there is no PATH.
@@ -30,7 +30,7 @@ class ExecError(OSError):
         self.detail = detail
 
 
-def execute(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
     """Replace this process. Raises ExecError, or ValueError for a NUL in an argument."""
     name = argv[0]
     if "/" in name:
@@ -57,7 +57,7 @@ def execute(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
     raise ExecError(errno.ENOENT, name, f"not found in PATH ({path})")
 
 
-def _attempt(path: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+def _attempt(path: str, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
     """Return when there is no such file; raise ExecError for everything else."""
     try:
         os.execve(path, argv, env)

@@ -152,7 +152,9 @@ def spawn(request: SpawnRequest) -> Child:
     import _socket
 
     if request.install_filter:
-        from . import seccomp  # noqa: F401  here, so that no child has to import it
+        from .seccomp import preload
+
+        preload()  # here, so that no child has to import
     if request.parent_death_signal:
         from . import prctl
 
@@ -273,7 +275,8 @@ def _become(
                 report.channel = _as_channel(keep)
         if request.close_others:
             _close_others(moves, keep)
-        for stage, step in _identity(request):
+        for name, step in _identity(request):
+            stage = name
             step()
         if request.umask is not None:
             os.umask(request.umask)
@@ -396,10 +399,10 @@ def _identity(request: SpawnRequest) -> Sequence[tuple[str, Callable[[], None]]]
 
 
 def _filter(report: _Reporter) -> None:
-    from . import seccomp
+    from .seccomp import install_filter
 
     try:
-        notifier = seccomp.install_filter()
+        notifier = install_filter()
     except OSError as error:
         report("refused", error.errno or errno.ENOSYS, "")
         return
