@@ -139,7 +139,8 @@ def app_nodes(tree: Node, problems: Problems) -> list[tuple[Node, str]]:
             return [(item, f"{word}[{index}]") for index, item in enumerate(apps.items)]
         if apps.kind == "map":
             return [(apps, word)]
-        problems.error(apps, word, "must be a list of apps")
+        if not apps.is_null:
+            problems.error(apps, word, "must be a list of apps")
         return []
     return [(tree, "")]
 

@@ -95,9 +95,8 @@ def signal_number(value: Plain) -> int:
         names = {entry.name: int(entry) for entry in signal.Signals}
         # signal(7) has them as synonyms.
         names |= {"SIGIOT": int(signal.SIGABRT), "SIGPOLL": int(signal.SIGIO)}
-        base, plus, offset = text.removeprefix("SIG").partition("+")
-        if base == "RTMAX" and not plus:
-            base, plus, offset = text.removeprefix("SIG").partition("-")
+        name = text.removeprefix("SIG")
+        base, plus, offset = name.partition("-" if name.startswith("RTMAX") else "+")
         known = names.get(f"SIG{base}")
         if known is None:
             near = suggest(f"SIG{base}", names)

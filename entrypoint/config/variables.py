@@ -85,4 +85,8 @@ def replace_in(node: Node, environ: Mapping[str, str]) -> None:
 
 def escape(text: str) -> str:
     """`text` so that `replace` gives it back: for `pyinit convert`."""
-    return text.replace("$$", "$$$$").replace("${", "$${")
+    parts = []
+    for index, char in enumerate(text):
+        special = char == "$" and text[index + 1 : index + 2] in {"$", "{"}
+        parts.append("$$" if special else char)
+    return "".join(parts)
