@@ -78,7 +78,11 @@ class Rereading:
         previews, self._previews = self._previews, []
         wanted = [preview(outcome) for preview in previews]
         if any(wanted):
-            self._take(outcome)
+            try:
+                self._take(outcome)
+            except Exception as error:  # noqa: BLE001  somebody may wait for the answer
+                self._runtime.internal_error("rereading", error)
+                self._runtime.emit(e.PlanRejected(f"a bug of pyinit: {error!r}"))
         again, self._again = self._again, []
         if again:
             self._previews = again[1:]

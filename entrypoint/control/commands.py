@@ -267,7 +267,8 @@ def _print_app(app: dict[str, Any]) -> None:
         app["command"] = " ".join(app["command"])
     width = max(len(name) for name in app)
     for name, value in app.items():
-        print(f"{name.ljust(width)}  {_shown(value)}")
+        text = f"{value:g} s" if isinstance(value, float) else _shown(value)
+        print(f"{name.ljust(width)}  {text}")
     print()
     print(table.table([{**app, "workers": workers}], colour=_colour(), plain=not _can_print("↺┌│")))
     for worker in workers:

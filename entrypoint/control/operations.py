@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
+from entrypoint.core.view import LAUNCHING
 from entrypoint.logs.schema import encode
 
 from .goals import DONE, judge
@@ -92,6 +93,8 @@ class Operation:
             for app in view.apps
             if app.name in self._goals
             for row in app.workers
+            # Between the decision to start it and fork(2).
+            if row.pid or row.state != LAUNCHING
         }
 
     # -- watching ---------------------------------------------------------------------
@@ -128,6 +131,7 @@ class Operation:
             if progress.ended:
                 self._tell_end(goal, progress)
                 del self._goals[name]
+                self._rows = {key: row for key, row in self._rows.items() if key[0] != name}
         if not self._goals:
             self.finish(1 if self._failed else 0)
 

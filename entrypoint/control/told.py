@@ -103,8 +103,7 @@ def _listening(runtime: Runtime, name: str, spec: AppSpec | None) -> list[str]:
     """What the file declares, and what its workers have bound since."""
     declared = [each.text for each in spec.listen] if spec else []
     ports = runtime.ports.get(name)
-    # A list of texts: what workers have bound that the file does not name.
-    bound = getattr(ports, "addresses", ())
+    bound = ports.addresses if ports is not None else ()
     return list(dict.fromkeys((*declared, *bound)))
 
 

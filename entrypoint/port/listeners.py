@@ -164,6 +164,11 @@ class Listeners:
             for group in address.groups.values():
                 yield address, group
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The addresses that are listened on, as people write them."""
+        return tuple(dict.fromkeys(g.form.text for _, g in self._all() if g.listening))
+
     def _note(self, address: Address, group: Group) -> None:
         """Know its sockets again, and hear when a worker shuts one down."""
         for inode in group.inodes:

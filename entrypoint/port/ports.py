@@ -72,6 +72,11 @@ class Ports:
         """How many slots there are."""
         return self._listeners.slots
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What is listened on, declared or bound by a worker: `0.0.0.0:80`, `unix:/a`."""
+        return self._listeners.texts
+
     def open(self, slots: int) -> None:
         """Bind and listen on what the file declares. Raises PortErrors, nothing open."""
         if self._app.listen and slots > 1 and self._app.share != "one":
