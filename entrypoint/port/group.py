@@ -66,9 +66,17 @@ class Group:
         if self.listening:
             return
         self.listening = True
-        for place in range(len(self._sockets)):
+        places = range(len(self._sockets))
+        # Those that take connections first, then the program, then the others: between
+        # a listen(2) and the program the kernel spreads connections by itself, and one
+        # given to a spare slot would wait for ever.
+        first = [place for place in places if place in self.steered] or list(places)
+        for place in first:
             self._listen(place)
         self.steer(self.steered)
+        for place in places:
+            if place not in first:
+                self._listen(place)
 
     def _listen(self, place: int) -> None:
         self._sockets[place].listen(self.backlog)
