@@ -1,0 +1,29 @@
+"""Every test runs in a PID namespace of its own: see tests/support/namespace.py."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from tests.support import namespace
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # Workers of pytest-xdist are started by a pytest that is inside already.
+    if namespace.inside():
+        return
+    try:
+        command = namespace.reexecute([sys.executable, "-m", "pytest"])
+    except namespace.NoNamespaceError as error:
+        pytest.exit(f"pyinit's tests refuse to run here: {error}", returncode=3)
+    # pytest has put files in the place of stdout and stderr by now; exec keeps those.
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.stop_global_capturing()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.chdir(config.invocation_params.dir)
+    os.execvpe(command[0], [*command, *config.invocation_params.args], namespace.environment())
