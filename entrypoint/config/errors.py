@@ -58,8 +58,9 @@ class Problems:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self._errors: list[ConfigError] = []
-        self._warnings: list[ConfigError] = []
+        # Dictionaries as sets that keep their order.
+        self._errors: dict[ConfigError, None] = {}
+        self._warnings: dict[ConfigError, None] = {}
         self._suggested = 0
         self._dropped = 0
 
@@ -71,13 +72,13 @@ class Problems:
         if len(self._errors) >= MOST_ERRORS:
             self._dropped += 1
         else:
-            self._errors.append(found)
+            self._errors[found] = None
 
     def warn(self, place: Place | None, path: str, message: str) -> None:
         """Note a warning: the file is used all the same."""
         found = self._make(place, path, message)
         if found not in self._warnings and len(self._warnings) < MOST_ERRORS:
-            self._warnings.append(found)
+            self._warnings[found] = None
 
     def stop(self, place: Place | None, path: str, message: str) -> ConfigErrors:
         """For what ends the reading: `raise problems.stop(…)`, with all found so far."""
