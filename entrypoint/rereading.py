@@ -126,6 +126,8 @@ class Rereading:
         if problems:
             for ports in fresh.values():
                 ports.close()
+            for ports in ports_of.values():
+                ports.discard()
             raise PortErrors(problems)
         for spec in plan.apps:
             if spec.name in ports_of:

@@ -94,6 +94,7 @@ class Runtime:
             f.StopTimer: self._stop_timer,
             f.GrowPort: self._grow_port,
             f.Steer: self._steer,
+            f.TrimPort: self._trim_port,
             f.WatchQueue: self._watch_queue,
             f.RefuseConnections: self._refuse_connections,
             f.ClosePort: self._close_port,
@@ -395,6 +396,11 @@ class Runtime:
         ports = self.ports.get(effect.app)
         if ports is not None:
             ports.steer(effect.slots)
+
+    def _trim_port(self, effect: f.TrimPort) -> None:
+        ports = self.ports.get(effect.app)
+        if ports is not None:
+            ports.trim()
 
     def _watch_queue(self, effect: f.WatchQueue) -> None:
         ports = self.ports.get(effect.app)

@@ -64,6 +64,12 @@ class GrowPort(Effect):
     slots: int
 
 
+class TrimPort(Effect):
+    """No worker of an earlier revision is left: close what the file no longer declares."""
+
+    app: str
+
+
 class Steer(Effect):
     """New connections of the app go to these slots only."""
 

@@ -11,7 +11,7 @@ want the port): its instances are stopped and started one after the other, as PM
 from __future__ import annotations
 
 from . import worker as w
-from .effects import GrowPort, StopTimer
+from .effects import GrowPort, StopTimer, TrimPort
 from .events import Timer
 from .lifecycle import launch, shares_port, steer, stop_worker
 from .worker import Place, Pool, Reload, Worker
@@ -148,6 +148,8 @@ def advance(turn: Turn, app: str) -> None:
         reload = pool.reload
         if not reload.queue and not reload.active:
             turn.put_pool(pool.replace(reload=None))
+            if shares_port(pool.spec):
+                turn.emit(TrimPort(app))
             turn.report(
                 "info",
                 "reload finished",

@@ -72,6 +72,10 @@ class Interception:
         self._workers: dict[int, _Worker] = {}
         self._complained = False
 
+    def change(self, app: AppSpec) -> None:
+        """Another revision of the app counts from now on."""
+        self._app = app
+
     def attach(self, incarnation: int, slot: int, notify_fd: int) -> None:
         """Answer this worker's calls from now on. Takes ownership of `notify_fd`."""
         worker = _Worker(incarnation, slot, seccomp.Notifier(notify_fd))

@@ -40,6 +40,8 @@ class Address:
 
     def __init__(self, spec: ListenSpec | None) -> None:
         self.spec = spec
+        # As the file says it; `spec` may be narrowed to what this host can do.
+        self.declared: ListenSpec | None = None
         self.groups: dict[Form, Group] = {}
         # A worker bound `::` and we could not see its IPV6_V6ONLY.
         self.assumed_dual = False
@@ -93,6 +95,9 @@ class Listeners:
         self._inodes: dict[int, tuple[Address, Group]] = {}
         self._watched: set[int] = set()
         self._steered: tuple[int, ...] = ()
+        # Of a file read again: bound, not yet in force; and no longer declared.
+        self._coming: list[Address] = []
+        self._leaving: list[Address] = []
         self.slots = 0
 
     # -- the whole --------------------------------------------------------------------
@@ -110,7 +115,67 @@ class Listeners:
             self.close()
             raise PortErrors(problems)
 
+    # -- another revision of the file -------------------------------------------------
+
+    def prepare(self, app: AppSpec) -> None:
+        """Bind what this revision newly declares. Raises PortErrors, nothing changed."""
+        self.discard()
+        known = {a.declared for a in (*self._declared, *self._leaving)}
+        problems: list[str] = []
+        for spec in app.listen:
+            if spec in known or addresses.first_form(spec) in self._adopted:
+                continue
+            try:
+                self._coming.append(self._open(spec))
+            except OSError as error:
+                problems.append(f"{app.name}: listen: {spec.text}: {_sentence(spec, error)}")
+        if problems:
+            self.discard()
+            raise PortErrors(problems)
+
+    def discard(self) -> None:
+        """What was prepared will not be needed."""
+        for address in self._coming:
+            self._close_address(address)
+        self._coming.clear()
+
+    def change(self, app: AppSpec) -> None:
+        """This revision counts from now on. What stays keeps its sockets and queues.
+
+        What it no longer declares is closed by `trim`: workers of before still have it.
+        """
+        self._app = app
+        self._adopts = app.exec_mode == "cluster"
+        here = {a.declared: a for a in (*self._declared, *self._leaving, *self._coming)}
+        declared = []
+        for spec in app.listen:
+            address = here.pop(spec, None) or self._adopted.pop(addresses.first_form(spec), None)
+            if address is not None:
+                address.spec = address.spec or spec
+                address.declared = spec
+                declared.append(address)
+        self._declared = declared
+        self._leaving = list(here.values())
+        self._coming = []
+
+    def trim(self) -> None:
+        """No worker of an earlier revision is left: close what is not declared any more."""
+        for address in self._leaving:
+            self._close_address(address)
+        self._leaving.clear()
+
+    def _close_address(self, address: Address) -> None:
+        for group in address.groups.values():
+            for fd in group.descriptors:
+                self._unwatch(fd)
+            group.close()
+
     def _open(self, spec: ListenSpec) -> Address:
+        address = self._open_beside(spec)
+        address.declared = spec
+        return address
+
+    def _open_beside(self, spec: ListenSpec) -> Address:
         spec = self._beside_others(spec)
         try:
             return self._open_as(spec)
@@ -160,7 +225,7 @@ class Listeners:
         return group
 
     def _all(self) -> Iterator[tuple[Address, Group]]:
-        for address in (*self._declared, *self._adopted.values()):
+        for address in (*self._declared, *self._adopted.values(), *self._leaving):
             for group in address.groups.values():
                 yield address, group
 
@@ -230,6 +295,8 @@ class Listeners:
             group.close()
         self._declared.clear()
         self._adopted.clear()
+        self._leaving.clear()
+        self.discard()
         self._inodes.clear()
 
     # -- what is given to workers -----------------------------------------------------

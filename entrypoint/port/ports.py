@@ -85,6 +85,25 @@ class Ports:
             seccomp.preload()  # steering needs it now: children then need not import it
         self._listeners.open(slots)
 
+    def check(self, app: AppSpec) -> None:
+        """Bind what another revision newly declares. Raises PortErrors, nothing changed."""
+        self._listeners.prepare(app)
+
+    def discard(self) -> None:
+        """That revision was refused: give up what `check` bound for it."""
+        self._listeners.discard()
+
+    def update(self, app: AppSpec) -> None:
+        """That revision counts from now on; `trim` follows when its reload is done."""
+        self._app = app
+        self._listeners.change(app)
+        if self._interception is not None:
+            self._interception.change(app)
+
+    def trim(self) -> None:
+        """No worker of an earlier revision is left."""
+        self._listeners.trim()
+
     def grow(self, slots: int) -> None:
         """Have at least `slots` slots. Raises OSError."""
         self._listeners.grow(slots)
