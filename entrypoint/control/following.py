@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import time
 
-from entrypoint.logs.schema import quote, record, stamp
+from entrypoint.logs.schema import record, stamp
 
-from .recent import chosen_of
 from .stream import QUEUE_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .recent import Recent
+    from .recent import Choice, Recent
     from .stream import Stream
 
 
 class Follower:
-    """One client that is sent the lines of some apps (none named: everything)."""
+    """One client that is sent the lines of the chosen apps."""
 
-    def __init__(self, recent: Recent, apps: tuple[str, ...]) -> None:
+    def __init__(self, recent: Recent, choice: Choice) -> None:
         self._recent = recent
-        self._apps = apps
-        # How an event of pyinit's own names its app, in JSON.
-        self._marks = tuple(b'"app":' + quote(app) for app in apps)
+        self._choice = choice
         self._skipped = 0
         self._stream: Stream | None = None
 
@@ -43,14 +40,11 @@ class Follower:
 
     def take(self, app: str, records: bytes) -> None:
         """Records on their way to stdout."""
-        if not (chosen_of(app, self._apps) or (not app and self._names_one(records))):
+        if not self._choice.takes(app, records):
             return
         stream = self._stream
         if stream is not None and (self._skipped or not stream.send(records)):
             self._skipped += records.count(b"\n")
-
-    def _names_one(self, records: bytes) -> bool:
-        return any(mark in records for mark in self._marks)
 
     def _tell_skipped(self) -> None:
         stream = self._stream

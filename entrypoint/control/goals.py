@@ -88,9 +88,11 @@ def judge(goal: Goal, view: View, told: Mapping[str, Mapping[str, object]]) -> P
             return Progress(goal.total, goal.total, ended=True)
         return Progress(0, goal.total, ended=True, failed="removed from the file meanwhile")
     progress = _JUDGES[goal.verb](goal, app, told)
-    if progress.ended or view.phase == "running":
+    if view.phase == "running" or (progress.ended and not progress.failed):
         return progress
-    return progress.replace(ended=True, failed="pyinit is stopping")
+    # An app that errored may be what ends the container.
+    why = f"{progress.failed}; " if app.errored else ""
+    return progress.replace(ended=True, failed=f"{why}pyinit is stopping")
 
 
 def _failure(app: AppView) -> str:

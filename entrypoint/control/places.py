@@ -133,7 +133,8 @@ def _make_folder(parent: str, folder: str) -> None:
 def _listen(base: str) -> _socket.socket:
     # Bound under one name, listening, then renamed: a socket that refuses connections
     # under its last name is a dead pyinit's for sure, and `_sweep` may remove it.
-    draft = base + ".new"
+    # The draft's name is the longer one, so that the last one surely fits too.
+    draft = base + SUFFIX + "~"
     sock = _stream_socket()
     try:
         leave(draft)

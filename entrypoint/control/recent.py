@@ -9,6 +9,8 @@ The pump hands over whole records as they go to stdout. Keeping them costs a ref
 
 from __future__ import annotations
 
+from entrypoint.logs.schema import quote
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
@@ -25,6 +27,23 @@ CHUNKS_LIMIT = 400
 CHUNK_LIMIT = 32 * 1024
 # What a chunk costs beside its bytes: the object and its place in the queue.
 _COST = 160
+
+
+class Choice:
+    """The apps whose records are asked for; none named: everything.
+
+    Events of pyinit's own that name one of them are theirs too (where they are JSON).
+    """
+
+    def __init__(self, apps: tuple[str, ...]) -> None:
+        self._apps = frozenset(apps)
+        self._marks = tuple(b'"app":' + quote(app) for app in apps)
+
+    def takes(self, app: str, records: bytes) -> bool:
+        """Whether this chunk is wanted."""
+        if not self._apps or app in self._apps:
+            return True
+        return not app and any(mark in records for mark in self._marks)
 
 
 class Recent:
@@ -79,13 +98,13 @@ class Recent:
         """Bytes that are held, more or less."""
         return self._size
 
-    def last(self, apps: tuple[str, ...], lines: int) -> bytes:
-        """The last `lines` records of these apps (none: of all), oldest first."""
+    def last(self, choice: Choice, lines: int) -> bytes:
+        """The last `lines` records of the chosen apps, oldest first."""
         chosen = [
             chunk
             for app, chunks in self._chunks.items()
-            if chosen_of(app, apps)
             for chunk in chunks
+            if choice.takes(app, chunk[1])
         ]
         chosen.sort()
         found: list[bytes] = []
@@ -105,8 +124,3 @@ class Recent:
     def unfollow(self, follower: Follower) -> None:
         """No more; harmless when it did not follow."""
         self._followers.pop(follower, None)
-
-
-def chosen_of(app: str, apps: tuple[str, ...]) -> bool:
-    """Whether the records of `app` are asked for."""
-    return not apps or app in apps

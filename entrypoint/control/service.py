@@ -20,6 +20,7 @@ from entrypoint.probes.answers import JSON, Answer, Handover
 from . import goals, told
 from .following import Follower
 from .operations import Operation
+from .recent import Choice
 from .stream import Stream
 
 TYPE_CHECKING = False
@@ -106,19 +107,19 @@ class Service:
         return _json({"apps": [told.in_detail(self._runtime, view, app) for app in chosen]})
 
     def _logs(self, arguments: Arguments) -> Handover:
-        apps = tuple(name for name in arguments.every("app") if name != "all")
+        choice = Choice(tuple(name for name in arguments.every("app") if name != "all"))
         lines = arguments.number("lines", LOG_LINES, LOG_LINES_LIMIT)
         pump = self._runtime.pump
         recent = self._runtime.recent
         if recent is None:
             raise _Wrong(409, "no lines are kept yet")
         kind = LINES if pump.format in ("json", "raw") else TEXT
-        follower = Follower(recent, apps)
+        follower = Follower(recent, choice)
         if not arguments.flag("follow"):
-            return self._hand_over(kind, lambda stream: stream.end(recent.last(apps, lines)))
+            return self._hand_over(kind, lambda stream: stream.end(recent.last(choice, lines)))
 
         def begin(stream: Stream) -> None:
-            stream.send(recent.last(apps, lines), must=True)
+            stream.send(recent.last(choice, lines), must=True)
             follower.begin(stream)
 
         return self._hand_over(kind, begin, follower.end, idle=True)

@@ -1,0 +1,40 @@
+"""What changes between two plans, told without values of environments."""
+
+from __future__ import annotations
+
+from entrypoint.core.diff import ADDED, CHANGED, REMOVED, SCALED, differences, fixed_keys
+from entrypoint.core.spec import AppSpec, LogSpec, Plan, ShutdownSpec
+
+WEB = AppSpec("web", ("node", "web.js"), "/", env=(("A", "1"), ("TOKEN", "secret")))
+API = AppSpec("api", ("api",), "/", instances=2)
+
+
+def test_nothing_changed() -> None:
+    assert differences(Plan((WEB, API)), Plan((WEB, API), revision=2)) == ()
+
+
+def test_apps_come_go_and_are_scaled() -> None:
+    new = Plan((API.replace(instances=4), WEB.replace(name="new")))
+    removed, scaled, added = differences(Plan((WEB, API)), new)
+    assert (removed.app, removed.kind) == ("web", REMOVED)
+    assert (scaled.app, scaled.kind, scaled.was, scaled.now) == ("api", SCALED, 2, 4)
+    assert (added.app, added.kind) == ("new", ADDED)
+    assert scaled.text == "api: scaled, 2 instances → 4"
+
+
+def test_a_changed_variable_is_named_and_its_value_is_not() -> None:
+    env = (("A", "1"), ("B", "x"), ("TOKEN", "other secret"))
+    [change] = differences(Plan((WEB,)), Plan((WEB.replace(env=env, kill_timeout=1.0),)))
+    assert change.kind == CHANGED
+    assert change.keys == ("env.B", "env.TOKEN", "kill_timeout")
+    assert "secret" not in change.text
+
+
+def test_every_change_of_a_spec_has_a_key() -> None:
+    [change] = differences(Plan((WEB,)), Plan((WEB.replace(env=WEB.env[::-1]),)))
+    assert change.keys == ("env",)
+
+
+def test_keys_that_need_a_new_container() -> None:
+    old, new = Plan(()), Plan((), log=LogSpec("raw"), shutdown=ShutdownSpec(1.0))
+    assert fixed_keys(old, new) == ("log",)
