@@ -371,6 +371,9 @@ class Runtime:
         return self._notify.path
 
     def _send_signal(self, effect: f.SendSignal) -> None:
+        started = self.children.get(effect.incarnation)
+        if started is not None and effect.signum in {*signals.STOPS, started.spec.kill_signal}:
+            self.ports[started.spec.name].leaving(effect.incarnation)
         self.children.signal(effect.incarnation, effect.signum, group=effect.group)
 
     def _send_shutdown_message(self, effect: f.SendShutdownMessage) -> None:

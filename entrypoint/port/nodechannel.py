@@ -97,6 +97,7 @@ class NodeChannel:
         self._awaits_ack = False
         self._held: deque[tuple[bytes, _socket.socket]] = deque()
         self._keys: dict[str, tuple[Asked | None, Claim | None]] = {}
+        self._leaving = False
         self._events = READ
         loop.register(self._fd, READ, self._ready)
 
@@ -138,6 +139,15 @@ class NodeChannel:
         """Ask a cluster worker to close its servers, finish, and leave."""
         if self._primary:
             self.send(nodeprotocol.DISCONNECT)
+
+    def leaving(self) -> None:
+        """The worker was told to stop: let go of it once it has closed its servers.
+
+        An open channel keeps Node's loop alive, so a server that stops politely, by
+        `server.close()` alone (`serve` does), would hang until SIGKILL. Not before it has
+        closed them: what it does about the signal is its own affair.
+        """
+        self._leaving = True
 
     def _put(self, data: bytes, sock: _socket.socket | None) -> None:
         if self._sock is None:
@@ -242,6 +252,8 @@ class NodeChannel:
             self._listening(message)
         elif act == "close":
             self._keys.pop(str(message.get("key")), None)
+            if self._leaving and not self._keys:
+                self.disconnect()
         elif act == "exitedAfterDisconnect" and isinstance(seq, int):
             self._put(nodeprotocol.encode(nodeprotocol.acknowledge(seq)), None)
         elif act == "online":

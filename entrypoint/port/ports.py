@@ -235,6 +235,12 @@ class Ports:
         if channel is not None:
             channel.disconnect()
 
+    def leaving(self, incarnation: int) -> None:
+        """The worker was sent a stop signal (`NodeChannel.leaving`)."""
+        channel = self._channels.get(incarnation)
+        if channel is not None:
+            channel.leaving()
+
     # -- the end of a worker ----------------------------------------------------------
 
     def forget(self, incarnation: int) -> None:
