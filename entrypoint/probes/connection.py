@@ -140,12 +140,16 @@ class Connection:
     def _answer(self, event: http1.Request | http1.Refused) -> None:
         self.idle = False
         self._due_in(REQUEST_TIMEOUT)
-        answer = self._respond(event)
+        try:
+            answer = self._respond(event)
+        except Exception:
+            self._tell(http1.Refused(500, "an error of pyinit's own; its log tells more"))
+            raise
         if isinstance(answer, Handover):
             self._hand_over(answer)
             return
         if isinstance(event, http1.Request):
-            self._last = not event.keep_alive or answer.status in {408, 413, 500}
+            self._last = not event.keep_alive or answer.status == 413
             self._parser.answered(close=self._last)
             whole = event.method != "HEAD"
             # An HTTP/1.0 client keeps the connection only when it is told so.

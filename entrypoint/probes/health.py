@@ -31,7 +31,7 @@ answers (prints the reasons on one line).
 
 options:
   -v, --verbose       every check on its own line
-  --timeout TIME      give up after this time: 3s (the default), 500ms, 2
+  --timeout TIME      give up after this time: 2s (the default), 500ms, 5
   --url URL           ask this address instead: http://127.0.0.1:9400
   --socket PATH       ask this unix socket instead (@NAME: an abstract one)
 """
@@ -45,7 +45,8 @@ ENDPOINTS = {
     "startupz": "startupz",
     "started": "startupz",
 }
-DEFAULT_TIMEOUT = 3.0
+# Below the 3 s that HEALTHCHECK and probes are commonly given, so that the reason is told.
+DEFAULT_TIMEOUT = 2.0
 # More than the longest answer; a server that sends without end is not ours.
 ANSWER_LIMIT = 1 << 20
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # What a client may make the kernel keep for a connection that is not read. Inherited by
 # each accepted socket (`tcp(7)`), doubled by the kernel; a probe has some 100 bytes.
 RECEIVE_BUFFER = 16384
+# And for answers that are not taken; a big `/status` goes in several parts.
+SEND_BUFFER = 32768
 
 _SENTENCES = {
     errno.EADDRINUSE: "another process listens there",
@@ -64,6 +66,7 @@ def _listen_inet(spec: ListenSpec) -> _socket.socket:
     try:
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, SEND_BUFFER)
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         if spec.family == "inet6":
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(spec.v6only))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -251,7 +253,7 @@ def test_any_bytes_in_any_pieces_mean_the_same(stream, data):
     else:
         cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
     edges = [0, *cuts, len(stream)]
-    pieces = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [stream[a:b] for a, b in itertools.pairwise(edges)]
     assert events_of(pieces) == whole
     assert len(whole) >= 1
     # One by one, and for each of the states that may come last.
