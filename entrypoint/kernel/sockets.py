@@ -153,6 +153,25 @@ def stop_listening(sock: _socket.socket) -> None:
             raise
 
 
+def accept(sock: _socket.socket) -> _socket.socket:
+    """The next connection of its queue. Raises OSError."""
+    fd, _ = sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001  socket.accept's inner half
+    return _socket.socket(fileno=fd)
+
+
+def connect(family: str, host: str, port: int) -> _socket.socket:
+    """A connection on its way: writable when it is there. Raises OSError."""
+    sock = _stream(family)
+    try:
+        sock.connect(_address(family, host, port, 0))
+    except BlockingIOError:
+        pass
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 def _attach(sock: _socket.socket, option: int, program: bpf.Program) -> None:
     import ctypes  # array would do, but its import brings `collections` along
 

@@ -137,15 +137,19 @@ class Group:
         return self._sockets[slot]
 
     def set_blocking(self, slot: int, blocking: bool) -> None:
-        """Whether accept(2) waits; nobody may decide for all when a socket is shared."""
-        if not self.single:
-            sockets.set_blocking(self.socket(slot), blocking)
+        """Whether accept(2) waits, for all who hold this slot's socket."""
+        sockets.set_blocking(self.socket(slot), blocking)
 
     def queue_length(self, slot: int) -> int:
         """Connections waiting for this slot alone (0 when siblings share its queue)."""
         if self.single or slot >= len(self._sockets) or not self.listening:
             return 0
         return sockets.queue_length(self._sockets[slot])
+
+    def waiting(self) -> tuple[tuple[_socket.socket, int], ...]:
+        """Sockets with a queue, and its length."""
+        found = ((sock, sockets.queue_length(sock)) for sock in self._sockets)
+        return tuple((sock, length) for sock, length in found if length)
 
     @property
     def descriptors(self) -> tuple[int, ...]:

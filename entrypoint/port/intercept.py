@@ -219,11 +219,16 @@ class Interception:
         return path if len(os.fsencode(path)) <= _PATH_MAX else None
 
     def _follow_mode(self, worker: _Worker, claim: Claim, *, nonblocking: bool) -> None:
-        form = claim.group.form
-        # Of several sockets that a worker binds to one address, a non-blocking one wins.
-        if worker.modes.get(form) is not True:
-            worker.modes[form] = nonblocking
-            claim.group.set_blocking(worker.slot, not nonblocking)
+        group = claim.group
+        if not nonblocking and (
+            # Of several sockets that a worker binds to one address a non-blocking one
+            # wins, and what the first user of a shared socket made of it stays: it may
+            # have set it non-blocking itself, after its bind.
+            worker.modes.get(group.form) or (group.single and len(group.users) > 1)
+        ):
+            return
+        worker.modes[group.form] = nonblocking
+        group.set_blocking(worker.slot, not nonblocking)
 
     # -- listen -----------------------------------------------------------------------
 

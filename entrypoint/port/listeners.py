@@ -9,6 +9,7 @@ from ..core.record import Record
 from ..kernel import sockets
 from . import addresses
 from .addresses import Form
+from .errors import PortErrors, sentence
 from .group import Group, UnixGroup
 
 TYPE_CHECKING = False
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..core.spec import AppSpec, ListenSpec
     from ..loop import Loop
+    from .early import Early
     from .sockaddr import Asked
 
     Log = Callable[[str, str, dict[str, object]], None]
@@ -25,14 +27,6 @@ if TYPE_CHECKING:
 # A worker that binds a thousand ports is no reason for pyinit to hold them.
 MAX_ADOPTED = 64
 DEFAULT_BACKLOG = 4096
-
-
-class PortErrors(Exception):
-    """Addresses that cannot be bound; `problems` are sentences."""
-
-    def __init__(self, problems: tuple[str, ...] | list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
 
 
 class Address:
@@ -59,19 +53,18 @@ class Address:
                 return group
         return next(iter(self.groups.values()))
 
-    def settle(self) -> tuple[Group, ...]:
-        """Quiet what nobody accepts on beside what somebody does; those groups."""
-        quieted = []
-        for group in self.groups.values():
-            if group.users or not group.listening:
-                continue
-            if any(
+    def deserted(self) -> tuple[Group, ...]:
+        """Groups that nobody accepts on beside one that somebody does."""
+        return tuple(
+            group
+            for group in self.groups.values()
+            if group.listening
+            and not group.users
+            and any(
                 other.users and other.listening and other.form.overlaps(group.form)
                 for other in self.groups.values()
-            ):
-                group.quiet()
-                quieted.append(group)
-        return tuple(quieted)
+            )
+        )
 
 
 class Claim(Record):
@@ -98,6 +91,7 @@ class Listeners:
         # Of a file read again: bound, not yet in force; and no longer declared.
         self._coming: list[Address] = []
         self._leaving: list[Address] = []
+        self._early: Early | None = None
         self.slots = 0
 
     # -- the whole --------------------------------------------------------------------
@@ -110,7 +104,7 @@ class Listeners:
             try:
                 self._declared.append(self._open(spec))
             except OSError as error:
-                problems.append(f"{self._app.name}: listen: {spec.text}: {_sentence(spec, error)}")
+                problems.append(f"{self._app.name}: listen: {spec.text}: {sentence(spec, error)}")
         if problems:
             self.close()
             raise PortErrors(problems)
@@ -128,7 +122,7 @@ class Listeners:
             try:
                 self._coming.append(self._open(spec))
             except OSError as error:
-                problems.append(f"{app.name}: listen: {spec.text}: {_sentence(spec, error)}")
+                problems.append(f"{app.name}: listen: {spec.text}: {sentence(spec, error)}")
         if problems:
             self.discard()
             raise PortErrors(problems)
@@ -289,6 +283,8 @@ class Listeners:
 
     def close(self) -> None:
         """Close all."""
+        if self._early is not None:
+            self._early.close()
         for fd in tuple(self._watched):
             self._unwatch(fd)
         for _, group in self._all():
@@ -469,14 +465,25 @@ class Listeners:
         self._settle(claim.address)
 
     def _settle(self, address: Address) -> None:
-        # Before a listener is shut down on purpose nobody may watch it for that.
-        for group in address.groups.values():
-            if not group.users:
-                for fd in group.descriptors:
-                    self._unwatch(fd)
-        address.settle()
-        for group in address.groups.values():
-            self._note(address, group)
+        """Nobody may wait where nobody accepts."""
+        for group in address.deserted():
+            # Nobody watches a listener that is shut down on purpose.
+            for fd in group.descriptors:
+                self._unwatch(fd)
+            self._pass_on(address, group)
+            group.quiet()
+
+    def _pass_on(self, address: Address, group: Group) -> None:
+        waiting = group.waiting()
+        if not waiting:
+            return
+        from .early import Early
+
+        if self._early is None:
+            self._early = Early(self._loop)
+        forms = tuple(other.form for other in address.groups.values() if other.users)
+        for sock, length in waiting:
+            self._early.take(sock, length, forms)
 
     def release(self, incarnation: int) -> None:
         """The worker is gone: its claims end, unlinked socket files come back."""
@@ -486,24 +493,3 @@ class Listeners:
                 group.mend()
             if len(address.groups) > 1:
                 self._settle(address)
-
-
-def _sentence(spec: ListenSpec, error: OSError) -> str:
-    number = error.errno or 0
-    if number == errno.EADDRINUSE:
-        holder = sockets.holder_of(spec.port) if spec.port else ""
-        what = "the port is in use" if spec.family != "unix" else "somebody listens there"
-        return f"{what} by {holder}" if holder else what
-    if number == errno.EACCES and spec.family != "unix":
-        return "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-    if number == errno.EACCES:
-        return "not permitted to make a socket there"
-    if number == errno.EADDRNOTAVAIL:
-        return "this host does not have the address"
-    if number == errno.EAFNOSUPPORT:
-        return "this host does not have this kind of address"
-    if number == errno.ENOENT:
-        return "the folder does not exist"
-    if number == errno.EROFS:
-        return "the file system is read-only"
-    return os.strerror(number) if number else str(error)

@@ -15,7 +15,8 @@ descriptors does not bind either. All get the same socket.
 from __future__ import annotations
 
 from ..core.record import Record
-from .listeners import Listeners, PortErrors
+from .errors import PortErrors
+from .listeners import Listeners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,160 @@
+"""Connections that came before the first worker, on a socket of a form nobody takes.
+
+A bare port is bound for both families before any worker runs. If the workers then want
+AF_INET sockets (addresses.py), those are others, and what has queued meanwhile waits where
+nobody will accept. It cannot be moved in the kernel; so it is accepted here and passed on
+to the address's new sockets, byte for byte. That happens once in the life of an app, in
+its first second. The worker sees a connection from this host.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from ..kernel import sockets
+from ..loop import ERROR, HANGUP, READ, WRITE
+from .sockaddr import MAPPED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+
+    from ..loop import Loop
+    from .addresses import Form
+else:
+    import _socket
+
+# Two descriptors each. More than this many clients in an app's first second try again.
+AT_MOST = 200
+_SIZE = 65536
+
+
+class Early:
+    """Takes connections from one listener's queue to another's."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._pairs: set[_Pair] = set()
+
+    def take(self, listener: _socket.socket, waiting: int, forms: tuple[Form, ...]) -> None:
+        """Accept `waiting` connections of `listener`, whose address `forms` serve now.
+
+        Those that no form takes are reset, as they would have been refused.
+        """
+        for _ in range(waiting):
+            try:
+                client = sockets.accept(listener)
+            except OSError:
+                return
+            host, port, here = _destination(client)
+            if len(self._pairs) >= AT_MOST or not any(
+                form.takes4 if here == "inet" else form.takes6 for form in forms
+            ):
+                client.close()
+                continue
+            try:
+                self._pairs.add(_Pair(self._loop, self._pairs, client, here, host, port))
+            except OSError:
+                client.close()
+
+    def close(self) -> None:
+        """Drop what is left."""
+        for pair in tuple(self._pairs):
+            pair.close()
+
+
+def _destination(client: _socket.socket) -> tuple[str, int, str]:
+    """Where the client wanted to: host, port and family."""
+    name = client.getsockname()
+    host = str(name[0])
+    if host.startswith(MAPPED):
+        return host.removeprefix(MAPPED), name[1], "inet"
+    return host, name[1], "inet6" if ":" in host else "inet"
+
+
+class _Pair:
+    """A client and its worker, each with what is still to be written to it."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        pairs: set[_Pair],
+        client: _socket.socket,
+        family: str,
+        host: str,
+        port: int,
+    ) -> None:
+        self._loop = loop
+        self._pairs = pairs
+        client.setblocking(False)
+        server = sockets.connect(family, host, port)
+        self._ends = (client, server)
+        self._pending = [b"", b""]  # to write to that end
+        self._ended = [False, False]  # that end has said its last
+        self._told = [False, False]  # that end knows that the other has
+        self._waits = [0, 0]
+        self._go_on()
+
+    def close(self) -> None:
+        self._pairs.discard(self)
+        for sock in self._ends:
+            if sock.fileno() >= 0:
+                self._loop.unregister(sock.fileno())
+                sock.close()
+        self._waits = [0, 0]
+
+    def _ready(self, end: int, events: int) -> None:
+        try:
+            if events & WRITE:
+                self._write(end)
+            if events & (READ | HANGUP | ERROR) and not self._pending[1 - end]:
+                self._read(end)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        self._go_on()
+
+    def _write(self, end: int) -> None:
+        if self._pending[end]:
+            sent = self._ends[end].send(self._pending[end], _socket.MSG_NOSIGNAL)
+            self._pending[end] = self._pending[end][sent:]
+
+    def _read(self, end: int) -> None:
+        if self._ended[end]:
+            return
+        data = self._ends[end].recv(_SIZE)
+        if data:
+            self._pending[1 - end] = data
+        else:
+            self._ended[end] = True
+
+    def _go_on(self) -> None:
+        for end in (0, 1):
+            if self._ended[1 - end] and not self._pending[end] and not self._told[end]:
+                self._told[end] = True
+                try:
+                    self._ends[end].shutdown(_socket.SHUT_WR)
+                except OSError as error:
+                    if error.errno != errno.ENOTCONN:
+                        raise
+        if all(self._told):
+            self.close()
+            return
+        for end in (0, 1):
+            events = WRITE if self._pending[end] else 0
+            if not self._ended[end] and not self._pending[1 - end]:
+                events |= READ
+            self._wait(end, events)
+
+    def _wait(self, end: int, events: int) -> None:
+        fd = self._ends[end].fileno()
+        if events == self._waits[end]:
+            return
+        # An end that waits for nothing leaves the loop: its hang-up is reported for ever.
+        if self._waits[end]:
+            self._loop.unregister(fd)
+        if events:
+            self._loop.register(fd, events, lambda got: self._ready(end, got))
+        self._waits[end] = events
