@@ -218,6 +218,12 @@ def find(environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
             yield int(pid), name
 
 
+def closed_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Folders that may hold the socket of another user, where we cannot look."""
+    folders = [os.path.join(p, f"pyinit-{uid}") for p in _parents(environ) for uid in _uids()]
+    return tuple(f for f in folders if os.path.isdir(f) and not os.access(f, os.R_OK | os.X_OK))
+
+
 def _uids() -> tuple[int, ...]:
     """Users whose pyinit may be ours: ourselves, the owner of process 1, root."""
     own = os.geteuid()

@@ -190,6 +190,8 @@ def _reach_place(deadline: float) -> _socket.socket:
     if alive:
         found = ", ".join(f"{places.printable(address)} (pid {pid})" for pid, address, _ in alive)
         raise Unanswered(f"several pyinits run here, choose one with --socket: {found}")
+    if closed := places.closed_folders(os.environ):
+        refused = refused or f"only root and its own user may ask the pyinit of {closed[0]}"
     raise Unanswered(refused or "no pyinit runs in this container")
 
 

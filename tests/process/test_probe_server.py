@@ -700,6 +700,19 @@ def test_others_are_not_answered_on_the_private_socket(run_dir):
         assert house.server.answered == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_health_of_another_users_pyinit(run_dir, capfd):
+    run_dir.chmod(0o755)
+    with contextlib.closing(House(private=True)):
+        pid = os.fork()
+        if pid == 0:
+            os.setuid(65534)
+            os._exit(health.main([]))
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 1
+        assert "only root and its own user" in capfd.readouterr().out
+
+
 def connects_as(uid, path, house):
     """What another user reads there; the path is entered before the user is changed."""
     ours, theirs = socket.socketpair()
