@@ -10,6 +10,7 @@ import argparse
 import difflib
 import json
 import os
+import signal as signals
 import sys
 import time
 from contextlib import closing
@@ -136,6 +137,9 @@ def _run(parser: _Parser, argv: Sequence[str], act: Callable[[argparse.Namespace
         options = parser.parse_args(list(argv))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
+    if signals.getsignal(signals.SIGINT) != signals.SIG_IGN:
+        # The launcher's handler ends the process: here there is something to say first.
+        signals.signal(signals.SIGINT, signals.default_int_handler)
     try:
         code = act(options)
         sys.stdout.flush()

@@ -1,0 +1,258 @@
+"""Commands to a real pyinit, PID 1 of its namespace, with real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.commands import PYINIT, answering, begin, inside, listed, pyinit, workers
+from tests.support.run import Run
+
+pytestmark = [pytest.mark.process, pytest.mark.pid1]
+
+SERVER = """
+import http.server, os, signal, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b"%d" % os.getpid()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+if os.path.exists("broken"):
+    sys.exit(3)
+signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+signal.signal(signal.SIGUSR2, lambda *_: print("got usr2", flush=True))
+print("hello", flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def server(folder, name: str = "web", **keys) -> dict:
+    (folder / "server.py").write_text(SERVER)
+    port = keys.pop("port", 0) or free_port()
+    defaults = {
+        "name": name,
+        "script": "server.py",
+        "interpreter": sys.executable,
+        "args": [str(port)],
+        "exec_mode": "cluster",
+        "instances": 2,
+        "listen_timeout": 20000,
+        "retire_delay": 50,
+        "on_errored": "keep",
+    }
+    return {**defaults, **keys}
+
+
+def sleeper(name: str = "idle", **keys) -> dict:
+    return {"name": name, "script": "sleep 1000", "interpreter": "none", **keys}
+
+
+def ready(run: Run, count: int, app: str = "web") -> None:
+    run.event("worker ready", count, app=app)
+    answering(run)
+
+
+def test_ls_shows_every_worker(tmp_path) -> None:
+    with Run(tmp_path, [server(tmp_path, env={"TOKEN": "secret"}), sleeper()]) as run:
+        ready(run, 2)
+        found = listed(run)
+        web, idle = found["apps"]
+        assert found["phase"] == "running"
+        assert [worker["status"] for worker in web["workers"]] == ["online", "online"]
+        assert all(worker["memory"] > 1 << 20 for worker in web["workers"])
+        assert idle["mode"] == "fork"
+        table = pyinit(run, "ls").stdout
+        for title in ("name", "id", "mode", "pid", "uptime", "status", "cpu", "mem", "listening"):
+            assert title in table
+        assert str(web["workers"][0]["pid"]) in table
+        assert "\x1b[" not in table
+        told = pyinit(run, "describe", "web")
+        assert "server.py" in told.stdout
+        assert (
+            "secret"
+            not in told.stdout + json.dumps(found) + pyinit(run, "describe", "web", "--json").stdout
+        )
+
+
+def test_a_reload_replaces_each_worker_and_tells_how_far_it_is(tmp_path) -> None:
+    with Run(tmp_path, [server(tmp_path)]) as run:
+        ready(run, 2)
+        before = {worker["pid"] for worker in workers(run, "web")}
+        done = pyinit(run, "reload", "web")
+        assert done.returncode == 0, done
+        assert "worker 1 of 2" in done.stdout
+        assert "worker 2 of 2" in done.stdout
+        assert done.stdout.splitlines()[-1].startswith("web: reloaded, 2 of 2 workers")
+        after = {worker["pid"] for worker in workers(run, "web")}
+        assert len(after) == 2
+        assert not before & after
+
+
+def test_a_reload_to_a_broken_version_fails_and_keeps_the_old_workers(tmp_path) -> None:
+    with Run(tmp_path, [server(tmp_path)]) as run:
+        ready(run, 2)
+        before = [worker["pid"] for worker in workers(run, "web")]
+        (tmp_path / "broken").touch()
+        done = pyinit(run, "reload", "web")
+        assert done.returncode == 1
+        assert "the old workers stay" in done.stdout
+        assert [worker["pid"] for worker in workers(run, "web")] == before
+
+
+def test_stop_start_restart_and_scale(tmp_path) -> None:
+    with Run(tmp_path, [server(tmp_path), sleeper()]) as run:
+        ready(run, 2)
+        assert pyinit(run, "stop", "web").returncode == 0
+        assert {worker["status"] for worker in workers(run, "web")} == {"stopped"}
+        assert pyinit(run, "reload", "web").returncode == 1
+        assert pyinit(run, "start", "web").returncode == 0
+        first = {worker["pid"] for worker in workers(run, "web")}
+        assert pyinit(run, "restart", "all").returncode == 0
+        second = {worker["pid"] for worker in workers(run, "web")}
+        assert not first & second
+        assert pyinit(run, "scale", "web", "+1").returncode == 0
+        assert len(workers(run, "web")) == 3
+        assert pyinit(run, "scale", "web", "-2").returncode == 0
+        assert len(workers(run, "web")) == 1
+        below = pyinit(run, "scale", "web", "-5")
+        assert (below.returncode, below.stdout) == (1, "")
+        assert "below 0" in below.stderr
+        assert len(workers(run, "web")) == 1
+
+
+def test_signals_reach_the_workers(tmp_path) -> None:
+    with Run(tmp_path, [server(tmp_path), sleeper()]) as run:
+        ready(run, 2)
+        sent = pyinit(run, "signal", "usr2", "web")
+        assert sent.returncode == 0
+        assert sent.stdout.count("SIGUSR2 sent") == 2
+        run.said("got usr2", 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["reload", "wbe"], "did you mean 'web'"),
+        (["describe", "nothing-like-it"], "there is web, idle"),
+        (["stop", "web", "wbe"], "did you mean 'web'"),
+        (["signal", "SIGURS1", "web"], "did you mean 'SIGUSR1'"),
+        (["signal", "99", "web"], "there is no signal 99"),
+        (["scale", "web", "many"], "not a number of workers"),
+        (["scale", "web", "999999999999"], "not a number of workers"),
+        (["scale", "web", "5000"], "at most 1000"),
+        (["logs", "wbe"], "did you mean 'web'"),
+    ],
+)
+def test_what_is_wrong_is_told_and_changes_nothing(shared, words, told) -> None:
+    done = pyinit(shared, *words)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert done.stdout == ""
+    assert not shared.events("command received")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shared")
+    with Run(folder, [sleeper("web"), sleeper("idle")]) as run:
+        answering(run)
+        yield run
+
+
+@pytest.mark.parametrize(
+    "words", [["reload"], ["stop"], ["scale", "web"], ["reload", "--nope"], ["logs", "-n", "x"]]
+)
+def test_a_wrong_command_line_ends_with_2(words) -> None:
+    done = subprocess.run([PYINIT, *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("pyinit ")
+
+
+def test_without_a_pyinit_each_command_says_so() -> None:
+    for words in (["ls"], ["reload", "web"], ["logs", "-f"], ["signal", "HUP", "web"]):
+        done = subprocess.run(
+            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", PYINIT, *words],
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "no pyinit runs in this container" in done.stderr
+
+
+def test_ctrl_c_of_the_client_leaves_the_operation_running(tmp_path) -> None:
+    stubborn = "trap '' INT; while :; do sleep 0.1; done"
+    app = {"name": "web", "script": "sh", "args": ["-c", stubborn], "kill_timeout": 3000}
+    with Run(tmp_path, [app]) as run:
+        ready(run, 1)
+        [before] = workers(run, "web")
+        client = begin(run, "restart", "web")
+        assert "stopping" in client.stdout.readline()
+        # Not to nsenter, which has forked.
+        os.kill(run.outer_pid(_pid_of(run, "restart")), signal.SIGINT)
+        _, said = client.communicate(timeout=30)
+        assert "goes on all the same" in said
+        run.event("worker ready", 2, app="web")
+        [after] = workers(run, "web")
+        assert after["pid"] != before["pid"]
+
+
+def _pid_of(run: Run, word: str) -> int:
+    """The pid, inside, of the command that has `word` in its command line."""
+    found = subprocess.run(
+        inside(run, "pgrep", "-f", f"pyinit {word}"), capture_output=True, text=True
+    )
+    return int(found.stdout.split()[0])
+
+
+def test_reload_config_tells_what_changes_before_it_does(tmp_path) -> None:
+    web = server(tmp_path, env={"TOKEN": "first"})
+    with Run(tmp_path, [web, sleeper()]) as run:
+        ready(run, 2)
+        idle = workers(run, "idle")[0]["pid"]
+        web = {**web, "env": {"TOKEN": "second"}, "instances": 3}
+        run.write(json.dumps({"apps": [web, sleeper(), sleeper("new")]}))
+        dry = pyinit(run, "reload", "--config", "--dry-run")
+        assert dry.returncode == 0
+        assert "web: changed (env.TOKEN, instances)" in dry.stdout
+        assert "new: added, 1 instance" in dry.stdout
+        assert "second" not in dry.stdout
+        assert [app["name"] for app in listed(run)["apps"]] == ["web", "idle"]
+        done = pyinit(run, "reload", "--config")
+        assert done.returncode == 0, done
+        assert done.stdout.startswith("web: changed (env.TOKEN, instances)")
+        assert len(workers(run, "web")) == 3
+        assert workers(run, "idle")[0]["pid"] == idle
+        run.write(json.dumps({"apps": [web, sleeper()]}))
+        done = pyinit(run, "reload", "--config")
+        assert "new: removed, 1 instance to stop" in done.stdout
+        assert done.returncode == 0
+
+
+def test_a_broken_file_changes_nothing_and_ls_shows_it(tmp_path) -> None:
+    with Run(tmp_path, [sleeper()]) as run:
+        answering(run)
+        pid = workers(run, "idle")[0]["pid"]
+        run.write("apps:\n  - name: idle\n    script: sleep 1\n    instances: [\n")
+        dry = pyinit(run, "reload", "--config", "--dry-run")
+        assert dry.returncode == 1
+        assert "ecosystem.yaml:" in dry.stdout
+        assert not listed(run)["config_error"]
+        assert pyinit(run, "reload", "--config").returncode == 1
+        assert "ecosystem.yaml:" in pyinit(run, "ls").stdout
+        assert workers(run, "idle")[0]["pid"] == pid
