@@ -33,6 +33,10 @@ BACKOFF_FACTOR = 1.5
 BACKOFF_CEILING = 15.0
 BACKOFF_RESET = 30.0
 
+# What SIGKILL has not ended after so many seconds waits for a disk or a network file
+# system that may never answer, or is a zombie whose parent does not reap it.
+ABANDON_AFTER = 3.0
+
 
 def shares_port(spec: AppSpec) -> bool:
     """Its workers take connections from sockets that PID 1 holds."""
@@ -110,7 +114,6 @@ def ready(turn: Turn, worker: Worker, source: str) -> None:
     if pool.ready >= pool.wanted and not pool.was_ready:
         turn.put_pool(pool.replace(was_ready=True))
         turn.report("info", "app ready", app=pool.name, workers=pool.ready)
-    steer(turn, worker.app)
 
 
 def launch_overdue(turn: Turn, worker: Worker) -> bool:
@@ -140,19 +143,19 @@ def steer(turn: Turn, app: str) -> None:
     """New connections go to the slots of ready workers.
 
     While none is ready the slots of the launching ones get them, where they wait for
-    their worker; with no worker at all they stay where they were last sent.
+    their worker; with no worker at all, those where one will be started again.
     """
     pool = turn.the_pool(app)
     # In the end nobody is steered: connections are refused, queues are emptied.
     if not has_slots(pool.spec) or turn.run.phase in ("stopping", "finished"):
         return
-    workers = turn.workers(app)
-    slots = [each.slot for each in workers if each.state == w.ONLINE]
-    if not slots:
-        slots = [each.slot for each in workers if each.state == w.LAUNCHING]
-    if not slots:
-        slots = [p.slot for p in turn.places(app) if p.state in (w.RUNNING, w.WAITING_RESTART)]
-    wanted = tuple(sorted(set(slots)))
+    wanted = pool.online
+    if not wanted:
+        slots = {each.slot for each in turn.workers(app) if each.state == w.LAUNCHING}
+        if not slots:
+            lasting = (w.RUNNING, w.WAITING_RESTART)
+            slots = {place.slot for place in turn.places(app) if place.state in lasting}
+        wanted = tuple(sorted(slots))
     if wanted and wanted != pool.steered:
         turn.put_pool(pool.replace(steered=wanted))
         turn.emit(Steer(app, wanted))
@@ -162,31 +165,49 @@ def steer(turn: Turn, app: str) -> None:
 
 
 def stop_worker(turn: Turn, worker: Worker, purpose: str, signum: int = 0) -> None:
-    """Tell a worker to stop: first away from the port, then the signal.
+    """Tell a worker to stop (`stop_workers`)."""
+    stop_workers(turn, worker.app, [worker], purpose, signum)
+
+
+def stop_workers(
+    turn: Turn, app: str, workers: list[Worker], purpose: str, signum: int = 0
+) -> None:
+    """Tell workers of an app to stop: first away from the port, then the signal.
 
     `signum` is what pyinit received, 0 when the stop is its own idea; the file's
-    `kill_signal` goes before both, PM2's SIGINT is the last resort. Telling one that
-    is being stopped already only makes a stronger purpose known.
+    `kill_signal` goes before both, PM2's SIGINT is the last resort. For one that is
+    being stopped already only the purpose changes: what follows its end.
     """
-    chosen = worker.spec.kill_signal or signum or SIGINT
-    worker = worker.replace(purpose=purpose, stop_signal=chosen)
+    retiring = [each for each in workers if _begin_stop(turn, each, purpose, signum)]
+    # The port is turned away from all of them at once, before their queues are watched.
+    steer(turn, app)
+    for worker in retiring:
+        turn.emit(
+            WatchQueue(worker.incarnation, worker.app, worker.slot),
+            StartTimer(_timer("retire", worker), worker.spec.retire_delay),
+        )
+
+
+def _begin_stop(turn: Turn, worker: Worker, purpose: str, signum: int) -> bool:
+    """True: it retires first."""
+    worker = worker.replace(purpose=purpose)
     if worker.state in w.STOPPING_STATES:
-        worker = turn.put_worker(worker)
         if worker.state == w.RETIRING:
-            _retire_further(turn, worker)
-        return
+            worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGINT)
+            _retire_further(turn, turn.put_worker(worker))
+            return False
+        turn.put_worker(worker)
+        if worker.killed and purpose == "shutdown":
+            turn.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
+        return False
+    worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGINT)
     turn.emit(StopTimer(_timer("launch", worker)))
     if worker.state != w.ONLINE or not has_slots(worker.spec):
         turn.put_worker(worker)
         terminate(turn, worker)
-        steer(turn, worker.app)
-        return
+        return False
     turn.put_worker(worker.after(w.RETIRE))
-    steer(turn, worker.app)
-    turn.emit(
-        WatchQueue(worker.incarnation, worker.app, worker.slot),
-        StartTimer(_timer("retire", worker), worker.spec.retire_delay),
-    )
+    return True
 
 
 def queue_emptied(turn: Turn, worker: Worker) -> None:
@@ -197,22 +218,29 @@ def queue_emptied(turn: Turn, worker: Worker) -> None:
 
 def retire_overdue(turn: Turn, worker: Worker) -> None:
     """It has had `retire_delay` to answer what it took."""
-    if worker.state == w.RETIRING:
-        _retire_further(turn, turn.put_worker(worker.replace(delay_over=True)))
+    if worker.state != w.RETIRING or worker.delay_over:
+        return
+    worker = turn.put_worker(worker.replace(delay_over=True))
+    _retire_further(turn, worker)
+    still = turn.worker(worker.incarnation)
+    if still is not None and still.state == w.RETIRING:
+        # A worker that hangs never empties its queue: its successor cannot take those
+        # connections, so the stop goes on after kill_timeout (see terminate_overdue).
+        turn.emit(StartTimer(_timer("kill", worker), worker.spec.kill_timeout))
 
 
 def _retire_further(turn: Turn, worker: Worker) -> None:
-    # In a shutdown `retire_delay` bounds the wait for the queue; in a reload it is the
-    # least that a worker gets, so that one which stops rudely has answered by then.
-    done = worker.queue_empty and worker.delay_over
+    # `retire_delay` is the least that a worker gets, so that one which stops rudely has
+    # answered by then; in a shutdown it bounds the wait. The queue is waited for where
+    # siblings get the new connections; else it may never empty, and in a restart the
+    # next worker of the slot takes it over.
     if worker.purpose == "shutdown":
         done = worker.queue_empty or worker.delay_over
-    # A worker that hangs never empties its queue: its successor cannot take those
-    # connections, so the stop goes on after kill_timeout (see terminate_overdue).
+    else:
+        emptying = worker.purpose in ("reload", "scale")
+        done = worker.delay_over and (worker.queue_empty or not emptying)
     if done:
         terminate(turn, worker)
-    elif worker.delay_over:
-        turn.emit(StartTimer(_timer("kill", worker), worker.spec.kill_timeout))
 
 
 def terminate(turn: Turn, worker: Worker) -> None:
@@ -238,6 +266,8 @@ def terminate_overdue(turn: Turn, worker: Worker) -> None:
         )
         terminate(turn, worker)
         return
+    if worker.killed or worker.state not in (w.TERMINATING, w.LINGERING):
+        return
     turn.report(
         "warning",
         "worker killed",
@@ -253,10 +283,13 @@ def terminate_overdue(turn: Turn, worker: Worker) -> None:
 
 def kill(turn: Turn, worker: Worker) -> None:
     """SIGKILL, to the group: nothing of it may hold a port or a file."""
-    worker = turn.put_worker(worker.after(w.KILL))
+    worker = turn.put_worker(worker.after(w.KILL).replace(killed=True))
     for kind in ("launch", "retire", "kill"):
         turn.emit(StopTimer(_timer(kind, worker)))
-    turn.emit(SendSignal(worker.incarnation, SIGKILL, group=True))
+    turn.emit(
+        SendSignal(worker.incarnation, SIGKILL, group=True),
+        StartTimer(_timer("abandon", worker), ABANDON_AFTER),
+    )
 
 
 # -- the end --------------------------------------------------------------------
@@ -270,6 +303,9 @@ def leader_exited(turn: Turn, worker: Worker, *, group_left: bool) -> Worker:
         return gone(turn, worker)
     told = worker.state in (w.TERMINATING, w.KILLING)
     worker = turn.put_worker(worker.after(w.LEADER_EXIT))
+    if told and not worker.killed and worker.spec.shutdown_with_message and worker.spec.node:
+        # The message went to the leader alone.
+        turn.emit(SendSignal(worker.incarnation, worker.stop_signal, group=True))
     if not told:
         signum = worker.stop_signal or worker.spec.kill_signal or SIGINT
         turn.emit(
@@ -282,7 +318,11 @@ def leader_exited(turn: Turn, worker: Worker, *, group_left: bool) -> Worker:
 def gone(turn: Turn, worker: Worker) -> Worker:
     """Nothing of the worker is left."""
     worker = turn.put_worker(worker.after(w.EXIT))
-    turn.emit(StopTimer(_timer("kill", worker)), Forget(worker.incarnation))
+    turn.emit(
+        StopTimer(_timer("kill", worker)),
+        StopTimer(_timer("abandon", worker)),
+        Forget(worker.incarnation),
+    )
     return worker
 
 
@@ -291,25 +331,23 @@ def after_exit(
     pool: Pool,
     place: Place,
     worker: Worker,
-    code: int | None,
     *,
     least: float = 0.0,
 ) -> Place:
     """A worker ended that nobody had told to: restart, finish or give up.
 
-    `code` is its exit code, None when a signal ended it or it never ran; a restart
-    waits at `least` so many seconds.
+    A restart waits at `least` so many seconds.
     """
     spec = worker.spec
+    code = worker.exit_code
     if code is not None and code in spec.stop_exit_codes:
         return _finish(turn, pool, place, "stop_exit_codes")
     if not spec.autorestart:
         return _finish(turn, pool, place, "autorestart: false")
-    uptime = turn.now - worker.launched_at
+    uptime = worker.ended_at - worker.launched_at
     delay = restart_delay(spec, place.delay, uptime)
     unstable = place.unstable
-    failed = worker.purpose == "failed start" or worker.state == w.LAUNCHING
-    if uptime < spec.min_uptime or failed:
+    if uptime < spec.min_uptime or worker.never_up:
         window = unstable_window(spec)
         unstable = (*(t for t in unstable if turn.now - t < window), turn.now)
     place = place.replace(current=0, unstable=unstable, delay=delay)
@@ -365,7 +403,6 @@ def unstable_window(spec: AppSpec) -> float:
 
 def _finish(turn: Turn, pool: Pool, place: Place, why: str) -> Place:
     turn.report("info", "worker finished", app=pool.name, instance=place.instance, because=why)
-    turn.put_pool(turn.the_pool(pool.name).replace(last_code=place.last_code))
     return turn.put_place(place.replace(state=w.FINISHED, current=0))
 
 

@@ -6,7 +6,7 @@ from . import rolling
 from . import worker as w
 from .effects import GrowPort, StopTimer
 from .events import Timer
-from .lifecycle import shares_port, stop_worker
+from .lifecycle import shares_port, stop_workers
 from .worker import Pool
 
 TYPE_CHECKING = False
@@ -31,8 +31,7 @@ def remove_app(turn: Turn, pool: Pool) -> None:
     for place in list(turn.places(pool.name)):
         turn.emit(StopTimer(Timer("restart", pool.name, place.waits_for)))
         turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))
-    for worker in turn.workers(pool.name):
-        stop_worker(turn, worker, "remove")
+    stop_workers(turn, pool.name, turn.workers(pool.name), "remove")
 
 
 def change_app(turn: Turn, pool: Pool, spec: AppSpec) -> None:
@@ -41,10 +40,11 @@ def change_app(turn: Turn, pool: Pool, spec: AppSpec) -> None:
     pool = turn.put_pool(pool.replace(spec=spec))
     if shares_port(spec) and pool.slots:
         turn.emit(GrowPort(pool.name, pool.slots))
-    if spec.instances != pool.wanted:
-        rolling.scale(turn, pool, spec.instances)
+    # The reload first: instances that the scaling adds begin with the new spec.
     if not only_scaled:
-        rolling.begin(turn, turn.the_pool(spec.name), "config changed")
+        rolling.begin(turn, pool, "config changed")
+    if spec.instances != pool.wanted:
+        rolling.scale(turn, turn.the_pool(spec.name), spec.instances)
 
 
 def start_waiting(turn: Turn) -> None:
@@ -62,7 +62,30 @@ def _met(turn: Turn, depends: DependsSpec) -> bool:
     if other is None:
         return True
     if depends.condition == "service_completed_successfully":
-        return bool(other.wanted) and other.finished == other.wanted and not other.last_code
+        return is_finished(other) and not exit_code(turn, other)
     if depends.condition == "service_healthy":
         return other.was_ready and other.ready >= other.wanted
     return other.mode != "waiting"
+
+
+def is_finished(pool: Pool) -> bool:
+    """Every worker ended by its own will, and none will be restarted."""
+    return 0 < pool.wanted == pool.finished
+
+
+def exit_code(turn: Turn, pool: Pool) -> int:
+    """Of an app that finished: the first of its instances that is not 0."""
+    return next((place.last_code for place in turn.places(pool.name) if place.last_code), 0)
+
+
+def never_starts(turn: Turn, pool: Pool, asked: tuple[str, ...] = ()) -> bool:
+    """It waits for an app which finished otherwise than it must have."""
+    if pool.mode != "waiting" or pool.name in asked:
+        return False
+    for depends in pool.spec.depends_on:
+        other = turn.pool(depends.app)
+        if other is None or _met(turn, depends):
+            continue
+        if is_finished(other) or never_starts(turn, other, (*asked, pool.name)):
+            return True
+    return False

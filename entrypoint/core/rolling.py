@@ -13,7 +13,7 @@ from __future__ import annotations
 from . import worker as w
 from .effects import GrowPort, StopTimer, TrimPort
 from .events import Timer
-from .lifecycle import launch, shares_port, steer, stop_worker
+from .lifecycle import launch, shares_port, stop_worker, stop_workers
 from .worker import Place, Pool, Reload, Worker
 
 TYPE_CHECKING = False
@@ -54,64 +54,63 @@ def take_slot(turn: Turn, pool: Pool) -> int:
 
 
 def free_slot(turn: Turn, app: str, slot: int) -> None:
-    """Its worker is gone and no place has it."""
+    """Keep it for others, unless a place or something that is left of a worker has it."""
     pool = turn.the_pool(app)
-    if slot not in pool.spare:
+    if slot in pool.spare or any(place.slot == slot for place in turn.places(app)):
+        return
+    if not any(worker.slot == slot for worker in turn.workers(app)):
         turn.put_pool(pool.replace(spare=(*pool.spare, slot)))
 
 
 def add_places(turn: Turn, pool: Pool) -> None:
     """Launch the instances that are wanted and not there yet."""
     pool = fit_slots(turn, pool)
+    # Where two cannot live side by side, the next one waits for the one that leaves.
+    leaving = {} if surges(pool) else {each.instance: each for each in turn.workers(pool.name)}
     for instance in range(pool.wanted):
-        if turn.place(pool.name, instance) is None:
-            slot = take_slot(turn, turn.the_pool(pool.name))
-            place = turn.put_place(Place(pool.name, instance, slot, pool.spec))
-            launch(turn, place, pool.spec, slot)
-    # Now, not when the first is ready: a connection that comes in between must not be
-    # given to a spare slot, where nobody would ever take it.
-    steer(turn, pool.name)
+        if turn.place(pool.name, instance) is not None:
+            continue
+        before = leaving.get(instance)
+        if before is not None:
+            turn.put_worker(before.replace(purpose="restart"))
+            current = before.incarnation
+            turn.put_place(Place(pool.name, instance, before.slot, pool.spec, current=current))
+            continue
+        slot = take_slot(turn, turn.the_pool(pool.name))
+        place = turn.put_place(Place(pool.name, instance, slot, pool.spec))
+        launch(turn, place, pool.spec, slot)
 
 
 def scale(turn: Turn, pool: Pool, wanted: int) -> None:
     """Launch what is missing; retire the highest instances of what is too many."""
     before = pool.wanted
-    pool = turn.put_pool(pool.replace(wanted=wanted, was_ready=pool.was_ready))
-    if pool.mode != "running":
-        return
-    turn.report("info", "app scaled", app=pool.name, was=before, instances=wanted)
+    pool = turn.put_pool(pool.replace(wanted=wanted))
+    if wanted != before:
+        turn.report("info", "app scaled", app=pool.name, was=before, instances=wanted)
+    if pool.reload is not None:
+        # A reload under way no longer waits for the instances that go.
+        reload = pool.reload.replace(
+            queue=tuple(n for n in pool.reload.queue if n < wanted),
+            active=tuple(n for n in pool.reload.active if n < wanted),
+        )
+        turn.put_pool(pool.replace(reload=reload))
+    leaving: list[Worker] = []
     for place in list(turn.places(pool.name)):
         if place.instance >= wanted:
-            remove_place(turn, place, "scale")
-    add_places(turn, turn.the_pool(pool.name))
+            leaving += _remove_place(turn, place)
+    stop_workers(turn, pool.name, leaving, "scale")
+    if pool.mode == "running":
+        add_places(turn, turn.the_pool(pool.name))
+        advance(turn, pool.name)
 
 
-def remove_place(turn: Turn, place: Place, purpose: str) -> None:
-    """The instance is no longer wanted; its workers stop and are not replaced."""
+def _remove_place(turn: Turn, place: Place) -> list[Worker]:
+    """The instance is no longer wanted; its workers, which are to be stopped."""
     turn.emit(StopTimer(Timer("restart", place.app, place.waits_for)))
     turn.drop_place(place)
-    held = False
-    for incarnation in (place.current, place.successor):
-        worker = turn.worker(incarnation)
-        if worker is not None:
-            held = held or worker.slot == place.slot
-            stop_worker(turn, worker, purpose)
-    if not held:
-        free_slot(turn, place.app, place.slot)
-    forget_instance(turn, place.app, place.instance)
-
-
-def forget_instance(turn: Turn, app: str, instance: int) -> None:
-    """A reload under way no longer waits for this instance."""
-    pool = turn.the_pool(app)
-    if pool.reload is None:
-        return
-    reload = pool.reload.replace(
-        queue=tuple(n for n in pool.reload.queue if n != instance),
-        active=tuple(n for n in pool.reload.active if n != instance),
-    )
-    turn.put_pool(pool.replace(reload=reload))
-    advance(turn, app)
+    free_slot(turn, place.app, place.slot)
+    both = (turn.worker(place.current), turn.worker(place.successor))
+    return [worker for worker in both if worker is not None]
 
 
 def begin(turn: Turn, pool: Pool, reason: str, only: tuple[int, ...] | None = None) -> None:
@@ -186,7 +185,7 @@ def _replace(turn: Turn, pool: Pool, place: Place) -> None:
         turn.emit(StopTimer(Timer("restart", pool.name, place.waits_for)))
         place = place.replace(unstable=(), delay=0.0)
         launch(turn, place, pool.spec, place.slot)
-    elif surges(pool):
+    elif surges(pool) and shares_port(current.spec):
         slot = take_slot(turn, pool)
         launch(turn, place, pool.spec, slot, successor=True)
     else:

@@ -16,7 +16,8 @@ from __future__ import annotations
 from . import worker as w
 from .effects import ClosePort, Finish, RefuseConnections, StartTimer, StopTimer
 from .events import Timer
-from .lifecycle import kill, shares_port, stop_worker, terminate
+from .lifecycle import kill, shares_port, stop_workers, terminate
+from .pools import exit_code, is_finished, never_starts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
 
 DRAIN = Timer("drain")
 DEADLINE = Timer("shutdown")
-ABANDON = Timer("abandon")
-
-# What SIGKILL has not ended after so many seconds waits for a disk or a network file
-# system that may never answer.
-ABANDON_AFTER = 3.0
 
 FORCED = 137
 ERRORED = 1
@@ -60,15 +56,14 @@ def stop_all(turn: Turn) -> None:
 
 def stop_next(turn: Turn) -> None:
     """Tell each app whose dependents are gone; finish when no worker is left."""
-    pools = turn.pools()
-    alive = [pool for pool in pools if pool.live]
-    for pool in pools:
-        held = any(
-            depends.app == pool.name and other.name != pool.name
-            for other in alive
-            for depends in other.spec.depends_on
-        )
-        if not pool.told and not held:
+    untold = [pool for pool in turn.pools() if not pool.told]
+    if untold:
+        alive = [pool for pool in turn.pools() if pool.live]
+        held = {d.app for pool in alive for d in pool.spec.depends_on if d.app != pool.name}
+        ripe = [pool for pool in untold if pool.name not in held]
+        if not ripe and not any(pool.told for pool in alive):
+            ripe = untold  # they depend on each other in a circle
+        for pool in ripe:
             _tell(turn, pool)
     if turn.run.phase == "stopping" and not any(pool.live for pool in turn.pools()):
         finish(turn)
@@ -82,8 +77,8 @@ def _tell(turn: Turn, pool: Pool) -> None:
         turn.emit(StopTimer(Timer("restart", pool.name, place.waits_for)))
         if place.state in (w.RUNNING, w.WAITING_RESTART):
             turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))
-    for worker in turn.workers(pool.name):
-        stop_worker(turn, worker, "shutdown", turn.run.stop_signal)
+    workers = turn.workers(pool.name)
+    stop_workers(turn, pool.name, workers, "shutdown", turn.run.stop_signal)
 
 
 def hurry(turn: Turn, why: str) -> None:
@@ -110,23 +105,22 @@ def force(turn: Turn, why: str) -> None:
             _tell(turn, pool)
     for worker in turn.workers():
         kill(turn, worker)
-    turn.emit(StartTimer(ABANDON, ABANDON_AFTER))
     stop_next(turn)
 
 
-def abandon(turn: Turn) -> None:
-    """SIGKILL did not end them (uninterruptible sleep): go without them."""
-    turn.report("error", "workers do not die", workers=len(turn.workers()))
-    finish(turn)
-
-
 def all_finished(turn: Turn) -> bool:
-    """Every app finished by itself and none waits to be started."""
+    """Every app finished by itself, or waits for what did and can never be started."""
     pools = turn.pools()
-    return bool(pools) and all(
-        pool.mode == "running" and 0 < pool.wanted == pool.finished and not pool.live
+    return any(is_finished(pool) for pool in pools) and all(
+        (pool.mode == "running" and is_finished(pool) and not pool.live) or never_starts(turn, pool)
         for pool in pools
     )
+
+
+def last_code(turn: Turn) -> int:
+    """The exit code of a run whose apps have all finished."""
+    codes = (exit_code(turn, pool) for pool in turn.pools())
+    return next((code for code in codes if code), 0)
 
 
 def finish(turn: Turn) -> None:
@@ -139,6 +133,6 @@ def finish(turn: Turn) -> None:
     for pool in turn.pools():
         if shares_port(pool.spec):
             turn.emit(ClosePort(pool.name))
-    turn.emit(StopTimer(DEADLINE), StopTimer(DRAIN), StopTimer(ABANDON))
+    turn.emit(StopTimer(DEADLINE), StopTimer(DRAIN))
     turn.report("info", "shutdown finished", exit_code=code)
     turn.emit(Finish(code))

@@ -8,8 +8,8 @@ here; `lifecycle` holds the life of one worker, `rolling` what changes a running
 
 from __future__ import annotations
 
+from . import endings, lifecycle, rolling, shutdown
 from . import events as e
-from . import lifecycle, rolling, shutdown
 from . import worker as w
 from .effects import ClosePort, Effect, ReadPlan, SendSignal, StopTimer
 from .lifecycle import shares_port
@@ -67,6 +67,8 @@ class Supervisor:
 
         Raises what a bug raises; then nothing has changed and nothing is to be done.
         """
+        if self.finished:
+            return []
         turn = Turn(self._state, now)
         on_worker = self._worker_answers.get(type(event))
         if on_worker is not None:
@@ -185,115 +187,13 @@ class Supervisor:
         )
 
     def _spawn_failed(self, turn: Turn, worker: Worker, event: e.SpawnFailed) -> None:
-        # fork(2) failed: the machine or the container is full. Trying again at once
-        # would only burn what is left.
-        self._ended(turn, worker, None, None, event.reason, group_left=False, least=1.0)
+        endings.never_forked(turn, worker, event.reason)
 
     def _worker_exited(self, turn: Turn, worker: Worker, event: e.WorkerExited) -> None:
-        self._ended(
-            turn, worker, event.code, event.signum, event.failure, group_left=event.group_left
-        )
-
-    def _ended(
-        self,
-        turn: Turn,
-        worker: Worker,
-        code: int | None,
-        signum: int | None,
-        failure: str,
-        *,
-        group_left: bool,
-        least: float = 0.0,
-    ) -> None:
-        before = worker
-        how = failure or (
-            f"killed by signal {signum}" if signum is not None else f"exit code {code}"
-        )
-        expected = bool(before.purpose)
-        turn.report(
-            "info" if expected or code == 0 else "error",
-            "worker failed to start" if failure else "worker exited",
-            incarnation=before.incarnation,
-            app=before.app,
-            instance=before.instance,
-            pid=before.pid,
-            **({"reason": failure} if failure else {}),
-            **({"exit_code": code} if code is not None and not failure else {}),
-            **({"signal": signum} if signum is not None else {}),
-            uptime=round(turn.now - before.launched_at, 3),
-            expected=expected,
-        )
-        place = turn.place(worker.app, worker.instance)
-        if place is not None and place.current == worker.incarnation:
-            exit_code = code if code is not None else 128 + (signum or 0)
-            place = turn.put_place(
-                place.replace(last_exit=how, last_code=127 if failure else exit_code)
-            )
-        worker = lifecycle.leader_exited(turn, worker, group_left=group_left)
-        if failure or before.purpose == "failed start":
-            code = None
-        # Where the old and the new cannot live side by side, what is left of the old
-        # one's group holds the port: `_gone` goes on.
-        if worker.state == w.GONE or before.purpose not in ("restart", "reload"):
-            self._place_after_exit(turn, before, code, how, least)
-        if worker.state == w.GONE:
-            self._gone(turn, before)
-        lifecycle.steer(turn, worker.app)
-
-    def _place_after_exit(
-        self, turn: Turn, worker: Worker, code: int | None, how: str, least: float = 0.0
-    ) -> None:
-        """What the end of this process means for its place."""
-        place = turn.place(worker.app, worker.instance)
-        pool = turn.the_pool(worker.app)
-        if place is None or turn.run.phase in ("stopping", "finished"):
-            return
-        if pool.mode != "running":
-            if place.current == worker.incarnation:
-                turn.put_place(place.replace(current=0, state=w.STOPPED))
-            return
-        if place.successor == worker.incarnation:
-            rolling.abort(turn, pool, place, how)
-            return
-        if place.current != worker.incarnation:
-            return
-        if worker.purpose in ("", "failed start"):
-            successor = turn.worker(place.successor)
-            if successor is not None and worker.purpose == "":
-                # Its successor is on the way and takes over when it is ready.
-                turn.put_place(place.replace(current=0, restarts=place.restarts + 1))
-                return
-            if worker.state == w.LAUNCHING or worker.purpose:
-                rolling.halt(turn, pool.name, place.instance, how)
-            after = lifecycle.after_exit(turn, pool, place, worker, code, least=least)
-            if after.state in (w.ERRORED, w.FINISHED):
-                rolling.done(turn, pool.name, place.instance)
-        elif worker.purpose in ("restart", "reload"):
-            place = place.replace(current=0, unstable=(), delay=0.0)
-            lifecycle.launch(turn, place, pool.spec, place.slot)
-        else:
-            turn.put_place(place.replace(current=0, state=w.STOPPED))
-
-    def _gone(self, turn: Turn, worker: Worker) -> None:
-        """Nothing of the worker is left: its slot may be free, a reload may go on."""
-        place = turn.place(worker.app, worker.instance)
-        if place is None or place.slot != worker.slot:
-            used = any(other.slot == worker.slot for other in turn.workers(worker.app))
-            if not used:
-                rolling.free_slot(turn, worker.app, worker.slot)
-        if worker.purpose == "reload" and place is not None:
-            current = turn.worker(place.current)
-            if current is not None and current.state == w.ONLINE:
-                rolling.done(turn, worker.app, worker.instance)
-        rolling.advance(turn, worker.app)
+        endings.exited(turn, worker, event)
 
     def _group_emptied(self, turn: Turn, worker: Worker, _event: e.GroupEmptied) -> None:
-        if worker.state == w.LINGERING:
-            lifecycle.gone(turn, worker)
-            if worker.purpose in ("restart", "reload"):
-                self._place_after_exit(turn, worker, None, "")
-            self._gone(turn, worker)
-            lifecycle.steer(turn, worker.app)
+        endings.group_emptied(turn, worker)
 
     def _queue_emptied(self, turn: Turn, worker: Worker, _event: e.QueueEmptied) -> None:
         lifecycle.queue_emptied(turn, worker)
@@ -327,8 +227,6 @@ class Supervisor:
         elif timer == shutdown.DEADLINE:
             if turn.run.phase in ("draining", "stopping"):
                 shutdown.force(turn, "shutdown.timeout")
-        elif timer == shutdown.ABANDON:
-            shutdown.abandon(turn)
         elif timer.kind == "restart":
             self._restart_due(turn, timer)
         else:
@@ -340,13 +238,14 @@ class Supervisor:
         for place in list(turn.places(timer.app)):
             if place.waits_for == timer.incarnation and place.state == w.WAITING_RESTART:
                 lifecycle.launch(turn, place, place.spec, place.slot)
-                lifecycle.steer(turn, timer.app)
 
     def _worker_timer(self, turn: Turn, kind: str, worker: Worker) -> None:
         if kind == "kill":
             lifecycle.terminate_overdue(turn, worker)
         elif kind == "retire":
             lifecycle.retire_overdue(turn, worker)
+        elif kind == "abandon":
+            endings.never_died(turn, worker)
         elif kind == "launch" and worker.state == w.LAUNCHING:
             if lifecycle.launch_overdue(turn, worker):
                 lifecycle.ready(turn, worker, "timeout")
@@ -378,18 +277,18 @@ class Supervisor:
 
     def _restart_asked(self, turn: Turn, event: e.RestartAsked) -> None:
         for pool in self._chosen(turn, event.app):
+            if pool.mode == "waiting":
+                continue
             turn.put_pool(pool.replace(reload=None, mode="running"))
+            leaving: list[Worker] = []
             for place in list(turn.places(pool.name)):
-                successor = turn.worker(place.successor)
-                if successor is not None:
-                    lifecycle.stop_worker(turn, successor, "restart")
-                    turn.put_place(place.replace(successor=0))
-                current = turn.worker(place.current)
-                if current is not None:
-                    lifecycle.stop_worker(turn, current, "restart")
-                else:
-                    self._start_place(turn, place.replace(successor=0))
-            lifecycle.steer(turn, pool.name)
+                successor, current = turn.worker(place.successor), turn.worker(place.current)
+                leaving += [each for each in (successor, current) if each is not None]
+                alone = turn.put_place(place.replace(successor=0))
+                if current is None:
+                    self._start_place(turn, alone)
+            lifecycle.stop_workers(turn, pool.name, leaving, "restart")
+            rolling.add_places(turn, turn.the_pool(pool.name))
 
     def _start_place(self, turn: Turn, place: w.Place) -> None:
         turn.emit(StopTimer(e.Timer("restart", place.app, place.waits_for)))
@@ -403,11 +302,12 @@ class Supervisor:
             for place in list(turn.places(pool.name)):
                 turn.emit(StopTimer(e.Timer("restart", pool.name, place.waits_for)))
                 turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))
-            for worker in turn.workers(pool.name):
-                lifecycle.stop_worker(turn, worker, "stop")
+            lifecycle.stop_workers(turn, pool.name, turn.workers(pool.name), "stop")
 
     def _start_asked(self, turn: Turn, event: e.StartAsked) -> None:
         for pool in self._chosen(turn, event.app):
+            if pool.mode == "waiting" and not event.app:
+                continue
             turn.put_pool(pool.replace(mode="running"))
             for place in list(turn.places(pool.name)):
                 current = turn.worker(place.current)
@@ -418,12 +318,10 @@ class Supervisor:
                     turn.put_worker(current.replace(purpose="restart"))
                     turn.put_place(place.replace(state=w.RUNNING))
             rolling.add_places(turn, turn.the_pool(pool.name))
-            lifecycle.steer(turn, pool.name)
 
     def _scale_asked(self, turn: Turn, event: e.ScaleAsked) -> None:
         for pool in self._chosen(turn, event.app):
             rolling.scale(turn, pool, event.instances)
-            lifecycle.steer(turn, pool.name)
 
     def _signal_asked(self, turn: Turn, event: e.SignalAsked) -> None:
         self._send_all(turn, event.app, event.signum)
@@ -447,6 +345,10 @@ class Supervisor:
                 if successor is not None:
                     add_app(turn, successor)
         start_waiting(turn)
+        # Also before the first is ready: a connection that comes in between must not be
+        # given to a spare slot, where nobody would ever take it.
+        for pool in turn.touched():
+            lifecycle.steer(turn, pool.name)
         if phase != "running":
             if not any(pool.live for pool in turn.pools()):
                 shutdown.stop_all(turn)
@@ -455,8 +357,7 @@ class Supervisor:
         if ends:
             shutdown.begin(turn, 0, f"app {ends[0].name} is errored", shutdown.ERRORED)
         elif shutdown.all_finished(turn):
-            codes = [p.last_code for p in turn.pools()]
-            code = next((c for c in codes if c), 0)
+            code = shutdown.last_code(turn)
             shutdown.begin(turn, 0, "the last app has finished", code)
 
 

@@ -31,8 +31,6 @@ class Run(Record):
     code: int | None = None  # decided early: errored, or the end was forced
     forced: bool = False
     config_error: str = ""
-    # Of the last app that finished by itself.
-    last_code: int = 0
 
 
 class State:
@@ -41,8 +39,11 @@ class State:
     def __init__(self) -> None:
         self.run = Run()
         self.pools: dict[str, Pool] = {}
-        self.places: dict[tuple[str, int], Place] = {}
+        # By app and instance number.
+        self.places: dict[str, dict[int, Place]] = {}
         self.workers: dict[int, Worker] = {}
+        # The same workers by app: a turn looks at one app, not at all.
+        self.crews: dict[str, dict[int, Worker]] = {}
 
 
 class Turn:
@@ -62,8 +63,16 @@ class Turn:
         state = self._state
         state.run = self.run
         _merge(state.pools, self._pools)
-        _merge(state.places, self._places)
-        _merge(state.workers, self._workers)
+        for (app, instance), place in self._places.items():
+            _merge(state.places.setdefault(app, {}), {instance: place})
+        for incarnation, worker in self._workers.items():
+            app = worker.app if worker else state.workers[incarnation].app
+            _merge(state.crews.setdefault(app, {}), {incarnation: worker})
+            _merge(state.workers, {incarnation: worker})
+        for name, pool in self._pools.items():
+            if pool is None:
+                state.places.pop(name, None)
+                state.crews.pop(name, None)
 
     def emit(self, *effects: Effect) -> None:
         """Order these, in this order."""
@@ -91,6 +100,10 @@ class Turn:
         names = [*self._state.pools, *(n for n in self._pools if n not in self._state.pools)]
         return [pool for name in names if (pool := self.pool(name)) is not None]
 
+    def touched(self) -> list[Pool]:
+        """The apps that this turn has staged."""
+        return [pool for pool in self._pools.values() if pool is not None]
+
     def worker(self, incarnation: int) -> Worker | None:
         """The worker, or None when it is gone."""
         if incarnation in self._workers:
@@ -99,25 +112,27 @@ class Turn:
 
     def workers(self, app: str = "") -> list[Worker]:
         """All workers (of an app) that are not gone, oldest first."""
-        numbers = [*self._state.workers]
-        numbers += [n for n in self._workers if n not in self._state.workers]
-        return [
-            worker
-            for n in numbers
-            if (worker := self.worker(n)) is not None and app in ("", worker.app)
-        ]
+        known = self._state.crews.get(app, {}) if app else self._state.workers
+        staged = self._workers
+        if not staged:
+            return list(known.values())
+        found = [staged.get(n, worker) for n, worker in known.items()]
+        found += [worker for n, worker in staged.items() if n not in self._state.workers]
+        return [each for each in found if each is not None and app in ("", each.app)]
 
     def place(self, app: str, instance: int) -> Place | None:
         """The place, or None."""
         key = (app, instance)
-        return self._places[key] if key in self._places else self._state.places.get(key)
+        if key in self._places:
+            return self._places[key]
+        return self._state.places.get(app, {}).get(instance)
 
     def places(self, app: str) -> Iterator[Place]:
         """The places of an app by instance number."""
-        keys = {k for k in self._state.places if k[0] == app}
-        keys |= {k for k in self._places if k[0] == app}
-        for key in sorted(keys):
-            place = self.place(*key)
+        instances = {*self._state.places.get(app, {})}
+        instances.update(instance for name, instance in self._places if name == app)
+        for instance in sorted(instances):
+            place = self.place(app, instance)
             if place is not None:
                 yield place
 
@@ -148,7 +163,15 @@ class Turn:
         self._workers[worker.incarnation] = None if gone else worker
         if live or ready:
             pool = self.the_pool(worker.app)
-            self.put_pool(pool.replace(live=pool.live + live, ready=pool.ready + ready))
+            online = pool.online
+            if ready > 0:
+                online = tuple(sorted((*online, worker.slot)))
+            elif ready < 0:
+                at = online.index(worker.slot)
+                online = (*online[:at], *online[at + 1 :])
+            self.put_pool(
+                pool.replace(live=pool.live + live, ready=pool.ready + ready, online=online)
+            )
         return worker
 
     def put_place(self, place: Place) -> Place:

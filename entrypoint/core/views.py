@@ -29,13 +29,11 @@ def view_of(state: State) -> v.View:
     workers: dict[str, list[Worker]] = {name: [] for name in state.pools}
     for worker in state.workers.values():
         workers[worker.app].append(worker)
-    places: dict[str, list[Place]] = {name: [] for name in state.pools}
-    for place in state.places.values():
-        places[place.app].append(place)
     phase = state.run.phase
     return v.View(
         apps=tuple(
-            _app(pool, places[pool.name], workers[pool.name]) for pool in state.pools.values()
+            _app(pool, [*state.places.get(pool.name, {}).values()], workers[pool.name])
+            for pool in state.pools.values()
         ),
         phase="stopping" if phase == "finished" else phase,
         revision=state.run.plan.revision,

@@ -98,10 +98,15 @@ class Worker(Record):
     stop_signal: int = 0
     queue_empty: bool = False
     delay_over: bool = False
+    killed: bool = False  # SIGKILL was sent
+    # Of its end, for a decision that waits until its group is empty.
+    ended_at: float = 0.0
+    exit_code: int | None = None  # None: killed by a signal, or it never ran
+    never_up: bool = False  # it ended, or was given up, before it was ready
 
     @property
     def ready(self) -> bool:
-        """It serves: online, or retiring (it still answers what it has)."""
+        """New connections may go to it."""
         return self.state == ONLINE
 
     def after(self, what: str) -> Worker:
@@ -166,6 +171,6 @@ class Pool(Record):
     told: bool = False  # to stop, in the shutdown
     live: int = 0  # workers that are not gone
     ready: int = 0  # workers that are online
+    online: tuple[int, ...] = ()  # their slots, in order
     finished: int = 0  # places that finished
     errored: int = 0  # places that are errored
-    last_code: int = 0

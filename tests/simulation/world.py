@@ -304,6 +304,9 @@ class World:
     def _do_refuseconnections(self, effect: f.RefuseConnections) -> None:
         self.refusing.add(effect.app)
 
+    def _do_trimport(self, effect: f.TrimPort) -> None:
+        assert effect.app in self.slots, effect
+
     def _do_closeport(self, effect: f.ClosePort) -> None:
         self.slots.pop(effect.app, None)
         self.steered.pop(effect.app, None)

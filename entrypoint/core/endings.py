@@ -1,0 +1,156 @@
+"""What the end of a worker means: for its place, for its slot, for a reload.
+
+A worker ends twice: first the process that we started, then the last of its group.
+Where two workers of an instance can live side by side the place goes on after the
+first; else what is left of the group holds the port, and it goes on after the second.
+"""
+
+from __future__ import annotations
+
+from . import lifecycle, rolling
+from . import worker as w
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .events import WorkerExited
+    from .turn import Turn
+    from .worker import Worker
+
+# fork(2) failed: the machine or the container is full. Trying again at once would only
+# burn what is left (s).
+FORK_PAUSE = 1.0
+
+NEVER_RAN = 127
+
+
+def never_forked(turn: Turn, worker: Worker, reason: str) -> None:
+    """There was no process."""
+    _report(turn, worker, reason=reason)
+    _remember(turn, worker, reason, NEVER_RAN)
+    worker = turn.put_worker(worker.replace(ended_at=turn.now, never_up=True))
+    worker = lifecycle.leader_exited(turn, worker, group_left=False)
+    _go_on(turn, worker, least=FORK_PAUSE)
+    _gone(turn, worker)
+
+
+def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
+    """The process is reaped."""
+    if worker.state == w.LINGERING:
+        return
+    code, signum = event.code, event.signum
+    if event.failure:
+        _report(turn, worker, reason=event.failure)
+        _remember(turn, worker, event.failure, NEVER_RAN)
+        code = None
+    elif signum is not None:
+        _report(turn, worker, signal=signum)
+        _remember(turn, worker, f"killed by signal {signum}", 128 + signum)
+    else:
+        _report(turn, worker, exit_code=code)
+        _remember(turn, worker, f"exit code {code}", code or 0)
+    gave_up = worker.purpose == "failed start"
+    worker = worker.replace(
+        ended_at=turn.now,
+        exit_code=None if gave_up else code,
+        never_up=gave_up or worker.state == w.LAUNCHING,
+    )
+    worker = lifecycle.leader_exited(turn, turn.put_worker(worker), group_left=event.group_left)
+    if worker.state == w.GONE:
+        _go_on(turn, worker)
+        _gone(turn, worker)
+    elif lifecycle.shares_port(worker.spec) and worker.purpose not in ("restart", "reload"):
+        _go_on(turn, worker)
+
+
+def group_emptied(turn: Turn, worker: Worker) -> None:
+    """Nothing is left of the group of a process that had ended before."""
+    if worker.state == w.LINGERING:
+        worker = lifecycle.gone(turn, worker)
+        _go_on(turn, worker)
+        _gone(turn, worker)
+
+
+def never_died(turn: Turn, worker: Worker) -> None:
+    """SIGKILL was sent long ago.
+
+    What is left of a group is not waited for any longer. The worker itself is, for as
+    long as nobody waits for the end of the run.
+    """
+    if worker.state not in (w.KILLING, w.LINGERING) or not worker.killed:
+        return
+    left = worker.state == w.LINGERING
+    turn.report(
+        "error",
+        "processes of the worker do not die" if left else "worker does not die",
+        app=worker.app,
+        instance=worker.instance,
+        pid=worker.pid,
+    )
+    if left:
+        group_emptied(turn, worker)
+    elif turn.run.phase == "stopping":
+        _gone(turn, lifecycle.gone(turn, worker))
+
+
+def _report(turn: Turn, worker: Worker, **how: object) -> None:
+    expected = bool(worker.purpose)
+    fine = expected or how.get("exit_code") == 0
+    turn.report(
+        "info" if fine else "error",
+        "worker failed to start" if "reason" in how else "worker exited",
+        incarnation=worker.incarnation,
+        app=worker.app,
+        instance=worker.instance,
+        pid=worker.pid,
+        **how,
+        uptime=round(turn.now - worker.launched_at, 3),
+        expected=expected,
+    )
+
+
+def _remember(turn: Turn, worker: Worker, last_exit: str, last_code: int) -> None:
+    place = turn.place(worker.app, worker.instance)
+    if place is not None and place.current == worker.incarnation:
+        turn.put_place(place.replace(last_exit=last_exit, last_code=last_code))
+
+
+def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
+    """What the end of this worker means for its place, if it still is that place's."""
+    place = turn.place(worker.app, worker.instance)
+    pool = turn.the_pool(worker.app)
+    if place is None or turn.run.phase in ("stopping", "finished"):
+        return
+    if place.successor == worker.incarnation:
+        rolling.abort(turn, pool, place, "the new worker ended before it was ready")
+    elif place.current != worker.incarnation:
+        return
+    elif pool.mode != "running":
+        turn.put_place(place.replace(current=0, state=w.STOPPED))
+    elif worker.purpose in ("restart", "reload"):
+        place = place.replace(current=0, unstable=(), delay=0.0)
+        lifecycle.launch(turn, place, pool.spec, place.slot)
+    elif worker.purpose in ("", "failed start"):
+        successor = turn.worker(place.successor)
+        if successor is not None and successor.state == w.LAUNCHING:
+            # Its successor is on the way and takes over when it is ready.
+            turn.put_place(place.replace(current=0, restarts=place.restarts + 1))
+            return
+        if worker.never_up:
+            rolling.halt(turn, pool.name, place.instance, place.last_exit)
+        after = lifecycle.after_exit(turn, pool, place, worker, least=least)
+        if after.state in (w.ERRORED, w.FINISHED):
+            rolling.done(turn, pool.name, place.instance)
+    else:
+        turn.put_place(place.replace(current=0, state=w.STOPPED))
+
+
+def _gone(turn: Turn, worker: Worker) -> None:
+    """Nothing of the worker is left: its slot may be free, a reload may go on."""
+    place = turn.place(worker.app, worker.instance)
+    if place is None or place.slot != worker.slot:
+        rolling.free_slot(turn, worker.app, worker.slot)
+    if worker.purpose == "reload" and place is not None:
+        current = turn.worker(place.current)
+        if current is not None and current.state == w.ONLINE:
+            rolling.done(turn, worker.app, worker.instance)
+    rolling.advance(turn, worker.app)
