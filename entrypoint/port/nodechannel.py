@@ -275,8 +275,9 @@ class NodeChannel:
     def _query(self, query: Query) -> None:
         try:
             sock, claim = self._find(query)
-        except OSError as error:
-            reply = nodeprotocol.answer(query, errno=-(error.errno or errno.EINVAL))
+        except (OSError, ValueError) as error:  # ValueError: a path that cannot be encoded
+            number = getattr(error, "errno", None) or errno.EINVAL
+            reply = nodeprotocol.answer(query, errno=-number)
             self._put(nodeprotocol.encode(reply), None)
             return
         self._keys[query.key] = (query.asked, claim)
@@ -291,11 +292,13 @@ class NodeChannel:
         if query.kind == "datagram":
             return self._datagram(query), None
         if query.kind == "fd":
-            place = query.fd - 3
+            place = query.fd - 3  # the worker's number, as LISTEN_FDS gave it
             given = self._listeners.descriptors(self._slot)
-            claim = self._listeners.of_descriptor(given[place][0]) if place < len(given) else None
-            if place < 0 or claim is None:
+            known = 0 <= place < len(given)
+            claim = self._listeners.of_descriptor(given[place][0]) if known else None
+            if claim is None:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            claim.group.users.add(self._incarnation)
         elif query.asked is None:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         elif len(self._keys) >= _MANY:

@@ -80,7 +80,8 @@ def encode(message: Any) -> bytes:
     """One line, with its newline."""
     import json
 
-    return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    # ASCII: JSON can carry lone surrogates, which no other encoding can.
+    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 class Query(Record):

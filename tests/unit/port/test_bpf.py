@@ -1,0 +1,93 @@
+"""The programs, run by a small interpreter of classic BPF."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrypoint.kernel import bpf
+
+RANDOM = (-0x1000 + 56) & 0xFFFFFFFF
+
+
+def run(program, data=b"", draw=0):
+    """What the program returns. Raises AssertionError where the kernel would refuse it."""
+    assert 0 < len(program) <= bpf.MAX_INSTRUCTIONS
+    a = at = 0
+    while True:
+        code, jt, jf, k = program[at]
+        assert 0 <= jt < 256 and 0 <= jf < 256
+        at += 1
+        if code == 0x20:
+            a = draw if k == RANDOM else struct.unpack_from("=I", data, k)[0]
+        elif code == 0x30:
+            a = data[k]
+        elif code == 0x94:
+            a %= k
+        elif code == 0x04:
+            a = (a + k) & 0xFFFFFFFF
+        elif code in (0x15, 0x35, 0x45):
+            true = {0x15: a == k, 0x35: a >= k, 0x45: bool(a & k)}[code]
+            at += jt if true else jf
+        elif code == 0x06:
+            return k
+        elif code == 0x16:
+            return a
+        else:
+            raise AssertionError(f"unknown instruction {code:#x}")
+
+
+@given(st.sets(st.integers(0, 1000), min_size=1))
+def test_steering_reaches_each_slot_once_in_a_round(indices):
+    program = bpf.steering(tuple(indices))
+    assert sorted(run(program, draw=n) for n in range(len(indices))) == sorted(indices)
+
+
+def test_the_worst_of_a_thousand_slots_fits():
+    indices = tuple(range(0, 2000, 2))
+    program = bpf.steering(indices)
+    assert len(bpf.pack(program)) == 8 * len(program)
+    assert {run(program, draw=n) for n in range(1000)} == set(indices)
+
+
+def test_steering_is_even():
+    program = bpf.steering((0, 2, 3, 7))
+    draws = random.Random(1)
+    counted = {}
+    for _ in range(4000):
+        slot = run(program, draw=draws.getrandbits(32))
+        counted[slot] = counted.get(slot, 0) + 1
+    assert set(counted) == {0, 2, 3, 7} and min(counted.values()) > 850
+
+
+@pytest.mark.parametrize("indices", [(), (-1,)])
+def test_steering_to_nowhere_is_refused(indices):
+    with pytest.raises(ValueError):
+        bpf.steering(indices)
+
+
+@pytest.mark.parametrize("machine", sorted(bpf.ARCHITECTURES))
+@given(number=st.one_of(st.integers(0, 600), st.integers(0, 2**32 - 1)), foreign=st.booleans())
+def test_interception_reports_bind_and_listen_of_its_architecture_only(machine, number, foreign):
+    calls = bpf.ARCHITECTURES[machine]
+    audit = 0x40000003 if foreign else calls.audit
+    data = struct.pack("=IIQ6Q", number, audit, 0, *range(6))
+    reported = run(bpf.interception(machine), data) == 0x7FC00000
+    assert reported == (not foreign and number in (calls.bind, calls.listen))
+
+
+def test_interception_knows_its_architectures_only():
+    with pytest.raises(KeyError):
+        bpf.interception("riscv64")
+
+
+@pytest.mark.parametrize(
+    ("flags", "passes"),
+    [(0x02, False), (0xC2, False), (0x12, True), (0x10, True), (0x18, True), (0x04, True)],
+)
+def test_only_new_connections_are_dropped(flags, passes):
+    assert bool(run(bpf.no_new_connections(), bytes(13) + bytes([flags]))) == passes
