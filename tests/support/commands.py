@@ -58,8 +58,9 @@ def private_socket(run: Run) -> str:
 
 def connect(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(30)
+    # Blocking: with a full backlog it waits instead of failing (connect(2), EAGAIN).
     sock.connect(path)
+    sock.settimeout(30)
     return sock
 
 

@@ -1,0 +1,78 @@
+"""`pyinit logs`: recent lines, following ones, and readers that are too slow."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.support.commands import answering, begin, connect, private_socket, pyinit
+from tests.support.run import Run
+
+pytestmark = [pytest.mark.process, pytest.mark.pid1]
+
+
+class ShortList(list):
+    """Forgets what a flood brings: a failure shows everything else."""
+
+    def append(self, line) -> None:
+        super().append(line[:200])
+
+
+def shell(name: str, code: str) -> dict:
+    return {"name": name, "script": "sh", "args": ["-c", code]}
+
+
+def test_recent_lines_of_one_app_and_of_all(tmp_path) -> None:
+    apps = [shell("web", "echo one; echo two >&2; exec sleep 1000")]
+    apps.append(shell("api", "sleep 0.2; while :; do echo tick; sleep 0.2; done"))
+    with Run(tmp_path, apps) as run:
+        run.said("two")
+        answering(run)
+        web = pyinit(run, "logs", "web")
+        # The very first lines may have come before anything was kept.
+        assert "tick" not in web.stdout
+        run.until(lambda: "tick" in pyinit(run, "logs").stdout, "lines of api")
+        raw = pyinit(run, "logs", "api", "--json", "--lines", "2").stdout.splitlines()
+        assert len(raw) == 2
+        assert all("app" in json.loads(line) for line in raw)
+
+
+def test_following_goes_on_until_pyinit_ends(tmp_path) -> None:
+    apps = [shell("web", "n=0; while :; do echo line $n; n=$((n+1)); sleep 0.05; done")]
+    with Run(tmp_path, apps) as run:
+        answering(run)
+        client = begin(run, "logs", "web", "-f", "--lines", "0")
+        numbers = []
+        while len(numbers) < 10:
+            line = client.stdout.readline()
+            if " | line " in line:
+                numbers.append(int(line.split()[-1]))
+        assert numbers == list(range(numbers[0], numbers[0] + 10))
+        # The end of PID 1 takes everything of its namespace along, the client too.
+        assert run.stop() == 0
+        client.communicate(timeout=30)
+        assert client.returncode
+
+
+def test_a_reader_that_is_too_slow_misses_lines_and_is_told(tmp_path) -> None:
+    code = "sleep 1; while :; do head -c 4000 /dev/zero | tr '\\0' x; echo; done"
+    with Run(tmp_path, [shell("loud", code)]) as run:
+        answering(run)
+        sock = connect(private_socket(run))
+        with sock:
+            request = "GET /control/logs?follow=1&lines=0&app=loud HTTP/1.1\r\nHost: p\r\n\r\n"
+            sock.sendall(request.encode())
+            seen = len(run.lines)
+            # More than the kernel and pyinit keep for a client.
+            run.until(lambda: len(run.lines) > seen + 300, "lines on stdout")
+            run.lines = ShortList()
+            data = b""
+            end = time.monotonic() + 30
+            while b"log lines skipped" not in data and time.monotonic() < end:
+                data += sock.recv(1 << 16)
+        lines = data.partition(b"\r\n\r\n")[2].split(b"\n")[:-1]
+        records = [json.loads(line) for line in lines]
+        [notice] = [r for r in records if r["event"] == "log lines skipped"][:1]
+        assert notice["lines"] > 0
