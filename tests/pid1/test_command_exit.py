@@ -276,15 +276,9 @@ def test_descriptors_go_through_and_none_is_added(init, tmp_path):
 
 
 def test_it_goes_on_without_standard_streams():
-    with Init(
-        [
-            sys.executable,
-            "-c",
-            f"import os; os.closerange(0, 3); os.execv({sys.executable!r}, "
-            f"[{sys.executable!r}, {str(PYINIT)!r}, '--', 'sh', '-c', 'exit 9'])",
-        ]
-    ) as run:
-        assert run.wait() == 9
+    program = "import os, sys; os.closerange(0, 3); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [*words("pyinit"), "sh", "-c", "exit 9"]
+    assert run_to_end([sys.executable, "-c", program, *command])[0] == 9
 
 
 # -- the interpreter's own surroundings ----------------------------------------------------------
