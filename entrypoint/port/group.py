@@ -91,9 +91,15 @@ class Group:
 
     def refuse(self) -> None:
         """Take no new connections; what is queued stays (`sockets.take_no_more`)."""
-        if self.listening:
-            for sock in self._sockets:
+        if not self.listening:
+            return
+        for sock in self._sockets:
+            try:
                 sockets.take_no_more(sock)
+            except PermissionError:
+                # Newer kernels want CAP_NET_ADMIN for a filter on a TCP socket, which
+                # containers do not have: connections then come until `close`.
+                return
 
     def steer(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots only; () means all."""
