@@ -159,6 +159,7 @@ class Listeners:
         self._leaving.clear()
 
     def _close_address(self, address: Address) -> None:
+        self._inodes = {i: pair for i, pair in self._inodes.items() if pair[0] is not address}
         for group in address.groups.values():
             for fd in group.descriptors:
                 self._unwatch(fd)

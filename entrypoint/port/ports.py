@@ -196,7 +196,13 @@ class Ports:
         """Node's cluster protocol is offered."""
         if self._app.handoff == "node":
             return self._app.node
-        return self._app.handoff == "auto" and self._app.exec_mode == "cluster"
+        if self._app.handoff != "auto":
+            return False
+        # In fork mode a program keeps its own cluster, unless there is no other way to
+        # give it the port that we hold.
+        return self._app.exec_mode == "cluster" or (
+            bool(self._app.listen) and not self.wants_filter()
+        )
 
     def node_channel(self, incarnation: int, slot: int) -> NodeOffer:
         """A channel for this worker, whose start follows. Raises OSError (EMFILE)."""

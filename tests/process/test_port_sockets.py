@@ -396,6 +396,27 @@ t.listen(5)
         assert [get(port) for _ in range(5)] == ["1"] * 5
 
 
+def test_a_bind_in_a_thread_and_by_multipath_tcp(tmp_path):
+    """Go binds in any thread, and asks for MPTCP."""
+    port = free_port()
+    before = """
+import threading
+class Socket(socket.socket):
+    def __init__(self, family, kind, proto=0, fileno=None):
+        try: super().__init__(family, kind, 0 if fileno else 262, fileno)
+        except OSError: super().__init__(family, kind)
+    def bind(self, address):
+        thread = threading.Thread(target=super().bind, args=(address,))
+        thread.start()
+        thread.join()
+socket.socket = Socket
+"""
+    command = server(tmp_path, ("0.0.0.0", port), before=before)
+    with Lab(command) as lab:
+        lab.run(2)
+        assert {get(port) for _ in range(60)} == {"0", "1"}
+
+
 def test_grandchildren_are_intercepted(tmp_path):
     port = free_port()
     command = ["sh", "-c", " ".join([*server(tmp_path, ("0.0.0.0", port)), "& wait"])]
