@@ -216,6 +216,7 @@ class Engine:
         container = Container(self, identifier)
         try:
             yield container
+            container.expect_no_internal_error()
         except BaseException:
             # What a person needs who reads the failure.
             print(f"--- {container.state()}\n--- docker logs:\n{container.logs()}")
@@ -309,6 +310,12 @@ class Container:
                 if isinstance(value, dict):
                     found.append(value)
         return found
+
+    def expect_no_internal_error(self) -> None:
+        """What pyinit survived and logged is still a bug. Raises EngineError."""
+        broken = [event for event in self.events() if event.get("event") == "internal error"]
+        if broken:
+            raise EngineError(f"internal errors: {broken}")
 
     def run(self, *command: str, check: bool = True) -> Done:
         """`docker exec`."""
