@@ -37,7 +37,12 @@ USAGE = "usage: pyinit [-g] [-s] [-p SIGNAL] [-e CODE] [-v] [-w] -- CMD [ARG…]
 # What a group may take after its leader's end (s): the default of kill_timeout.
 GROUP_TIMEOUT = 8.0
 
-_AWAITED = signals.ALL - {signals.SIGKILL, signals.SIGSTOP}
+# A tuple: it is gone through at each wait.
+_AWAITED = tuple(signals.ALL - {signals.SIGKILL, signals.SIGSTOP})
+_BUT_SIGCHLD = tuple(number for number in _AWAITED if number != signals.SIGCHLD)
+
+# How long orphans may gather before they are reaped together (s).
+GATHER = 0.001
 
 _REAPER_WARNING = """\
 pyinit is not running as PID 1 and isn't registered as a child subreaper.
@@ -231,7 +236,14 @@ class Command:
         """Forward and reap until the child has ended; its exit code."""
         wait = _signal.sigwaitinfo
         while self.code is None:
-            self.take(wait(_AWAITED))
+            info = wait(_AWAITED)
+            if info.si_signo != signals.SIGCHLD:
+                self.take(info)
+            elif self.reap():
+                # An orphan seldom comes alone: let some gather, instead of a wake-up
+                # for each. Signals are taken at once all the same.
+                while info := _signal.sigtimedwait(_BUT_SIGCHLD, GATHER):
+                    self.take(info)
         if self.options.group:
             self.finish_group()
         return self.code
@@ -266,8 +278,8 @@ class Command:
         except PermissionError:
             self.log(1, f"{signals.name_of(number)}: the child runs as another user")
 
-    def reap(self) -> None:
-        """Reap all that has ended; notice the child's end, and its stop."""
+    def reap(self) -> bool:
+        """Reap all that has ended; notice the child's end and its stop. True: orphans only."""
         flags = os.WNOHANG | (os.WUNTRACED if self.may_stop else 0)
         while True:
             ended = reap(flags)
@@ -281,7 +293,7 @@ class Command:
                 elif self.options.warn_on_reap and not os.WIFSTOPPED(status):
                     self.log(1, f"Reaped zombie process with pid={pid}")
             if len(ended) < BATCH:
-                return
+                return bool(ended) and self.code is None and not self.stopped
 
     # -- the terminal ---------------------------------------------------------------------
 
