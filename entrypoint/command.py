@@ -242,8 +242,8 @@ class Command:
             elif self.reap():
                 # An orphan seldom comes alone: let some gather, instead of a wake-up
                 # for each. Signals are taken at once all the same.
-                while info := _signal.sigtimedwait(_BUT_SIGCHLD, GATHER):
-                    self.take(info)
+                while more := _signal.sigtimedwait(_BUT_SIGCHLD, GATHER):
+                    self.take(more)
         if self.options.group:
             self.finish_group()
         return self.code
