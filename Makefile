@@ -1,5 +1,5 @@
-# `make help` tells what each target does. Everything that is missing is installed first;
-# stamps in .cache/make/ make the second run quick.
+# `make help` tells what each target does. Everything that is missing is installed first.
+# A stamp lies inside what it stands for, so it goes with it, and the second run is quick.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,7 +8,10 @@ MAKEFLAGS += --no-print-directory
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
-STAMPS := .cache/make
+HAVE_APT     := .cache/make/apt
+HAVE_VENV    := $(VENV)/.made
+HAVE_SERVERS := $(VENV)/.servers
+HAVE_NODE    := tests/node/node_modules/.made
 IMAGE  ?= pyinit:latest
 BASE_IMAGE ?=
 ARGS   ?=
@@ -20,7 +23,7 @@ help:  ## Show this help
 # -- what a person wants -------------------------------------------------------------------
 
 .PHONY: demo
-demo: $(STAMPS)/venv  ## Real workers, a request, a reload, a stop, told step by step
+demo: $(HAVE_VENV)  ## Real workers, a request, a reload, a stop, told step by step
 	@scripts/demo
 
 .PHONY: test
@@ -28,21 +31,21 @@ test: lint setup  ## Everything: lint, then all tests (ARGS="-k port" to choose)
 	@$(PYTHON) -m pytest $(ARGS)
 
 .PHONY: unit
-unit: $(STAMPS)/venv  ## Only what is pure: seconds, no root, no processes
+unit: $(HAVE_VENV)  ## Only what is pure: seconds, no root, no processes
 	@$(PYTHON) -m pytest $(wildcard tests/unit tests/simulation) $(ARGS)
 
 .PHONY: lint
-lint: $(STAMPS)/venv  ## ruff and mypy
+lint: $(HAVE_VENV)  ## ruff and mypy
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 
 .PHONY: format
-format: $(STAMPS)/venv  ## Let ruff sort imports and lay out the code
+format: $(HAVE_VENV)  ## Let ruff sort imports and lay out the code
 	@$(VENV)/bin/ruff check --fix-only --quiet .
 	@$(VENV)/bin/ruff format .
 
 .PHONY: reference
-reference: $(STAMPS)/venv  ## Write docs/reference/file.md from the table of keys
+reference: $(HAVE_VENV)  ## Write docs/reference/file.md from the table of keys
 	@$(PYTHON) docs/reference/generate.py
 
 .PHONY: bench
@@ -62,23 +65,23 @@ clean:  ## Remove all that was made here (the venv, caches, node_modules)
 # -- what the targets above need -----------------------------------------------------------
 
 .PHONY: setup
-setup: $(STAMPS)/apt $(STAMPS)/venv $(STAMPS)/servers $(STAMPS)/node  ## Install all that the tests need
+setup: $(HAVE_APT) $(HAVE_VENV) $(HAVE_SERVERS) $(HAVE_NODE)  ## Install all that the tests need
 
-$(STAMPS)/apt: scripts/setup-apt
+$(HAVE_APT): scripts/setup-apt
 	@scripts/setup-apt all
 	@mkdir -p $(@D) && touch $@
 
 # The command in the venv is a copy of scripts/pyinit.
-$(STAMPS)/venv: pyproject.toml scripts/setup-venv $(wildcard scripts/pyinit)
+$(HAVE_VENV): pyproject.toml scripts/setup-venv $(wildcard scripts/pyinit)
 	@scripts/setup-venv $(VENV)
-	@mkdir -p $(@D) && touch $@
+	@touch $@
 
-$(STAMPS)/servers: $(wildcard tests/requirements-servers.txt) $(STAMPS)/venv
+$(HAVE_SERVERS): $(wildcard tests/requirements-servers.txt) $(HAVE_VENV)
 	@if [ -f tests/requirements-servers.txt ]; then \
 	  $(VENV)/bin/pip install --quiet --requirement tests/requirements-servers.txt; fi
 	@mkdir -p $(@D) && touch $@
 
-$(STAMPS)/node: $(wildcard tests/node/package.json) $(STAMPS)/apt
+$(HAVE_NODE): $(wildcard tests/node/package.json) $(HAVE_APT)
 	@if [ -f tests/node/package.json ]; then \
 	  cd tests/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error; fi
 	@mkdir -p $(@D) && touch $@
