@@ -135,10 +135,11 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
             # Its successor is on the way and takes over when it is ready.
             turn.put_place(place.replace(current=0, restarts=place.restarts + 1))
             return
-        if worker.never_up:
+        # A successor that is on its way out halts the reload with its own end.
+        if worker.never_up and successor is None:
             rolling.halt(turn, pool.name, place.instance, place.last_exit)
         after = lifecycle.after_exit(turn, pool, place, worker, least=least)
-        if after.state in (w.ERRORED, w.FINISHED):
+        if after.state in (w.ERRORED, w.FINISHED) and successor is None:
             rolling.done(turn, pool.name, place.instance)
     else:
         turn.put_place(place.replace(current=0, state=w.STOPPED))
@@ -149,7 +150,7 @@ def _gone(turn: Turn, worker: Worker) -> None:
     place = turn.place(worker.app, worker.instance)
     if place is None or place.slot != worker.slot:
         rolling.free_slot(turn, worker.app, worker.slot)
-    if worker.purpose == "reload" and place is not None:
+    if worker.purpose == "reload" and place is not None and not place.successor:
         current = turn.worker(place.current)
         if current is not None and current.state == w.ONLINE:
             rolling.done(turn, worker.app, worker.instance)

@@ -129,10 +129,9 @@ def begin(turn: Turn, pool: Pool, reason: str, only: tuple[int, ...] | None = No
         before = pool.reload.queue if pool.reload else ()
         queue = (*before, *(n for n in only if n not in before))
     active = pool.reload.active if pool.reload else ()
+    total = len({*queue, *active})
     turn.put_pool(
-        pool.replace(
-            reload=Reload(queue, active, total=len(queue), started_at=turn.now, reason=reason)
-        )
+        pool.replace(reload=Reload(queue, active, total, started_at=turn.now, reason=reason))
     )
     turn.report("info", "reload started", app=pool.name, workers=len(queue), reason=reason)
     advance(turn, pool.name)

@@ -173,6 +173,8 @@ class Supervisor:
             return
         if place.successor == incarnation:
             rolling.successor_ready(turn, place, worker)
+        elif place.successor:
+            return  # it came up late: the reload waits for its successor
         elif place.current == incarnation and not self._has_leaving(turn, worker):
             rolling.done(turn, worker.app, worker.instance)
 

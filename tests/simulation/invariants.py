@@ -1,0 +1,265 @@
+"""What always holds, after every turn of the core. One function for each sentence.
+
+`STEP` functions take the world and the effects of the turn just taken. They look at the
+core's state beside what the fake kernel knows by itself: its processes, its deadlines,
+the slots that it was told to grant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from entrypoint.core import effects as f
+from entrypoint.core import worker as w
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+def places_of(world: World):
+    return [p for by_app in world.core._state.places.values() for p in by_app.values()]
+
+
+def counts_are_a_recount(world: World, _effects) -> None:
+    """The counts in a pool are what a recount of workers and places gives."""
+    state = world.core._state
+    for pool in state.pools.values():
+        crew = [each for each in state.workers.values() if each.app == pool.name]
+        places = [p for p in places_of(world) if p.app == pool.name]
+        assert pool.live == len(crew), pool
+        online = sorted(each.slot for each in crew if each.state == w.ONLINE)
+        assert pool.ready == len(online) and pool.online == tuple(online), pool
+        assert pool.finished == sum(p.state == w.FINISHED for p in places), pool
+        assert pool.errored == sum(p.state == w.ERRORED for p in places), pool
+        assert list(state.crews.get(pool.name, {}).values()) == crew
+    assert {p.app for p in places_of(world)} <= state.pools.keys()
+
+
+def no_process_is_forgotten(world: World, _effects) -> None:
+    """A process that lives is a worker that the core knows, unless SIGKILL cannot end it."""
+    for process in world.live():
+        known = process.incarnation in world.core._state.workers
+        assert known or process.script.undying, process
+
+
+def a_place_knows_its_own(world: World, _effects) -> None:
+    """Current and successor are workers of their place, two different ones."""
+    state = world.core._state
+    for place in places_of(world):
+        for incarnation in (place.current, place.successor):
+            worker = state.workers.get(incarnation)
+            assert not incarnation or worker is not None or _stopping(world), place
+            if worker is not None:
+                assert (worker.app, worker.instance) == (place.app, place.instance), place
+        assert not place.current or place.current != place.successor, place
+        if place.current and not _stopping(world):
+            assert state.workers[place.current].slot == place.slot, place
+
+
+def nobody_is_doubled(world: World, _effects) -> None:
+    """One worker for each instance that was not told to stop; in a reload, two."""
+    state = world.core._state
+    untold = Counter(
+        (each.app, each.instance)
+        for each in state.workers.values()
+        if not each.purpose and each.state != w.LINGERING
+    )
+    for (app, instance), number in untold.items():
+        reload = state.pools[app].reload
+        most = 2 if reload and instance in reload.active else 1
+        assert number <= most, (app, instance, number)
+
+
+def what_cannot_live_side_by_side_does_not(world: World, _effects) -> None:
+    """Of an app without a shared port each instance has one process at most."""
+    alive = Counter(
+        (p.spec.name, p.instance)
+        for p in world.processes.values()
+        if p.spec.share == "none" and p.incarnation not in world.gone
+    )
+    assert all(number == 1 for number in alive.values()), alive
+
+
+def reloads_are_bounded(world: World, _effects) -> None:
+    """At most `reload_parallel` instances are being replaced; only they have successors."""
+    for pool in world.core._state.pools.values():
+        active = pool.reload.active if pool.reload else ()
+        # A new file may lower it: what has begun goes on.
+        specs = [pool.spec, *(p.spec for p in world.processes.values() if p.spec.name == pool.name)]
+        assert len(active) <= max(1, *(spec.reload_parallel for spec in specs)), pool
+        for place in places_of(world):
+            if place.app == pool.name and place.successor:
+                assert pool.mode == "running" and place.instance in active, (pool, place)
+
+
+def slots_have_one_owner(world: World, _effects) -> None:
+    """A slot is granted, of one place, and of one worker that accepts, or is spare."""
+    state = world.core._state
+    for pool in state.pools.values():
+        owned = [p.slot for p in places_of(world) if p.app == pool.name]
+        assert len(owned) == len(set(owned)), (pool, owned)
+        crew = [each for each in state.workers.values() if each.app == pool.name]
+        accepting = [each.slot for each in crew if each.state != w.LINGERING]
+        assert len(accepting) == len(set(accepting)), (pool, crew)
+        taken = {*owned, *(each.slot for each in crew)}
+        assert not taken & set(pool.spare), (pool, taken)
+        assert len(pool.spare) == len(set(pool.spare)), pool
+        assert taken | set(pool.spare) == set(range(pool.slots)), (pool, taken)
+
+
+def the_port_is_steered_to_who_is_ready(world: World, _effects) -> None:
+    """New connections go to all ready workers and to no one else, while there is one."""
+    if _stopping(world):
+        return
+    for pool in world.core._state.pools.values():
+        if pool.spec.share == "slots" and pool.online:
+            assert world.steered[pool.name] == pool.online, pool
+
+
+def deadlines_have_an_owner(world: World, _effects) -> None:
+    """A deadline is of a worker that is not gone, and of its state."""
+    state = world.core._state
+    waiting = {p.waits_for for p in places_of(world) if p.state == w.WAITING_RESTART}
+    meant = {
+        "launch": (w.LAUNCHING,),
+        "retire": (w.RETIRING,),
+        "kill": (w.RETIRING, w.TERMINATING, w.LINGERING),
+        "abandon": (w.KILLING, w.LINGERING),
+    }
+    for timer in world.timers:
+        if timer.kind == "restart":
+            assert timer.incarnation in waiting, timer
+        elif timer.kind in meant:
+            worker = state.workers.get(timer.incarnation)
+            assert worker is not None and worker.state in meant[timer.kind], (timer, worker)
+        else:
+            assert timer.kind in ("drain", "shutdown"), timer
+
+
+def nothing_waits_for_ever(world: World, _effects) -> None:
+    """Whoever waits for the world has a deadline."""
+    if world.exit_code is not None:
+        assert not world.timers
+        return
+    armed = {(timer.kind, timer.incarnation) for timer in world.timers}
+    kinds = {
+        w.LAUNCHING: ("launch",),
+        w.RETIRING: ("retire", "kill"),
+        w.TERMINATING: ("kill",),
+        w.LINGERING: ("kill", "abandon"),
+    }
+    for worker in world.core._state.workers.values():
+        wanted = kinds.get(worker.state, ())
+        if worker.pid and wanted:
+            assert any((kind, worker.incarnation) in armed for kind in wanted), worker
+    for place in places_of(world):
+        if place.state == w.WAITING_RESTART:
+            assert ("restart", place.waits_for) in armed, place
+    if world.core._state.run.phase == "draining":
+        assert ("drain", 0) in armed
+
+
+def a_stop_starts_nothing(world: World, effects) -> None:
+    """Once the workers are told to stop, none is started."""
+    if _stopping(world):
+        assert not any(isinstance(effect, f.Spawn) for effect in effects)
+
+
+def errored_ends_the_container(world: World, _effects) -> None:
+    """An errored app with `on_errored: exit` has begun the end."""
+    run = world.core._state.run
+    for pool in world.core._state.pools.values():
+        if pool.errored and pool.spec.on_errored == "exit":
+            assert run.phase != "running", pool
+
+
+def dependencies_come_first(world: World, effects) -> None:
+    """No worker of an app is started before what it depends on was there once."""
+    for effect in effects:
+        if isinstance(effect, f.Spawn):
+            assert world.core._state.pools[effect.spec.name].mode != "waiting"
+
+
+def it_can_be_seen(world: World, _effects) -> None:
+    """The view is whole: every process is in one row, every place too."""
+    view = world.core.view()
+    for app in view.apps:
+        rows = [(row.instance, row.incarnation) for row in app.workers]
+        assert len(rows) == len(set(rows))
+        assert 0 <= app.reloaded <= app.to_reload
+        instances = {row.instance for row in app.workers}
+        assert {p.instance for p in places_of(world) if p.app == app.name} <= instances
+
+
+def _stopping(world: World) -> bool:
+    return world.core._state.run.phase in ("stopping", "finished")
+
+
+STEP = (
+    counts_are_a_recount,
+    no_process_is_forgotten,
+    a_place_knows_its_own,
+    nobody_is_doubled,
+    what_cannot_live_side_by_side_does_not,
+    reloads_are_bounded,
+    slots_have_one_owner,
+    the_port_is_steered_to_who_is_ready,
+    deadlines_have_an_owner,
+    nothing_waits_for_ever,
+    a_stop_starts_nothing,
+    errored_ends_the_container,
+    dependencies_come_first,
+    it_can_be_seen,
+)
+
+
+def check(world: World, effects) -> None:
+    for holds in STEP:
+        holds(world, effects)
+
+
+def came_to_rest(world: World) -> None:
+    """Left alone with healthy programs, every app is where it is meant to be."""
+    state = world.core._state
+    for pool in state.pools.values():
+        assert pool.reload is None, pool
+        assert pool.mode in ("running", "stopped", "waiting"), pool
+        assert pool.live == pool.ready or _undying(world, pool.name), pool
+        for place in places_of(world):
+            if place.app != pool.name:
+                continue
+            if pool.mode == "stopped":
+                assert place.state == w.STOPPED, place
+            elif place.state not in (w.FINISHED, w.ERRORED):
+                worker = state.workers.get(place.current)
+                held = worker is not None and worker.state == w.KILLING
+                assert worker is not None, place
+                assert worker.state == w.ONLINE or held, (place, worker)
+        if pool.mode == "running":
+            assert len(state.places.get(pool.name, {})) == pool.wanted, pool
+
+
+def _undying(world: World, name: str) -> bool:
+    return any(p.script.undying for p in world.live(name))
+
+
+def longest_stop(world: World) -> float:
+    """The sum of the bounds that the plan sets to a shutdown which begins now, seconds."""
+    state = world.core._state
+    settings = state.run.shutdown
+    specs = [pool.spec for pool in state.pools.values()]
+    specs += [each.spec for each in state.workers.values()]
+    bounds = {}
+    for spec in specs:
+        bound = spec.retire_delay + 2 * spec.kill_timeout + 3.0 + 0.1
+        bounds[spec.name] = max(bounds.get(spec.name, 0.0), bound)
+    total = settings.drain_delay + sum(bounds.values()) + 0.1
+    return min(total, settings.timeout + 3.2) if settings.timeout else total
+
+
+def replays(world: World) -> None:
+    """The same history gives the same effects."""
+    again = type(world)().core
+    ordered = [(at, effect) for at, event in world.history for effect in again.handle(event, at)]
+    assert ordered == world.effects

@@ -1,0 +1,234 @@
+"""Whatever happens in whichever order: Hypothesis drives the core against the fake kernel.
+
+Quick by default; `PYINIT_SIMULATION=deep` looks for minutes (`make simulate`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from entrypoint.core import events as e
+from entrypoint.core.spec import DependsSpec
+from tests.simulation import invariants
+from tests.simulation.world import SIGHUP, SIGINT, SIGTERM, SIGUSR1, Script, World, app, plan, shared
+
+DEEP = os.environ.get("PYINIT_SIMULATION", "") == "deep"
+
+NAMES = ("web", "job", "db")
+
+scripts = st.one_of(
+    st.just(Script()),
+    st.builds(
+        Script,
+        fork_fails=st.booleans(),
+        exec_after=st.sampled_from((0.001, 0.5)),
+        exec_fails=st.sampled_from(("", "chdir: No such file or directory")),
+    ),
+    st.builds(
+        Script,
+        says=st.sampled_from(("listen", "notify", "node")),
+        says_after=st.sampled_from((0, 0.01, 1.0, 4.0, None)),
+        ends_after=st.sampled_from((None, 0.005, 0.5, 2.0, 31.0)),
+        code=st.sampled_from((0, 1, 3)),
+        signum=st.sampled_from((None, None, 11)),
+    ),
+    st.builds(
+        Script,
+        ignores=st.booleans(),
+        undying=st.sampled_from((False, False, False, True)),
+        stop_takes=st.sampled_from((0.01, 1.0, 7.9)),
+        stop_code=st.sampled_from((0, 1, None)),
+        group=st.sampled_from(("", "obeys", "stubborn", "undying")),
+        queue_takes=st.sampled_from((0, 0.3, 2.0, None)),
+    ),
+)
+
+
+@st.composite
+def specs(draw, name: str):
+    depends = ()
+    if name == "web":
+        others = st.sampled_from(("db", "job"))
+        conditions = st.sampled_from(
+            ("service_started", "service_healthy", "service_completed_successfully")
+        )
+        depends = draw(
+            st.lists(st.builds(DependsSpec, others, conditions), max_size=1).map(tuple)
+        )
+    keys = {
+        "instances": draw(st.integers(1, 4)),
+        "env": draw(st.sampled_from(((), (("A", "1"),)))),
+        "wait_ready": draw(st.booleans()),
+        "on_listen_timeout": draw(st.sampled_from(("auto", "force", "abort"))),
+        "autorestart": draw(st.sampled_from((True, True, True, False))),
+        "max_restarts": draw(st.sampled_from((2, 16))),
+        "restart_delay": draw(st.sampled_from((0.0, 2.0))),
+        "exp_backoff_restart_delay": draw(st.sampled_from((0.0, 0.1))),
+        "stop_exit_codes": draw(st.sampled_from(((), (3,)))),
+        "on_errored": draw(st.sampled_from(("keep", "keep", "exit"))),
+        "kill_timeout": draw(st.sampled_from((1.6, 8.0))),
+        "reload_parallel": draw(st.integers(1, 2)),
+        "depends_on": depends,
+        "treekill": draw(st.sampled_from((True, True, False))),
+    }
+    kind = draw(st.sampled_from(("fork", "slots", "slots", "one")))
+    if kind == "fork":
+        return app(name, **keys)
+    return shared(name, **keys, share=kind)
+
+
+@st.composite
+def plans(draw, revision: int = 1):
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
+    return plan(
+        *(draw(specs(name)) for name in names),
+        revision=revision,
+        drain_delay=draw(st.sampled_from((0.0, 2.0))),
+        timeout=draw(st.sampled_from((0.0, 0.0, 10.0))),
+    )
+
+
+names = st.sampled_from(("", *NAMES))
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.world.after_turn = invariants.check
+        self.stop_within: float | None = None
+
+    @initialize(first=plans())
+    def boots(self, first) -> None:
+        self.world.emit(e.Booted(first))
+
+    @rule(seconds=st.sampled_from((0.002, 0.02, 0.3, 0.6, 3.1, 8.1, 20.0)))
+    def time_passes(self, seconds) -> None:
+        self.world.advance(seconds)
+
+    @rule(script=scripts)
+    def the_next_worker_is(self, script) -> None:
+        self.world.upcoming.append(script)
+
+    @rule(which=st.integers(0, 7), code=st.sampled_from((0, 1, 3, None)))
+    def a_worker_crashes(self, which, code) -> None:
+        live = [process for process in self.world.live() if process.execed]
+        if live:
+            self.world.crash(live[which % len(live)], code, None if code is not None else 9)
+
+    @rule(name=names)
+    def reload_is_asked(self, name) -> None:
+        self.world.emit(e.ReloadAsked(name))
+
+    @rule(name=names)
+    def restart_is_asked(self, name) -> None:
+        self.world.emit(e.RestartAsked(name))
+
+    @rule(name=names)
+    def stop_is_asked(self, name) -> None:
+        self.world.emit(e.StopAsked(name))
+
+    @rule(name=names)
+    def start_is_asked(self, name) -> None:
+        self.world.emit(e.StartAsked(name))
+
+    @rule(name=st.sampled_from(NAMES), instances=st.integers(1, 6))
+    def scale_is_asked(self, name, instances) -> None:
+        self.world.emit(e.ScaleAsked(name, instances))
+
+    @rule(name=st.sampled_from(NAMES))
+    def renewal_is_asked(self, name) -> None:
+        self.world.emit(e.RenewAsked(name, "watch"))
+
+    @rule(which=st.integers(0, 7))
+    def memory_is_exceeded(self, which) -> None:
+        live = self.world.live()
+        if live:
+            self.world.emit(e.MemoryExceeded(live[which % len(live)].incarnation, 1 << 30))
+
+    @rule(name=names)
+    def a_signal_is_asked(self, name) -> None:
+        self.world.emit(e.SignalAsked(SIGUSR1, name))
+
+    @rule(answer=st.one_of(plans(), st.just("line 3: no such key")), change=st.booleans())
+    def the_file_is_read_again(self, answer, change) -> None:
+        now = self.world.core._state.run.plan
+        if isinstance(answer, str) or change:
+            self.world.next_plan = answer
+        else:
+            self.world.next_plan = now.replace(revision=now.revision + 1)
+        self.world.emit(e.SignalArrived(SIGHUP))
+
+    @rule(kind=st.sampled_from(("launch", "kill", "retire", "restart", "abandon")), n=st.integers(0, 40))
+    def a_stale_event_comes(self, kind, n) -> None:
+        gone = n if n in self.world.gone else 9999
+        for event in (
+            e.TimerFired(e.Timer(kind, "web", gone)),
+            e.WorkerReady(gone, "notify"),
+            e.WorkerExited(gone, 0),
+            e.WorkerExeced(gone),
+            e.QueueEmptied(gone),
+            e.GroupEmptied(gone),
+            e.SpawnFailed(gone, "fork"),
+        ):
+            self.world.emit(event)
+
+    @rule(which=st.integers(0, 7), source=st.sampled_from(("notify", "listen", "node")))
+    def a_worker_says_it_again(self, which, source) -> None:
+        live = [process for process in self.world.live() if process.execed]
+        if live:
+            self.world.emit(e.WorkerReady(live[which % len(live)].incarnation, source))
+
+    @precondition(lambda self: self.stop_within is None)
+    @rule(signum=st.sampled_from((SIGINT, SIGTERM)))
+    def the_container_is_stopped(self, signum) -> None:
+        self.stop(signum)
+
+    @precondition(lambda self: self.stop_within is not None)
+    @rule()
+    def a_second_signal_comes(self) -> None:
+        self.world.emit(e.SignalArrived(SIGTERM))
+
+    def stop(self, signum: int) -> None:
+        world = self.world
+        if world.core._state.run.phase in ("running", "draining"):
+            self.stop_within = world.now + invariants.longest_stop(world)
+        world.emit(e.SignalArrived(signum))
+
+    def teardown(self) -> None:
+        world = self.world
+        if not world.history:
+            return
+        world.upcoming.clear()
+        if self.stop_within is None and world.exit_code is None:
+            world.settle(400)
+            if world.core._state.run.phase == "running":
+                invariants.came_to_rest(world)
+            if world.exit_code is None:
+                self.stop(SIGTERM)
+        world.settle(200)
+        assert world.exit_code is not None, "it hangs"
+        assert world.exit_code in (0, 1, 3, 127, 137, 139, *range(129, 144)), world.exit_code
+        if self.stop_within is not None:
+            assert world.finished_at <= self.stop_within, (world.finished_at, self.stop_within)
+        stuck = [p for p in world.live() if not p.script.undying]
+        assert not stuck
+        invariants.replays(world)
+
+
+Machine.TestCase.settings = settings(
+    max_examples=4000 if DEEP else 60,
+    stateful_step_count=60 if DEEP else 25,
+    deadline=None,
+    derandomize=not DEEP,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class TestWhateverHappens(Machine.TestCase):
+    pass
