@@ -49,7 +49,8 @@ def take_slot(turn: Turn, pool: Pool) -> int:
         if shares_port(pool.spec):
             turn.emit(GrowPort(pool.name, pool.slots))
     slot = min(pool.spare)
-    turn.put_pool(pool.replace(spare=tuple(n for n in pool.spare if n != slot)))
+    at = pool.spare.index(slot)
+    turn.put_pool(pool.replace(spare=(*pool.spare[:at], *pool.spare[at + 1 :])))
     return slot
 
 

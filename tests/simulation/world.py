@@ -115,6 +115,8 @@ class World:
         self.exit_code: int | None = None
         self.finished_at = 0.0
         self.gone: set[int] = set()
+        # The most of `reload_parallel` that a file has ever said.
+        self.parallel: dict[str, int] = {}
         self.after_turn: Callable[[World, list[f.Effect]], None] = lambda _world, _effects: None
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -162,6 +164,10 @@ class World:
 
     def _one(self, event: e.Event) -> None:
         self.history.append((self.now, event))
+        if isinstance(event, e.Booted | e.PlanAccepted):
+            for spec in event.plan.apps:
+                most = max(spec.reload_parallel, self.parallel.get(spec.name, 0))
+                self.parallel[spec.name] = most
         ordered = self.core.handle(event, self.now)
         if self.exit_code is not None:
             assert not ordered, f"after Finish: {event} -> {ordered}"

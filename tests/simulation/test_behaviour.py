@@ -1,0 +1,647 @@
+"""What the core does, one behaviour at a time, with its times."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrypoint.core import effects as f
+from entrypoint.core import events as e
+from entrypoint.core import lifecycle
+from entrypoint.core.spec import DependsSpec
+from tests.simulation import invariants
+from tests.simulation.world import (
+    SIGHUP,
+    SIGINT,
+    SIGKILL,
+    SIGTERM,
+    SIGUSR1,
+    Script,
+    World,
+    app,
+    plan,
+    shared,
+)
+
+CRASHES = Script(ends_after=0.1, code=1)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.after_turn = invariants.check
+    return world
+
+
+def always(world: World, script: Script) -> None:
+    world.usual = lambda _spawn: script
+
+
+def spawn_times(world: World) -> list[float]:
+    return [when for when, effect in world.effects if isinstance(effect, f.Spawn)]
+
+
+def gaps(times: list[float]) -> list[float]:
+    return [round(b - a, 2) for a, b in zip(times, times[1:], strict=False)]
+
+
+# -- restarts ---------------------------------------------------------------------------
+
+
+def test_without_a_delay_a_crashed_worker_is_started_at_once(world):
+    world.up(app())
+    world.advance(5)
+    world.crash(world.one())
+    assert len(world.live()) == 1
+
+
+def test_restart_delay_is_waited_for(world):
+    world.up(app(restart_delay=2.0))
+    world.crash(world.one())
+    assert world.view().workers[0].state == "waiting restart"
+    assert world.run_until(lambda: world.live()) == pytest.approx(2.0)
+
+
+def test_back_off_is_at_once_then_grows_by_half_to_fifteen_seconds(world):
+    always(world, CRASHES)
+    world.boot(app(exp_backoff_restart_delay=4.0, max_restarts=100))
+    world.advance(100)
+    waits = [round(gap - 0.101, 2) for gap in gaps(spawn_times(world))]
+    assert waits[:6] == [0.0, 4.0, 6.0, 9.0, 13.5, 15.0]
+    assert set(waits[6:]) == {15.0}
+
+
+def test_back_off_begins_anew_after_thirty_seconds_of_uptime(world):
+    world.upcoming.extend([CRASHES] * 4)
+    world.boot(app(exp_backoff_restart_delay=4.0))
+    world.run_until(lambda: world.ready() == 1 and len(spawn_times(world)) == 5)
+    world.advance(31)
+    world.crash(world.one())
+    assert len(world.live()) == 1
+
+
+def test_more_than_max_restarts_unstable_exits_end_the_container_with_1(world):
+    always(world, CRASHES)
+    world.boot(app(max_restarts=3))
+    world.advance(10)
+    assert len(spawn_times(world)) == 4
+    assert world.exit_code == 1
+
+
+def test_on_errored_keep_keeps_the_others(world):
+    world.usual = lambda spawn: CRASHES if spawn.spec.name == "bad" else Script()
+    world.boot(app("bad", max_restarts=3, on_errored="keep"), app("good"))
+    world.advance(10)
+    assert world.exit_code is None
+    assert world.view("bad").errored
+    assert world.ready("good") == 1
+
+
+def test_a_crash_after_min_uptime_is_not_unstable(world):
+    always(world, Script(ends_after=1.5, code=1))
+    world.boot(app(max_restarts=3))
+    world.advance(100)
+    assert world.exit_code is None
+
+
+def test_a_crash_loop_slowed_by_back_off_still_ends_errored(world):
+    always(world, CRASHES)
+    world.boot(app(exp_backoff_restart_delay=10.0))
+    world.advance(600)
+    assert world.exit_code == 1
+
+
+def test_a_failed_fork_is_tried_again_after_a_second(world):
+    world.upcoming.append(Script(fork_fails=True))
+    world.boot(app())
+    assert not world.live()
+    assert world.run_until(lambda: world.live()) == pytest.approx(1.0)
+
+
+def test_a_failed_exec_tells_its_reason(world):
+    world.upcoming.append(Script(exec_fails="chdir: No such file or directory"))
+    world.boot(app(restart_delay=1.0))
+    world.advance(0.1)
+    assert world.view().workers[0].last_exit == "chdir: No such file or directory"
+    assert world.said("worker failed to start")
+
+
+# -- one-shot ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (Script(ends_after=1, code=0), 0),
+        (Script(ends_after=1, code=3), 3),
+        (Script(ends_after=1, signum=SIGKILL), 137),
+        (Script(exec_fails="exec: No such file or directory"), 127),
+    ],
+)
+def test_when_the_last_app_has_finished_its_code_is_the_containers(world, script, expected):
+    world.upcoming.append(script)
+    world.boot(app(autorestart=False))
+    world.advance(5)
+    assert world.exit_code == expected
+
+
+def test_of_several_instances_the_code_that_is_not_0_counts(world):
+    world.upcoming.extend([Script(ends_after=1, code=4), Script(ends_after=2, code=0)])
+    world.boot(app(instances=2, autorestart=False))
+    world.advance(5)
+    assert world.exit_code == 4
+
+
+def test_stop_exit_codes_finish(world):
+    world.upcoming.append(Script(ends_after=1, code=3))
+    world.boot(app(stop_exit_codes=(3,)))
+    world.advance(5)
+    assert world.exit_code == 3
+
+
+def test_waiting_for_a_restart_never_counts_as_finished(world):
+    world.upcoming.append(Script(ends_after=1, code=0))
+    world.boot(app(restart_delay=5.0))
+    world.advance(3)
+    assert world.exit_code is None
+    world.advance(5)
+    assert world.ready() == 1
+
+
+# -- readiness --------------------------------------------------------------------------
+
+
+def test_exec_is_readiness_where_nothing_else_is_awaited(world):
+    world.boot(app())
+    assert world.run_until(lambda: world.ready() == 1) == pytest.approx(0.001)
+
+
+def test_listen_is_readiness_of_a_shared_port(world):
+    world.boot(shared())
+    assert world.run_until(lambda: world.ready() == 1) == pytest.approx(0.011)
+
+
+def test_exec_is_readiness_where_listen_cannot_be_seen():
+    world = World(observed=False)
+    world.boot(shared())
+    assert world.run_until(lambda: world.ready() == 1) == pytest.approx(0.001)
+
+
+def test_listen_is_not_enough_with_wait_ready(world):
+    world.boot(shared(wait_ready=True, listen_timeout=5.0))
+    assert world.run_until(lambda: world.ready() == 1) == pytest.approx(5.0)
+    assert world.said("worker not ready in time")
+
+
+def test_readiness_may_come_before_the_exec_is_told(world):
+    always(world, Script(says="notify", says_after=0))
+    world.boot(app(wait_ready=True))
+    assert world.run_until(lambda: world.ready() == 1) == pytest.approx(0.001)
+
+
+def test_abort_counts_a_silent_first_start_as_failed(world):
+    always(world, Script(says_after=None))
+    world.boot(shared(on_listen_timeout="abort", listen_timeout=2.0, max_restarts=2))
+    world.advance(30)
+    assert world.exit_code == 1
+    assert len(spawn_times(world)) == 3
+
+
+def test_auto_forces_while_no_worker_ever_said_ready_and_aborts_once_one_has(world):
+    always(world, Script(says="node", says_after=None))
+    world.boot(shared(wait_ready=True, listen_timeout=2.0))
+    world.advance(2)
+    assert world.ready() == 1
+    (old,) = world.live()
+    world.emit(e.WorkerReady(old.incarnation, "node"))
+    world.emit(e.ReloadAsked("web"))
+    world.advance(20)
+    assert world.live() == [old]
+    assert world.said("reload aborted")
+
+
+# -- stopping ---------------------------------------------------------------------------
+
+
+def test_the_signal_is_forwarded_as_it_is_to_the_group(world):
+    world.up(app(kill_signal=None))
+    world.emit(e.SignalArrived(SIGTERM))
+    (sent,) = world.ordered(f.SendSignal)
+    assert (sent.signum, sent.group) == (SIGTERM, True)
+
+
+def test_a_stop_of_our_own_is_sigint_and_kill_signal_goes_before_all(world):
+    world.up(app("web"), app("other", kill_signal=SIGUSR1))
+    world.emit(e.StopAsked(""))
+    assert [sent.signum for sent in world.ordered(f.SendSignal)] == [SIGINT, SIGUSR1]
+
+
+def test_sigkill_follows_after_kill_timeout_and_the_code_is_137(world):
+    always(world, Script(ignores=True))
+    world.up(app(kill_timeout=4.0))
+    world.emit(e.SignalArrived(SIGTERM))
+    assert world.run_until(lambda: world.exit_code is not None) == pytest.approx(4.001)
+    assert world.exit_code == 137
+
+
+def test_a_good_stop_is_0_after_drain_and_readiness_goes_at_once(world):
+    world.up(app(), drain_delay=3.0)
+    world.emit(e.SignalArrived(SIGTERM))
+    assert world.core.view().phase == "draining"
+    assert not world.ordered(f.SendSignal)
+    assert world.run_until(lambda: world.exit_code is not None) == pytest.approx(3.01)
+    assert world.exit_code == 0
+
+
+def test_a_second_signal_skips_the_drain_and_a_third_kills(world):
+    always(world, Script(ignores=True))
+    world.up(app(), drain_delay=30.0)
+    world.emit(e.SignalArrived(SIGTERM))
+    world.emit(e.SignalArrived(SIGTERM))
+    assert [sent.signum for sent in world.ordered(f.SendSignal)] == [SIGTERM]
+    world.emit(e.SignalArrived(SIGTERM))
+    assert world.run_until(lambda: world.exit_code is not None) < 0.1
+    assert world.exit_code == 137
+
+
+def test_shutdown_timeout_bounds_everything(world):
+    always(world, Script(ignores=True))
+    world.up(app(kill_timeout=60.0), drain_delay=5.0, timeout=10.0)
+    world.emit(e.SignalArrived(SIGTERM))
+    assert world.run_until(lambda: world.exit_code is not None) == pytest.approx(10.001)
+    assert world.exit_code == 137
+
+
+def test_a_worker_that_sigkill_cannot_end_does_not_hold_the_end_up(world):
+    always(world, Script(ignores=True, undying=True))
+    world.up(app(kill_timeout=2.0))
+    world.emit(e.SignalArrived(SIGTERM))
+    assert world.run_until(lambda: world.exit_code is not None) == pytest.approx(5.0)
+    assert world.exit_code == 137
+
+
+def test_a_group_that_nobody_reaps_does_not_hold_a_restart_up(world):
+    world.upcoming.append(Script(group="undying"))
+    world.up(app(kill_timeout=2.0))
+    world.crash(world.one())
+    assert not world.live()
+    world.settle(6)
+    assert world.ready() == 1
+
+
+def test_what_a_crashed_fork_app_leaves_is_ended_before_the_next_starts(world):
+    world.upcoming.append(Script(group="stubborn"))
+    world.up(app(kill_timeout=2.0))
+    world.crash(world.one())
+    assert world.run_until(lambda: world.live()) == pytest.approx(2.002)
+
+
+def test_who_is_depended_on_is_told_last(world):
+    web = app("web", depends_on=(DependsSpec("db"),))
+    world.up(app("db"), web)
+    world.emit(e.SignalArrived(SIGTERM))
+    told = [world.processes[sent.incarnation].spec.name for sent in world.ordered(f.SendSignal)]
+    assert told == ["web"]
+    world.advance(1)
+    assert world.exit_code == 0
+
+
+def test_a_circle_of_dependencies_still_ends(world):
+    world.boot(
+        app("a", depends_on=(DependsSpec("b"),)), app("b", depends_on=(DependsSpec("a"),))
+    )
+    world.emit(e.StartAsked("a"))
+    world.emit(e.StartAsked("b"))
+    world.advance(1)
+    world.emit(e.SignalArrived(SIGTERM))
+    world.advance(1)
+    assert world.exit_code == 0
+
+
+@pytest.mark.parametrize("when", [0.0, 0.005, 0.02, 0.3, 0.52])
+@pytest.mark.parametrize(
+    "event", [e.ReloadAsked("web"), e.RestartAsked("web"), e.ScaleAsked("web", 5)]
+)
+def test_a_stop_in_the_middle_of_anything_ends_well(world, event, when):
+    world.up(shared(instances=3))
+    world.emit(event)
+    world.advance(when)
+    world.emit(e.SignalArrived(SIGTERM))
+    world.advance(1)
+    assert world.exit_code == 0
+
+
+def test_other_signals_go_to_the_workers_as_they_are(world):
+    world.up(app(instances=2))
+    world.emit(e.SignalArrived(SIGUSR1))
+    assert [p.received for p in world.live()] == [[SIGUSR1], [SIGUSR1]]
+
+
+# -- reloads ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", ["slots", "one"])
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_a_reload_never_has_fewer_ready_than_before(world, share, parallel):
+    world.up(shared(instances=4, share=share, reload_parallel=parallel))
+    old = world.live()
+    seen: list[tuple[int, int]] = []
+
+    def look(world: World, effects) -> None:
+        invariants.check(world, effects)
+        seen.append((world.ready(), len(world.live())))
+
+    world.after_turn = look
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(world.is_up)
+    assert min(ready for ready, _ in seen) == 4
+    assert max(live for _, live in seen) == 4 + parallel
+    assert not set(map(id, old)) & set(map(id, world.live()))
+
+
+def test_the_port_turns_to_the_new_before_the_old_is_told(world):
+    world.up(shared())
+    since = world.now
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(world.is_up)
+    orders = [
+        type(effect).__name__
+        for when, effect in world.effects
+        if when >= since and isinstance(effect, f.Spawn | f.Steer | f.WatchQueue | f.SendSignal)
+    ]
+    assert orders == ["Spawn", "Steer", "WatchQueue", "SendSignal"]
+
+
+def test_the_old_has_retire_delay_and_an_empty_queue_before_its_signal(world):
+    world.upcoming.append(Script(queue_takes=2.0))
+    world.up(shared())
+    old = world.one()
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: world.ready() == 1 and len(world.live()) == 2)
+    assert world.run_until(lambda: old.told) == pytest.approx(2.011)
+
+
+def test_a_reload_during_a_reload_replaces_everyone_by_what_was_asked_last(world):
+    world.up(shared(instances=3))
+    world.emit(e.ReloadAsked("web"))
+    world.advance(0.3)
+    asked = world.now
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(world.is_up)
+    launched = {each.started_at for each in world.view().workers}
+    assert min(launched) >= asked
+
+
+def test_a_successor_that_crashes_keeps_the_old(world):
+    world.up(shared(instances=2))
+    old = world.live()
+    world.upcoming.append(Script(says_after=None, ends_after=0.5, code=1))
+    world.emit(e.ReloadAsked("web"))
+    world.advance(5)
+    assert world.live() == old
+    assert world.said("reload aborted")
+    assert not world.view().reloading
+
+
+def test_a_current_that_comes_up_late_does_not_end_the_reload_of_its_instance(world):
+    world.upcoming.append(Script(says_after=1.0))
+    world.boot(shared())
+    world.advance(0.5)
+    world.upcoming.append(Script(says_after=2.0))
+    world.emit(e.ReloadAsked("web"))
+    world.advance(1.0)
+    assert world.view().reloading
+    world.emit(e.ReloadAsked("web"))
+    world.settle(20)
+    assert world.is_up()
+    assert len(world.live()) == 1
+
+
+def test_both_generations_silent_ends_with_one_worker(world):
+    world.usual = lambda spawn: Script(says_after=None if spawn.incarnation < 3 else 0.01)
+    world.boot(shared(on_listen_timeout="abort", kill_timeout=1.6))
+    world.advance(1)
+    world.emit(e.ReloadAsked("web"))
+    world.settle(30)
+    assert world.ready() == 1
+    assert not world.view().reloading
+
+
+def test_the_old_crashing_during_a_reload_leaves_it_to_the_successor(world):
+    world.up(shared())
+    old = world.one()
+    world.upcoming.append(Script(says_after=1.0))
+    world.emit(e.ReloadAsked("web"))
+    world.advance(0.1)
+    world.crash(old)
+    assert len(world.live()) == 1
+    world.advance(2)
+    assert world.is_up()
+    assert len(spawn_times(world)) == 2
+
+
+def test_fork_apps_reload_in_place_one_after_the_other(world):
+    world.up(app(instances=3))
+    least = []
+
+    def look(world: World, effects) -> None:
+        invariants.check(world, effects)
+        least.append(world.ready())
+
+    world.after_turn = look
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(world.is_up)
+    assert min(least) == 2
+    assert max(least) == 3
+
+
+def test_a_restart_asked_during_a_reload_also_ends_the_successor(world):
+    world.up(shared())
+    world.upcoming.append(Script(says_after=None))
+    world.emit(e.ReloadAsked("web"))
+    world.advance(0.1)
+    both = world.live()
+    world.emit(e.RestartAsked("web"))
+    world.advance(2)
+    assert len(both) == 2
+    assert not any(process.alive for process in both)
+    assert world.ready() == 1
+
+
+def test_memory_exceeded_twice_counts_its_instances(world):
+    world.up(shared(instances=3))
+    for process in world.live()[:2]:
+        world.emit(e.MemoryExceeded(process.incarnation, 1 << 30))
+    assert world.view().to_reload == 2
+    world.run_until(world.is_up)
+    assert len(spawn_times(world)) == 5
+
+
+# -- the file ---------------------------------------------------------------------------
+
+
+def reread(world: World, answer) -> None:
+    world.next_plan = answer
+    world.emit(e.SignalArrived(SIGHUP))
+
+
+def test_an_unchanged_file_reloads_the_programs(world):
+    world.up(shared(instances=2))
+    reread(world, plan(shared(instances=2), revision=2))
+    world.run_until(world.is_up)
+    assert len(spawn_times(world)) == 4
+
+
+def test_a_changed_app_is_reloaded_and_the_others_are_left(world):
+    world.up(shared("web"), app("other"))
+    other = world.one(name="other")
+    reread(world, plan(shared("web", env=(("A", "1"),)), app("other"), revision=2))
+    world.settle(5)
+    assert world.one(name="web").spec.env == (("A", "1"),)
+    assert world.live("other") == [other]
+
+
+def test_a_file_that_only_scales_replaces_nobody(world):
+    world.up(shared(instances=2))
+    old = world.live()
+    reread(world, plan(shared(instances=4), revision=2))
+    world.settle(5)
+    assert world.live()[:2] == old
+    assert world.ready() == 4
+
+
+def test_a_file_that_changes_and_scales_starts_each_new_worker_once(world):
+    world.up(shared(instances=2))
+    reread(world, plan(shared(instances=4, env=(("A", "1"),)), revision=2))
+    world.settle(10)
+    assert world.ready() == 4
+    assert len(spawn_times(world)) == 2 + 4
+
+
+def test_a_broken_file_changes_nothing(world):
+    world.up(app())
+    old = world.live()
+    reread(world, "ecosystem.yaml:3:1: no")
+    world.settle(5)
+    assert world.live() == old
+    assert world.core.view().config_error == "ecosystem.yaml:3:1: no"
+
+
+def test_a_removed_app_stops_and_only_then_its_port_is_closed(world):
+    world.up(shared("web"), app("other"))
+    reread(world, plan(app("other"), revision=2))
+    assert not world.ordered(f.ClosePort)
+    world.settle(5)
+    assert world.ordered(f.ClosePort) == [f.ClosePort("web")]
+    assert [each.name for each in world.core.view().apps] == ["other"]
+    assert world.exit_code is None
+
+
+def test_an_added_app_is_started(world):
+    world.up(app("web"))
+    reread(world, plan(app("web"), app("more", instances=2), revision=2))
+    world.settle(1)
+    assert world.ready("more") == 2
+
+
+# -- scale, stop, start -----------------------------------------------------------------
+
+
+def test_scale_up_and_down(world):
+    world.up(shared(instances=2))
+    world.emit(e.ScaleAsked("web", 5))
+    world.run_until(world.is_up)
+    assert world.ready() == 5
+    world.emit(e.ScaleAsked("web", 1))
+    world.settle(5)
+    assert [p.instance for p in world.live()] == [0]
+
+
+def test_a_stopped_app_that_is_scaled_starts_with_the_new_number(world):
+    world.up(app(instances=4))
+    world.emit(e.StopAsked("web"))
+    world.settle(5)
+    world.emit(e.ScaleAsked("web", 2))
+    world.emit(e.StartAsked("web"))
+    world.settle(5)
+    assert len(world.live()) == 2
+
+
+def test_a_fork_instance_scaled_away_and_back_waits_for_its_old_process(world):
+    world.upcoming.extend([Script(), Script(stop_takes=1.0)])
+    world.up(app(instances=2))
+    world.emit(e.ScaleAsked("web", 1))
+    world.emit(e.ScaleAsked("web", 2))
+    assert len(world.live()) == 2
+    world.settle(3)
+    assert world.ready() == 2
+
+
+def test_stopped_stays_stopped_and_the_container_lives(world):
+    world.up(app())
+    world.emit(e.StopAsked("web"))
+    world.settle(60)
+    assert not world.live()
+    assert world.exit_code is None
+    assert world.view().stopped
+    world.emit(e.StartAsked("web"))
+    world.settle(1)
+    assert world.ready() == 1
+
+
+def test_a_restart_of_all_does_not_start_what_waits_for_another(world):
+    waits = DependsSpec("db", "service_completed_successfully")
+    world.boot(app("db", autorestart=False), app("web", depends_on=(waits,)))
+    world.emit(e.RestartAsked(""))
+    world.advance(1)
+    assert not world.live("web")
+
+
+# -- depends_on -------------------------------------------------------------------------
+
+
+def test_completed_successfully_is_waited_for(world):
+    world.upcoming.append(Script(ends_after=2.0, code=0))
+    waits = DependsSpec("migrate", "service_completed_successfully")
+    world.boot(app("migrate", autorestart=False), app("web", depends_on=(waits,)))
+    world.advance(1)
+    assert not world.live("web")
+    world.advance(2)
+    assert world.ready("web") == 1
+
+
+def test_a_dependency_that_fails_ends_the_container_with_its_code(world):
+    world.upcoming.append(Script(ends_after=2.0, code=5))
+    waits = DependsSpec("migrate", "service_completed_successfully")
+    world.boot(app("migrate", autorestart=False), app("web", depends_on=(waits,)))
+    world.advance(5)
+    assert world.exit_code == 5
+
+
+def test_healthy_is_waited_for(world):
+    world.upcoming.append(Script(says_after=2.0))
+    world.boot(shared("db"), app("web", depends_on=(DependsSpec("db", "service_healthy"),)))
+    world.advance(1.9)
+    assert not world.live("web")
+    world.advance(1)
+    assert world.ready("web") == 1
+
+
+# -- the turn ---------------------------------------------------------------------------
+
+
+def test_a_turn_that_raises_changes_nothing(world, monkeypatch):
+    world.up(shared(instances=3))
+    state = world.core._state
+    before = (state.run, dict(state.pools), dict(state.workers), repr(state.places))
+
+    def bug(*_args: object) -> None:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(lifecycle, "_timer", bug)
+    with pytest.raises(RuntimeError):
+        world.core.handle(e.RestartAsked("web"), world.now)
+    assert (state.run, state.pools, state.workers, repr(state.places)) == before
+    monkeypatch.undo()
+    world.emit(e.RestartAsked("web"))
+    world.settle(5)
+    assert world.is_up()
