@@ -22,7 +22,7 @@ from .pools import exit_code, is_finished, never_starts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .turn import Turn
-    from .worker import Pool
+    from .worker import Pool, Worker
 
 DRAIN = Timer("drain")
 DEADLINE = Timer("shutdown")
@@ -50,8 +50,21 @@ def stop_all(turn: Turn) -> None:
     turn.run = turn.run.replace(phase="stopping")
     turn.emit(StopTimer(DRAIN))
     for pool in turn.pools():
-        turn.put_pool(pool.replace(reload=None))
+        if pool.reload is not None:
+            _end_reload(turn, pool)
     stop_next(turn)
+
+
+def _end_reload(turn: Turn, pool: Pool) -> None:
+    """The old workers serve until it is their turn; those that should follow them go."""
+    turn.put_pool(pool.replace(reload=None))
+    begun: list[Worker] = []
+    for place in list(turn.places(pool.name)):
+        worker = turn.worker(place.successor)
+        if worker is not None:
+            turn.put_place(place.replace(successor=0))
+            begun.append(worker)
+    stop_workers(turn, pool.name, begun, "shutdown", turn.run.stop_signal)
 
 
 def stop_next(turn: Turn) -> None:
@@ -70,7 +83,7 @@ def stop_next(turn: Turn) -> None:
 
 
 def _tell(turn: Turn, pool: Pool) -> None:
-    turn.put_pool(pool.replace(told=True))
+    turn.put_pool(pool.replace(told=True, reload=None))
     if shares_port(pool.spec):
         turn.emit(RefuseConnections(pool.name))
     for place in list(turn.places(pool.name)):

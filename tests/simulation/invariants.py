@@ -59,9 +59,6 @@ def a_place_knows_its_own(world: World, _effects) -> None:
 
 def nobody_is_doubled(world: World, _effects) -> None:
     """One worker for each instance that was not told to stop; in a reload, two."""
-    if _stopping(world):
-        # Who is depended on is told last, and a reload in it is left as it is.
-        return
     state = world.core._state
     untold = Counter(
         (each.app, each.instance)
@@ -225,9 +222,11 @@ def came_to_rest(world: World) -> None:
     """Left alone with healthy programs, every app is where it is meant to be."""
     state = world.core._state
     for pool in state.pools.values():
+        if pool.live != pool.ready and _undying(world, pool.name):
+            continue  # whoever waits for it waits until the kernel lets it end
         assert pool.reload is None, pool
         assert pool.mode in ("running", "stopped", "waiting"), pool
-        assert pool.live == pool.ready or _undying(world, pool.name), pool
+        assert pool.live == pool.ready, pool
         for place in places_of(world):
             if place.app != pool.name:
                 continue
@@ -235,9 +234,8 @@ def came_to_rest(world: World) -> None:
                 assert place.state == w.STOPPED, place
             elif place.state not in (w.FINISHED, w.ERRORED):
                 worker = state.workers.get(place.current)
-                held = worker is not None and worker.state == w.KILLING
                 assert worker is not None, place
-                assert worker.state == w.ONLINE or held, (place, worker)
+                assert worker.state == w.ONLINE, (place, worker)
         if pool.mode == "running":
             assert len(state.places.get(pool.name, {})) == pool.wanted, pool
 

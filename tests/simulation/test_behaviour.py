@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from entrypoint.core import effects as f
@@ -41,7 +43,7 @@ def spawn_times(world: World) -> list[float]:
 
 
 def gaps(times: list[float]) -> list[float]:
-    return [round(b - a, 2) for a, b in zip(times, times[1:], strict=False)]
+    return [round(b - a, 2) for a, b in itertools.pairwise(times)]
 
 
 # -- restarts ---------------------------------------------------------------------------
@@ -58,7 +60,7 @@ def test_restart_delay_is_waited_for(world):
     world.up(app(restart_delay=2.0))
     world.crash(world.one())
     assert world.view().workers[0].state == "waiting restart"
-    assert world.run_until(lambda: world.live()) == pytest.approx(2.0)
+    assert world.run_until(world.live) == pytest.approx(2.0)
 
 
 def test_back_off_is_at_once_then_grows_by_half_to_fifteen_seconds(world):
@@ -114,7 +116,7 @@ def test_a_failed_fork_is_tried_again_after_a_second(world):
     world.upcoming.append(Script(fork_fails=True))
     world.boot(app())
     assert not world.live()
-    assert world.run_until(lambda: world.live()) == pytest.approx(1.0)
+    assert world.run_until(world.live) == pytest.approx(1.0)
 
 
 def test_a_failed_exec_tells_its_reason(world):
@@ -292,7 +294,7 @@ def test_what_a_crashed_fork_app_leaves_is_ended_before_the_next_starts(world):
     world.upcoming.append(Script(group="stubborn"))
     world.up(app(kill_timeout=2.0))
     world.crash(world.one())
-    assert world.run_until(lambda: world.live()) == pytest.approx(2.002)
+    assert world.run_until(world.live) == pytest.approx(2.002)
 
 
 def test_who_is_depended_on_is_told_last(world):
@@ -306,9 +308,7 @@ def test_who_is_depended_on_is_told_last(world):
 
 
 def test_a_circle_of_dependencies_still_ends(world):
-    world.boot(
-        app("a", depends_on=(DependsSpec("b"),)), app("b", depends_on=(DependsSpec("a"),))
-    )
+    world.boot(app("a", depends_on=(DependsSpec("b"),)), app("b", depends_on=(DependsSpec("a"),)))
     world.emit(e.StartAsked("a"))
     world.emit(e.StartAsked("b"))
     world.advance(1)
@@ -328,6 +328,18 @@ def test_a_stop_in_the_middle_of_anything_ends_well(world, event, when):
     world.emit(e.SignalArrived(SIGTERM))
     world.advance(1)
     assert world.exit_code == 0
+
+
+@pytest.mark.parametrize("timeout", [1.0, 0.0])
+def test_a_stop_ends_the_reload_of_an_app_that_others_depend_on(world, timeout):
+    web = app("web", depends_on=(DependsSpec("db"),), kill_timeout=2.0)
+    world.usual = lambda spawn: Script(ignores=spawn.spec.name == "web")
+    world.up(shared("db", instances=2), web, timeout=timeout, drain_delay=timeout * 2)
+    world.emit(e.ReloadAsked("db"))
+    world.emit(e.SignalArrived(SIGTERM))
+    world.run_until(lambda: world.exit_code is not None)
+    assert not world.live()
+    assert len(world.ordered(f.Spawn)) == 3 + (2 if timeout else 1)
 
 
 def test_other_signals_go_to_the_workers_as_they_are(world):

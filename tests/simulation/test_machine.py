@@ -14,7 +14,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from entrypoint.core import events as e
 from entrypoint.core.spec import DependsSpec
 from tests.simulation import invariants
-from tests.simulation.world import SIGHUP, SIGINT, SIGTERM, SIGUSR1, Script, World, app, plan, shared
+from tests.simulation.world import (
+    SIGHUP,
+    SIGINT,
+    SIGTERM,
+    SIGUSR1,
+    Script,
+    World,
+    app,
+    plan,
+    shared,
+)
 
 DEEP = os.environ.get("PYINIT_SIMULATION", "") == "deep"
 
@@ -56,9 +66,7 @@ def specs(draw, name: str):
         conditions = st.sampled_from(
             ("service_started", "service_healthy", "service_completed_successfully")
         )
-        depends = draw(
-            st.lists(st.builds(DependsSpec, others, conditions), max_size=1).map(tuple)
-        )
+        depends = draw(st.lists(st.builds(DependsSpec, others, conditions), max_size=1).map(tuple))
     keys = {
         "instances": draw(st.integers(1, 4)),
         "env": draw(st.sampled_from(((), (("A", "1"),)))),
@@ -163,7 +171,10 @@ class Machine(RuleBasedStateMachine):
             self.world.next_plan = now.replace(revision=now.revision + 1)
         self.world.emit(e.SignalArrived(SIGHUP))
 
-    @rule(kind=st.sampled_from(("launch", "kill", "retire", "restart", "abandon")), n=st.integers(0, 40))
+    @rule(
+        kind=st.sampled_from(("launch", "kill", "retire", "restart", "abandon")),
+        n=st.integers(0, 40),
+    )
     def a_stale_event_comes(self, kind, n) -> None:
         gone = n if n in self.world.gone else 9999
         for event in (

@@ -248,7 +248,7 @@ class World:
             obeys = effect.signum == SIGKILL and process.group != "undying"
             if obeys or process.group == "obeys":
                 self.at(0.002, lambda: self._empty_group(process))
-        if not process.alive or (effect.signum in (SIGUSR1,)):
+        if not process.alive or (effect.signum == SIGUSR1):
             return
         if effect.signum == SIGKILL:
             if not script.undying:
