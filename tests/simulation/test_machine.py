@@ -1,6 +1,6 @@
 """Whatever happens in whichever order: Hypothesis drives the core against the fake kernel.
 
-Quick by default; `PYINIT_SIMULATION=deep` looks for minutes (`make simulate`).
+Quick and the same each time by default; `PYINIT_SIMULATION=deep` looks further, for minutes.
 """
 
 from __future__ import annotations
