@@ -27,6 +27,11 @@ class Group:
         self.single = single
         self.listening = False
         self.users: set[int] = set()
+        # Of an address that no file declares: slot → incarnation that was handed its
+        # socket. The others' slots get nothing: with PM2's `increment_var: PORT` each
+        # worker binds a port of its own, and nobody would take what another is given.
+        self.takers: dict[int, int] = {}
+        self.declared = False
         self.steered: tuple[int, ...] = ()
         self.steers = True  # False once the kernel has refused the program
         self._sockets: list[_socket.socket] = []
@@ -70,7 +75,8 @@ class Group:
         # Those that take connections first, then the program, then the others: between
         # a listen(2) and the program the kernel spreads connections by itself, and one
         # given to a spare slot would wait for ever.
-        first = [place for place in places if place in self.steered] or list(places)
+        slots = self._open_slots()
+        first = [place for place in places if place in slots] or list(places)
         for place in first:
             self._listen(place)
         self.steer(self.steered)
@@ -104,15 +110,23 @@ class Group:
     def steer(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots only; () means all."""
         self.steered = slots
-        if not self.listening or not self.steers or len(self._sockets) < 2:
+        if not self._array or not self.steers or len(self._sockets) < 2:
             return
+        slots = self._open_slots()
         places = tuple(self._array.index(slot) for slot in slots if slot in self._array)
         try:
-            sockets.steer(self._sockets[0], places or tuple(range(len(self._array))))
+            # By one that listens: before that a socket is in no group but its own.
+            member = self._sockets[self._array[0]]
+            sockets.steer(member, places or tuple(range(len(self._array))))
         except OSError as error:
             if error.errno not in (errno.ENOPROTOOPT, errno.EPERM, errno.EINVAL):
                 raise
             self.steers = False  # the kernel's own hash spreads connections from here on
+
+    def _open_slots(self) -> tuple[int, ...]:
+        """Of those that are steered to, the ones whose worker has this very address."""
+        both = tuple(slot for slot in self.steered if slot in self.takers)
+        return both or tuple(self.takers) or self.steered
 
     def revive(self) -> tuple[int, ...]:
         """Listen again where a worker has shut a socket down; those slots."""
@@ -141,6 +155,24 @@ class Group:
             return self._sockets[0]
         self.grow(slot + 1)
         return self._sockets[slot]
+
+    def hand(self, slot: int, incarnation: int) -> _socket.socket:
+        """The socket of a slot, for a worker that will accept on it. Raises OSError."""
+        sock = self.socket(slot)
+        if self.declared:
+            return sock
+        known = slot in self.takers
+        self.takers[slot] = incarnation
+        if not known:
+            self.steer(self.steered)
+        return sock
+
+    def release(self, incarnation: int) -> None:
+        """The worker is gone; its slot counts again when it is handed out again."""
+        self.users.discard(incarnation)
+        gone = [slot for slot, taker in self.takers.items() if taker == incarnation]
+        for slot in gone:
+            del self.takers[slot]
 
     def set_blocking(self, slot: int, blocking: bool) -> None:
         """Whether accept(2) waits, for all who hold this slot's socket."""

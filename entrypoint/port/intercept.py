@@ -164,7 +164,7 @@ class Interception:
             return False
         flags = seccomp.descriptor_flags(pid, fd)
         self._follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
-        source = claim.group.socket(worker.slot).fileno()
+        source = claim.group.hand(worker.slot, worker.incarnation).fileno()
         if not worker.notifier.put(call, source, fd, cloexec=bool(flags & os.O_CLOEXEC)):
             return True  # killed meanwhile, or its call begins anew
         worker.notifier.answer(call)

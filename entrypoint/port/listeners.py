@@ -217,6 +217,7 @@ class Listeners:
             )
         group = Group(form, backlog, single=self._app.share == "one")
         group.steered = self._steered
+        group.declared = spec is not None
         return group
 
     def _all(self) -> Iterator[tuple[Address, Group]]:
@@ -490,7 +491,7 @@ class Listeners:
         """The worker is gone: its claims end, unlinked socket files come back."""
         for address in (*self._declared, *self._adopted.values()):
             for group in address.groups.values():
-                group.users.discard(incarnation)
+                group.release(incarnation)
                 group.mend()
             if len(address.groups) > 1:
                 self._settle(address)

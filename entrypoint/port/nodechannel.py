@@ -311,7 +311,7 @@ class NodeChannel:
         self._listeners.begin(claim)
         # libuv takes the socket as it is, and would block in accept(2).
         claim.group.set_blocking(self._slot, False)
-        return claim.group.socket(self._slot), claim
+        return claim.group.hand(self._slot, self._incarnation), claim
 
     def _has(self, wanted: Asked) -> bool:
         if wanted.family != "unix" and wanted.port == 0:

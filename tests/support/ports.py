@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 
@@ -19,4 +20,21 @@ def answers(port, host="127.0.0.1"):
         socket.create_connection((host, port), timeout=1).close()
     except OSError:
         return False
+    return True
+
+
+def free_ports(count):
+    """The first of `count` ports in a row, below those that the kernel gives out itself."""
+    for first in range(20_000 + os.getpid() % 5_000, 32_000):
+        if all(_free(port) for port in range(first, first + count)):
+            return first
+    raise RuntimeError(f"no {count} free ports in a row")
+
+
+def _free(port):
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
     return True
