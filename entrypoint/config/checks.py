@@ -129,6 +129,11 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
         problems.error(
             node, path, "a path needs the app's `listen`; write a whole http:// URL instead"
         )
+    if app.health is not None:
+        node, path = raw.place("health")
+        problems.warn(
+            node, path, "active checks are not performed yet; readiness is as without this key"
+        )
     if app.shutdown_with_message and not app.node:
         node, path = raw.place("shutdown_with_message")
         problems.warn(node, path, "only Node programs get the message; this one gets the signal")

@@ -224,7 +224,11 @@ APP_KEYS: tuple[Key, ...] = (
         "auto",
         ("auto", "force", "abort"),
     ),
-    _own("health", "health", "An active check of each worker."),
+    _own(
+        "health",
+        "health",
+        "An active check of each worker: validated, not performed yet (a warning says so).",
+    ),
     _own(
         "depends_on",
         "depends",

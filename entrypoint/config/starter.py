@@ -47,7 +47,7 @@ apps:
     # watch: true
     # max_memory_restart: 300M
 
-# For an orchestrator: /livez, /readyz, /startupz, /metrics, and `pyinit health`.
+# For an orchestrator: /livez, /readyz, /startupz, and `pyinit health`.
 # probes:
 #   listen: 0.0.0.0:9400
 

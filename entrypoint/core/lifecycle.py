@@ -80,8 +80,7 @@ def spawned(turn: Turn, worker: Worker, pid: int, *, observed: bool) -> None:
 def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
     """execve(2) succeeded; that is readiness where nothing better can be known."""
     worker = turn.put_worker(worker.replace(observed=observed))
-    awaited = worker.spec.wait_ready or worker.spec.health is not None
-    if awaited or (shares_port(worker.spec) and worker.observed):
+    if worker.spec.wait_ready or (shares_port(worker.spec) and worker.observed):
         return
     ready(turn, worker, "exec")
 
