@@ -84,6 +84,8 @@ class Wrapper:
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        # The unfinished line has parts that were told already.
+        self._cut = False
 
     @property
     def held(self) -> int:
@@ -94,7 +96,7 @@ class Wrapper:
         """The records that `data` completes, read at the time `when` (schema.stamp)."""
         rest = self._rest
         end = data.rfind(b"\n")
-        if len(rest) + len(data) > limit:
+        if self._cut or len(rest) + len(data) > limit:
             return self._feed_long(data, when, limit)
         if end < 0:
             rest += data
@@ -112,9 +114,9 @@ class Wrapper:
                 cut = _character_cut(self._rest, limit)
                 made.append(self.part(bytes(self._rest[:cut]), when))
                 del self._rest[:cut]
+                self._cut = True
             if position < len(lines):
-                made.append(self.records(bytes(self._rest), when))
-                self._rest = bytearray()
+                made.append(self._take(when))
         return b"".join(made)
 
     def end(self, when: str, *, more: bool = False) -> bytes:
@@ -124,9 +126,15 @@ class Wrapper:
         """
         if not self._rest:
             return b""
-        body = bytes(self._rest)
-        self._rest = bytearray()
-        return self.part(body, when) if more else self.records(body, when)
+        if more:
+            body, self._rest = bytes(self._rest), bytearray()
+            return self.part(body, when)
+        return self._take(when)
+
+    def _take(self, when: str) -> bytes:
+        body, self._rest = bytes(self._rest), bytearray()
+        cut, self._cut = self._cut, False
+        return self.last_part(body, when) if cut else self.records(body, when)
 
     def records(self, body: bytes, when: str) -> bytes:
         """Whole lines, without the last newline, as records."""
@@ -135,6 +143,10 @@ class Wrapper:
     def part(self, body: bytes, when: str) -> bytes:
         """A part of a line that goes on."""
         raise NotImplementedError
+
+    def last_part(self, body: bytes, when: str) -> bytes:
+        """The last part of a line that was cut."""
+        return self.records(body, when)
 
 
 class JsonWrapper(Wrapper):
@@ -177,6 +189,10 @@ class JsonWrapper(Wrapper):
     def part(self, body: bytes, when: str) -> bytes:
         """A part of a line that goes on."""
         return self._text(body, self._open + when.encode() + self._to_event, self._close_part)
+
+    def last_part(self, body: bytes, when: str) -> bytes:
+        """The last part of a line that was cut: text, even if it looks like an object."""
+        return self._text(body, self._open + when.encode() + self._to_event, self._close)
 
     def _one_by_one(self, body: bytes, when: str, start: bytes) -> bytes:
         made = []

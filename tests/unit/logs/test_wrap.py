@@ -179,3 +179,13 @@ def test_a_hundred_megabytes_without_a_newline_are_held_in_one():
         assert wrapper.held <= wrap.LINE_LIMIT
     total += wrapper.end(WHEN).count(b"x")
     assert total == 3200 * len(chunk)
+
+
+def test_the_last_part_of_a_cut_line_is_no_object_of_its_own() -> None:
+    line = b"x" * 9 + b"{}"
+    wrapper = make()
+    records = wrapper.feed(line + b'\n{"a":1}\n', WHEN, 9).splitlines()
+    told = [json.loads(record) for record in records]
+    assert [one["event"] for one in told[:2]] == ["x" * 9, "{}"]
+    assert told[0]["partial"] is True
+    assert told[2]["a"] == 1
