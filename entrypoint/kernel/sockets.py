@@ -198,6 +198,19 @@ def take_no_more(sock: _socket.socket) -> None:
     _attach(sock, _SO_ATTACH_FILTER, bpf.no_new_connections())
 
 
+def connect_to_self(sock: _socket.socket) -> _socket.socket:
+    """A connection to a listener's own address, on its way or made; never blocks."""
+    host, port, *rest = sock.getsockname()
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared
+    client = _socket.socket(sock.family, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    client.setblocking(False)
+    try:
+        client.connect((host, port, *rest))
+    except OSError:
+        pass  # EINPROGRESS; anything else means that one stranger takes the place
+    return client
+
+
 # -- unix ------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ class Group:
         # worker binds a port of its own, and nobody would take what another is given.
         self.takers: dict[int, int] = {}
         self.declared = False
+        self._plug: _socket.socket | None = None
         self.steered: tuple[int, ...] = ()
         self.steers = True  # False once the kernel has refused the program
         self._sockets: list[_socket.socket] = []
@@ -104,8 +105,25 @@ class Group:
                 sockets.take_no_more(sock)
             except PermissionError:
                 # Newer kernels want CAP_NET_ADMIN for a filter on a TCP socket, which
-                # containers do not have: connections then come until `close`.
+                # containers do not have.
+                self._refuse_by_sink()
                 return
+
+    def _refuse_by_sink(self) -> None:
+        """Turn new connections to a socket whose queue is full: their SYN is dropped.
+
+        Nobody accepts on it. A backlog of 0 holds one connection (`listen(2)`: the queue
+        is full when it is longer), which is our own. Without steering there is no way:
+        connections then come until `close`.
+        """
+        if self.single or not self.steers or not self._array:
+            return
+        sink = self._bind()
+        self._sockets.append(sink)
+        sink.listen(0)
+        self._array.append(len(self._sockets) - 1)
+        sockets.steer(self._sockets[self._array[0]], (len(self._array) - 1,))
+        self._plug = sockets.connect_to_self(sink)
 
     def steer(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots only; () means all."""
@@ -210,6 +228,9 @@ class Group:
         for sock in self._sockets:
             sock.close()
         self._sockets.clear()
+        if self._plug is not None:
+            self._plug.close()
+            self._plug = None
 
 
 class UnixGroup(Group):

@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 
 from entrypoint.core.spec import AppSpec
+from entrypoint.kernel import sockets
 from entrypoint.loop import Loop
 from entrypoint.port.ports import PortErrors, Ports
 from tests.support.portlab import Lab, free_port, get, spec
@@ -161,9 +162,16 @@ def test_a_thousand_slots(opened):
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_refusing_keeps_what_is_queued(opened):
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "0.0.0.0:{}", "[::]:{}"])
+@pytest.mark.parametrize("way", ["filter", "sink"])
+def test_refusing_keeps_what_is_queued(opened, monkeypatch, way, address):
+    def forbidden(_sock):
+        raise PermissionError
+
+    if way == "sink":  # as without CAP_NET_ADMIN, in a container
+        monkeypatch.setattr(sockets, "take_no_more", forbidden)
     port = free_port()
-    ports, _ = opened(spec(f"127.0.0.1:{port}"))
+    ports, _ = opened(spec(address.format(port)))
     clients = connect(port, 5)
     ports.refuse()
     late = socket.socket()
