@@ -64,7 +64,11 @@ def as_user(run: Run, user: int, *words: str) -> subprocess.CompletedProcess[str
 def test_as_another_user_with_nothing_writable(visible) -> None:
     # Whatever could hold a socket is read-only, as with `docker run --read-only`, and
     # /dev/shm too: what is left is an abstract name, which anybody may connect to.
-    hide = "for d in /run /dev/shm /tmp; do mount -t tmpfs -o ro none $d; done"
+    # By a read-only bind, for the checkout itself may lie in /tmp.
+    hide = (
+        "for d in /run /dev/shm /tmp; do "
+        "mount --bind $d $d && mount -o remount,ro,bind $d || exit 1; done"
+    )
     become = "exec setpriv --reuid 65534 --regid 65534 --clear-groups"
     wrap = ("sh", "-c", f'{hide}; {become} "$@"', "sh")
     with Run(visible, [sleeper()], wrap=wrap) as run:
