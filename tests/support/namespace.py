@@ -190,13 +190,21 @@ def state(pid):
 
 
 def signal_sets(status):
-    """`SigBlk`, `SigIgn`, `SigCgt` as sets of numbers, from the text of /proc/PID/status."""
+    """`SigBlk`, `SigIgn`, `SigCgt` as sets of numbers, from the text of /proc/PID/status.
+
+    Without 32 and 33, which are the C library's own: sigprocmask(3) leaves them as they
+    are, and some shells and runners leave one blocked.
+    """
     sets = {}
     for line in status.splitlines():
         key, _, value = line.partition(":")
         if key.startswith("Sig") and key != "SigQ":
             bits = int(value, 16)
-            sets[key] = {number for number in range(1, 65) if bits >> (number - 1) & 1}
+            sets[key] = {
+                number
+                for number in range(1, 65)
+                if bits >> (number - 1) & 1 and number not in (32, 33)
+            }
     return sets
 
 
