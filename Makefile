@@ -32,7 +32,7 @@ test: lint setup  ## Everything: lint, then all tests (ARGS="-k port" to choose)
 
 .PHONY: unit
 unit: $(HAVE_VENV)  ## Only what is pure: seconds, no root, no processes
-	@$(PYTHON) -m pytest $(wildcard tests/unit tests/simulation) $(ARGS)
+	@$(PYTHON) -m pytest -n 2 $(wildcard tests/unit tests/simulation) $(ARGS)
 
 .PHONY: lint
 lint: $(HAVE_VENV)  ## ruff and mypy

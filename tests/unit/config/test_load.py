@@ -558,7 +558,7 @@ _TREES = st.recursive(
 )
 _SETTINGS = settings(
     deadline=None,
-    max_examples=300,
+    max_examples=120,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
