@@ -24,7 +24,7 @@ from .core import effects as f
 from .core import events as e
 from .core.supervisor import Supervisor
 from .exits import Exits
-from .kernel import process, signals
+from .kernel import process, reap, signals
 from .logs import early
 from .logs.pump import LogPump, worker_pipe
 from .loop import READ, Loop
@@ -465,21 +465,9 @@ class Runtime:
     def _sweep(self) -> None:
         if self.is_init:
             process.sweep(signals.SIGKILL)
-            return
-        from .kernel import proc
-
-        # Not the init of a namespace: only what is below us, one by one.
-        for pid in proc.tree(os.getpid()):
-            if pid != os.getpid():
-                try:
-                    os.kill(pid, signals.SIGKILL)
-                except OSError:
-                    continue
+        else:
+            process.sweep_below(signals.SIGKILL)
 
     def _children_left(self) -> bool:
         self._reap()
-        try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return False
-        return True
+        return reap.any_left()

@@ -114,6 +114,12 @@ class AppSpec(Record):
     # One worker at a time in a reload unless the file says otherwise.
     reload_parallel: int = 1
 
+    def __repr__(self) -> str:
+        """Without the environment: events, effects and workers are shown in error logs."""
+        hidden = ("env", "command")
+        inside = ", ".join(f"{f}={getattr(self, f)!r}" for f in self._fields if f not in hidden)
+        return f"AppSpec({inside}, …)"
+
 
 class ProbeSpec(Record):
     """`probes:`; empty `listen` means no probe server."""

@@ -433,6 +433,18 @@ def group_exists(pgid: int) -> bool:
         return True
 
 
+def sweep_below(number: int) -> None:
+    """Signal every descendant of this process, one by one: `sweep` for one that is no init."""
+    from . import proc
+
+    for pid in proc.tree(os.getpid()):
+        if pid != os.getpid():
+            try:
+                os.kill(pid, number)
+            except OSError:
+                continue  # gone meanwhile, or another user's
+
+
 class NotInitError(PermissionError):
     """`sweep` was asked for where it would reach processes that are not ours."""
 

@@ -30,6 +30,15 @@ def reap(flags: int = os.WNOHANG) -> list[tuple[int, int]]:
     return ended
 
 
+def any_left() -> bool:
+    """There are children, alive or not yet reaped."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def exit_code(status: int) -> int:
     """What a shell would report: the exit status, or 128 + n when killed by signal n."""
     if os.WIFSIGNALED(status):
