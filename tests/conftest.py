@@ -9,10 +9,6 @@ import pytest
 
 from tests.support import namespace
 
-# Unbuffered, Python's print() writes a line and its end apart, and the lines of two
-# processes on one pipe mix: of the test's programs, not of pyinit.
-os.environ.pop("PYTHONUNBUFFERED", None)
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:

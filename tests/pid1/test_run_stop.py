@@ -37,10 +37,19 @@ while True:
 """
 
 
+# A line in one write(2): those of two processes on one pipe must not mix, and whether
+# Python's own print() does so depends on its buffering.
+PRINT = """
+import os
+def print(*words, flush=True):
+    os.write(1, (" ".join(words) + chr(10)).encode())
+"""
+
+
 def python(folder, name: str, code: str, **keys) -> dict:
     """An app that runs `code`."""
     path = folder / f"{name}.py"
-    path.write_text(code)
+    path.write_text(PRINT + code)
     return {"name": name, "script": str(path), "interpreter": PYTHON, **keys}
 
 
