@@ -40,6 +40,8 @@ class Loop:
         self.on_error = on_error
         self._running = False
         self.wakeups = 0
+        # Told how long each turn worked (s), that is, how long all others waited.
+        self.observe: Callable[[float], None] | None = None
 
     @staticmethod
     def now() -> float:
@@ -105,13 +107,17 @@ class Loop:
         if limit is not None and (timeout < 0 or limit < timeout):
             timeout = limit
         # epoll_wait counts in ms and rounds up, so a deadline is never early.
-        for fd, events in self._epoll.poll(timeout):
+        found = self._epoll.poll(timeout)
+        began = self.now()
+        for fd, events in found:
             ready = self._ready.get(fd)
             # An earlier callback of this turn may have dropped this descriptor.
             if ready is not None:
                 self._guarded(ready, events)
         self.wakeups += 1
         self._serve_deadlines()
+        if self.observe is not None:
+            self.observe(self.now() - began)
 
     def _serve_deadlines(self) -> None:
         now = self.now()

@@ -28,6 +28,7 @@ from .kernel import process, reap, signals
 from .logs import early
 from .logs.pump import LogPump, worker_pipe
 from .loop import READ, Loop
+from .metrics.tallies import Tallies
 from .port.ports import PortErrors, Ports
 from .requests import request_for
 from .rereading import Rereading
@@ -77,6 +78,8 @@ class Runtime:
         self._pumping = False
         self._filter_errno = 0
         self.rereading = Rereading(self)
+        self.tallies = Tallies()
+        loop.observe = self.tallies.turn_seconds.observe
         self.watching = Watching(self)
         self.schedules = Schedules(self)
         self._notify: NotifySocket | None = None
@@ -101,6 +104,7 @@ class Runtime:
             f.ReadPlan: lambda _effect: self.rereading.begin(),
             f.Forget: self._forget,
             f.Report: self._report,
+            f.Count: self.tallies.count,
             f.Finish: self._finish,
         }
 
@@ -422,6 +426,7 @@ class Runtime:
         ports = self.ports.pop(effect.app, None)
         if ports is not None:
             ports.close()
+        self.tallies.forget(effect.app)
 
     def _forget(self, effect: f.Forget) -> None:
         started = self.children.get(effect.incarnation)

@@ -115,6 +115,23 @@ class Report(Effect):
     fields: tuple[tuple[str, object], ...] = ()
 
 
+class Count(Effect):
+    """One more of something, for the metrics: what happened is known here alone.
+
+    - `restart`: a worker is started in the place of one that ended or is replaced;
+      `label` is one of `reasons.RESTARTS`;
+    - `ready`: a worker said that it is ready, `seconds` after its launch;
+    - `reload`: a rolling reload is over after `seconds`; `label` is `finished` or
+      `aborted`;
+    - `config`: the file was read again; `label` is `accepted` or `rejected`.
+    """
+
+    what: str
+    app: str = ""
+    label: str = ""
+    seconds: float = 0.0
+
+
 class Finish(Effect):
     """Everything of ours has ended: kill what is left, flush the logs, exit."""
 

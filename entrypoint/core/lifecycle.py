@@ -109,6 +109,8 @@ def ready(turn: Turn, worker: Worker, source: str) -> None:
         by=source,
         after=round(turn.now - worker.launched_at, 3),
     )
+    if source != "timeout":
+        turn.count("ready", worker.app, seconds=turn.now - worker.launched_at)
     pool = turn.the_pool(worker.app)
     if pool.ready >= pool.wanted and not pool.was_ready:
         turn.put_pool(pool.replace(was_ready=True))
@@ -163,13 +165,18 @@ def steer(turn: Turn, app: str) -> None:
 # -- stopping -------------------------------------------------------------------
 
 
-def stop_worker(turn: Turn, worker: Worker, purpose: str, signum: int = 0) -> None:
+def stop_worker(turn: Turn, worker: Worker, purpose: str, because: str = "") -> None:
     """Tell a worker to stop (`stop_workers`)."""
-    stop_workers(turn, worker.app, [worker], purpose, signum)
+    stop_workers(turn, worker.app, [worker], purpose, because=because)
 
 
 def stop_workers(
-    turn: Turn, app: str, workers: list[Worker], purpose: str, signum: int = 0
+    turn: Turn,
+    app: str,
+    workers: list[Worker],
+    purpose: str,
+    signum: int = 0,
+    because: str = "",
 ) -> None:
     """Tell workers of an app to stop: first away from the port, then the signal.
 
@@ -177,6 +184,7 @@ def stop_workers(
     `kill_signal` goes before both, PM2's SIGINT is the last resort. For one that is
     being stopped already only the purpose changes: what follows its end.
     """
+    workers = [each.replace(because=because) for each in workers]
     retiring = [each for each in workers if _begin_stop(turn, each, purpose, signum)]
     # The port is turned away from all of them at once, before their queues are watched.
     steer(turn, app)
@@ -331,11 +339,12 @@ def after_exit(
     place: Place,
     worker: Worker,
     *,
+    reason: str,
     least: float = 0.0,
 ) -> Place:
     """A worker ended that nobody had told to: restart, finish or give up.
 
-    A restart waits at `least` so many seconds.
+    A restart is counted under `reason` and waits at `least` so many seconds.
     """
     spec = worker.spec
     code = worker.exit_code
@@ -362,6 +371,7 @@ def after_exit(
         )
         return turn.put_place(place.replace(state=w.ERRORED))
     place = place.replace(restarts=place.restarts + 1)
+    turn.count("restart", pool.name, reason)
     wait = max(least, delay if spec.exp_backoff_restart_delay else spec.restart_delay)
     if wait <= 0:
         turn.put_place(place)

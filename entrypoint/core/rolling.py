@@ -10,6 +10,7 @@ want the port): its instances are stopped and started one after the other, as PM
 
 from __future__ import annotations
 
+from . import reasons
 from . import worker as w
 from .effects import GrowPort, StopTimer, TrimPort
 from .events import Timer
@@ -149,6 +150,8 @@ def advance(turn: Turn, app: str) -> None:
             turn.put_pool(pool.replace(reload=None))
             if shares_port(pool.spec):
                 turn.emit(TrimPort(app))
+            how = "aborted" if reload.aborted else "finished"
+            turn.count("reload", app, how, turn.now - reload.started_at)
             turn.report(
                 "info",
                 "reload finished",
@@ -189,7 +192,8 @@ def _replace(turn: Turn, pool: Pool, place: Place) -> None:
         slot = take_slot(turn, pool)
         launch(turn, place, pool.spec, slot, successor=True)
     else:
-        stop_worker(turn, current, "reload")
+        because = pool.reload.reason if pool.reload else ""
+        stop_worker(turn, current, "reload", because)
 
 
 def successor_ready(turn: Turn, place: Place, worker: Worker) -> None:
@@ -208,6 +212,9 @@ def successor_ready(turn: Turn, place: Place, worker: Worker) -> None:
         )
     )
     if old is not None:
+        # One that had ended before was counted with its end.
+        reload = turn.the_pool(place.app).reload
+        turn.count("restart", place.app, reasons.label(reload.reason if reload else ""))
         stop_worker(turn, old, "reload")
     else:
         turn.emit(StopTimer(Timer("restart", place.app, place.waits_for)))
@@ -240,6 +247,8 @@ def halt(turn: Turn, app: str, instance: int, why: str) -> None:
     if pool.reload is None or instance not in pool.reload.active:
         return
     active = tuple(n for n in pool.reload.active if n != instance)
-    reload = pool.reload.replace(queue=(), active=active) if active else None
+    reload = pool.reload.replace(queue=(), active=active, aborted=True) if active else None
     turn.put_pool(pool.replace(reload=reload))
+    if reload is None:
+        turn.count("reload", app, "aborted", turn.now - pool.reload.started_at)
     turn.report("error", "reload aborted", app=app, instance=instance, because=why)

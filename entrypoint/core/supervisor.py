@@ -105,6 +105,7 @@ class Supervisor:
             return
         old, new = turn.run.plan, event.plan
         turn.run = turn.run.replace(plan=new, shutdown=new.shutdown, config_error="")
+        turn.count("config", label="accepted")
         turn.report("info", "config accepted", revision=new.revision, source=new.source)
         touched = False
         for pool in turn.pools():
@@ -127,6 +128,7 @@ class Supervisor:
 
     def _plan_rejected(self, turn: Turn, event: e.PlanRejected) -> None:
         turn.run = turn.run.replace(config_error=event.reason)
+        turn.count("config", label="rejected")
         turn.report("error", "config rejected", reason=event.reason, kept="the running apps")
 
     # -- signals ----------------------------------------------------------------
@@ -289,7 +291,7 @@ class Supervisor:
                 alone = turn.put_place(place.replace(successor=0))
                 if current is None:
                     self._start_place(turn, alone)
-            lifecycle.stop_workers(turn, pool.name, leaving, "restart")
+            lifecycle.stop_workers(turn, pool.name, leaving, "restart", because=event.reason)
             rolling.add_places(turn, turn.the_pool(pool.name))
 
     def _start_place(self, turn: Turn, place: w.Place) -> None:

@@ -8,7 +8,7 @@ and places are put, and nowhere else.
 from __future__ import annotations
 
 from . import worker as w
-from .effects import Effect, Report
+from .effects import Count, Effect, Report
 from .record import Record
 from .spec import Plan, ShutdownSpec
 
@@ -81,6 +81,10 @@ class Turn:
     def report(self, level: str, event: str, **fields: object) -> None:
         """An event of pyinit's own log."""
         self.effects.append(Report(level, event, tuple(fields.items())))
+
+    def count(self, what: str, app: str = "", label: str = "", seconds: float = 0.0) -> None:
+        """One more for the metrics (`effects.Count`)."""
+        self.effects.append(Count(what, app, label, seconds))
 
     # -- reading ----------------------------------------------------------------
 

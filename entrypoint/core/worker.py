@@ -95,6 +95,7 @@ class Worker(Record):
     observed: bool = False
     # reload | restart | stop | scale | remove | shutdown | failed start
     purpose: str = ""
+    because: str = ""  # who or what asked for that, as its event said
     stop_signal: int = 0
     queue_empty: bool = False
     delay_over: bool = False
@@ -152,6 +153,7 @@ class Reload(Record):
     total: int = 0
     started_at: float = 0.0
     reason: str = ""
+    aborted: bool = False  # a new worker failed: what is active is the last
 
 
 class Pool(Record):

@@ -328,6 +328,9 @@ class World:
         assert effect.incarnation not in self.gone, f"forgotten twice: {effect}"
         self.gone.add(effect.incarnation)
 
+    def _do_count(self, effect: f.Count) -> None:
+        """The metrics' affair."""
+
     def _do_report(self, effect: f.Report) -> None:
         assert effect.level in ("debug", "info", "warning", "error"), effect
         names = [name for name, _ in effect.fields]

@@ -1,0 +1,42 @@
+"""Why a worker is started in the place of another, in one word for the metrics.
+
+Events say it in words for people, of which there may be many; a label has few values,
+known from the beginning.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .worker import Place, Worker
+
+# As an exit code: fork(2) or execve(2) failed.
+NEVER_RAN = 127
+
+CRASH = "crash"  # it ended by itself, with another exit code than 0 or by a signal
+EXIT = "exit"  # it ended by itself, with exit code 0
+FAILED_START = "failed_start"  # it could not be started, or was not ready in time
+ASKED = "asked"  # by a command or SIGHUP
+
+_SAID = {
+    "config changed": "config",
+    "cron_restart": "cron",
+    "files changed": "watch",
+    "max_memory_restart": "memory",
+}
+
+RESTARTS = (ASKED, "config", CRASH, "cron", EXIT, FAILED_START, "memory", "watch")
+
+
+def label(said: str) -> str:
+    """The word for what an event said."""
+    return _SAID.get(said, ASKED)
+
+
+def of_end(worker: Worker, place: Place) -> str:
+    """The word for the end of a worker that nobody had asked to end."""
+    if worker.purpose == "failed start":
+        return FAILED_START
+    if worker.exit_code is None:
+        return FAILED_START if place.last_code == NEVER_RAN else CRASH
+    return CRASH if worker.exit_code else EXIT
