@@ -51,7 +51,8 @@ def request_for(
         "{instance}": str(started.instance),
     }
     argv = tuple(_filled(word, words) for word in spec.command)
-    env = {name: _filled(value, words) for name, value in env.items()}
+    for name in spec.filled_env:
+        env[name] = _filled(env[name], words)
     install_filter = filtered and ports is not None and ports.wants_filter()
     request = process.SpawnRequest(
         argv=argv,

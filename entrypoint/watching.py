@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 CONFIG = ""
 
 
+def _config_files(plan: Plan) -> tuple[str, ...]:
+    """The file, and the files of variables and secrets that it names."""
+    return (os.path.abspath(plan.source), *plan.files)
+
+
 class Watching:
     """One watcher for each app with `watch`, and one for the file (`watch_config`)."""
 
@@ -35,7 +40,7 @@ class Watching:
             if spec.watch
         }
         if plan.watch_config and plan.source:
-            wanted[CONFIG] = plan.source
+            wanted[CONFIG] = _config_files(plan)
         for name in tuple(self._watchers):
             if self._watchers[name][0] != wanted.get(name):
                 self._watchers.pop(name)[1].close()
@@ -66,7 +71,7 @@ class Watching:
 
         try:
             if spec is None:
-                roots: tuple[str, ...] = (os.path.abspath(plan.source),)
+                roots = _config_files(plan)
                 return Watcher(runtime.loop, roots, lambda _path: False, config_changed, failed)
             ignored = ignorer(spec.ignore_watch, spec.cwd)
             return Watcher(runtime.loop, spec.watch, ignored, app_changed, failed, spec.watch_delay)

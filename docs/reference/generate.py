@@ -19,6 +19,9 @@ KINDS = {
     "strings": "list, text",
     "codes": "list, number",
     "env": "mapping",
+    "env_file": "path, list",
+    "env_from_file": "mapping",
+    "names": "true, list",
     "signal": "`SIGTERM`, 15",
     "mode": "octal",
 }
@@ -26,6 +29,7 @@ SECTIONS = (
     ("The file", keys.TOP_KEYS, ""),
     ("An app", keys.APP_KEYS, "PM2's keys are also taken in camel case (`maxMemoryRestart`)."),
     ("A mapping of `listen`", keys.LISTEN_KEYS, ""),
+    ("An entry of `env_file`", keys.ENV_FILE_KEYS, ""),
     ("`health`", keys.HEALTH_KEYS, "Exactly one of `http`, `tcp` and `exec`."),
     ("An entry of `depends_on`", keys.DEPENDS_KEYS, ""),
     ("`probes`", keys.PROBES_KEYS, ""),

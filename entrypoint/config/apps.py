@@ -7,6 +7,7 @@ import os
 from ..core.record import Record
 from ..core.spec import AppSpec
 from . import command, keys, users
+from .errors import quoted
 from .read import MISSING
 
 TYPE_CHECKING = False
@@ -64,6 +65,12 @@ _AS_READ = (
     "on_errored",
     "reload_parallel",
 )
+_WITH_FILES = frozenset(("env_file", "env_from_file"))
+# Keys that begin as `env_NAME` does.
+_NO_ENV_NAME = frozenset(
+    ("env_", *keys.by_spelling(keys.APP_KEYS), *keys.IGNORED_APP_KEYS),
+)
+_PLACEHOLDERS = ("{fd}", "{port}", "{instance}")
 # PM2: `new_env.listen_timeout || default`.
 _ZERO_IS_DEFAULT = ("listen_timeout", "kill_timeout")
 # PM2's own default is /[\/\\]\.|node_modules/.
@@ -104,7 +111,7 @@ def read_app(reader: Reader, node: Node, path: str, env_name: str) -> RawApp | N
         lambda word: word.startswith("env_") and len(word) > 4,
     )
     for word, (_, value) in node.entries.items():
-        if not word.startswith("env_") or word in {"env_", *keys.IGNORED_APP_KEYS}:
+        if not word.startswith("env_") or word in _NO_ENV_NAME:
             continue
         where = f"{path}.{word}" if path else word
         if value.is_null:
@@ -134,8 +141,13 @@ def _default_name(values: Values) -> str:
     return os.path.splitext(base)[0] or base or "app"
 
 
-def environment(app: RawApp, environ: Mapping[str, str], home: str) -> dict[str, str]:
-    """A worker's environment: the inherited one, filtered, then the file's."""
+def environment(
+    reader: Reader, app: RawApp, environ: Mapping[str, str], home: str
+) -> dict[str, str]:
+    """A worker's environment: the inherited one, filtered, and what the file lays over it.
+
+    `env_file`, `env_from_file`, `env`, `env_NAME` and `port`, in this order.
+    """
     dropped = app.value("filter_env", False)
     env: dict[str, str] = {}
     for name, value in environ.items():
@@ -149,12 +161,41 @@ def environment(app: RawApp, environ: Mapping[str, str], home: str) -> dict[str,
         env[name] = value
     if home:
         env["HOME"] = home
+    if not _WITH_FILES.isdisjoint(app.values):
+        env |= _from_files(reader, app, environ)
     for key in ("env", "env_NAME"):
         if app.value(key, MISSING) is not MISSING:
             env |= app.value(key)
     if "port" in app.values:
         env["PORT"] = app.value("port")
+    if app.value("expand_file_env"):
+        from . import envfiles
+
+        envfiles.expand(reader, env, app.value("expand_file_env"), *app.place("expand_file_env"))
     return env
+
+
+def _from_files(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> dict[str, str]:
+    from . import envfiles
+
+    secrets = app.value("env_from_file", ())
+    for secret in secrets:
+        if secret.name in app.value("env", {}):
+            reader.fail(secret.node, secret.where, f"{secret.name} is in `env` as well")
+    found = envfiles.variables(reader, app.value("env_file", ()), environ)
+    return {**found, **envfiles.secrets(reader, secrets)}
+
+
+def _to_fill(app: RawApp) -> tuple[str, ...]:
+    """Variables of the file itself that hold `{port}` and so on.
+
+    What is inherited or comes out of a file is nobody's template: a password may hold
+    `{fd}`.
+    """
+    said = {**app.value("env", {}), **app.value("env_NAME", {})}
+    return tuple(
+        sorted(name for name, text in said.items() if any(word in text for word in _PLACEHOLDERS))
+    )
 
 
 def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppSpec | None:
@@ -164,12 +205,14 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         identity = users.resolve(app.value("uid"), app.value("gid"))
     except users.UserError as error:
         node, where = app.place(error.key, "uid")
-        reader.fail(node, where, str(error))
-    env = environment(app, environ, identity.home)
+        given = str(app.value(error.key))
+        message = str(error).replace(quoted(given), reader.told(node, given))
+        reader.fail(node, where, message)
+    env = environment(reader, app, environ, identity.home)
     cwd = os.path.normpath(os.path.join(os.getcwd(), app.value("cwd", "")))
     if not os.path.isdir(cwd):
         node, where = app.place("cwd")
-        reader.fail(node, where, f"there is no folder {cwd}")
+        reader.fail(node, where, f"there is no folder {_folder(reader, app, cwd)}")
         return None
     found = _command(reader, app, env, environ, cwd)
     if found is None:
@@ -191,6 +234,7 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         command=found.argv,
         cwd=cwd,
         env=tuple(sorted(env.items())),
+        filled_env=_to_fill(app),
         node=found.node,
         exec_mode=exec_mode,
         instances=app.value("instances", 1),
@@ -200,6 +244,12 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         groups=identity.groups,
         **changes,
     )
+
+
+def _folder(reader: Reader, app: RawApp, cwd: str) -> str:
+    """`cwd` for a message."""
+    node, _ = app.place("cwd")
+    return reader.told(node, cwd) if node.replaced else cwd
 
 
 def _command(
@@ -215,6 +265,8 @@ def _command(
         args=app.value("args", ()),
         interpreter=app.value("interpreter", ""),
         interpreter_args=app.value("interpreter_args", ()),
+        told=lambda key, text: reader.told(app.place(key)[0], text),
+        folder=_folder(reader, app, cwd),
     )
     try:
         found = command.resolve(wanted)

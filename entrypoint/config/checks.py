@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .address import overlap
+from .read import Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def check_depends(problems: Problems, apps: tuple[RawApp, ...]) -> None:
         wanted[app.name] = []
         for depends in app.value("depends_on", ()):
             if depends.app not in by_name:
+                told = Reader.told(node, depends.app)
                 near = problems.suggest(depends.app, by_name)
-                problems.error(node, path, f"there is no app {depends.app[:60]!r}{near}")
+                problems.error(node, path, f"there is no app {told}{near}")
             else:
                 wanted[app.name].append(depends.app)
                 _check_condition(problems, by_name[depends.app], depends.condition, node, path)

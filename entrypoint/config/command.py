@@ -14,6 +14,10 @@ from ..core.record import Record
 from . import words
 from .errors import quoted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 INTERPRETERS = {
     ".js": ("node",),
     ".mjs": ("node",),
@@ -53,6 +57,13 @@ class Wanted(Record):
     args: tuple[str, ...] = ()
     interpreter: str = ""
     interpreter_args: tuple[str, ...] = ()
+    # How a message shows (a part of) the value of a key: never what a `${VAR}` brought.
+    told: Callable[[str, str], str] = lambda _key, text: quoted(text)
+    folder: str = "the working directory"
+
+    def shown(self, text: str) -> str:
+        """A word or a file of the script for a message."""
+        return self.told("script", text)
 
 
 class Command(Record):
@@ -139,11 +150,11 @@ def _program(wanted: Wanted, word: str, rest: tuple[str, ...], *, line: bool) ->
 
 def _not_found(wanted: Wanted, word: str, there: str) -> str:
     if os.path.isdir(there):
-        return f"{quoted(word)} is a folder; name the file to run"
+        return f"{wanted.shown(word)} is a folder; name the file to run"
     if "/" in word or os.path.splitext(word)[1] in INTERPRETERS:
-        return f"no file {quoted(word)} in {wanted.cwd}"
+        return f"no file {wanted.shown(word)} in {wanted.folder}"
     return (
-        f"{quoted(word)} is neither a file in {wanted.cwd} nor a command of PATH or "
+        f"{wanted.shown(word)} is neither a file in {wanted.folder} nor a command of PATH or "
         "node_modules/.bin"
     )
 
@@ -158,8 +169,8 @@ def _by_extension(wanted: Wanted, there: str, extension: str) -> tuple[str, ...]
         return (name,)
     raise CommandError(
         "script",
-        f"{quoted(os.path.basename(there))} needs {' or '.join(names)}, which is not in PATH; "
-        "name another `interpreter`",
+        f"{wanted.shown(os.path.basename(there))} needs {' or '.join(names)}, which is not in "
+        "PATH; name another `interpreter`",
     )
 
 
@@ -202,7 +213,8 @@ def _interpreted(wanted: Wanted, target: str, arguments: tuple[str, ...], *, lin
         except ValueError:
             interpreter = ()
         if len(interpreter) < 2 or _find(wanted, interpreter[0]) is None:
-            raise CommandError("interpreter", f"{quoted(name)} is not found or cannot be run")
+            shown = wanted.told("interpreter", name)
+            raise CommandError("interpreter", f"{shown} is not found or cannot be run")
     first = interpreter[0]
     if which(first, wanted.path, wanted.cwd) is None:
         first = _find(wanted, first) or first
@@ -227,20 +239,20 @@ def _direct(
         # As PM2, which runs every text file by node.
         argv = ("node", *wanted.interpreter_args, file, *arguments)
         if which("node", wanted.path, wanted.cwd) is None:
-            raise CommandError("script", f"{quoted(file)} needs node, which is not in PATH")
+            raise CommandError("script", f"{wanted.shown(file)} needs node, which is not in PATH")
         return _command(wanted, argv, line=line)
     if wanted.interpreter_args:
         raise CommandError("interpreter_args", "there is no interpreter that could take them")
     if not os.access(file, os.X_OK):
         raise CommandError(
             "script",
-            f"{quoted(file)} may not be executed (chmod +x), and no `interpreter` is given",
+            f"{wanted.shown(file)} may not be executed (chmod +x), and no `interpreter` is given",
         )
     if shebang is not None:
         _check_shebang(wanted, file, shebang)
     elif _is_text(file):
         raise CommandError(
-            "script", f"{quoted(file)} is a text without a #! line; name its `interpreter`"
+            "script", f"{wanted.shown(file)} is a text without a #! line; name its `interpreter`"
         )
     return _command(wanted, (program, *arguments), line=line)
 
@@ -335,8 +347,8 @@ def _check_shebang(wanted: Wanted, file: str, shebang: tuple[str, ...]) -> None:
     if missing:
         raise CommandError(
             "script",
-            f"{quoted(file)} begins with #!{' '.join(shebang)[:60]}, but "
-            f"{quoted(interpreter)} is not found",
+            f"{wanted.shown(file)} begins with #!{' '.join(shebang)[:60]}, but "
+            f"{wanted.shown(interpreter)} is not found",
         )
 
 

@@ -66,7 +66,13 @@ class Problems:
 
     def error(self, place: Place | None, path: str, message: str) -> None:
         """Note an error. The same one about the same place is told once."""
-        found = self._make(place, path, message)
+        self._note(self._make(place, path, message))
+
+    def error_in(self, file: str, line: int, column: int, path: str, message: str) -> None:
+        """Note an error at a place of another file, which the key at `path` names."""
+        self._note(ConfigError(file, line, column, path, message))
+
+    def _note(self, found: ConfigError) -> None:
         if found in self._errors:
             return
         if len(self._errors) >= MOST_ERRORS:
@@ -93,7 +99,8 @@ class Problems:
     @property
     def errors(self) -> tuple[ConfigError, ...]:
         """All errors by place; when there are very many, the first and their number."""
-        found = sorted(self._errors, key=_by_place)
+        # This file's first.
+        found = sorted(self._errors, key=lambda e: (e.file != self.file, e.file, _by_place(e)))
         if self._dropped:
             found.append(ConfigError(self.file, 0, 0, "", f"and {self._dropped} more errors"))
         return tuple(found)

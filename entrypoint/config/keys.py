@@ -71,8 +71,28 @@ APP_KEYS: tuple[Key, ...] = (
     Key(
         "env",
         "env",
-        "Environment variables, on top of pyinit's own. Numbers keep their writing, objects "
-        "become JSON.",
+        "Environment variables, on top of pyinit's own and those of `env_file`. Numbers keep their "
+        "writing, objects become JSON.",
+    ),
+    _own(
+        "env_file",
+        "env_file",
+        "Files of variables in Compose's `.env` syntax: a path, a list of paths, or of mappings. "
+        "A relative path begins at the folder of this file. Later files go before earlier ones, "
+        "`env` before all of them.",
+    ),
+    _own(
+        "env_from_file",
+        "env_from_file",
+        "Variables and the files that hold their values, such as `DB_PASSWORD: "
+        "/run/secrets/db_password`. Line ends at the end of a file are left out.",
+    ),
+    _own(
+        "expand_file_env",
+        "names",
+        "For each of these names: when `NAME_FILE` is set, `NAME` gets that file's content, as in "
+        "the official images of databases. `true`: for every `NAME_FILE` that is an absolute path.",
+        "false",
     ),
     Key(
         "filter_env",
@@ -250,6 +270,19 @@ LISTEN_KEYS: tuple[Key, ...] = (
     _own("backlog", "positive", "Connections that may wait, listen(2).", "4096"),
     _own("mode", "mode", "Permissions of a unix socket, octal: `0660`."),
     _own("v6only", "bool", "`[::]` without IPv4.", "false"),
+)
+
+ENV_FILE_KEYS: tuple[Key, ...] = (
+    _own("path", "text", "The file. Required."),
+    _own("required", "bool", "Whether it must be there.", "true"),
+    _own(
+        "format",
+        "choice",
+        "`env`: Compose's syntax. `raw`: what follows `=` is the value, as for "
+        "`docker run --env-file`.",
+        "env",
+        ("env", "raw"),
+    ),
 )
 
 HEALTH_KEYS: tuple[Key, ...] = (

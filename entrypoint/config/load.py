@@ -186,6 +186,7 @@ class _Planner:
             control=self._control(top),
             shutdown=shutdown,
             watch_config=top["watch_config"][2] if "watch_config" in top else False,
+            files=tuple(self._reader.files),
         )
 
     def _other_top(self, tree: Node) -> Any:

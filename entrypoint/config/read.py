@@ -41,6 +41,8 @@ class Reader:
         self.problems = problems
         self.environ = environ
         self._cpus = cpus
+        # Paths of the files beside this one that were looked at, in order.
+        self.files: dict[str, None] = {}
 
     # -- helpers ----------------------------------------------------------------
 
@@ -63,6 +65,18 @@ class Reader:
         if node.kind != "scalar":
             return "a mapping" if node.kind == "map" else "a list"
         return "the replaced value" if node.replaced else quoted(node.text)
+
+    @staticmethod
+    def told(node: Node, text: str) -> str:
+        """`text`, made of `node`'s, for a message; never a value from the environment.
+
+        Where something was replaced it is shown only if the file itself has it.
+        """
+        nodes = node.items if node.kind == "seq" else [node]
+        written = " ".join(each.written or each.text for each in nodes)
+        if any(each.replaced for each in nodes) and text not in written:
+            return quoted(written)
+        return quoted(text)
 
     def typed(self, node: Node) -> Plain:
         """The value for a key that is no text: a replaced one counts as unquoted."""
@@ -343,6 +357,25 @@ class Reader:
             elif not value.is_null or value.replaced:
                 found[name] = text
         return found
+
+    def read_env_file(self, node: Node, path: str) -> Any:
+        """Files of variables: a tuple of EnvFile."""
+        from . import envfiles  # most files name none
+
+        return envfiles.read_files(self, node, path)
+
+    def read_env_from_file(self, node: Node, path: str) -> Any:
+        """Variables and the files of their values: a tuple of SecretFile."""
+        from . import envfiles
+
+        return envfiles.read_secrets(self, node, path)
+
+    def read_names(self, node: Node, path: str) -> Any:
+        """A bool, or a tuple of names of variables."""
+        if node.kind == "scalar" and isinstance(self.typed(node), bool):
+            return self.typed(node)
+        found = [self.read_variable(item, where) for item, where in self._items(node, path)]
+        return MISSING if MISSING in found else tuple(found)
 
     def _env_text(self, node: Node, path: str) -> str:
         if node.kind != "scalar":

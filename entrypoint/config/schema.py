@@ -41,6 +41,8 @@ _KINDS: dict[str, dict[str, Any]] = {
     "watch": {"anyOf": [{"type": "boolean"}, *_STRINGS["anyOf"]]},
     "filter_env": {"anyOf": [{"type": "boolean"}, *_STRINGS["anyOf"]]},
     "env": _ENV,
+    "env_from_file": {"type": "object", "additionalProperties": _SCALAR},
+    "names": {"anyOf": [{"type": "boolean"}, *_STRINGS["anyOf"]]},
     "address": {"type": ["integer", "string"], "examples": [5000, "unix:/run/app.sock"]},
 }
 
@@ -64,7 +66,7 @@ def _app() -> dict[str, Any]:
     app = _object(keys.APP_KEYS)
     for word, why in keys.IGNORED_APP_KEYS.items():
         app["properties"].setdefault(word, {"description": f"Ignored: {why}.", "deprecated": True})
-    app["patternProperties"] = {"^env_.+$": _ENV}
+    app["patternProperties"] = {"^env_(?!file$|from_file$).+$": _ENV}
     script = next(key for key in keys.APP_KEYS if key.name == "script")
     app["anyOf"] = [{"required": [word]} for word in (script.name, *script.aliases)]
     return app
@@ -86,6 +88,9 @@ def _type_of(key: Key) -> dict[str, Any]:
         return {"enum": list(key.choices)}
     if key.kind == "listen":
         one = {"anyOf": [_KINDS["address"], _object(keys.LISTEN_KEYS)]}
+        return {"anyOf": [*one["anyOf"], {"type": "array", "items": one}]}
+    if key.kind == "env_file":
+        one = {"anyOf": [_SCALAR, {**_object(keys.ENV_FILE_KEYS), "required": ["path"]}]}
         return {"anyOf": [*one["anyOf"], {"type": "array", "items": one}]}
     if key.kind == "health":
         return _object(keys.HEALTH_KEYS)

@@ -48,6 +48,7 @@ class Node:
         "size",
         "text",
         "value",
+        "written",
     )
 
     def __init__(self, kind: str, line: int = 0, column: int = 0) -> None:
@@ -56,6 +57,8 @@ class Node:
         self.column = column
         self.value: Plain = None
         self.text = ""
+        # As it stands in the file, where `text` has been replaced.
+        self.written = ""
         self.plain = False
         # None: `${VAR}` is not replaced yet; True: something was (never show it).
         self.replaced: bool | None = None

@@ -79,7 +79,7 @@ def replace_in(node: Node, environ: Mapping[str, str]) -> None:
     text = replace(node.text, environ)
     # `$$` alone brings nothing from the environment.
     node.replaced = text != node.text and "${" in node.text.replace("$$", "")
-    node.text = text
+    node.written, node.text = node.text, text
     node.value = core_value(text) if node.plain and node.replaced else text
 
 

@@ -72,6 +72,8 @@ class AppSpec(Record):
     # The whole environment of a worker, but for what pyinit adds for each worker
     # (NODE_APP_INSTANCE, LISTEN_*, NOTIFY_SOCKET, NODE_CHANNEL_FD, …).
     env: tuple[tuple[str, str], ...] = ()
+    # Names in `env` whose values hold `{fd}`, `{port}` or `{instance}`.
+    filled_env: tuple[str, ...] = ()
     # The program is Node's (`node file.js`, a `#!/usr/bin/env node` script such as
     # `serve`, or npm/npx/yarn, which start one): offer it Node's own protocols.
     node: bool = False
@@ -161,6 +163,8 @@ class Plan(Record):
     watch_config: bool = False  # read the file again when it changes, as SIGHUP does
     revision: int = 1
     source: str = ""
+    # Other files that were read for it: absolute paths of variables and secrets.
+    files: tuple[str, ...] = ()
 
     def app(self, name: str) -> AppSpec | None:
         """The app of that name, or None."""
