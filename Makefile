@@ -76,9 +76,8 @@ $(HAVE_VENV): pyproject.toml scripts/setup-venv $(wildcard scripts/pyinit)
 	@scripts/setup-venv $(VENV)
 	@touch $@
 
-$(HAVE_SERVERS): $(wildcard tests/requirements-servers.txt) $(HAVE_VENV)
-	@if [ -f tests/requirements-servers.txt ]; then \
-	  $(VENV)/bin/pip install --quiet --requirement tests/requirements-servers.txt; fi
+$(HAVE_SERVERS): $(wildcard tests/requirements-*.txt) $(HAVE_VENV)
+	@$(VENV)/bin/pip install --quiet $(addprefix --requirement ,$(wildcard tests/requirements-*.txt))
 	@mkdir -p $(@D) && touch $@
 
 $(HAVE_NODE): $(wildcard tests/node/package.json) $(HAVE_APT)

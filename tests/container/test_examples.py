@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from tests.container.engine import wait_until
+from tests.k8s import rendered
 
 if TYPE_CHECKING:
     from tests.container.engine import Container, Engine
@@ -58,9 +58,13 @@ def test_react_serve(engine: Engine, pyinit_image: str, tmp_path: Path) -> None:
         assert container.state()["ExitCode"] == 0
 
 
-def test_asgi(engine: Engine, pyinit_pip_image: str) -> None:
-    image = engine.build(EXAMPLES / "asgi", "pyinit-test/asgi", PYINIT_IMAGE=pyinit_pip_image)
-    with engine.container(image, "--cpus=2") as container:
+@pytest.fixture(scope="session")
+def asgi_image(engine: Engine, pyinit_pip_image: str) -> str:
+    return engine.build(EXAMPLES / "asgi", "pyinit-test/asgi", PYINIT_IMAGE=pyinit_pip_image)
+
+
+def test_asgi(engine: Engine, asgi_image: str) -> None:
+    with engine.container(asgi_image, "--cpus=2") as container:
         container.answers(9400, "/readyz")
         seen: set[int] = set()
 
@@ -86,46 +90,41 @@ def test_node_http(engine: Engine, node_http_image: str) -> None:
         assert listening(container) == {3000, 9400}
 
 
+@pytest.mark.parametrize("overlay", ["node", "python"])
 def test_the_manifests_as_the_kubelet_would_run_them(
-    engine: Engine, node_http_image: str, tmp_path: Path
+    engine: Engine, request: pytest.FixtureRequest, tmp_path: Path, overlay: str
 ) -> None:
-    config = manifest("configmap")
-    (tmp_path / "ecosystem.yaml").write_text(config["data"]["ecosystem.yaml"])
+    name = f"overlays/{overlay}"
+    image = request.getfixturevalue({"node": "node_http_image", "python": "asgi_image"}[overlay])
+    (tmp_path / "ecosystem.yaml").write_text(rendered.ecosystem(name))
     tmp_path.chmod(0o755)
-    pod = manifest("deployment")["spec"]["template"]["spec"]
-    [spec] = pod["containers"]
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert spec["securityContext"]["readOnlyRootFilesystem"]
-    assert spec["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert not spec["securityContext"]["allowPrivilegeEscalation"]
+    pod, spec = rendered.pod(name)["spec"], rendered.container(name)
+    limits = spec["resources"]["limits"]
+    # tests/k8s holds the manifests against the whole "restricted" list.
     options = [
         f"--user={pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}",
         "--read-only",
         "--cap-drop=ALL",
         "--security-opt=no-new-privileges",
-        "--tmpfs=/tmp",
-        f"--cpus={spec['resources']['limits']['cpu']}",
-        "--memory=512m",
+        "--tmpfs=/tmp:size=16m",
+        f"--cpus={limits['cpu']}",
+        f"--memory={limits['memory'].removesuffix('Mi')}m",
+        *(f"--env={each['name']}={each['value']}" for each in spec["env"]),
         f"--volume={tmp_path}:/etc/pyinit:ro",
         f"--entrypoint={spec['command'][0]}",
     ]
     ports = {port["name"]: port["containerPort"] for port in spec["ports"]}
-    with engine.container(
-        node_http_image, *options, command=tuple(spec["command"][1:])
-    ) as container:
+    with engine.container(image, *options, command=tuple(spec["command"][1:])) as container:
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             probe = spec[kind]["httpGet"]
             container.answers(ports[probe["port"]], probe["path"])
         container.answers(ports["http"])
-        [port] = manifest("service")["spec"]["ports"]
-        assert port["targetPort"] in ports
+        # `instances: max`, by the CPU limit.
+        [app] = json.loads(container.run("pyinit", "ls", "--json").out)["apps"]
+        assert len(app["workers"]) == int(limits["cpu"])
         container.signal("SIGTERM")
         ready = spec["readinessProbe"]["httpGet"]
         container.answers(ports[ready["port"]], ready["path"], status=503, timeout=5)
         # Unready, and still answering: endpoints take a moment to forget a pod.
         assert container.get(ports["http"]).status == 200
         assert container.wait(pod["terminationGracePeriodSeconds"]) == 0
-
-
-def manifest(name: str) -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "k8s" / f"{name}.yaml").read_text())

@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from entrypoint.cli import HELP
 from entrypoint.logs import schema
@@ -54,18 +53,6 @@ def test_the_probe_page_names_every_endpoint() -> None:
     page = text("docs/reference/probes.md")
     for endpoint in (*ENDPOINTS, "status"):
         assert f"`/{endpoint}`" in page
-
-
-def test_the_manifests_ask_endpoints_that_exist() -> None:
-    [deployment] = yaml.safe_load_all(text("k8s/deployment.yaml"))
-    [container] = deployment["spec"]["template"]["spec"]["containers"]
-    file = yaml.safe_load(yaml.safe_load(text("k8s/configmap.yaml"))["data"]["ecosystem.yaml"])
-    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
-        probe = container[kind]["httpGet"]
-        assert probe["path"].lstrip("/") in ENDPOINTS
-        assert file["probes"]["listen"].endswith(f":{ports[probe['port']]}")
-    assert file["apps"][0]["listen"] == ports["http"]
 
 
 def test_make_explains_each_target_that_a_person_calls() -> None:

@@ -1,6 +1,5 @@
 """`script`, `args` and `interpreter` → what is executed."""
 
-
 from __future__ import annotations
 
 import pytest

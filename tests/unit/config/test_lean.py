@@ -1,6 +1,5 @@
 """What the loader's process pays for."""
 
-
 from __future__ import annotations
 
 import os
