@@ -1,9 +1,10 @@
-"""Apps come, change and go: from the plan to pools, and `depends_on`."""
+"""Apps come, change and go: from the plan to pools."""
 
 from __future__ import annotations
 
 from . import rolling
 from . import worker as w
+from .depends import exit_code, may_start, obstacle
 from .effects import GrowPort, StopTimer
 from .events import Timer
 from .lifecycle import shares_port, stop_workers
@@ -52,40 +53,43 @@ def start_waiting(turn: Turn) -> None:
     if turn.run.phase != "running":
         return
     for pool in turn.pools():
-        if pool.mode == "waiting" and all(_met(turn, d) for d in pool.spec.depends_on):
+        if pool.mode == "waiting" and may_start(turn, pool):
             started = turn.put_pool(pool.replace(mode="running"))
             rolling.add_places(turn, started)
 
 
-def _met(turn: Turn, depends: DependsSpec) -> bool:
-    other = turn.pool(depends.app)
-    if other is None:
-        return True
-    if depends.condition == "service_completed_successfully":
-        return is_finished(other) and not exit_code(turn, other)
-    if depends.condition == "service_healthy":
-        return other.was_ready and other.ready >= other.wanted
-    return other.mode != "waiting"
-
-
-def is_finished(pool: Pool) -> bool:
-    """Every worker ended by its own will, and none will be restarted."""
-    return 0 < pool.wanted == pool.finished
-
-
-def exit_code(turn: Turn, pool: Pool) -> int:
-    """Of an app that finished: the first of its instances that is not 0."""
-    return next((place.last_code for place in turn.places(pool.name) if place.last_code), 0)
-
-
-def never_starts(turn: Turn, pool: Pool, asked: tuple[str, ...] = ()) -> bool:
-    """It waits for an app which finished otherwise than it must have."""
-    if pool.mode != "waiting" or pool.name in asked:
-        return False
-    for depends in pool.spec.depends_on:
-        other = turn.pool(depends.app)
-        if other is None or _met(turn, depends):
+def tell_blocked(turn: Turn) -> Pool | None:
+    """Say once of each app that waits for what can never come; one that ends the run."""
+    fatal = None
+    for pool in turn.pools():
+        if pool.mode != "waiting":
             continue
-        if is_finished(other) or never_starts(turn, other, (*asked, pool.name)):
-            return True
-    return False
+        chain = obstacle(turn, pool)
+        if bool(chain) != pool.blocked:
+            turn.put_pool(pool.replace(blocked=bool(chain)))
+            if chain:
+                _report_blocked(turn, pool, chain)
+        if chain and pool.spec.on_errored == "exit":
+            fatal = fatal or pool
+    return fatal
+
+
+def _report_blocked(turn: Turn, pool: Pool, chain: tuple[DependsSpec, ...]) -> None:
+    last = chain[-1]
+    root = turn.the_pool(last.app)
+    failed = [place.last_exit for place in turn.places(root.name) if place.last_code]
+    turn.report(
+        "error",
+        "app never starts",
+        app=pool.name,
+        depends_on=last.app,
+        condition=last.condition,
+        because=f"{last.app}: {failed[0] if failed else 'ended'}",
+        on_errored=pool.spec.on_errored,
+    )
+
+
+def blocked_code(turn: Turn, pool: Pool) -> int:
+    """The exit code of a run that ends because `pool` never starts; 0 is not one."""
+    chain = obstacle(turn, pool)
+    return exit_code(turn, turn.the_pool(chain[-1].app)) if chain else 0

@@ -14,10 +14,10 @@ signal or a deadline forced the end.
 from __future__ import annotations
 
 from . import worker as w
+from .depends import exit_code, held, is_finished, obstacle
 from .effects import ClosePort, Finish, RefuseConnections, StartTimer, StopTimer
 from .events import Timer
 from .lifecycle import kill, shares_port, stop_workers, terminate
-from .pools import exit_code, is_finished, never_starts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def stop_next(turn: Turn) -> None:
     untold = [pool for pool in turn.pools() if not pool.told]
     if untold:
         alive = [pool for pool in turn.pools() if pool.live]
-        held = {d.app for pool in alive for d in pool.spec.depends_on if d.app != pool.name}
-        ripe = [pool for pool in untold if pool.name not in held]
+        needed = held(turn)
+        ripe = [pool for pool in untold if pool.name not in needed]
         if not ripe and not any(pool.told for pool in alive):
             ripe = untold  # they depend on each other in a circle
         for pool in ripe:
@@ -125,7 +125,7 @@ def all_finished(turn: Turn) -> bool:
     """Every app finished by itself, or waits for what did and can never be started."""
     pools = turn.pools()
     return any(is_finished(pool) for pool in pools) and all(
-        (pool.mode == "running" and is_finished(pool) and not pool.live) or never_starts(turn, pool)
+        (pool.mode == "running" and is_finished(pool) and not pool.live) or obstacle(turn, pool)
         for pool in pools
     )
 

@@ -13,7 +13,14 @@ from . import events as e
 from . import worker as w
 from .effects import ClosePort, Effect, ReadPlan, SendSignal, StopTimer
 from .lifecycle import shares_port
-from .pools import add_app, change_app, remove_app, start_waiting
+from .pools import (
+    add_app,
+    blocked_code,
+    change_app,
+    remove_app,
+    start_waiting,
+    tell_blocked,
+)
 from .turn import State, Turn
 from .views import view_of
 
@@ -360,6 +367,11 @@ class Supervisor:
         ends = [p for p in turn.pools() if p.errored and p.spec.on_errored == "exit"]
         if ends:
             shutdown.begin(turn, 0, f"app {ends[0].name} is errored", shutdown.ERRORED)
+            return
+        never = tell_blocked(turn)
+        if never is not None:
+            code = blocked_code(turn, never) or shutdown.ERRORED
+            shutdown.begin(turn, 0, f"app {never.name} never starts", code)
         elif shutdown.all_finished(turn):
             code = shutdown.last_code(turn)
             shutdown.begin(turn, 0, "the last app has finished", code)

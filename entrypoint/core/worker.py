@@ -171,6 +171,7 @@ class Pool(Record):
     said_ready: bool = False
     was_ready: bool = False
     told: bool = False  # to stop, in the shutdown
+    blocked: bool = False  # it waits for what can never come, and that was said
     live: int = 0  # workers that are not gone
     ready: int = 0  # workers that are online
     online: tuple[int, ...] = ()  # their slots, in order

@@ -1,0 +1,80 @@
+"""`depends_on`: when an app may start, when it never will, and who is stopped first.
+
+The conditions are Compose's. An app waits until all of its are met, once: what happens
+to the other app later does not stop it. In the end the order is reversed, also through
+an app that has done its work: with `web → migrate → db` the server goes before the
+database, though `migrate` has long ended.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spec import DependsSpec
+    from .turn import Turn
+    from .worker import Pool
+
+COMPLETED = "service_completed_successfully"
+HEALTHY = "service_healthy"
+
+
+def is_finished(pool: Pool) -> bool:
+    """Every worker ended by its own will, and none will be restarted."""
+    return 0 < pool.wanted == pool.finished
+
+
+def exit_code(turn: Turn, pool: Pool) -> int:
+    """Of an app that finished: the first of its instances that is not 0."""
+    return next((place.last_code for place in turn.places(pool.name) if place.last_code), 0)
+
+
+def may_start(turn: Turn, pool: Pool) -> bool:
+    """All that it depends on is there."""
+    return all(_met(turn, depends) for depends in pool.spec.depends_on)
+
+
+def _met(turn: Turn, depends: DependsSpec) -> bool:
+    other = turn.pool(depends.app)
+    if other is None:
+        return True
+    if depends.condition == COMPLETED:
+        return is_finished(other) and not exit_code(turn, other)
+    if depends.condition == HEALTHY:
+        return other.was_ready and other.ready >= other.wanted
+    return other.mode != "waiting"
+
+
+def obstacle(turn: Turn, pool: Pool, asked: tuple[str, ...] = ()) -> tuple[DependsSpec, ...]:
+    """Why it never starts: from what it waits for to the app that finished otherwise.
+
+    Empty while it may still start.
+    """
+    if pool.mode != "waiting" or pool.name in asked:
+        return ()
+    for depends in pool.spec.depends_on:
+        other = turn.pool(depends.app)
+        if other is None or _met(turn, depends):
+            continue
+        if is_finished(other):
+            return (depends,)
+        further = obstacle(turn, other, (*asked, pool.name))
+        if further:
+            return (depends, *further)
+    return ()
+
+
+def held(turn: Turn) -> set[str]:
+    """Apps that others which still have workers depend on, directly or through others."""
+    found: set[str] = set()
+    for pool in turn.pools():
+        if pool.live:
+            todo = [depends.app for depends in pool.spec.depends_on]
+            seen = {pool.name}
+            while todo:
+                name = todo.pop()
+                other = turn.pool(name)
+                if name not in seen and other is not None:
+                    seen.add(name)
+                    todo += [depends.app for depends in other.spec.depends_on]
+            found |= seen - {pool.name}
+    return found
