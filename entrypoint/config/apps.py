@@ -40,6 +40,7 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 _AS_READ = (
     "instance_var",
     "increment_var",
+    "autostart",
     "autorestart",
     "max_restarts",
     "min_uptime",

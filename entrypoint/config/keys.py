@@ -138,6 +138,7 @@ APP_KEYS: tuple[Key, ...] = (
         "Variable that grows by one with each worker, from its value in `env`.",
     ),
     # -- restarts
+    Key("autostart", "bool", "Start the app at boot; else `pyinit start` starts it.", "true"),
     Key("autorestart", "bool", "Restart a worker that ends.", "true"),
     Key(
         "max_restarts",
@@ -387,7 +388,6 @@ IGNORED_APP_KEYS: dict[str, str] = {
     "windowsHide": "there is no Windows here",
     "kill_retry_time": "pyinit is told by the kernel when a process ends",
     "watch_options": "use `ignore_watch` and `watch_delay`",
-    "autostart": "every app of the file is started; leave one out by `--only`",
 }
 IGNORED_TOP_KEYS: dict[str, str] = {
     "deploy": "a container is deployed by its orchestrator",

@@ -180,6 +180,7 @@ class _Planner:
         checks.check_listeners(self._problems, apps, probes.listen, probes_place)
         shutdown = self._shutdown(top, resolved)
         return Plan(
+            cpus=cgroup.usable_cpus(),
             apps=resolved,
             probes=probes,
             log=self._log(top),

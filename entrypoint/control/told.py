@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SHOWN = (
     "exec_mode",
     "namespace",
+    "autostart",
     "autorestart",
     "max_restarts",
     "min_uptime",

@@ -41,7 +41,8 @@ def _met(turn: Turn, depends: DependsSpec) -> bool:
         return is_finished(other) and not exit_code(turn, other)
     if depends.condition == HEALTHY:
         return other.was_ready and other.ready >= other.wanted
-    return other.mode != "waiting"
+    # One that was never started, for its `autostart: false`, has no place yet.
+    return other.mode != "waiting" and (other.placed > 0 or other.wanted == 0)
 
 
 def obstacle(turn: Turn, pool: Pool, asked: tuple[str, ...] = ()) -> tuple[DependsSpec, ...]:

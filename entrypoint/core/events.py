@@ -14,7 +14,7 @@ from .spec import Plan
 class Timer(Record):
     """The name of a deadline. `incarnation` 0: it belongs to the app or to the run."""
 
-    kind: str  # launch | kill | retire | restart | drain | shutdown
+    kind: str  # launch | kill | retire | abandon | restart | widen | drain | shutdown
     app: str = ""
     incarnation: int = 0
 

@@ -48,6 +48,11 @@ def has_slots(spec: AppSpec) -> bool:
     return spec.share == "slots"
 
 
+def awaits_readiness(spec: AppSpec) -> bool:
+    """Running alone does not make its workers ready."""
+    return spec.wait_ready or shares_port(spec)
+
+
 # -- launching ------------------------------------------------------------------
 
 

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 def add_app(turn: Turn, spec: AppSpec) -> None:
     """A new app; its workers start once what it depends on is there.
 
-    An app of that name that is still being removed is waited for.
+    With `autostart: false` they wait until a person starts it, as in PM2. An app
+    of that name that is still being removed is waited for.
     """
     if turn.pool(spec.name) is not None:
         return
-    turn.put_pool(Pool(spec.name, spec, wanted=spec.instances, mode="waiting"))
+    mode = "waiting" if spec.autostart else "stopped"
+    turn.put_pool(Pool(spec.name, spec, wanted=spec.instances, mode=mode))
 
 
 def remove_app(turn: Turn, pool: Pool) -> None:
@@ -37,7 +39,8 @@ def remove_app(turn: Turn, pool: Pool) -> None:
 
 def change_app(turn: Turn, pool: Pool, spec: AppSpec) -> None:
     """The file says something else of it: scale, reload, or both."""
-    only_scaled = pool.spec.replace(instances=spec.instances) == spec
+    same = pool.spec.replace(instances=spec.instances, autostart=spec.autostart)
+    only_scaled = same == spec
     pool = turn.put_pool(pool.replace(spec=spec))
     if shares_port(spec) and pool.slots:
         turn.emit(GrowPort(pool.name, pool.slots))
@@ -54,8 +57,7 @@ def start_waiting(turn: Turn) -> None:
         return
     for pool in turn.pools():
         if pool.mode == "waiting" and may_start(turn, pool):
-            started = turn.put_pool(pool.replace(mode="running"))
-            rolling.add_places(turn, started)
+            turn.put_pool(pool.replace(mode="running"))
 
 
 def tell_blocked(turn: Turn) -> Pool | None:

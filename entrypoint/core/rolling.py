@@ -64,27 +64,8 @@ def free_slot(turn: Turn, app: str, slot: int) -> None:
         turn.put_pool(pool.replace(spare=(*pool.spare, slot)))
 
 
-def add_places(turn: Turn, pool: Pool) -> None:
-    """Launch the instances that are wanted and not there yet."""
-    pool = fit_slots(turn, pool)
-    # Where two cannot live side by side, the next one waits for the one that leaves.
-    leaving = {} if surges(pool) else {each.instance: each for each in turn.workers(pool.name)}
-    for instance in range(pool.wanted):
-        if turn.place(pool.name, instance) is not None:
-            continue
-        before = leaving.get(instance)
-        if before is not None:
-            turn.put_worker(before.replace(purpose="restart"))
-            current = before.incarnation
-            turn.put_place(Place(pool.name, instance, before.slot, pool.spec, current=current))
-            continue
-        slot = take_slot(turn, turn.the_pool(pool.name))
-        place = turn.put_place(Place(pool.name, instance, slot, pool.spec))
-        launch(turn, place, pool.spec, slot)
-
-
 def scale(turn: Turn, pool: Pool, wanted: int) -> None:
-    """Launch what is missing; retire the highest instances of what is too many."""
+    """Retire the highest instances of what is too many; what is missing starts by itself."""
     before = pool.wanted
     pool = turn.put_pool(pool.replace(wanted=wanted))
     if wanted != before:
@@ -102,7 +83,6 @@ def scale(turn: Turn, pool: Pool, wanted: int) -> None:
             leaving += _remove_place(turn, place)
     stop_workers(turn, pool.name, leaving, "scale")
     if pool.mode == "running":
-        add_places(turn, turn.the_pool(pool.name))
         advance(turn, pool.name)
 
 

@@ -13,6 +13,7 @@ signal or a deadline forced the end.
 
 from __future__ import annotations
 
+from . import starting
 from . import worker as w
 from .depends import exit_code, held, is_finished, obstacle
 from .effects import ClosePort, Finish, RefuseConnections, StartTimer, StopTimer
@@ -84,6 +85,7 @@ def stop_next(turn: Turn) -> None:
 
 def _tell(turn: Turn, pool: Pool) -> None:
     turn.put_pool(pool.replace(told=True, reload=None))
+    starting.end(turn, turn.the_pool(pool.name))
     if shares_port(pool.spec):
         turn.emit(RefuseConnections(pool.name))
     for place in list(turn.places(pool.name)):

@@ -81,6 +81,7 @@ class AppSpec(Record):
     instances: int = 1
     instance_var: str = "NODE_APP_INSTANCE"
     increment_var: str = ""
+    autostart: bool = True
     autorestart: bool = True
     max_restarts: int = 16
     min_uptime: float = 1.0
@@ -161,6 +162,7 @@ class Plan(Record):
     control: ControlSpec = ControlSpec()
     shutdown: ShutdownSpec = ShutdownSpec()
     watch_config: bool = False  # read the file again when it changes, as SIGHUP does
+    cpus: int = 1  # usable: by the affinity mask and the cgroup's limit
     revision: int = 1
     source: str = ""
     # Other files that were read for it: absolute paths of variables and secrets.

@@ -8,7 +8,7 @@ here; `lifecycle` holds the life of one worker, `rolling` what changes a running
 
 from __future__ import annotations
 
-from . import endings, lifecycle, rolling, shutdown
+from . import endings, lifecycle, rolling, shutdown, starting
 from . import events as e
 from . import worker as w
 from .effects import ClosePort, Effect, ReadPlan, SendSignal, StopTimer
@@ -240,6 +240,8 @@ class Supervisor:
                 shutdown.force(turn, "shutdown.timeout")
         elif timer.kind == "restart":
             self._restart_due(turn, timer)
+        elif timer.kind == "widen":
+            starting.widen(turn, timer.app)
         else:
             worker = turn.worker(timer.incarnation)
             if worker is not None:
@@ -299,7 +301,6 @@ class Supervisor:
                 if current is None:
                     self._start_place(turn, alone)
             lifecycle.stop_workers(turn, pool.name, leaving, "restart", because=event.reason)
-            rolling.add_places(turn, turn.the_pool(pool.name))
 
     def _start_place(self, turn: Turn, place: w.Place) -> None:
         turn.emit(StopTimer(e.Timer("restart", place.app, place.waits_for)))
@@ -328,7 +329,6 @@ class Supervisor:
                     # It is on its way out: what follows it is a start, not a stop.
                     turn.put_worker(current.replace(purpose="restart"))
                     turn.put_place(place.replace(state=w.RUNNING))
-            rolling.add_places(turn, turn.the_pool(pool.name))
 
     def _scale_asked(self, turn: Turn, event: e.ScaleAsked) -> None:
         for pool in self._chosen(turn, event.app):
@@ -356,6 +356,8 @@ class Supervisor:
                 if successor is not None:
                     add_app(turn, successor)
         start_waiting(turn)
+        for pool in turn.touched():
+            starting.go_on(turn, pool)
         # Also before the first is ready: a connection that comes in between must not be
         # given to a spare slot, where nobody would ever take it.
         for pool in turn.touched():

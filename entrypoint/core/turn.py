@@ -183,12 +183,17 @@ class Turn:
         before = self.place(place.app, place.instance)
         self._count(before, -1)
         self._count(place, +1)
+        if before is None:
+            pool = self.the_pool(place.app)
+            self.put_pool(pool.replace(placed=pool.placed + 1))
         self._places[(place.app, place.instance)] = place
         return place
 
     def drop_place(self, place: Place) -> None:
         """Stage the removal of a place."""
         self._count(self.place(place.app, place.instance), -1)
+        pool = self.the_pool(place.app)
+        self.put_pool(pool.replace(placed=pool.placed - 1))
         self._places[(place.app, place.instance)] = None
 
     def _count(self, place: Place | None, by: int) -> None:

@@ -46,21 +46,12 @@ def _app(pool: Pool, places: list[Place], workers: list[Worker]) -> v.AppView:
     rows = [_row(worker, by_instance.get(worker.instance)) for worker in workers]
     shown = {worker.incarnation for worker in workers}
     rows += [
-        v.WorkerView(
-            app=pool.name,
-            instance=place.instance,
-            incarnation=0,
-            slot=place.slot,
-            pid=0,
-            state=_SHOWN.get(place.state, v.LAUNCHING),
-            ready=False,
-            restarts=place.restarts,
-            started_at=0.0,
-            last_exit=place.last_exit,
-        )
+        _empty(pool, place.instance, place)
         for place in places
         if place.current not in shown and place.successor not in shown
     ]
+    if pool.starting is not None:
+        rows += [_empty(pool, instance, None) for instance in range(pool.placed, pool.wanted)]
     rows.sort(key=lambda row: (row.instance, row.incarnation))
     reload = pool.reload
     return v.AppView(
@@ -76,6 +67,22 @@ def _app(pool: Pool, places: list[Place], workers: list[Worker]) -> v.AppView:
         reloading=reload is not None,
         reloaded=reload.total - len({*reload.queue, *reload.active}) if reload else 0,
         to_reload=reload.total if reload else 0,
+    )
+
+
+def _empty(pool: Pool, instance: int, place: Place | None) -> v.WorkerView:
+    """An instance that has no process; `place` None: its turn to start has not come."""
+    return v.WorkerView(
+        app=pool.name,
+        instance=instance,
+        incarnation=0,
+        slot=place.slot if place else 0,
+        pid=0,
+        state=_SHOWN.get(place.state, v.LAUNCHING) if place else v.LAUNCHING,
+        ready=False,
+        restarts=place.restarts if place else 0,
+        started_at=0.0,
+        last_exit=place.last_exit if place else "",
     )
 
 

@@ -156,6 +156,14 @@ class Reload(Record):
     aborted: bool = False  # a new worker failed: what is active is the last
 
 
+class Starting(Record):
+    """Instances being launched, at most `width` at a time; `booting`: incarnations."""
+
+    width: int
+    booting: tuple[int, ...] = ()
+    armed: bool = False  # the timer that widens it
+
+
 class Pool(Record):
     """An app as it runs. Counts are kept by `Turn`, in one place."""
 
@@ -168,6 +176,7 @@ class Pool(Record):
     slots: int = 0
     steered: tuple[int, ...] = ()
     reload: Reload | None = None
+    starting: Starting | None = None
     said_ready: bool = False
     was_ready: bool = False
     told: bool = False  # to stop, in the shutdown
@@ -175,5 +184,6 @@ class Pool(Record):
     live: int = 0  # workers that are not gone
     ready: int = 0  # workers that are online
     online: tuple[int, ...] = ()  # their slots, in order
+    placed: int = 0  # places; they are numbered from 0 without a gap
     finished: int = 0  # places that finished
     errored: int = 0  # places that are errored

@@ -32,6 +32,7 @@ def counts_are_a_recount(world: World, _effects) -> None:
         assert pool.ready == len(online) and pool.online == tuple(online), pool
         assert pool.finished == sum(p.state == w.FINISHED for p in places), pool
         assert pool.errored == sum(p.state == w.ERRORED for p in places), pool
+        assert pool.placed == len(places), pool
         assert list(state.crews.get(pool.name, {}).values()) == crew
     assert {p.app for p in places_of(world)} <= state.pools.keys()
 
@@ -129,6 +130,8 @@ def deadlines_have_an_owner(world: World, _effects) -> None:
     for timer in world.timers:
         if timer.kind == "restart":
             assert timer.incarnation in waiting, timer
+        elif timer.kind == "widen":
+            assert state.pools[timer.app].starting is not None, timer
         elif timer.kind in meant:
             worker = state.workers.get(timer.incarnation)
             assert worker is not None and worker.state in meant[timer.kind], (timer, worker)
@@ -157,6 +160,15 @@ def nothing_waits_for_ever(world: World, _effects) -> None:
             assert ("restart", place.waits_for) in armed, place
     if world.core._state.run.phase == "draining":
         assert ("drain", 0) in armed
+    for pool in world.core._state.pools.values():
+        if pool.placed < pool.wanted and pool.mode == "running" and _running(world):
+            assert any(t.kind == "widen" and t.app == pool.name for t in world.timers), pool
+
+
+def instances_have_no_gap(world: World, _effects) -> None:
+    """The next instance to be launched is the number of those that are there."""
+    for name, places in world.core._state.places.items():
+        assert sorted(places) == list(range(len(places))), name
 
 
 def a_stop_starts_nothing(world: World, effects) -> None:
@@ -191,6 +203,10 @@ def it_can_be_seen(world: World, _effects) -> None:
         assert {p.instance for p in places_of(world) if p.app == app.name} <= instances
 
 
+def _running(world: World) -> bool:
+    return world.core._state.run.phase == "running"
+
+
 def _stopping(world: World) -> bool:
     return world.core._state.run.phase in ("stopping", "finished")
 
@@ -206,6 +222,7 @@ STEP = (
     the_port_is_steered_to_who_is_ready,
     deadlines_have_an_owner,
     nothing_waits_for_ever,
+    instances_have_no_gap,
     a_stop_starts_nothing,
     errored_ends_the_container,
     dependencies_come_first,

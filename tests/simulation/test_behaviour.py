@@ -46,6 +46,54 @@ def gaps(times: list[float]) -> list[float]:
     return [round(b - a, 2) for a, b in itertools.pairwise(times)]
 
 
+# -- the start --------------------------------------------------------------------------
+
+
+def test_on_few_cpus_the_first_worker_boots_alone_and_the_others_follow_it(world):
+    world.emit(e.Booted(plan(shared(instances=4), cpus=2)))
+    assert [p.instance for p in world.live()] == [0]
+    world.run_until(lambda: world.ready() == 1)
+    assert [p.instance for p in world.live()] == [0, 1, 2, 3]
+    world.run_until(world.is_up)
+
+
+def test_enough_cpus_start_all_at_once(world):
+    world.emit(e.Booted(plan(shared(instances=4), cpus=8)))
+    assert len(world.live()) == 4
+
+
+def test_programs_that_wait_for_something_else_than_a_cpu_do_not_hold_up_the_others(world):
+    always(world, Script(says_after=2.0))
+    world.emit(e.Booted(plan(shared(instances=100), cpus=1)))
+    world.run_until(lambda: len(world.live()) == 100)
+    assert world.now - 100.0 < 0.7
+    assert world.run_until(world.is_up) < 2.7
+
+
+def test_without_a_word_of_readiness_nobody_is_waited_for(world):
+    world.emit(e.Booted(plan(app(instances=4), cpus=1)))
+    assert len(world.live()) == 4
+
+
+def test_instances_whose_turn_has_not_come_are_seen_and_a_stop_forgets_them(world):
+    world.emit(e.Booted(plan(shared(instances=4), cpus=1)))
+    assert [row.state for row in world.view().workers] == ["launching"] * 4
+    world.emit(e.SignalArrived(SIGTERM))
+    world.settle()
+    assert world.exit_code == 0
+    assert len(spawn_times(world)) == 1
+
+
+def test_without_autostart_an_app_waits_until_it_is_started(world):
+    needs = shared("api", depends_on=(DependsSpec("web"),))
+    world.boot(shared(autostart=False, instances=2), needs, app("job"))
+    world.settle(5)
+    assert {p.spec.name for p in world.live()} == {"job"}
+    assert world.view().stopped
+    world.emit(e.StartAsked("web"))
+    world.run_until(lambda: world.is_up("web") and world.is_up("api"))
+
+
 # -- restarts ---------------------------------------------------------------------------
 
 

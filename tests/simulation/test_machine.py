@@ -72,6 +72,7 @@ def specs(draw, name: str):
         "env": draw(st.sampled_from(((), (("A", "1"),)))),
         "wait_ready": draw(st.booleans()),
         "on_listen_timeout": draw(st.sampled_from(("auto", "force", "abort"))),
+        "autostart": draw(st.sampled_from((True, True, True, False))),
         "autorestart": draw(st.sampled_from((True, True, True, False))),
         "max_restarts": draw(st.sampled_from((2, 16))),
         "restart_delay": draw(st.sampled_from((0.0, 2.0))),
@@ -95,6 +96,7 @@ def plans(draw, revision: int = 1):
     return plan(
         *(draw(specs(name)) for name in names),
         revision=revision,
+        cpus=draw(st.sampled_from((1, 2, 8))),
         drain_delay=draw(st.sampled_from((0.0, 2.0))),
         timeout=draw(st.sampled_from((0.0, 0.0, 10.0))),
     )
@@ -172,7 +174,7 @@ class Machine(RuleBasedStateMachine):
         self.world.emit(e.SignalArrived(SIGHUP))
 
     @rule(
-        kind=st.sampled_from(("launch", "kill", "retire", "restart", "abandon")),
+        kind=st.sampled_from(("launch", "kill", "retire", "restart", "abandon", "widen")),
         n=st.integers(0, 40),
     )
     def a_stale_event_comes(self, kind, n) -> None:

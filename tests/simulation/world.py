@@ -41,8 +41,8 @@ def shared(name: str = "web", **keys) -> AppSpec:
     return app(name, **keys)
 
 
-def plan(*apps: AppSpec, revision: int = 1, **shutdown) -> Plan:
-    return Plan(apps=apps, shutdown=ShutdownSpec(**shutdown), revision=revision)
+def plan(*apps: AppSpec, revision: int = 1, cpus: int = 8, **shutdown) -> Plan:
+    return Plan(apps=apps, shutdown=ShutdownSpec(**shutdown), revision=revision, cpus=cpus)
 
 
 @dataclass(frozen=True)
