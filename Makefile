@@ -45,7 +45,7 @@ format: $(HAVE_VENV)  ## Let ruff sort imports and lay out the code
 	@$(VENV)/bin/ruff format .
 
 .PHONY: reference
-reference: $(HAVE_VENV)  ## Write docs/reference/file.md from the table of keys
+reference: $(HAVE_VENV)  ## Write docs/reference/file.md and metrics.md from the tables in the code
 	@$(PYTHON) docs/reference/generate.py
 
 .PHONY: bench

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from .kernel.notify import NotifySocket
     from .kernel.signals import SignalPipe
     from .loading import Source
-    from .probes.answers import Answer, Handover
+    from .metrics.collect import Collector
+    from .probes.answers import Answer, Handover, Later
     from .probes.http1 import Request
     from .probes.server import ProbeServer
 
@@ -84,7 +85,8 @@ class Runtime:
         self.schedules = Schedules(self)
         self._notify: NotifySocket | None = None
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        self._probes: ProbeServer | None = None
+        self.probes: ProbeServer | None = None
+        self._collector: Collector | None = None
         self._service: Service | None = None
         # Told of each turn of the core while somebody waits for an operation.
         self.observer: Callable[[e.Event, Sequence[f.Effect]], None] | None = None
@@ -149,6 +151,7 @@ class Runtime:
             self.plan.probes.ready_when,
             __version__,
             self.extra_status,
+            metrics=self._metrics if self.plan.probes.metrics else None,
             private_at=self.plan.control.path if self.plan.control.enabled else "",
             control=self._control if self.plan.control.enabled else None,
         )
@@ -156,8 +159,16 @@ class Runtime:
             server.open()
         except ProbeErrors as error:
             return error.sentences
-        self._probes = server
+        self.probes = server
         return ()
+
+    def _metrics(self, accept: str) -> Answer | Later:
+        """A page for a scraper; what makes it is loaded with the first one."""
+        if self._collector is None:
+            from .metrics.collect import Collector
+
+            self._collector = Collector(self)
+        return self._collector.answer(accept)
 
     def _control(self, request: Request, peer: Peer) -> Answer | Handover:
         """A command of people; what answers it is loaded with the first one."""
@@ -208,10 +219,10 @@ class Runtime:
 
             self.recent = self.pump.tap = Recent()
         self.pump.load_structlog()
-        if self._probes is None:
+        if self.probes is None:
             self._open_probes()
-        if self._probes is not None and self._probes.private_error:
-            self.log("warning", "no private socket", {"reason": self._probes.private_error})
+        if self.probes is not None and self.probes.private_error:
+            self.log("warning", "no private socket", {"reason": self.probes.private_error})
         self.watching.follow(self.plan)
         self.schedules.follow(self.plan)
 
@@ -427,6 +438,7 @@ class Runtime:
         if ports is not None:
             ports.close()
         self.tallies.forget(effect.app)
+        self.pump.forget(effect.app)
 
     def _forget(self, effect: f.Forget) -> None:
         started = self.children.get(effect.incarnation)
@@ -456,8 +468,8 @@ class Runtime:
         self._sweep()
         while self._children_left() and self.loop.now() < deadline:
             self.loop.turn(0.05)
-        if self._probes is not None:
-            self._probes.close()
+        if self.probes is not None:
+            self.probes.close()
         self.watching.close()
         if self._notify is not None:
             self._notify.close()

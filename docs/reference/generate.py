@@ -1,10 +1,15 @@
-"""Write file.md from the table of keys: `make reference`. A test holds the two together."""
+"""Write file.md and metrics.md from the tables in the code: `make reference`.
+
+A test holds them together.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from entrypoint.config import keys
+from entrypoint.core import reasons
+from entrypoint.metrics import families
 
 HERE = Path(__file__).resolve().parent
 
@@ -57,6 +62,27 @@ directory.
 """
 
 
+METRICS_HEAD = """\
+# Metrics
+
+`GET /metrics` on `probes.listen` (and on the private socket of `pyinit health`) answers in
+[OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/) 1.0 to whoever asks for
+it, as Prometheus does, else in Prometheus' text format 0.0.4. `probes.metrics: false` switches
+it off. [How to scrape it, a dashboard and alerts](../how-to/monitor.md).
+
+- The number of series is that of the file: an app, the number of a worker, never a pid. In a
+  reload, when a number has two workers for a while, the one that is ready is told.
+- Counters never go down while pyinit runs; what is counted of an app ends with the app.
+- A page is made in pieces of 2 ms between the other work of PID 1, and shown again for nine
+  times as long as it took: however often one asks, it takes a tenth of PID 1's time at most.
+- Neither environments nor command lines are told.
+- A metric without a value is left out: limits that the file does not set, descriptors and PSS
+  of another user's processes without CAP_SYS_PTRACE, unix sockets' drops.
+
+<!-- Below: written by `make reference` from entrypoint/metrics/families.py. -->
+"""
+
+
 def row(key: keys.Key) -> str:
     """One line of a table."""
     names = ", ".join(f"`{name}`" for name in (key.name, *key.aliases))
@@ -83,5 +109,20 @@ def page() -> str:
     return "".join(parts)
 
 
+def metrics_page() -> str:
+    """The text of metrics.md."""
+    parts = [METRICS_HEAD]
+    for title, group in families.GROUPS:
+        parts.append(f"\n## {title}\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n")
+        for family in group:
+            labels = ", ".join(f"`{label}`" for label in family.labels)
+            parts.append(f"| `{family.sample}` | {family.kind} | {labels} | {family.help} |\n")
+        if group is families.APPS:
+            words = ", ".join(f"`{reason}`" for reason in reasons.RESTARTS)
+            parts.append(f"\nReasons of a restart: {words}.\n")
+    return "".join(parts)
+
+
 if __name__ == "__main__":
     (HERE / "file.md").write_text(page(), encoding="utf-8")
+    (HERE / "metrics.md").write_text(metrics_page(), encoding="utf-8")

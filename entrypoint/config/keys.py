@@ -314,6 +314,7 @@ PROBES_KEYS: tuple[Key, ...] = (
         "Workers of an app that make it ready: `all`, `any`, a number, or a percentage.",
         "all",
     ),
+    _own("metrics", "bool", "Answer /metrics there.", "true"),
 )
 
 LOG_KEYS: tuple[Key, ...] = (

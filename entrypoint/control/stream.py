@@ -54,6 +54,7 @@ class Stream:
         self._dropped = 0
         self.is_open = True
         self.idle = idle
+        self.body = b""  # what it waits for is its own
         self.room_again: Callable[[], None] | None = None
         loop.register(sock.fileno(), loops.READ, self._ready)
         room.admit(self)

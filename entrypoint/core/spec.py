@@ -129,6 +129,7 @@ class ProbeSpec(Record):
 
     listen: tuple[ListenSpec, ...] = ()
     ready_when: str = "all"  # all | any | N | N%
+    metrics: bool = True
 
 
 class LogSpec(Record):

@@ -20,6 +20,7 @@ import os
 import stat
 import struct
 
+from ..core.record import Record
 from . import bpf
 
 TYPE_CHECKING = False
@@ -34,6 +35,9 @@ _TCP_LISTEN = 10
 # struct tcp_info: the state is byte 0, tcpi_unacked at 24. Of a listener that is the
 # length of its accept queue.
 _UNACKED_AT = 24
+# An array of u32; drops are the ninth (linux/sock_diag.h).
+_SO_MEMINFO = 55
+_SK_MEMINFO_DROPS_AT = 8 * 4
 
 _FAMILIES = {"inet": _socket.AF_INET, "inet6": _socket.AF_INET6, "unix": _socket.AF_UNIX}
 
@@ -137,6 +141,37 @@ def queue_length(sock: _socket.socket) -> int:
         return 0
     length: int = struct.unpack_from("=I", info, _UNACKED_AT)[0]
     return length
+
+
+class Depth(Record):
+    """The accept queue of a listener: waiting now, the most there may be, and drops.
+
+    `drops`: attempts the kernel dropped since the socket was made; None: not told.
+    """
+
+    waiting: int
+    limit: int
+    drops: int | None
+
+
+def depth(sock: _socket.socket) -> Depth | None:
+    """The accept queue of a TCP listener; None when it does not listen or cannot tell."""
+    try:
+        # Of a listener tcpi_unacked is its queue and tcpi_sacked its backlog.
+        info = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _UNACKED_AT + 8)
+    except OSError:
+        return None
+    if info[0] != _TCP_LISTEN or len(info) < _UNACKED_AT + 8:
+        return None
+    waiting, limit = struct.unpack_from("=II", info, _UNACKED_AT)
+    drops = None
+    try:
+        memory = sock.getsockopt(_socket.SOL_SOCKET, _SO_MEMINFO, _SK_MEMINFO_DROPS_AT + 4)
+    except OSError:
+        memory = b""
+    if len(memory) == _SK_MEMINFO_DROPS_AT + 4:
+        drops = struct.unpack_from("=I", memory, _SK_MEMINFO_DROPS_AT)[0]
+    return Depth(waiting, limit, drops)
 
 
 def set_blocking(sock: _socket.socket, blocking: bool) -> None:

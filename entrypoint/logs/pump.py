@@ -84,10 +84,17 @@ def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, in
 class _Stream:
     """One pipe of one worker."""
 
-    __slots__ = ("_pump", "app", "fd", "heavy", "incarnation", "name", "paused", "wrapper")
+    __slots__ = ("_pump", "app", "fd", "heavy", "incarnation", "name", "paused", "tally", "wrapper")
 
     def __init__(
-        self, pump: LogPump, fd: int, name: str, incarnation: int, wrapper: Wrapper, app: str
+        self,
+        pump: LogPump,
+        fd: int,
+        name: str,
+        incarnation: int,
+        wrapper: Wrapper,
+        app: str,
+        tally: list[int],
     ) -> None:
         self._pump = pump
         self.app = app
@@ -95,6 +102,7 @@ class _Stream:
         self.name = name
         self.incarnation = incarnation
         self.wrapper = wrapper
+        self.tally = tally
         self.paused = False
         self.heavy = False  # its last lines were JSON, which cost ten times the others
 
@@ -141,6 +149,8 @@ class LogPump:
         self._tails: dict[int, bytes] = {}
         self._held = 0
         self._events_lost = 0
+        # (app, stream): lines and bytes that its workers wrote, for the metrics.
+        self.tallies: dict[tuple[str, str], list[int]] = {}
         self._turn = self._ready_now = self._ready_before = 0
         # Told of all records on their way to stdout, with their app ("": pyinit itself).
         self.tap: Callable[[str, bytes], None] | None = None
@@ -175,7 +185,9 @@ class LogPump:
             else:
                 wrapper = JsonWrapper(app, instance, pid, name, self._keys)
             os.set_blocking(fd, False)
-            stream = self._streams[fd] = _Stream(self, fd, name, incarnation, wrapper, app)
+            tally = self.tallies.setdefault((app, name), [0, 0])
+            stream = _Stream(self, fd, name, incarnation, wrapper, app, tally)
+            self._streams[fd] = stream
             self._open[incarnation] += 1
             self._loop.register(fd, READ, stream.readable)
         if not self._open[incarnation]:
@@ -191,6 +203,11 @@ class LogPump:
             self._closed.setdefault(incarnation, []).append(callback)
         else:
             callback()
+
+    def forget(self, app: str) -> None:
+        """The app is no longer in the file: its count begins anew if it comes again."""
+        for key in [key for key in self.tallies if key[0] == app]:
+            del self.tallies[key]
 
     def last_lines(self, incarnation: int) -> tuple[str, ...]:
         """The last lines that a worker wrote to stderr: at most 10, of 4 KiB.
@@ -245,10 +262,14 @@ class LogPump:
         when = stamp(time.time_ns())
         wrapper = stream.wrapper
         if not data:
+            if wrapper.held:
+                stream.tally[0] += 1
             self._held -= wrapper.held
             self._write(stream.app, wrapper.end(when))
             self._end(stream)
             return 0
+        stream.tally[0] += data.count(b"\n")
+        stream.tally[1] += len(data)
         if stream.name is STDERR:
             self._keep_tail(stream.incarnation, data)
         held = wrapper.held

@@ -202,6 +202,18 @@ class Group:
             return 0
         return sockets.queue_length(self._sockets[slot])
 
+    def depths(self) -> tuple[sockets.Depth, ...]:
+        """The accept queue of each socket that workers may take connections from."""
+        if not self.listening:
+            return ()
+        found = (self._depth(sock) for sock in self._sockets)
+        # A backlog of 0 is the plug's (`_refuse_by_sink`), which is full on purpose.
+        return tuple(each for each in found if each is not None and each.limit > 0)
+
+    @staticmethod
+    def _depth(sock: _socket.socket) -> sockets.Depth | None:
+        return sockets.depth(sock)
+
     def waiting(self) -> tuple[tuple[_socket.socket, int], ...]:
         """Sockets with a queue, and its length."""
         found = ((sock, sockets.queue_length(sock)) for sock in self._sockets)
@@ -317,6 +329,12 @@ class UnixGroup(Group):
     def queue_length(self, slot: int) -> int:  # noqa: ARG002
         """Siblings and successors share the queue."""
         return 0
+
+    @staticmethod
+    def _depth(sock: _socket.socket) -> sockets.Depth | None:
+        from ..kernel import sockdiag
+
+        return sockdiag.unix_depth(sock)
 
     def _remove_files(self) -> None:
         if self._identity is None:

@@ -278,6 +278,14 @@ class Listeners:
         """Connections that wait for this slot and could be accepted by no other."""
         return sum(group.queue_length(slot) for _, group in self._all())
 
+    def depths(self) -> dict[str, tuple[sockets.Depth, ...]]:
+        """The accept queues behind each address that is listened on."""
+        found: dict[str, tuple[sockets.Depth, ...]] = {}
+        for _, group in self._all():
+            text = group.form.text
+            found[text] = (*found.get(text, ()), *group.depths())
+        return {text: depths for text, depths in found.items() if depths}
+
     def refuse(self) -> None:
         """Take no new connections; what is queued stays."""
         for _, group in self._all():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..core.spec import AppSpec
+    from ..kernel.sockets import Depth
     from ..loop import Loop
     from .intercept import Interception
     from .nodechannel import NodeChannel, Shared
@@ -116,6 +117,10 @@ class Ports:
     def queue_length(self, slot: int) -> int:
         """Connections that wait for this slot and that no other could accept."""
         return self._listeners.queue_length(slot)
+
+    def depths(self) -> dict[str, tuple[Depth, ...]]:
+        """The accept queues behind each address, for the metrics."""
+        return self._listeners.depths()
 
     def refuse(self) -> None:
         """Take no new connections; those already queued are still accepted."""

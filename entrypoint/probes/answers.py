@@ -29,7 +29,11 @@ ALLOWED = "GET, HEAD"
 # Workers that a reason names; the rest of a big app is a number.
 NAMED_WORKERS = 3
 
+OTHER = "other"
 ENDPOINTS = {"livez": "livez", "healthz": "livez", "readyz": "readyz", "startupz": "startupz"}
+
+
+COUNTED = frozenset((*ENDPOINTS, "status", "metrics"))
 
 
 class Answer(Record):
@@ -47,6 +51,15 @@ class Handover(Record):
     begin: Callable[[_socket.socket, Room], None]
 
 
+class Later(Record):
+    """Instead of an answer that takes longer than a turn of the loop should.
+
+    `begin(done)` has it made, and `done` called with it once; what it returns forgets that.
+    """
+
+    begin: Callable[[Callable[[Answer], None]], Callable[[], None]]
+
+
 class Check(Record):
     """One line of `?verbose`: it failed when `reason` says why. `note`: `stopped` …"""
 
@@ -60,8 +73,12 @@ def answer(
     view: View,
     ready_when: str,
     status_body: Callable[[], bytes],
-) -> Answer:
-    """The response to `request`; `status_body` makes the JSON of `/status`."""
+    metrics: Callable[[str], Answer | Later] | None = None,
+) -> Answer | Later:
+    """The response to `request`; `status_body` makes the JSON of `/status`.
+
+    `metrics` makes the page for an Accept field; None: there is none.
+    """
     if request.method not in {"GET", "HEAD"}:
         return Answer(405, b"only GET and HEAD are answered here\n", allow=ALLOWED)
     if request.has_body:
@@ -69,8 +86,12 @@ def answer(
     endpoint, *names = request.path
     if endpoint == "status" and not names:
         return Answer(200, status_body(), JSON)
+    if endpoint == "metrics" and not names:
+        if metrics is None:
+            return Answer(404, b"not found: probes.metrics is false\n")
+        return metrics(request.accept)
     if endpoint not in ENDPOINTS or len(names) > 1:
-        return Answer(404, b"not found: /livez, /readyz, /startupz, /healthz, /status\n")
+        return Answer(404, b"not found: /livez, /readyz, /startupz, /healthz, /status, /metrics\n")
     checks = checks_of(ENDPOINTS[endpoint], view, ready_when)
     if names:
         checks = tuple(check for check in checks if check.name == names[0])
@@ -109,6 +130,11 @@ def _report(name: str, checks: tuple[Check, ...], excluded: list[str], *, verbos
     return Answer(503 if failed else 200, text.encode("utf-8", "replace"))
 
 
+def place(request: Request) -> str:
+    """The endpoint that was asked for, out of few words: for counting."""
+    return request.path[0] if request.path[0] in COUNTED else OTHER
+
+
 # -- checks -----------------------------------------------------------------------
 
 
@@ -120,6 +146,16 @@ def checks_of(endpoint: str, view: View, ready_when: str) -> tuple[Check, ...]:
     if endpoint == "readyz":
         return (*(_ready(app, ready_when) for app in view.apps), _shutdown(view))
     return tuple(_started(app) for app in view.apps)
+
+
+def passed(endpoint: str, view: View, ready_when: str) -> bool:
+    """Whether that endpoint would answer 200."""
+    return not any(check.reason for check in checks_of(endpoint, view, ready_when))
+
+
+def app_passed(app: AppView, ready_when: str) -> bool:
+    """Whether `/readyz/APP` would answer 200."""
+    return not _ready(app, ready_when).reason
 
 
 def _shutdown(view: View) -> Check:
@@ -209,16 +245,12 @@ def _printable(text: str) -> str:
 
 def status(view: View, *, now: float, version: str, ready_when: str) -> dict[str, Any]:
     """The values of `/status`; `now` is the clock of `WorkerView.started_at`."""
-    passed = {
-        endpoint: not any(check.reason for check in checks_of(endpoint, view, ready_when))
-        for endpoint in ("livez", "readyz", "startupz")
-    }
     return {
         "version": version,
         "phase": view.phase,
-        "live": passed["livez"],
-        "ready": passed["readyz"],
-        "started": passed["startupz"],
+        "live": passed("livez", view, ready_when),
+        "ready": passed("readyz", view, ready_when),
+        "started": passed("startupz", view, ready_when),
         "revision": view.revision,
         "config_error": view.config_error,
         "apps": [_app_status(app, now) for app in view.apps],

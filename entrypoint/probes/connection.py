@@ -17,7 +17,7 @@ import _socket
 from entrypoint import loop as loops
 
 from . import http1
-from .answers import Answer, Handover
+from .answers import Answer, Handover, Later
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ LINGER_TIMEOUT = 1.0
 RECEIVE_SIZE = 4096
 # How much of a refused client's input is read and dropped: see `_finish`.
 LINGER_LIMIT = 1 << 16
+# A body of more bytes is not copied behind its header.
+SHARED_SIZE = 1 << 14
 
 REASONS = {
     200: "OK",
@@ -60,7 +62,7 @@ class Connection:
         self,
         loop: Loop,
         sock: _socket.socket,
-        respond: Callable[[http1.Request | http1.Refused], Answer | Handover],
+        respond: Callable[[http1.Request | http1.Refused], Answer | Handover | Later],
         date: Callable[[], bytes],
         room: Room,
     ) -> None:
@@ -70,7 +72,11 @@ class Connection:
         self._date = date
         self._room = room
         self._parser = http1.RequestParser()
-        self._output = b""
+        # What is left of the answer; the body of a big one is shared with others'.
+        self._output: list[memoryview] = []
+        self.body: bytes = b""
+        self._forget_later: Callable[[], None] | None = None
+        self._awaiting = False
         self._events = loops.READ
         self._last = False  # close when the output is gone
         self._lingering = False
@@ -83,7 +89,7 @@ class Connection:
     @property
     def pending(self) -> int:
         """Bytes of an answer that the client has not taken yet."""
-        return len(self._output)
+        return sum(len(part) for part in self._output)
 
     def ready(self, _events: int = 0) -> None:
         """Do the next small thing. An exception (a bug of ours) closes the connection."""
@@ -102,7 +108,10 @@ class Connection:
             self._loop.unregister(self._sock.fileno())
             self._loop.cancel(self)
             self._sock.close()
-            self._output = b""
+            self._output = []
+            self.body = b""
+            if self._forget_later is not None:
+                self._forget_later()
             self._room.forget(self)
 
     # -- steps ----------------------------------------------------------------------
@@ -110,6 +119,9 @@ class Connection:
     def _step(self) -> None:
         if self._lingering:
             self._drop_input()
+            return
+        if self._awaiting:
+            self.close()  # only a hang-up is reported meanwhile
             return
         if self._output:
             self._send()
@@ -147,7 +159,27 @@ class Connection:
             raise
         if isinstance(answer, Handover):
             self._hand_over(answer)
-            return
+        elif isinstance(answer, Later):
+            self._await(event, answer)
+        else:
+            self._reply(event, answer)
+
+    def _await(self, event: http1.Request | http1.Refused, later: Later) -> None:
+        self._awaiting = True
+        self._wait(0)
+        forget = later.begin(lambda answer: self._made(event, answer))
+        if self._awaiting:
+            self._forget_later = forget
+
+    def _made(self, event: http1.Request | http1.Refused, answer: Answer) -> None:
+        self._awaiting = False
+        self._forget_later = None
+        try:
+            self._reply(event, answer)
+        except (OSError, MemoryError):
+            self.close()
+
+    def _reply(self, event: http1.Request | http1.Refused, answer: Answer) -> None:
         if isinstance(event, http1.Request):
             self._last = not event.keep_alive or answer.status == 413
             self._parser.answered(close=self._last)
@@ -156,7 +188,12 @@ class Connection:
             told = b"close" if self._last else b"keep-alive" if event.minor == 0 else b""
         else:
             self._last, whole, told = True, True, b"close"
-        self._output = encode(answer, self._date(), told, whole=whole)
+        if whole and len(answer.body) > SHARED_SIZE:
+            head = encode(answer, self._date(), told, whole=False)
+            self.body = answer.body
+            self._output = [memoryview(head), memoryview(answer.body)]
+        else:
+            self._output = [memoryview(encode(answer, self._date(), told, whole=whole))]
         self._send()
 
     def _hand_over(self, handover: Handover) -> None:
@@ -172,16 +209,20 @@ class Connection:
 
     def _send(self) -> None:
         try:
-            sent = self._sock.send(self._output, _socket.MSG_NOSIGNAL)
+            sent = self._sock.sendmsg(self._output, (), _socket.MSG_NOSIGNAL)
         except BlockingIOError:
             sent = 0
-        self._output = self._output[sent:]
+        while self._output and sent >= len(self._output[0]):
+            sent -= len(self._output.pop(0))
         if self._output:
+            self._output[0] = self._output[0][sent:]
             # Nothing is read meanwhile: a client that does not take its answers is not
             # asked for more requests.
             self._wait(loops.WRITE)
             self._room.relieve()
-        elif self._last:
+            return
+        self.body = b""
+        if self._last:
             self._finish()
         elif self._parser.buffered:
             self._wait(loops.WRITE)

@@ -74,6 +74,7 @@ class Request(Record):
     minor: int = 1
     keep_alive: bool = True
     has_body: bool = False
+    accept: str = ""  # all of its Accept fields, only when the target is /metrics
 
 
 class Refused(Record):
@@ -115,6 +116,7 @@ class RequestParser:
         self._lengths: set[bytes] = set()
         self._encoded = False
         self._options: set[bytes] = set()
+        self._accept = b""
         self._request = Request("", ())
 
     @property
@@ -256,6 +258,8 @@ class RequestParser:
                 raise _Refusal(400, "Content-Length is not one number")
         elif name == b"transfer-encoding":
             self._encoded = True
+        elif name == b"accept" and self._request.path[0] == "metrics":
+            self._accept = self._accept + b"," + value if self._accept else value
         elif name == b"connection":
             # Two words matter; keeping others would let a client choose what is kept.
             self._options.update(
@@ -275,7 +279,8 @@ class RequestParser:
         has_body = self._encoded or any(int(length) for length in self._lengths)
         keep = b"keep-alive" in self._options if request.minor == 0 else True
         keep = keep and b"close" not in self._options and not has_body
-        self._request = request.replace(keep_alive=keep, has_body=has_body)
+        accept = self._accept.decode("latin-1")
+        self._request = request.replace(keep_alive=keep, has_body=has_body, accept=accept)
         self._move("Request")
         return self._request
 

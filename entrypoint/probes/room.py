@@ -15,6 +15,10 @@ if TYPE_CHECKING:
         def pending(self) -> int:
             """Bytes of an answer that wait to be taken."""
 
+        @property
+        def body(self) -> bytes:
+            """What of them others may have to take too; empty: nothing."""
+
         def close(self) -> None:
             """Be gone, and tell the room."""
 
@@ -56,17 +60,22 @@ class Room:
         return True
 
     def relieve(self) -> None:
-        """Close the oldest clients that do not take their answers, if they hold much."""
+        """Close the oldest clients that do not take their answers, if they hold much.
+
+        One is left in peace, however big its answer is.
+        """
         waiting = [client for client in self.clients if client.pending]
-        total = sum(client.pending for client in waiting)
-        for client in waiting:
-            if total <= PENDING_LIMIT:
-                break
-            total -= client.pending
+        while len(waiting) > 1 and _held(waiting) > PENDING_LIMIT:
             self.evicted += 1
-            client.close()
+            waiting.pop(0).close()
 
     def close(self) -> None:
         """Close every client."""
         for client in tuple(self.clients):
             client.close()
+
+
+def _held(clients: list[Client]) -> int:
+    """Bytes in memory for what they have to take; a body that they share counts once."""
+    shared = {id(client.body): len(client.body) for client in clients if client.body}
+    return sum(client.pending for client in clients if not client.body) + sum(shared.values())

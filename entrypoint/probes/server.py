@@ -57,7 +57,8 @@ class ProbeErrors(OSError):
 class ProbeServer:
     """`view` is called at most once in a turn of the loop, and only when asked.
 
-    `extra_status` adds to `/status`: plain values for JSON, nothing secret. `private`
+    `extra_status` adds to `/status`: plain values for JSON, nothing secret. `metrics` answers
+    `/metrics` for an Accept field. `private`
     False: no private socket. `control` answers what begins with `/control/`, on the
     private socket and nowhere else; `private_at` is a path for a second private socket,
     which must work when it is asked for. After `open`, `private_path` is where that socket lies, or
@@ -73,6 +74,7 @@ class ProbeServer:
         version: str,
         extra_status: Callable[[], dict[str, Any]],
         *,
+        metrics: Callable[[str], answers.Answer | answers.Later] | None = None,
         private: bool = True,
         private_at: str = "",
         control: Callable[[http1.Request, places.Peer], answers.Answer | answers.Handover]
@@ -84,6 +86,7 @@ class ProbeServer:
         self._ready_when = ready_when
         self._version = version
         self._extra_status = extra_status
+        self._metrics = metrics
         self._private = private
         self._private_at = private_at
         self._control = control
@@ -99,6 +102,8 @@ class ProbeServer:
         self.private_path = ""
         self.private_error = ""
         self.answered = 0
+        # (endpoint, status code): requests; for the metrics.
+        self.requests: dict[tuple[str, int], int] = {}
 
     # -- life -------------------------------------------------------------------------
 
@@ -145,6 +150,11 @@ class ProbeServer:
     def connections(self) -> int:
         """Clients of the public listeners."""
         return len(self._room.clients)
+
+    @property
+    def evicted(self) -> int:
+        """Public clients that had to make room for others."""
+        return self._room.evicted
 
     @property
     def addresses(self) -> tuple[Any, ...]:
@@ -228,7 +238,7 @@ class ProbeServer:
 
     def _respond_private(
         self, event: http1.Request | http1.Refused, peer: places.Peer
-    ) -> answers.Answer | answers.Handover:
+    ) -> answers.Answer | answers.Handover | answers.Later:
         if isinstance(event, http1.Request) and event.path[0] == "control":
             self.answered += 1
             if event.has_body:
@@ -238,12 +248,20 @@ class ProbeServer:
             return self._control(event, peer)
         return self._respond(event)
 
-    def _respond(self, event: http1.Request | http1.Refused) -> answers.Answer:
+    def _respond(self, event: http1.Request | http1.Refused) -> answers.Answer | answers.Later:
         self.answered += 1
         if isinstance(event, http1.Refused):
+            self._count(answers.OTHER, event.status)
             return answers.Answer(event.status, event.reason.encode() + b"\n")
         view = self._current_view()
-        return answers.answer(event, view, self._ready_when, self._status_body)
+        told = answers.answer(event, view, self._ready_when, self._status_body, self._metrics)
+        # What comes later is a page of metrics: only a bug makes it anything but 200.
+        self._count(answers.place(event), told.status if isinstance(told, answers.Answer) else 200)
+        return told
+
+    def _count(self, place: str, status: int) -> None:
+        key = (place, status)
+        self.requests[key] = self.requests.get(key, 0) + 1
 
     def _current_view(self) -> View:
         # One view serves all requests of a turn: a flood of them costs one.

@@ -33,7 +33,7 @@ def test_the_command_line_page_has_the_help_text() -> None:
     assert HELP.rstrip() in text("docs/reference/command-line.md")
 
 
-def test_the_file_page_is_what_the_table_of_keys_says() -> None:
+def test_the_generated_pages_are_what_the_tables_in_the_code_say() -> None:
     path = ROOT / "docs" / "reference" / "generate.py"
     spec = importlib.util.spec_from_file_location("generate", path)
     assert spec
@@ -41,6 +41,7 @@ def test_the_file_page_is_what_the_table_of_keys_says() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert text("docs/reference/file.md") == module.page(), "run `make reference`"
+    assert text("docs/reference/metrics.md") == module.metrics_page(), "run `make reference`"
 
 
 def test_the_log_page_has_the_schema() -> None:
@@ -51,7 +52,7 @@ def test_the_log_page_has_the_schema() -> None:
 
 def test_the_probe_page_names_every_endpoint() -> None:
     page = text("docs/reference/probes.md")
-    for endpoint in (*ENDPOINTS, "status"):
+    for endpoint in (*ENDPOINTS, "status", "metrics"):
         assert f"`/{endpoint}`" in page
 
 
