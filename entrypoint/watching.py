@@ -12,6 +12,8 @@ from .core import events as e
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .core.spec import AppSpec, Plan
     from .runtime import Runtime
     from .watch.watcher import Watcher
@@ -34,50 +36,83 @@ class Watching:
 
     def follow(self, plan: Plan) -> None:
         """Watch what this plan says, and nothing else. What stays is not touched."""
+        config = _config_files(plan) if plan.watch_config and plan.source else ()
         wanted: dict[str, object] = {
-            spec.name: (spec.watch, spec.ignore_watch, spec.watch_delay, spec.cwd)
+            spec.name: (spec.watch, spec.ignore_watch, spec.watch_delay, spec.cwd, config)
             for spec in plan.apps
             if spec.watch
         }
-        if plan.watch_config and plan.source:
-            wanted[CONFIG] = _config_files(plan)
+        if config:
+            wanted[CONFIG] = config
         for name in tuple(self._watchers):
             if self._watchers[name][0] != wanted.get(name):
                 self._watchers.pop(name)[1].close()
         for name, asked in wanted.items():
             if name not in self._watchers:
-                watcher = self._start(plan, plan.app(name))
+                spec = plan.app(name)
+                watcher = self._start_config(config) if spec is None else self._start(spec, config)
                 if watcher is not None:
                     self._watchers[name] = (asked, watcher)
 
-    def _start(self, plan: Plan, spec: AppSpec | None) -> Watcher | None:
+    def _start(self, spec: AppSpec, config: tuple[str, ...]) -> Watcher | None:
+        """Watch the files of an app; the file of pyinit is watched by itself, if at all."""
         from .watch.ignoring import ignorer
-        from .watch.watcher import Watcher
 
         runtime = self._runtime
-        what = {"app": spec.name} if spec is not None else {"config": plan.source}
 
-        def failed(sentence: str) -> None:
-            runtime.log("error", "cannot watch", {**what, "reason": sentence})
-
-        def app_changed(path: str) -> None:
-            if spec is not None:
-                runtime.log("info", "files changed", {**what, "path": path})
-                runtime.emit(e.RenewAsked(spec.name, "files changed"))
-
-        def config_changed(path: str) -> None:
-            runtime.log("info", "config changed", {**what, "path": path})
-            runtime.rereading.begin()
+        def changed(path: str) -> None:
+            told = os.path.relpath(path, spec.cwd) if path.startswith(spec.cwd + "/") else path
+            runtime.log("info", "files changed", {"app": spec.name, "path": told})
+            runtime.emit(e.RenewAsked(spec.name, "files changed"))
 
         try:
-            if spec is None:
-                roots = _config_files(plan)
-                return Watcher(runtime.loop, roots, lambda _path: False, config_changed, failed)
-            ignored = ignorer(spec.ignore_watch, spec.cwd)
-            return Watcher(runtime.loop, spec.watch, ignored, app_changed, failed, spec.watch_delay)
-        except (OSError, ValueError, ImportError) as error:
-            failed(str(error))
+            by_pattern = ignorer(spec.ignore_watch, spec.cwd, spec.watch)
+        except ValueError as error:
+            self._failed({"app": spec.name}, str(error))
             return None
+        own = {os.fsencode(path) for path in config}
+        return self._watcher(
+            {"app": spec.name},
+            spec.watch,
+            lambda path: path in own or by_pattern(path),
+            changed,
+            spec.watch_delay,
+        )
+
+    def _start_config(self, config: tuple[str, ...]) -> Watcher | None:
+        runtime = self._runtime
+
+        def changed(path: str) -> None:
+            runtime.log("info", "config changed", {"path": path})
+            runtime.rereading.begin()
+
+        return self._watcher({"config": config[0]}, config, lambda _path: False, changed)
+
+    def _watcher(
+        self,
+        what: dict[str, object],
+        roots: tuple[str, ...],
+        ignored: Callable[[bytes], bool],
+        changed: Callable[[str], None],
+        delay: float = 0.0,
+    ) -> Watcher | None:
+        try:
+            from .watch.watcher import Watcher
+
+            return Watcher(
+                self._runtime.loop,
+                roots,
+                ignored,
+                changed,
+                lambda sentence: self._failed(what, sentence),
+                delay,
+            )
+        except (OSError, ImportError) as error:
+            self._failed(what, str(error))
+            return None
+
+    def _failed(self, what: dict[str, object], sentence: str) -> None:
+        self._runtime.log("error", "cannot watch", {**what, "reason": sentence})
 
     def close(self) -> None:
         """Stop watching."""

@@ -74,8 +74,6 @@ _NO_ENV_NAME = frozenset(
 _PLACEHOLDERS = ("{fd}", "{port}", "{instance}")
 # PM2: `new_env.listen_timeout || default`.
 _ZERO_IS_DEFAULT = ("listen_timeout", "kill_timeout")
-# PM2's own default is /[\/\\]\.|node_modules/.
-_IGNORED_BY_DEFAULT = (".*", "node_modules")
 
 
 class RawApp(Record):
@@ -229,7 +227,6 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
     if watch:
         roots = (cwd,) if watch is True else watch
         changes["watch"] = tuple(os.path.normpath(os.path.join(cwd, root)) for root in roots)
-        changes.setdefault("ignore_watch", _IGNORED_BY_DEFAULT)
     return AppSpec(
         name=app.name,
         command=found.argv,

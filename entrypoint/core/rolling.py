@@ -231,4 +231,5 @@ def halt(turn: Turn, app: str, instance: int, why: str) -> None:
     turn.put_pool(pool.replace(reload=reload))
     if reload is None:
         turn.count("reload", app, "aborted", turn.now - pool.reload.started_at)
-    turn.report("error", "reload aborted", app=app, instance=instance, because=why)
+    then = "the old workers stay" if turn.the_pool(app).ready else "none is ready"
+    turn.report("error", "reload aborted", app=app, instance=instance, because=why, then=then)

@@ -1,15 +1,22 @@
-"""`ignore_watch` as PM2 understands it, which hands it to chokidar 3.
+r"""`ignore_watch` as PM2 understands it, which hands it to chokidar 3.
 
 - A text without glob characters is a path, relative to the app's `cwd`: it and all that
   is below it are ignored (`node_modules`, `public/uploads`, `/tmp/cache`).
 - A text with `*`, `?`, `[…]` or `{a,b}` is a glob for the whole path, relative to `cwd`:
   `*` and `?` stay within a folder, `**` does not. Unlike in a shell a dot at the
   beginning of a name is matched like any other character (anymatch's `dot: true`).
+  A backslash takes the next character as it is. Not supported: `!(…)` and its kind,
+  `{1..9}`, `[[:alpha:]]`.
 - A text between slashes with optional flags `i`, `/…/i`, is a regular expression that
   is searched in the absolute path; YAML has no literal for what JavaScript writes so.
-- Nothing given: PM2's default, names that begin with a dot, and `node_modules`.
+  So is a text with `[\/\\]` in it, as PM2's documentation writes "a slash": it is
+  no sensible glob.
+- Nothing given: PM2's default, names that begin with a dot, and `node_modules`, below
+  what is watched. PM2 looks at the whole path: it never sees a change in `/srv/.app`.
 
-`..data`, the link that Kubernetes swaps when a ConfigMap changes, is never ignored.
+As chokidar by its `atomic`, which PM2 leaves on, what editors write beside a file while
+they save it is ignored in any case: `.a.js.swp`, `a.js~`, `.subl*.tmp`. `..data`, the
+link that Kubernetes swaps when a ConfigMap changes, is never ignored.
 """
 
 from __future__ import annotations
@@ -24,20 +31,36 @@ if TYPE_CHECKING:
 CONFIGMAP_LINK = b"..data"
 
 _DEFAULT = re.compile(rb"/\.|/node_modules(?:/|$)")
-_GLOB = re.compile(r"[*?\[{]")
+# chokidar's DOT_RE.
+_EDITORS = re.compile(rb"\..*\.sw[px]$|~$|\.subl.*\.tmp")
+_GLOB = re.compile(r"[*?\[{\\]")
+_PM2_SLASH = r"[\/\\]"
 _BETWEEN_SLASHES = re.compile(r"^/(.+)/([i]*)$", re.DOTALL)
 
 
-def ignorer(patterns: tuple[str, ...], cwd: str) -> Callable[[bytes], bool]:
-    """Whether an absolute path is ignored. Raises ValueError for a wrong expression."""
+def ignorer(
+    patterns: tuple[str, ...], cwd: str, roots: tuple[str, ...] = ()
+) -> Callable[[bytes], bool]:
+    """Whether an absolute path is ignored. Raises ValueError for a wrong expression.
+
+    `roots`: what is watched, where names below it count; `cwd` if not told.
+    """
     if not patterns:
-        return lambda path: not _is_swap(path) and _DEFAULT.search(path) is not None
+        tops = sorted((os.fsencode(root) for root in roots or (cwd,)), key=len, reverse=True)
+
+        def by_default(path: bytes) -> bool:
+            if _is_swap(path):
+                return False
+            below = next((path[len(top) :] for top in tops if path.startswith(top + b"/")), path)
+            return _DEFAULT.search(below) is not None or _EDITORS.search(below) is not None
+
+        return by_default
     expressions = [
         re.compile(_expression(p, cwd).encode("utf-8", "surrogateescape"))
         for p in patterns
         if not _is_regular(p)
     ]
-    searched = [_regular(p) for p in patterns if _is_regular(p)]
+    searched = [_EDITORS, *(_regular(p) for p in patterns if _is_regular(p))]
 
     def ignored(path: bytes) -> bool:
         if _is_swap(path):
@@ -52,6 +75,8 @@ def _is_swap(path: bytes) -> bool:
 
 
 def _is_regular(pattern: str) -> bool:
+    if _PM2_SLASH in pattern:
+        return True
     # "/srv/data/" is a folder and "/\.log$/" an expression: what can be a path is one.
     found = _BETWEEN_SLASHES.match(pattern)
     return found is not None and bool(re.search(r"[\\^$|()+*?\[]", found[1]))
@@ -59,11 +84,12 @@ def _is_regular(pattern: str) -> bool:
 
 def _regular(pattern: str) -> re.Pattern[bytes]:
     found = _BETWEEN_SLASHES.match(pattern)
-    if found is None:
-        raise ValueError(f"not a regular expression: {pattern}")
-    flags = re.IGNORECASE if "i" in found[2] else 0
+    # PM2's documentation has lost the first slash of its expression and kept the last.
+    text, flags = (found[1], found[2]) if found is not None else (pattern.removesuffix("/"), "")
     try:
-        return re.compile(found[1].encode("utf-8", "surrogateescape"), flags)
+        return re.compile(
+            text.encode("utf-8", "surrogateescape"), re.IGNORECASE if "i" in flags else 0
+        )
     except re.error as error:
         raise ValueError(f"{pattern} is no regular expression: {error}") from None
 
@@ -86,6 +112,9 @@ def _glob(pattern: str) -> str:
             at += 3
         elif pattern.startswith("**", at):
             out.append(".*")
+            at += 2
+        elif character == "\\" and at + 1 < len(pattern):
+            out.append(re.escape(pattern[at + 1]))
             at += 2
         elif character == "*":
             out.append("[^/]*")

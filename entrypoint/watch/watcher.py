@@ -7,9 +7,13 @@ change itself. What was missed altogether (IN_Q_OVERFLOW) makes everything be lo
 through again, and counts as a change too: better one reload too many.
 
 A root that is deleted, or not there yet, is waited for in the nearest folder above it
-that exists. A single file is watched through its folder: editors save by renaming a new
-file over the old one, and a Kubernetes ConfigMap changes by renaming the link `..data`,
-which the file's own link goes through.
+that exists. A single file is watched through its folder, for editors save by renaming a
+new file over the old one, and by itself, for what is written to the other end of a bind
+mount is told there only. A link to a file is watched wherever its way leads through
+(links.py): a release is often a link `current`, a Kubernetes ConfigMap the link `..data`.
+
+A folder that is reached by several paths has one watch (inotify(7)), so what is wanted
+in it is remembered by the number of the watch.
 
 Trees are walked in slices, one a turn of the loop, so that ten thousand folders hold up
 neither signals nor probes.
@@ -23,6 +27,7 @@ from collections import deque
 from ..kernel.inotify import Changed, Inotify, WatchLimitError
 from ..loop import READ
 from .ignoring import CONFIGMAP_LINK
+from .links import hops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +41,8 @@ SLICE = 100
 QUIET = 0.1
 # A stream of changes that never pauses is told at least so often (s).
 AT_LEAST = 3.0
+# Paths of a burst that are remembered, to tell people one of them.
+NOTED_LIMIT = 64
 
 
 class Watcher:
@@ -65,11 +72,15 @@ class Watcher:
         self._paths: dict[int, bytes] = {}
         self._watches: dict[bytes, int] = {}
         self._seen: set[tuple[int, int]] = set()
-        # Folders that are watched for something in them: the names that count there.
-        self._wanted: dict[bytes, set[bytes]] = {}
+        # By watch and name: roots, or what is above them, that may come and go there.
+        self._wanted: dict[int, dict[bytes, bytes]] = {}
+        # By watch and name: the paths whose way leads through there; and back.
+        self._through: dict[tuple[int, bytes], set[bytes]] = {}
+        self._ways: dict[bytes, list[tuple[int, bytes]]] = {}
         self._todo: deque[tuple[bytes, bool]] = deque()
         self._first_change = 0.0
-        self._example = b""
+        # Paths of this burst, and whether they were not there before it.
+        self._noted: dict[bytes, bool] = {}
         self._full = False
         loop.register(self._inotify.fd, READ, self._readable)
         for root in self._roots:
@@ -99,8 +110,11 @@ class Watcher:
         parent, name = os.path.split(root)
         if name:
             self._want(parent, name)
+        self._follow(root)
         if os.path.isdir(root):
             self._later(root, told=True)
+        elif os.path.isfile(root):
+            self._add(root)
 
     def _want(self, folder: bytes, name: bytes) -> None:
         """Notice `name` appearing in `folder`, or in what exists above it."""
@@ -108,8 +122,28 @@ class Watcher:
             folder, name = os.path.split(folder)
             if not name:
                 return
-        self._wanted.setdefault(folder, set()).add(name)
-        self._add(folder)
+        wd = self._add(folder)
+        if wd >= 0:
+            self._wanted.setdefault(wd, {})[name] = os.path.join(folder, name)
+
+    def _follow(self, path: bytes) -> None:
+        """Notice whatever changes where `path` leads, if links are on its way."""
+        for hop in self._ways.pop(path, ()):
+            others = self._through.get(hop, set())
+            others.discard(path)
+            if not others:
+                self._through.pop(hop, None)
+        way = hops(path)
+        if len(way) < 2:
+            return
+        # Everybody writes to /dev/null.
+        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+            return
+        for folder, name in way:
+            wd = self._add(folder, rename=False)
+            if wd >= 0:
+                self._through.setdefault((wd, name), set()).add(path)
+                self._ways.setdefault(path, []).append((wd, name))
 
     def _later(self, folder: bytes, *, told: bool) -> None:
         """Walk a tree; `told`: what is found in it is no change."""
@@ -135,52 +169,67 @@ class Watcher:
         if key in self._seen and folder not in self._watches:
             return
         self._seen.add(key)
-        if not self._add(folder):
+        if self._add(folder) < 0:
             return
         try:
             with os.scandir(folder) as entries:
-                inside = [(entry.path, entry.is_dir()) for entry in entries]
+                inside = [(each.path, each.is_dir(), each.is_symlink()) for each in entries]
         except OSError as error:
             self._failed(f"{os.fsdecode(folder)}: {error.strerror}")
             return
-        for path, is_folder in inside:
+        for path, is_folder, is_link in inside:
             if self._ignored(path):
                 continue
             if not told:
                 self._note(path)
             if is_folder:
                 self._todo.append((path, told))
+            elif is_link:
+                self._follow(path)
 
-    def _add(self, path: bytes) -> bool:
+    def _add(self, path: bytes, *, rename: bool = True) -> int:
+        """The number of the watch of a file or folder; negative: it has none.
+
+        `rename`: a folder that is watched by another path goes by this one from now on.
+        """
         if path in self._watches:
-            return True
+            return self._watches[path]
         if self._full:
-            return False
+            return -1
         try:
             wd = self._inotify.add(path)
         except WatchLimitError as error:
             self._full = True
             self._todo.clear()
             self._failed(f"{os.fsdecode(path)}: {error.strerror}; not all is watched")
-            return False
+            return -1
         except OSError as error:
             self._failed(f"{os.fsdecode(path)}: {error.strerror}")
-            return False
-        # The same folder by another path: one watch, by its newest name.
+            return -1
         before = self._paths.get(wd)
-        if before is not None:
-            self._watches.pop(before, None)
-        self._paths[wd] = path
-        self._watches[path] = wd
-        return True
+        if before is None or rename:
+            if before is not None:
+                self._watches.pop(before, None)
+            self._paths[wd] = path
+            self._watches[path] = wd
+        return wd
 
     def _drop_tree(self, folder: bytes) -> None:
         below = folder + b"/"
         for path in [p for p in self._watches if p == folder or p.startswith(below)]:
-            wd = self._watches.pop(path)
-            self._paths.pop(wd, None)
+            wd = self._watches[path]
             self._inotify.remove(wd)
+            self._lost(wd)
         self._forget_seen()
+
+    def _lost(self, wd: int) -> None:
+        """The kernel has, or will have, no such watch."""
+        path = self._paths.pop(wd, None)
+        if path is not None:
+            self._watches.pop(path, None)
+        self._wanted.pop(wd, None)
+        for hop in [hop for hop in self._through if hop[0] == wd]:
+            del self._through[hop]
 
     def _forget_seen(self) -> None:
         # Inode numbers are used again: a new folder may have a dead one's.
@@ -208,36 +257,59 @@ class Watcher:
             return
         if event.mask & flags.IN_IGNORED:
             # The kernel dropped the watch: its folder is gone.
-            self._paths.pop(event.wd, None)
-            self._watches.pop(folder, None)
+            self._lost(event.wd)
             self._forget_seen()
             self._look_for_roots(folder)
             return
         if event.mask & (flags.IN_DELETE_SELF | flags.IN_MOVE_SELF):
             if self._in_root(folder):
                 self._note(folder)
-            if event.mask & flags.IN_MOVE_SELF and folder in self._roots:
+            if event.mask & flags.IN_MOVE_SELF:
                 self._drop_tree(folder)
             self._look_for_roots(folder)
             return
-        path = folder + b"/" + event.name if folder != b"/" else b"/" + event.name
+        if not event.name:
+            self._note(folder)  # a file that is watched by itself
+            return
         appeared = bool(event.mask & (flags.IN_CREATE | flags.IN_MOVED_TO))
-        is_folder = bool(event.mask & flags.IN_ISDIR)
-        if appeared and event.name in self._wanted.get(folder, ()):
-            self._look_for_roots(path)
+        for path in tuple(self._through.get((event.wd, event.name), ())):
+            self._leads_elsewhere(path)
+        wanted = self._wanted.get(event.wd, {}).get(event.name)
+        if appeared and wanted is not None:
+            self._look_for_roots(wanted)
+        path = folder + b"/" + event.name if folder != b"/" else b"/" + event.name
         if not self._counts(folder, path, event.name):
             return
+        is_folder = bool(event.mask & flags.IN_ISDIR)
         if is_folder and event.mask & flags.IN_MOVED_FROM:
             self._drop_tree(path)
-        elif appeared and (is_folder or os.path.isdir(path)):
+        elif appeared:
+            self._appeared(path, is_folder=is_folder)
+        self._note(path, created=bool(event.mask & flags.IN_CREATE))
+
+    def _appeared(self, path: bytes, *, is_folder: bool) -> None:
+        if path in self._watches and not is_folder and path not in self._roots:
+            self._drop_tree(path)  # a link to another folder than before
+        if is_folder or os.path.isdir(path):
             self._later(path, told=False)
-        self._note(path)
+        elif os.path.islink(path):
+            self._follow(path)
+
+    def _leads_elsewhere(self, path: bytes) -> None:
+        """Something on the way of `path` has changed."""
+        if path in self._roots:
+            self._drop_tree(path)
+            self._watch_root(path)
+        else:
+            self._follow(path)
+        if path in self._roots or not self._ignored(path):
+            self._note(path)
 
     def _counts(self, folder: bytes, path: bytes, name: bytes) -> bool:
         """It is a root itself, or below one and not ignored."""
         if path in self._roots:
             return True
-        if name == CONFIGMAP_LINK and name not in self._wanted.get(folder, ()):
+        if name == CONFIGMAP_LINK:
             # The swap of a ConfigMap, for the files whose links lead through it.
             return self._in_root(folder) or any(
                 os.path.dirname(root) == folder for root in self._roots
@@ -267,14 +339,25 @@ class Watcher:
 
     # -- telling -------------------------------------------------------------------------
 
-    def _note(self, path: bytes) -> None:
+    def _note(self, path: bytes, *, created: bool = False) -> None:
         now = self._loop.now()
         if not self._first_change:
             self._first_change = now
-            self._example = path
+        if len(self._noted) < NOTED_LIMIT:
+            self._noted.setdefault(path, created)
         due = min(now + self._quiet, self._first_change + max(AT_LEAST, self._quiet))
         self._loop.call_at(("watch", id(self)), due, self._tell)
 
     def _tell(self) -> None:
-        example, self._example, self._first_change = self._example, b"", 0.0
-        self._changed(os.fsdecode(example))
+        noted, self._noted, self._first_change = self._noted, {}, 0.0
+        if len(noted) < NOTED_LIMIT and not any(
+            os.path.lexists(path) or not created for path, created in noted.items()
+        ):
+            return  # made and gone again: all is as it was
+        self._changed(os.fsdecode(_telling(tuple(noted))))
+
+
+def _telling(paths: tuple[bytes, ...]) -> bytes:
+    """The path of a burst that tells most: not the file that an editor renamed or removed."""
+    there = [path for path in paths if os.path.lexists(path)]
+    return next((path for path in there if not os.path.isdir(path)), (*there, *paths, b"")[0])

@@ -86,6 +86,68 @@ def test_saving_by_renaming_is_a_change(watched, tmp_path) -> None:
     assert it.next() == str(tmp_path / "a.js")
 
 
+def save_as_sed(file: Path, text: str) -> None:
+    """Also vim with `backupcopy=no` and most that write "safely"."""
+    new = file.with_name("sedXyZ123")
+    new.write_text(text)
+    new.rename(file)
+
+
+def save_as_vim(file: Path, text: str) -> None:
+    probe, backup = file.with_name("4913"), file.with_name(file.name + "~")
+    probe.touch()
+    probe.unlink()
+    file.rename(backup)
+    file.write_text(text)
+    backup.unlink()
+
+
+def save_as_jetbrains(file: Path, text: str) -> None:
+    new, old = (file.with_name(f"{file.name}___jb_{word}___") for word in ("tmp", "old"))
+    new.write_text(text)
+    file.rename(old)
+    new.rename(file)
+    old.unlink()
+
+
+def save_in_place(file: Path, text: str) -> None:
+    """VS Code, nano."""
+    file.write_text(text)
+
+
+@pytest.mark.parametrize("save", [save_as_sed, save_as_vim, save_as_jetbrains, save_in_place])
+@pytest.mark.parametrize("ignore", [(), ("src",)])
+def test_however_editors_save_it_is_told_once_and_by_its_name(
+    watched, tmp_path, save, ignore
+) -> None:
+    file = tmp_path / "a.js"
+    file.write_text("1")
+    it = watched(ignore=ignore)
+    save(file, "2")
+    assert it.next() == str(file)
+    save(file, "3")
+    assert it.next() == str(file)
+    it.nothing_before(tmp_path / "end.js")
+
+
+def test_opening_a_file_in_an_editor_is_no_change(watched, tmp_path) -> None:
+    folder = tmp_path / "lib"
+    folder.mkdir()
+    it = watched(ignore=("src",))
+    (folder / ".a.js.swp").write_text("vim")
+    (folder / ".a.js.swx").write_text("vim")
+    (folder / ".a.js.swx").unlink()
+    it.nothing_before(tmp_path / "end.js")
+
+
+def test_a_file_that_comes_and_goes_is_no_change(watched, tmp_path) -> None:
+    it = watched()
+    for number in range(3):
+        (tmp_path / f"tmp{number}").write_text("1")
+        (tmp_path / f"tmp{number}").unlink()
+    it.nothing_before(tmp_path / "end.js")
+
+
 def test_deleting_is_a_change(watched, tmp_path) -> None:
     (tmp_path / "a.js").write_text("1")
     it = watched()
@@ -163,11 +225,11 @@ def test_a_single_file_is_watched_through_its_folder(watched, tmp_path) -> None:
     assert set(it.told) == {str(one)}
 
 
-def configmap(folder: Path, version: str) -> None:
+def configmap(folder: Path, version: str, text: str | None = None) -> None:
     """Write `folder` as the kubelet writes a ConfigMap volume (AtomicWriter)."""
     data = folder / f"..{version}"
     data.mkdir(parents=True)
-    (data / "app.yaml").write_text(version)
+    (data / "app.yaml").write_text(text or version)
     if not (folder / "app.yaml").is_symlink():
         (folder / "app.yaml").symlink_to("..data/app.yaml")
     (folder / "..data_tmp").symlink_to(f"..{version}")
@@ -179,11 +241,43 @@ def test_a_configmap_swap_is_a_change(watched, tmp_path, what) -> None:
     mount = tmp_path / "config"
     configmap(mount, "2026_01_01")
     it = watched(str(mount if what == "folder" else mount / "app.yaml"))
-    configmap(mount, "2026_01_02")
-    assert it.next() == str(mount / "..data")
-    it.told.clear()
-    configmap(mount, "2026_01_03")
-    assert it.next() == str(mount / "..data")
+    for version in ("2026_01_02", "2026_01_03"):
+        configmap(mount, version)
+        assert it.next() == str(mount / "app.yaml")
+
+
+@pytest.mark.parametrize("what", ["current", "current/src"])
+def test_a_release_is_changed_by_its_link(watched, tmp_path, what) -> None:
+    """`ln -sfn releases/2 current`, as Capistrano and its like do it."""
+    for release in ("1", "2", "3"):
+        (tmp_path / "releases" / release / "src").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/1")
+    it = watched(str(tmp_path / what))
+    for release in ("2", "3"):
+        (tmp_path / "new").symlink_to(f"releases/{release}")
+        (tmp_path / "new").rename(tmp_path / "current")
+        it.next()
+        it.until(lambda: not it.watcher.walking)
+        (tmp_path / "releases" / release / "src" / "a.js").write_text("1")
+        assert it.next() == str(tmp_path / what / ("src/a.js" if what == "current" else "a.js"))
+    # What was left is not watched any more.
+    (tmp_path / "releases" / "1" / "src" / "old.js").write_text("1")
+    it.nothing_before(tmp_path / what / "end.js")
+
+
+def test_a_folder_that_another_one_takes_the_place_of(watched, tmp_path) -> None:
+    """`mv app old; mv new app`"""
+    for name in ("app", "new"):
+        (tmp_path / name / "src").mkdir(parents=True)
+    it = watched(str(tmp_path / "app" / "src"))
+    (tmp_path / "app").rename(tmp_path / "old")
+    (tmp_path / "new").rename(tmp_path / "app")
+    it.next()
+    it.until(lambda: not it.watcher.walking)
+    (tmp_path / "app" / "src" / "a.js").write_text("1")
+    assert it.next() == str(tmp_path / "app" / "src" / "a.js")
+    (tmp_path / "old" / "src" / "a.js").write_text("1")
+    it.nothing_before(tmp_path / "app" / "src" / "end.js")
 
 
 def test_links_to_folders_are_followed_and_cycles_end(watched, tmp_path) -> None:
@@ -196,6 +290,79 @@ def test_links_to_folders_are_followed_and_cycles_end(watched, tmp_path) -> None
     it = watched(str(root))
     (real / "x.js").write_text("1")
     assert it.next() == str(root / "link" / "x.js")
+
+
+def test_a_link_to_a_file_elsewhere_is_followed(watched, tmp_path) -> None:
+    """As an app's settings often lie: in a volume, with a link in the app's folder."""
+    volume, root = tmp_path / "volume", tmp_path / "root"
+    volume.mkdir()
+    root.mkdir()
+    (volume / "settings.json").write_text("1")
+    (volume / "another.json").write_text("1")
+    (tmp_path / "hop").symlink_to("volume/settings.json")
+    (root / "settings.json").symlink_to("../hop")
+    it = watched(str(root))
+    (volume / "another.json").write_text("2")
+    it.nothing_before(root / "marker.js")
+    (volume / "settings.json").write_text("2")
+    assert it.next() == str(root / "settings.json")
+    save_as_sed(volume / "settings.json", "3")
+    assert it.next() == str(root / "settings.json")
+    # The link in the middle leads elsewhere from now on.
+    (tmp_path / "hop.new").symlink_to("volume/another.json")
+    (tmp_path / "hop.new").rename(tmp_path / "hop")
+    assert it.next() == str(root / "settings.json")
+    (volume / "another.json").write_text("3")
+    assert it.next() == str(root / "settings.json")
+
+
+def test_a_link_that_appears_later_is_followed(watched, tmp_path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "real.js").write_text("1")
+    it = watched(str(root))
+    (root / "a.js").symlink_to("../real.js")
+    assert it.next() == str(root / "a.js")
+    (tmp_path / "real.js").write_text("2")
+    assert it.next() == str(root / "a.js")
+
+
+def test_a_link_to_a_device_is_not_followed(watched, tmp_path) -> None:
+    (tmp_path / "null").symlink_to("/dev/null")
+    it = watched()
+    Path("/dev/null").write_text("x")
+    it.nothing_before(tmp_path / "end.js")
+
+
+def test_the_file_itself_may_be_a_link_into_a_configmap(watched, tmp_path) -> None:
+    mount = tmp_path / "config"
+    configmap(mount, "2026_01_01")
+    one = tmp_path / "ecosystem.yaml"
+    one.symlink_to("config/app.yaml")
+    it = watched(str(one))
+    for version in ("2026_01_02", "2026_01_03"):
+        configmap(mount, version)
+        it.next()
+        assert one.read_text() == version
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mount(2) needs root")
+def test_a_single_file_that_is_mounted_is_seen_when_it_is_written_outside(
+    watched, tmp_path
+) -> None:
+    """`docker run -v ./app.yaml:/app/app.yaml`: its folder hears nothing of that."""
+    host, box = tmp_path / "host.yaml", tmp_path / "box"
+    box.mkdir()
+    host.write_text("1")
+    (box / "app.yaml").touch()
+    subprocess.run(["mount", "--bind", host, box / "app.yaml"], check=True)
+    try:
+        it = watched(str(box / "app.yaml"))
+        for text in ("2", "3"):
+            host.write_text(text)
+            assert it.next() == str(box / "app.yaml")
+    finally:
+        subprocess.run(["umount", box / "app.yaml"], check=True)
 
 
 def test_names_that_are_not_utf8(watched, tmp_path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrypoint.control.recent import BYTES_LIMIT, CHUNK_LIMIT, CHUNKS_LIMIT, Choice, Recent
@@ -47,6 +47,7 @@ def test_a_record_longer_than_all_that_is_kept_is_left_out() -> None:
     assert recent.last(ALL, 5) == b"end\n"
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3 * CHUNK_LIMIT)), max_size=60))
 def test_it_is_bounded_and_holds_whole_lines(chunks) -> None:
     recent = Recent()

@@ -41,6 +41,21 @@ from entrypoint.watch.ignoring import ignorer
         ((), "/app/.git", True),
         ((), "/app/node_modules/x", True),
         ((), "/app/src/a.js", False),
+        ((), "/app/src/.cache/x", True),
+        ((), "/app/lib/node_modules/x/a.js", True),
+        ((), "/app/node_modules_of_mine/a.js", False),
+        # What editors leave while they save, whatever is ignored (chokidar's `atomic`).
+        ((), "/app/src/a.js~", True),
+        (("src",), "/app/lib/.a.js.swp", True),
+        (("src",), "/app/lib/.a.js.swx", True),
+        (("src",), "/app/lib/a.js~", True),
+        (("src",), "/app/lib/.subl3f2.tmp", True),
+        (("src",), "/app/lib/a.swp", False),
+        # The regular expression of PM2's own documentation, which is a text there.
+        ((r"[\/\\]\./",), "/app/a/.git/HEAD", True),
+        ((r"[\/\\]\./",), "/app/a/b.js", False),
+        # A character that would be special stands for itself behind a backslash.
+        ((r"a\[1\].js", "*.log"), "/app/a[1].js", True),
         # What Kubernetes swaps is never ignored.
         ((), "/app/..data", False),
         (("*",), "/app/..data", False),
@@ -48,6 +63,25 @@ from entrypoint.watch.ignoring import ignorer
 )
 def test_ignored_as_in_pm2(patterns: tuple[str, ...], path: str, expected: bool) -> None:
     assert ignorer(patterns, "/app")(path.encode()) is expected
+
+
+@pytest.mark.parametrize(
+    ("cwd", "path", "expected"),
+    [
+        ("/srv/.releases/7", "/srv/.releases/7/a.js", False),
+        ("/srv/.releases/7", "/srv/.releases/7/.env", True),
+        ("/usr/lib/node_modules/app", "/usr/lib/node_modules/app/a.js", False),
+        ("/usr/lib/node_modules/app", "/usr/lib/node_modules/app/node_modules/x", True),
+    ],
+)
+def test_by_default_only_names_below_the_folder_count(cwd, path, expected) -> None:
+    assert ignorer((), cwd)(path.encode()) is expected
+
+
+def test_by_default_names_below_another_root_count_from_there() -> None:
+    ignored = ignorer((), "/app", ("/app", "/srv/.shared/lib"))
+    assert ignored(b"/srv/.shared/lib/a.js") is False
+    assert ignored(b"/srv/.shared/lib/.git/x") is True
 
 
 def test_names_that_are_not_utf8_are_matched_too() -> None:
