@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..core.spec import AppSpec, ListenSpec
+    from ..core.spec import AppSpec, ListenSpec, ShutdownSpec
     from .apps import RawApp
     from .errors import Problems
     from .tree import Node
@@ -141,23 +141,63 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
         problems.warn(node, path, "only Node programs get the message; this one gets the signal")
 
 
-def check_grace(
+def check_times(
     problems: Problems,
     apps: tuple[AppSpec, ...],
-    times: tuple[float, float, float],
+    shutdown: ShutdownSpec,
     place: tuple[Node | None, str],
 ) -> None:
-    """Warn when drain_delay, kill_timeout and timeout do not fit into the grace."""
-    drain, timeout, grace = times
-    if not grace:
+    """Warn when the times of a shutdown do not fit into each other."""
+    if problems.errors:
         return
-    needed = drain + max((app.kill_timeout for app in apps), default=0.0)
-    if timeout:
-        needed = min(needed, timeout)
-    if needed > grace:
+    workers = _longest_stop(apps)
+    needed = shutdown.drain_delay + workers
+    if 0 < shutdown.timeout < needed:
         problems.warn(
-            place[0],
-            place[1],
-            f"drain_delay and the longest kill_timeout take {needed:g} s, but the orchestrator "
-            f"ends everything after {grace:g} s",
+            *place,
+            f"drain_delay and kill_timeout may take {needed:g} s ({_which(apps)}), but after the "
+            f"timeout of {shutdown.timeout:g} s what is left is killed",
         )
+        needed = shutdown.timeout
+    if 0 < shutdown.grace < needed:
+        problems.warn(
+            *place,
+            f"the shutdown may take {needed:g} s (drain_delay {shutdown.drain_delay:g} s, then "
+            f"{_which(apps)}), but the orchestrator ends everything after {shutdown.grace:g} s",
+        )
+
+
+def _which(apps: tuple[AppSpec, ...]) -> str:
+    if any(app.depends_on for app in apps):
+        return "each kill_timeout in the order of depends_on"
+    return "the longest kill_timeout"
+
+
+def _longest_stop(apps: tuple[AppSpec, ...]) -> float:
+    """Seconds that the workers may take: those of an app, then of what it depends on."""
+    by_name = {app.name: app for app in apps}
+    # App → seconds of its own workers, and of those that can only stop after them.
+    own: dict[str, float] = {}
+    after: dict[str, float] = {}
+    # Without recursion; none waits for itself, or there was an error.
+    for first in apps:
+        todo = [first]
+        while todo:
+            app = todo[-1]
+            depends = [d for d in app.depends_on if d.app in by_name]
+            missing = [by_name[d.app] for d in depends if d.app not in own]
+            if missing:
+                todo += missing
+                continue
+            todo.pop()
+            own[app.name] = app.kill_timeout + (app.retire_delay if app.share == "slots" else 0.0)
+            after[app.name] = max(
+                (
+                    after[d.app]
+                    # What had to complete first has ended when this app has workers.
+                    + (0.0 if d.condition == "service_completed_successfully" else own[d.app])
+                    for d in depends
+                ),
+                default=0.0,
+            )
+    return max((own[name] + after[name] for name in own), default=0.0)

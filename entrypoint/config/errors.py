@@ -131,10 +131,10 @@ def suggest(word: str, choices: Iterable[str]) -> str:
     """As `Problems.suggest`, without a bound."""
     import difflib  # 8 ms, and only a wrong file needs it
 
+    folded = word[:64].casefold().replace("-", "_")
     by_folded = {choice.casefold().replace("-", "_"): choice for choice in choices}
-    near = difflib.get_close_matches(
-        word[:64].casefold().replace("-", "_"), by_folded, n=1, cutoff=0.66
-    )
+    begun = [choice for choice in by_folded if len(folded) > 3 and choice.startswith(folded)]
+    near = begun[:1] or difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.66)
     return f"; did you mean {by_folded[near[0]]!r}?" if near else ""
 
 

@@ -352,7 +352,7 @@ SHUTDOWN_KEYS: tuple[Key, ...] = (
         "time",
         "The grace that the orchestrator gives (docker stop: 10s, Kubernetes: 30s): a warning "
         "when the other times do not fit.",
-        "0: not known",
+        "`PYINIT_GRACE`, else 0: not known",
     ),
 )
 

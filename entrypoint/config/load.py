@@ -11,7 +11,7 @@ import os
 from ..core.record import Record
 from ..core.spec import ControlSpec, LogSpec, Plan, ProbeSpec, ShutdownSpec
 from ..kernel import cgroup
-from . import checks, keys
+from . import checks, keys, units
 from .apps import read_app, resolve_app
 from .errors import Problems
 from .jsonfile import parse_json
@@ -293,12 +293,23 @@ class _Planner:
             path, node, _ = top["shutdown"]
             self._problems.error(node, path, "must be a mapping, such as {drain_delay: 5s}")
             return ShutdownSpec()
-        spec = ShutdownSpec(**values)
-        place = (top["shutdown"][1], top["shutdown"][0]) if "shutdown" in top else (None, "")
-        checks.check_grace(
-            self._problems, apps, (spec.drain_delay, spec.timeout, spec.grace), place
+        place = (
+            (top["shutdown"][1], top["shutdown"][0]) if "shutdown" in top else (None, "shutdown")
         )
+        if "grace" not in values:
+            values["grace"] = self._told_grace(place)
+        spec = ShutdownSpec(**values)
+        checks.check_times(self._problems, apps, spec, place)
         return spec
+
+    def _told_grace(self, place: tuple[Node | None, str]) -> float:
+        """`PYINIT_GRACE`: what the one who sets the grace says beside it, 0 when nothing."""
+        text = self._environ.get("PYINIT_GRACE", "")
+        try:
+            return units.seconds(text) if text else 0.0
+        except ValueError as error:
+            self._problems.warn(*place, f"PYINIT_GRACE in the environment is ignored: {error}")
+            return 0.0
 
 
 def _is_app(tree: Node) -> bool:

@@ -470,9 +470,61 @@ def test_keys_without_meaning_are_warned_of_once_each(folder):
     assert loaded.warnings[0].startswith("ecosystem.yaml:1:25: apps[0].out_file: is ignored: ")
 
 
-def test_times_that_do_not_fit_the_grace(folder):
+DB_AND_WEB = """\
+apps:
+  - {name: db, script: app.js, kill_timeout: 4s}
+  - {name: migrate, script: app.js, autorestart: false, depends_on: [db]}
+  - name: web
+    script: app.js
+    exec_mode: cluster
+    retire_delay: 1s
+    kill_timeout: 2s
+    depends_on: {migrate: service_completed_successfully}
+  - {name: other, script: app.js, kill_timeout: 6s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("shutdown", "needed"),
+    [
+        # web 1 + 2, then db 4; migrate has ended by then. Or migrate 8, then db 4.
+        ("{drain_delay: 5s, grace: 16s}", "17 s"),
+        ("{drain_delay: 5s, grace: 17s}", ""),
+        ("{drain_delay: 5s, timeout: 16s}", "17 s"),
+        ("{drain_delay: 5s, timeout: 17s, grace: 16s}", "17 s"),
+        ("{timeout: 11s, grace: 10s}", "12 s"),
+        ("{timeout: 20s, grace: 30s}", ""),
+        ("{}", ""),
+    ],
+)
+def test_times_that_do_not_fit_into_each_other(folder, shutdown, needed):
+    warnings = folder.load(f"{DB_AND_WEB}shutdown: {shutdown}\n").warnings
+    assert bool(warnings) == bool(needed)
+    assert all("ecosystem.yaml:11:11: shutdown: " in warning for warning in warnings)
+    assert needed in "".join(warnings)
+
+
+def test_a_kill_timeout_alone_may_be_too_long(folder):
     loaded = folder.load("apps: [{script: app.js}]\nshutdown: {drain_delay: 5s, grace: 10s}\n")
-    assert "take 13 s, but the orchestrator ends everything after 10 s" in loaded.warnings[0]
+    assert "13 s" in loaded.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("grace", "shutdown", "warned"),
+    [
+        ("5s", "", True),
+        ("5000", "", True),
+        ("30s", "", False),
+        ("5s", "shutdown: {grace: 30s}", False),
+        ("", "", False),
+        ("soon", "", True),
+    ],
+)
+def test_the_environment_may_tell_the_grace(folder, grace, shutdown, warned):
+    environ = {**folder.environ, "PYINIT_GRACE": grace}
+    loaded = folder.load(f"apps: [{{script: app.js}}]\n{shutdown}", environ=environ)
+    assert bool(loaded.warnings) == warned
+    assert "soon" not in "".join(loaded.warnings)
 
 
 def test_very_many_errors_are_bounded(folder):
