@@ -16,7 +16,7 @@ from .effects import StartTimer, StopTimer
 from .events import Timer
 from .lifecycle import awaits_readiness, launch
 from .rolling import fit_slots, surges, take_slot
-from .worker import Place, Pool, Starting
+from .worker import Place, Pool, Starting, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,17 +31,18 @@ BOOTING_PER_CPU = 2
 
 def _add_places(turn: Turn, pool: Pool) -> None:
     pool = fit_slots(turn, pool)
-    # Where two cannot live side by side, the next one waits for the one that leaves.
-    leaving = {} if surges(pool) else {each.instance: each for each in turn.workers(pool.name)}
-    while pool.placed < pool.wanted:
+    leaving: dict[int, Worker] | None = None
+    while pool.placed < pool.wanted and _has_room(turn, pool):
         instance = pool.placed
+        if leaving is None:
+            # Where two cannot live side by side, the next one waits for the one that leaves.
+            crew = [] if surges(pool) else turn.workers(pool.name)
+            leaving = {each.instance: each for each in crew}
         before = leaving.get(instance)
         if before is not None:
             turn.put_worker(before.replace(purpose="restart"))
             current = before.incarnation
             turn.put_place(Place(pool.name, instance, before.slot, pool.spec, current=current))
-        elif not _has_room(turn, pool):
-            return
         else:
             slot = take_slot(turn, turn.the_pool(pool.name))
             place = turn.put_place(Place(pool.name, instance, slot, pool.spec))
