@@ -38,7 +38,8 @@ SECTIONS = (
     ("`health`", keys.HEALTH_KEYS, "Exactly one of `http`, `tcp` and `exec`."),
     ("An entry of `depends_on`", keys.DEPENDS_KEYS, ""),
     ("`probes`", keys.PROBES_KEYS, ""),
-    ("`log`", keys.LOG_KEYS, ""),
+    ("`log`", keys.LOG_KEYS, "[What records look like](logs.md)."),
+    ("A mapping of `log.keys`", keys.LOG_NAME_KEYS, ""),
     ("`control`", keys.CONTROL_KEYS, ""),
     ("`shutdown`", keys.SHUTDOWN_KEYS, ""),
 )

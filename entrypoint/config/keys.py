@@ -332,6 +332,35 @@ LOG_KEYS: tuple[Key, ...] = (
         "info",
         ("debug", "info", "warning", "error"),
     ),
+    _own(
+        "keys",
+        "log_keys",
+        "What the keys of records are called: a preset for a log service, or a mapping.",
+        "default",
+        ("default", "gcp", "ecs", "datadog", "otel"),
+    ),
+)
+
+LOG_NAME_KEYS: tuple[Key, ...] = (
+    _own(
+        "preset",
+        "choice",
+        "What the keys that are not named here are called.",
+        "default",
+        ("default", "gcp", "ecs", "datadog", "otel"),
+    ),
+    *(
+        _own(name, "text", f"The key of {doc}.", name)
+        for name, doc in (
+            ("timestamp", "the time"),
+            ("level", "the level"),
+            ("event", "the text"),
+            ("app", "the app's name"),
+            ("instance", "the worker's number in its app"),
+            ("pid", "the worker's pid"),
+            ("stream", "the stream"),
+        )
+    ),
 )
 
 CONTROL_KEYS: tuple[Key, ...] = (

@@ -15,7 +15,8 @@ from . import checks, keys, units
 from .apps import read_app, resolve_app
 from .errors import Problems
 from .jsonfile import parse_json
-from .read import Reader
+from .logkeys import read_log_keys
+from .read import MISSING, Reader
 from .tree import MOST_BYTES, Node, decode, parse_yaml
 
 TYPE_CHECKING = False
@@ -267,6 +268,10 @@ class _Planner:
             path, node, _ = top["log"]
             chosen = self._reader.read(keys.LOG_KEYS[0], node, path)
             return LogSpec(format=chosen)
+        if "keys" in values:
+            chosen = read_log_keys(self._reader, values["keys"], f"{top['log'][0]}.keys")
+            values["keys"] = chosen.preset if chosen is not MISSING else "default"
+            values["names"] = chosen.names if chosen is not MISSING else ()
         return LogSpec(**values)
 
     def _control(self, top: dict[str, tuple[str, Node, Any]]) -> ControlSpec:

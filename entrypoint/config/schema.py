@@ -86,6 +86,8 @@ def _object(table: tuple[Key, ...]) -> dict[str, Any]:
 def _type_of(key: Key) -> dict[str, Any]:
     if key.kind == "choice":
         return {"enum": list(key.choices)}
+    if key.kind == "log_keys":
+        return {"anyOf": [{"enum": list(key.choices)}, _object(keys.LOG_NAME_KEYS)]}
     if key.kind == "listen":
         one = {"anyOf": [_KINDS["address"], _object(keys.LISTEN_KEYS)]}
         return {"anyOf": [*one["anyOf"], {"type": "array", "items": one}]}

@@ -299,7 +299,8 @@ def _logs(options: argparse.Namespace) -> int:
             print(text, file=sys.stderr)
         rendering = None
         if not options.json and kind != "console":
-            rendering = Rendering(Style(colour=_colour()))
+            preset, names = json.loads(reply.fields.get("x-pyinit-log-keys", '["default", {}]'))
+            rendering = Rendering(Style(colour=_colour()), preset, names)
         out = sys.stdout.buffer
         for line in reply.lines():
             out.write(rendering.line(line) if rendering is not None else line)

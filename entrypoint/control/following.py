@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 
-from entrypoint.logs.schema import record, stamp
+from entrypoint.logs.schema import encode
 
 from .stream import QUEUE_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from entrypoint.logs.layout import Flat
+
     from .recent import Choice, Recent
     from .stream import Stream
 
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 class Follower:
     """One client that is sent the lines of the chosen apps."""
 
-    def __init__(self, recent: Recent, choice: Choice) -> None:
+    def __init__(self, recent: Recent, choice: Choice, layout: Flat) -> None:
         self._recent = recent
+        self._layout = layout
         self._choice = choice
         self._skipped = 0
         self._stream: Stream | None = None
@@ -52,4 +55,6 @@ class Follower:
             return
         fields = {"lines": self._skipped, "because": "this reader is too slow"}
         self._skipped = 0
-        stream.send(record(stamp(time.time_ns()), "warning", "log lines skipped", fields))
+        when = self._layout.stamp(time.time_ns())
+        told = self._layout.record(when, "warning", "log lines skipped", fields)
+        stream.send(encode(told) + b"\n")

@@ -32,12 +32,13 @@ _COST = 160
 class Choice:
     """The apps whose records are asked for; none named: everything.
 
-    Events of pyinit's own that name one of them are theirs too (where they are JSON).
+    Events of pyinit's own that name one of them, by `key`, are theirs too (where they are
+    JSON).
     """
 
-    def __init__(self, apps: tuple[str, ...]) -> None:
+    def __init__(self, apps: tuple[str, ...], key: str = "app") -> None:
         self._apps = frozenset(apps)
-        self._marks = tuple(b'"app":' + quote(app) for app in apps)
+        self._marks = tuple(quote(key) + b":" + quote(app) for app in apps)
 
     def takes(self, app: str, records: bytes) -> bool:
         """Whether this chunk is wanted."""

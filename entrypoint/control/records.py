@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import json
 
-from entrypoint.logs.schema import STDERR, Keys
+from entrypoint.logs.layout import PRESETS
+from entrypoint.logs.schema import LEVELS, STDERR, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.logs.console import Style
 
 RED_BAR = b"\x1b[31m|\x1b[0m"
+_ORIGIN = ("app", "instance", "stream", "pid")
 
 
 class Rendering:
-    """Lines as the console shows them; what is no record of ours stays as it is."""
+    """Lines as the console shows them; what is no record of ours stays as it is.
 
-    def __init__(self, style: Style, keys: Keys | None = None) -> None:
+    `preset` and `names` are those of `log.keys`.
+    """
+
+    def __init__(
+        self, style: Style, preset: str = "default", names: dict[str, str] | None = None
+    ) -> None:
         self._style = style
-        self._keys = keys or Keys()
+        self._model = preset == "otel"
+        self._keys = PRESETS[preset].replace(**(names or {}))
+        self._levels = {word: level for level, word in self._keys.levels}
+        self._names = {
+            new: name
+            for name, new in self._keys.as_dict().items()
+            if name in (*_ORIGIN, "exception")
+        }
 
     def line(self, line: bytes) -> bytes:
         """One line with its end, for one with its end."""
@@ -26,30 +40,54 @@ class Rendering:
             record = json.loads(line)
         except ValueError:
             return line
-        if not isinstance(record, dict) or self._keys.event not in record:
-            return self._worker(record) if isinstance(record, dict) else line
-        if "stream" in record:
-            return self._worker(record)
+        if not isinstance(record, dict):
+            return line
+        if self._model:
+            record = _flat(record)
         keys = self._keys
+        if keys.stream in record or "pyinit_stream" in record:
+            return self._worker(record)
+        if keys.timestamp not in record or keys.event not in record:
+            return line
         when, level, event = (
             str(record.pop(k, "")) for k in (keys.timestamp, keys.level, keys.event)
         )
-        return self._style.event(when, level, event, record)
+        for name, value in keys.constants:
+            if record.get(name) == value:
+                del record[name]
+        fields = {self._names.get(name, name): value for name, value in record.items()}
+        level = self._levels.get(level, level)
+        return self._style.event(when, level if level in LEVELS else "info", event, fields)
 
     def _worker(self, record: dict[str, object]) -> bytes:
         # A worker's own object keeps its fields; what we added says whose it is.
-        app, instance, stream, _ = (
-            record.pop(f"pyinit_{name}" if f"pyinit_{name}" in record else name, "")
-            for name in ("app", "instance", "stream", "pid")
-        )
-        record.pop("partial", None)
-        record.pop("base64", None)
         keys = self._keys
+        app, instance, stream, _ = (
+            record.pop(f"pyinit_{role}" if f"pyinit_{role}" in record else getattr(keys, role), "")
+            for role in _ORIGIN
+        )
+        for name in ("partial", "base64", "pyinit.partial", "pyinit.base64", *dict(keys.constants)):
+            record.pop(name, None)
         rest = {k: v for k, v in record.items() if k not in (keys.timestamp, keys.level)}
-        if set(rest) == {keys.event}:
-            text = str(rest[keys.event])
-        else:
-            text = json.dumps(rest, ensure_ascii=False)
+        text = rest.get(keys.event)
+        if set(rest) != {keys.event} or not isinstance(text, str):
+            shown = text if self._model else rest
+            text = json.dumps(shown, ensure_ascii=False)
         bar = RED_BAR if stream == STDERR and self._style.colour else b"|"
         label = self._style.label(f"{app}:{instance}", str(app))
-        return label + b" " + bar + b" " + text.encode("utf-8", "replace") + b"\n"
+        start = label + b" " + bar + b" "
+        lines = text.encode("utf-8", "replace").split(b"\n")
+        return b"".join(start + each + b"\n" for each in lines)
+
+
+def _flat(record: dict[str, object]) -> dict[str, object]:
+    """A record of OpenTelemetry's data model with all its fields side by side."""
+    record.pop("SeverityNumber", None)
+    for part in ("Attributes", "Resource"):
+        inside = record.pop(part, None)
+        if isinstance(inside, dict):
+            record |= inside
+    time = record.get("Timestamp")
+    if isinstance(time, str) and time.isdigit():
+        record["Timestamp"] = stamp(int(time))
+    return record

@@ -107,14 +107,17 @@ class Service:
         return _json({"apps": [told.in_detail(self._runtime, view, app) for app in chosen]})
 
     def _logs(self, arguments: Arguments) -> Handover:
-        choice = Choice(tuple(name for name in arguments.every("app") if name != "all"))
+        layout = self._runtime.pump.layout
+        choice = Choice(
+            tuple(name for name in arguments.every("app") if name != "all"), layout.keys.app
+        )
         lines = arguments.number("lines", LOG_LINES, LOG_LINES_LIMIT)
         pump = self._runtime.pump
         recent = self._runtime.recent
         if recent is None:
             raise _Wrong(409, "no lines are kept yet")
         kind = LINES if pump.format in ("json", "raw") else TEXT
-        follower = Follower(recent, choice)
+        follower = Follower(recent, choice, layout)
         if not arguments.flag("follow"):
             return self._hand_over(kind, lambda stream: stream.end(recent.last(choice, lines)))
 
@@ -133,9 +136,15 @@ class Service:
         idle: bool = False,
     ) -> Handover:
         """An answer that goes on: `begin(stream)` once its head is on the way."""
+        import json  # structlog has loaded it
+
+        spec = self._runtime.pump.spec
+        # ASCII: `\\u` for everything else.
+        log_keys = json.dumps([spec.keys, dict(spec.names)])
         head = (
             f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\n"
-            f"X-Pyinit-Log-Format: {self._runtime.pump.format}\r\nConnection: close\r\n\r\n"
+            f"X-Pyinit-Log-Format: {self._runtime.pump.format}\r\n"
+            f"X-Pyinit-Log-Keys: {log_keys}\r\nConnection: close\r\n\r\n"
         )
 
         def take(sock: _socket.socket, room: Room) -> None:

@@ -137,6 +137,9 @@ class LogSpec(Record):
 
     format: str = "json"  # json | console | raw | auto (console on a terminal)
     level: str = "info"  # of pyinit's own events: debug | info | warning | error
+    keys: str = "default"  # default | gcp | ecs | otel | datadog (logs/layout.py)
+    # Keys named otherwise than the preset does: (timestamp | level | …, name).
+    names: tuple[tuple[str, str], ...] = ()
 
 
 class ControlSpec(Record):

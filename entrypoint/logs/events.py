@@ -8,6 +8,7 @@ what waits is rendered first.
 from __future__ import annotations
 
 from . import schema
+from .layout import Flat, Keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Events:
     """Renders events and hands them, as bytes with a newline, to `sink`.
 
     `level` is the lowest that is told; unknown names count as `info`. With a `style`
-    events are rendered for people, else as JSON.
+    events are rendered for people, else as JSON in `layout`.
     """
 
     def __init__(
@@ -33,15 +34,21 @@ class Events:
         *,
         level: str = "info",
         style: Style | None = None,
-        keys: schema.Keys | None = None,
+        layout: Flat | None = None,
     ) -> None:
         self._sink = sink
-        self._lowest = schema.LEVELS.get(level, 20)
-        self._style = style
-        self._keys = keys or schema.Keys()
         self._queue: list[tuple[int, str, str, dict[str, object]]] = []
         self._logger: Any = None
         self._queued = True
+        self.configure(level=level, style=style, layout=layout)
+
+    def configure(
+        self, *, level: str = "info", style: Style | None = None, layout: Flat | None = None
+    ) -> None:
+        """Tell what comes from now on otherwise."""
+        self._lowest = schema.LEVELS.get(level, 20)
+        self._style = style
+        self._layout = Flat(Keys()) if style is not None or layout is None else layout
 
     def emit(self, nanoseconds: int, level: str, event: str, fields: Mapping[str, object]) -> None:
         """Tell of something that happened at `nanoseconds` since the epoch.
@@ -79,69 +86,48 @@ class Events:
             self._tell(*waiting)
 
     def _tell(self, at: int, level: str, event: str, fields: dict[str, object]) -> None:
-        when = schema.stamp(at)
+        when = self._layout.stamp(at)
         if level not in schema.LEVELS:
             level = "info"
-        if self._logger is not None:
-            # Fields may have any name, also those of the methods' own parameters.
-            self._logger.bind(**{_AT: when, _FIELDS: fields}).log(schema.LEVELS[level], event)
-            return
         error = fields.pop("exc_info", None)
         if isinstance(error, BaseException):
             from traceback import format_exception
 
             fields["exception"] = "".join(format_exception(error)).rstrip("\n")
-        if self._style is not None:
+        if self._logger is not None:
+            # Fields may have any name, also those of the methods' own parameters.
+            self._logger.bind(**{_AT: when, _FIELDS: fields}).log(schema.LEVELS[level], event)
+        elif self._style is not None:
             self._sink(self._style.event(when, level, event, fields))
         else:
-            self._sink(schema.record(when, level, event, fields, self._keys))
+            self._sink(schema.encode(self._layout.record(when, level, event, fields)) + b"\n")
 
     def _make_logger(self) -> Any:
         from .lean import import_structlog
 
         structlog = import_structlog()
         processors = structlog.processors
+        render = processors.JSONRenderer(separators=(",", ":"), ensure_ascii=False, default=str)
+
+        def as_told(logger: Any, method: str, event: Any) -> bytes:
+            when, level, text, fields = (event[key] for key in (_AT, "level", "event", _FIELDS))
+            if self._style is not None:
+                return self._style.event(when, level, text, fields)
+            line: str = render(logger, method, self._layout.record(when, level, text, fields))
+            return line.encode("utf-8", "replace") + b"\n"
+
         return structlog.wrap_logger(
             _Sink(self._sink),
             processors=[
                 processors.add_log_level,
-                self._in_order,
-                processors.format_exc_info,
                 processors.UnicodeDecoder(errors="replace"),
-                self._for_people if self._style is not None else self._json(processors),
+                as_told,
             ],
-            wrapper_class=structlog.make_filtering_bound_logger(self._lowest),
+            # What is told was chosen by `emit`: the level may change while we run.
+            wrapper_class=structlog.make_filtering_bound_logger(0),
             context_class=dict,
             cache_logger_on_first_use=False,
         )
-
-    def _in_order(self, _logger: Any, _method: str, event: Any) -> dict[str, Any]:
-        """The keys of the schema first, then the fields as they were given."""
-        keys = self._keys
-        ordered = {
-            keys.timestamp: event[_AT],
-            keys.level: event["level"],
-            keys.event: event["event"],
-        }
-        for name, value in event[_FIELDS].items():
-            ordered.setdefault(name, value)
-        return ordered
-
-    @staticmethod
-    def _json(processors: Any) -> Callable[..., bytes]:
-        render = processors.JSONRenderer(separators=(",", ":"), ensure_ascii=False, default=str)
-
-        def to_bytes(logger: Any, method: str, event: Any) -> bytes:
-            text: str = render(logger, method, event)
-            return text.encode("utf-8", "replace") + b"\n"
-
-        return to_bytes
-
-    def _for_people(self, _logger: Any, _method: str, event: Any) -> bytes:
-        assert self._style is not None
-        keys = self._keys
-        when, level, text = (event.pop(k) for k in (keys.timestamp, keys.level, keys.event))
-        return self._style.event(when, level, text, event)
 
 
 _AT = "_at"

@@ -27,8 +27,9 @@ import os
 import time
 
 from .events import Events
+from .layout import Flat, Keys, layout
 from .output import Output
-from .schema import STDERR, STDOUT, Keys, stamp
+from .schema import STDERR, STDOUT
 from .wrap import LINE_LIMIT, JsonWrapper, Wrapper
 
 TYPE_CHECKING = False
@@ -104,7 +105,7 @@ class _Stream:
         self.wrapper = wrapper
         self.tally = tally
         self.paused = False
-        self.heavy = False  # its last lines were JSON, which cost ten times the others
+        self.heavy = False  # its last lines cost ten times the others
 
     def readable(self, _events: int) -> None:
         """What the loop calls."""
@@ -124,10 +125,9 @@ class LogPump:
         spec: LogSpec,
         *,
         environ: Mapping[str, str] | None = None,
-        keys: Keys | None = None,
     ) -> None:
         self._loop = loop
-        self._keys = keys or Keys()
+        self.spec = spec
         terminal = os.isatty(fd_out)
         self.format = spec.format
         if self.format == "auto":
@@ -138,9 +138,10 @@ class LogPump:
 
             env = os.environ if environ is None else environ
             self._style = Style(colour=wants_colour(env, terminal))
+        self.layout = Flat(Keys()) if self._style is not None else layout(spec.keys, spec.names)
         self._out = Output(loop, fd_out, self._resume, shared=self.format == "raw")
         self._events = Events(
-            self._write_event, level=spec.level, style=self._style, keys=self._keys
+            self._write_event, level=spec.level, style=self._style, layout=self.layout
         )
         self._streams: dict[int, _Stream] = {}
         self._paused: list[_Stream] = []
@@ -183,7 +184,7 @@ class LogPump:
 
                 wrapper = ConsoleWrapper(app, instance, name, self._style, time=with_time)
             else:
-                wrapper = JsonWrapper(app, instance, pid, name, self._keys)
+                wrapper = JsonWrapper(self.layout.lines(app, instance, pid, name))
             os.set_blocking(fd, False)
             tally = self.tallies.setdefault((app, name), [0, 0])
             stream = _Stream(self, fd, name, incarnation, wrapper, app, tally)
@@ -259,7 +260,7 @@ class LogPump:
             return 0
         except OSError:
             data = b""  # a terminal's EIO: its other end is closed
-        when = stamp(time.time_ns())
+        when = self.layout.stamp(time.time_ns())
         wrapper = stream.wrapper
         if not data:
             if wrapper.held:
@@ -275,9 +276,9 @@ class LogPump:
         held = wrapper.held
         limit = LINE_LIMIT if self._held < _HELD_LIMIT else _FAIR_LIMIT
         if isinstance(wrapper, JsonWrapper):
-            objects = wrapper.objects
+            slow = wrapper.slow
             self._write(stream.app, wrapper.feed(data, when, limit))
-            stream.heavy = wrapper.objects != objects
+            stream.heavy = wrapper.slow != slow
         else:
             self._write(stream.app, wrapper.feed(data, when, limit))
         self._held += wrapper.held - held
@@ -380,7 +381,7 @@ class LogPump:
 
     def _end_all(self) -> int:
         """Tell the unfinished lines; the number of further lines left in the pipes."""
-        when = stamp(time.time_ns())
+        when = self.layout.stamp(time.time_ns())
         left = 0
         for stream in self._streams.values():
             in_pipe = _count_lines(stream.fd)

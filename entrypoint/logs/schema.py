@@ -1,6 +1,6 @@
 """The log schema: what every record on stdout looks like, whoever wrote it.
 
-One JSON object a line:
+One JSON object a line, by these keys unless `log.keys` names them otherwise (layout.py):
 
 | key | of | meaning |
 |---|---|---|
@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import time
 
-from entrypoint.core.record import Record
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,14 +27,6 @@ if TYPE_CHECKING:
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 STDOUT = "stdout"
 STDERR = "stderr"
-
-
-class Keys(Record):
-    """What the three keys are called that log services have different names for."""
-
-    timestamp: str = "timestamp"
-    level: str = "level"
-    event: str = "event"
 
 
 _second = (-1, "")
@@ -98,10 +88,6 @@ def encode(value: object) -> bytes:
     return quote(value if isinstance(value, str) else str(value))
 
 
-def record(
-    when: str, level: str, event: str, fields: Mapping[str, object], keys: Keys | None = None
-) -> bytes:
-    """One record with its newline, as structlog's renderer makes it (events.py)."""
-    keys = keys or Keys()
-    whole = {keys.timestamp: when, keys.level: level, keys.event: event, **fields}
-    return encode(whole) + b"\n"
+def record(when: str, level: str, event: str, fields: Mapping[str, object]) -> bytes:
+    """One record with its newline, by the default keys, as structlog's renderer makes it."""
+    return encode({"timestamp": when, "level": level, "event": event, **fields}) + b"\n"

@@ -20,20 +20,21 @@ What comes out for what goes in (tests/unit/logs undo it and compare):
   the `event`s of one stream until one has no `partial`. Nothing is dropped. The cut is
   never inside a UTF-8 character.
 * A line whose first byte is `{` and which is one valid JSON object keeps its fields, byte
-  for byte, and gains ours. On a clash of names the worker is right about itself and
-  pyinit about where it came from: `timestamp` and `level` of the worker stay and ours
-  are left out; a worker's own `app`, `instance`, `pid` or `stream` stays as it is and
-  ours is added under another name, `pyinit_app` and so on. Anything else, NaN and a
-  line longer than `LINE_LIMIT` included, is text.
+  for byte, and gains ours (layout.py tells what happens on a clash of names). Anything
+  else is text: NaN, a line longer than `LINE_LIMIT`, an object that escapes half of a
+  surrogate pair, which strict parsers would refuse the whole record for. Duplicate keys
+  and numbers beyond 64 bits are valid JSON and stay.
 """
 
 from __future__ import annotations
 
-from .schema import Keys, encode, escape, escape_lines, quote
+from .schema import escape, escape_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .layout import LineForm
 
 # The longest line that is one record, in bytes. What a stream may hold in memory.
 LINE_LIMIT = 1 << 20
@@ -48,8 +49,7 @@ def _refuse(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def object_names(line: bytes) -> frozenset[str] | None:
-    """The names in a line that is one JSON object, or None when it is anything else."""
+def _load_scanner() -> Callable[[str, int], tuple[object, int]]:
     global _scan  # noqa: PLW0603  `json` costs PID 1 3 ms: only when needed
     if _scan is None:
         import json
@@ -59,12 +59,73 @@ def object_names(line: bytes) -> frozenset[str] | None:
         decoder = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=_refuse)
         # Its `decode` would look for white space around by two regular expressions.
         _scan = decoder.scan_once  # type: ignore[attr-defined]
+    return _scan
+
+
+def _parsed(text: str) -> object:
+    """The value that `text` is, one JSON value and nothing else; None when it is not."""
+    scan = _scan or _load_scanner()
     try:
-        text = line.decode()
-        value, end = _scan(text, 0)
+        value, end = scan(text, 0)
     except (ValueError, RecursionError, StopIteration):
         return None
-    return frozenset(value) if isinstance(value, dict) and end == len(text) else None
+    return value if end == len(text) else None
+
+
+def object_names(line: bytes) -> frozenset[str] | None:
+    """The names in a line that is one JSON object, or None when it is anything else."""
+    try:
+        value = _parsed(line.decode())
+        if not isinstance(value, dict):
+            return None
+        if _half_pairs(line):
+            import json
+
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return frozenset(value)
+
+
+def _half_pairs(data: bytes) -> bool:
+    """Whether a surrogate is escaped in it, which may be one without its other half."""
+    return b"\\u" in data and (b"\\ud" in data or b"\\uD" in data)
+
+
+# Stands between the lines of a chunk while they are parsed as one array.
+_BETWEEN = "-- pyinit --"
+
+
+def object_keys(body: bytes) -> list[dict[str, object]] | None:
+    """The objects that the lines of `body` are, when every one is one; else None.
+
+    One call of the parser for hundreds of lines: they are put into an array, with a
+    text between them that is in none of them. When the text is found where it was put,
+    at every second place of the array itself, each line is one value of its own, for
+    whatever is open at its end (a string, a list) would have taken the text in.
+    """
+    newlines = body.count(b"\n")
+    if (
+        body[:1] != b"{"
+        or body[-1:] != b"}"
+        or body.count(b"}\n{") != newlines
+        or _half_pairs(body)
+    ):
+        return None
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    if _BETWEEN in text:
+        return None
+    values = _parsed("[" + text.replace("\n", f',"{_BETWEEN}",') + "]")
+    if not isinstance(values, list) or len(values) != 2 * newlines + 1:
+        return None
+    if values[1::2].count(_BETWEEN) != newlines:
+        return None
+    found: list[dict[str, object]] = values[::2]
+    # An empty object has no place for a comma after its fields: line by line.
+    return found if all(found) else None
 
 
 def _character_cut(data: bytes | bytearray, limit: int) -> int:
@@ -152,55 +213,54 @@ class Wrapper:
 class JsonWrapper(Wrapper):
     """Lines as JSON records."""
 
-    def __init__(
-        self, app: str, instance: int, pid: int, stream: str, keys: Keys | None = None
-    ) -> None:
+    def __init__(self, form: LineForm) -> None:
         super().__init__()
-        keys = keys or Keys()
-        self.objects = 0  # lines that were objects: they cost ten times the others
-        self._keys = keys
-        self._open = b"{" + quote(keys.timestamp) + b':"'
-        self._level = quote(keys.level) + b':"info",'
-        self._to_event = b'",' + self._level + quote(keys.event) + b':"'
-        origin = {"app": app, "instance": instance, "pid": pid, "stream": stream}
-        self._origin = {name: encode(value) for name, value in origin.items()}
-        self._names = frozenset((keys.timestamp, keys.level, *origin))
-        self._origin_end = b",".join(
-            quote(name) + b":" + value for name, value in self._origin.items()
-        )
-        self._close = b'",' + self._origin_end + b"}\n"
-        self._close_part = b'","partial":true,' + self._origin_end + b"}\n"
+        self.form = form
+        self.slow = 0  # objects that were looked at one by one: dear
 
     def records(self, body: bytes, when: str) -> bytes:
         """Whole lines, without the last newline, as records."""
-        start = self._open + when.encode() + self._to_event
         if body.startswith(b"{") or b"\n{" in body:
-            return self._one_by_one(body, when, start)
+            return self._objects(body, when) or self._one_by_one(body, when)
         special = body.translate(None, _PLAIN)
         if special:
             if not special.isascii():
                 try:
                     body.decode()
                 except UnicodeDecodeError:
-                    return self._one_by_one(body, when, start)
+                    return self._one_by_one(body, when)
             body = escape_lines(body)
-        return start + body.replace(b"\n", self._close + start) + self._close
+        start, close = self.form.start(when), self.form.close
+        return start + body.replace(b"\n", close + start) + close
 
     def part(self, body: bytes, when: str) -> bytes:
         """A part of a line that goes on."""
-        return self._text(body, self._open + when.encode() + self._to_event, self._close_part)
+        return self._text(body, self.form.start(when), self.form.close_part)
 
     def last_part(self, body: bytes, when: str) -> bytes:
         """The last part of a line that was cut: text, even if it looks like an object."""
-        return self._text(body, self._open + when.encode() + self._to_event, self._close)
+        return self._text(body, self.form.start(when), self.form.close)
 
-    def _one_by_one(self, body: bytes, when: str, start: bytes) -> bytes:
+    def _objects(self, body: bytes, when: str) -> bytes | None:
+        """All lines at once, when all are objects in which the same names clash."""
+        values = object_keys(body)
+        if values is None:
+            return None
+        clashes = set(map(self.form.names.intersection, values))
+        if len(clashes) > 1:
+            return None
+        start, end = self.form.frame(clashes.pop(), when)
+        # A string holds no raw newline, so `}\n{` is where one line meets the next.
+        return start + body[1:-1].replace(b"}\n{", end + start) + end
+
+    def _one_by_one(self, body: bytes, when: str) -> bytes:
+        start, close = self.form.start(when), self.form.close
         made = []
         for line in body.split(b"\n"):
             spliced = None
             if line.startswith(b"{"):
                 spliced = self._object(line, when)
-            made.append(spliced or self._text(line, start, self._close))
+            made.append(spliced or self._text(line, start, close))
         return b"".join(made)
 
     def _text(self, line: bytes, start: bytes, close: bytes) -> bytes:
@@ -211,7 +271,7 @@ class JsonWrapper(Wrapper):
 
             readable = line.decode("utf-8", "replace").encode()
             exact = b2a_base64(line, newline=False)
-            return start + escape(readable) + b'","base64":"' + exact + close
+            return start + escape(readable) + self.form.exact(exact, close)
         return start + escape(line) + close
 
     def _object(self, line: bytes, when: str) -> bytes | None:
@@ -220,20 +280,9 @@ class JsonWrapper(Wrapper):
         names = object_names(line) if line.endswith(b"}") else None
         if names is None:
             return None
-        self.objects += 1
+        self.slow += 1
+        start, end = self.form.frame(self.form.names & names, when)
         inside = line[1:-1].strip(b" \t\r")
-        if self._names.isdisjoint(names):
-            start = self._open + when.encode() + b'",' + self._level
-            return start + inside + (b"," if inside else b"") + self._origin_end + b"}\n"
-        fields = []
-        if self._keys.timestamp not in names:
-            fields.append(self._open[1:] + when.encode() + b'"')
-        if self._keys.level not in names:
-            fields.append(self._level[:-1])
-        fields.append(inside)
-        for name, value in self._origin.items():
-            ours = name
-            while ours in names:
-                ours = f"pyinit_{ours}"
-            fields.append(quote(ours) + b":" + value)
-        return b"{" + b",".join(fields) + b"}\n"
+        if not inside and end.startswith(b","):
+            end = end[1:]
+        return start + inside + end

@@ -255,7 +255,8 @@ def test_a_blocked_stdout_blocks_the_worker_and_nothing_else(bench):
     theirs.send(b"probe")
     b.loop.call_at("timer", b.loop.now(), lambda: served.append(b"timer"))
     b.until(lambda: len(served) == 2, reading=False)
-    b.until(lambda: b.pump.pending == stuck, reading=False)
+    # The worker may get to write its next piece only now, which pauses its stream.
+    b.until(lambda: b.pump._paused and b.pump.pending == stuck, reading=False)
     started = b.loop.wakeups
     began = time.monotonic()
     b.loop.turn(0.2)

@@ -9,6 +9,7 @@ import pytest
 from entrypoint.logs import lean, schema
 from entrypoint.logs.console import Style
 from entrypoint.logs.events import Events
+from entrypoint.logs.layout import Flat, Keys
 
 AT = 1_767_323_045_678_901_000
 WHEN = "2026-01-02T03:04:05.678901Z"
@@ -91,7 +92,7 @@ def test_exceptions_become_tracebacks(told, load, style):
 
 def test_keys_can_be_named_otherwise(told):
     events = Events(
-        told.append, keys=schema.Keys(timestamp="time", level="severity", event="message")
+        told.append, layout=Flat(Keys(timestamp="time", level="severity", event="message"))
     )
     events.load()
     events.emit(AT, "info", "x", {})
@@ -119,6 +120,7 @@ def test_too_many_waiting_events_are_told_without_structlog(told):
 LEAN = """
 import sys
 from entrypoint.logs.events import Events
+from entrypoint.logs.layout import Flat, Keys
 out = []
 events = Events(out.append)
 assert events.load() == ""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from entrypoint.logs import wrap
 from entrypoint.logs.console import ConsoleWrapper, Style
-from entrypoint.logs.schema import Keys
+from entrypoint.logs.layout import Flat, Keys
 
 WHEN = "2026-01-02T03:04:05.678901Z"
 ORIGIN = {"app": 'we"b', "instance": 2, "pid": 77, "stream": "stdout"}
@@ -29,7 +29,7 @@ TEXT_KEYS = {"timestamp", "level", "event", *ORIGIN, "partial", "base64"}
 
 
 def make() -> wrap.JsonWrapper:
-    return wrap.JsonWrapper(*ORIGIN.values())
+    return wrap.JsonWrapper(Flat(Keys()).lines(*ORIGIN.values()))
 
 
 def feed(wrapper, data, cuts, limit):
@@ -130,7 +130,9 @@ def test_console_keeps_every_byte(data, cuts):
 
 
 def splice(line: bytes, keys: Keys | None = None) -> bytes:
-    return wrap.JsonWrapper("web", 0, 12, "stderr", keys).feed(line + b"\n", WHEN)
+    return wrap.JsonWrapper(Flat(keys or Keys()).lines("web", 0, 12, "stderr")).feed(
+        line + b"\n", WHEN
+    )
 
 
 def test_an_object_keeps_its_own_bytes():
@@ -189,3 +191,62 @@ def test_the_last_part_of_a_cut_line_is_no_object_of_its_own() -> None:
     assert [one["event"] for one in told[:2]] == ["x" * 9, "{}"]
     assert told[0]["partial"] is True
     assert told[2]["a"] == 1
+
+
+LONE = [rb'{"a":"\ud800"}', rb'{"\uDFFF":1}', rb'{"a":{"b":["\ud83d\ud83d\ude00"]}}']
+
+
+@pytest.mark.parametrize("line", LONE)
+def test_half_a_surrogate_pair_is_text(line):
+    for data in (line + b"\n", b'{"n":1}\n' + line + b"\n"):
+        told = make().feed(data, WHEN).splitlines()
+        assert json.loads(told[-1])["event"] == line.decode()
+
+
+def test_whole_pairs_and_escaped_backslashes_are_objects():
+    for line in (rb'{"a":"\ud83d\ude00"}', rb'{"a":"C:\\ud"}'):
+        assert json.loads(splice(line))["a"] == json.loads(line)["a"]
+
+
+TRICKS = [
+    b'{"a":[{}\n{}]}',
+    b'{"a":"}\n{"}',
+    b'{"a":1}\n {"b":2}',
+    b' {"a":1}\n{"b":2}',
+    b'{}\n{"a":1}',
+    b'{"a":1},{"b":2}\n{"c":1}',
+    b"[{}\n{}]\n{}",
+    b'{"a":1}\r\n{"b":2}\r',
+    b'{"a":["-- pyinit --"]}\n{"b":1}',
+    b'{"a":\n{}}',
+    b'{"a":[{},"-- pyinit --"\n{}]}',
+    b'{"a":1}\n\n{"b":2}',
+    b'{"a":"\\"}\n{"b":1}',
+    b'{"a":1}}\n{{"b":1}',
+    b'{"a":"\xff"}\n{"b":1}',
+    b'{"timestamp":1,"a":2}\n{"b":1}',
+    b'{"a":1,"a":2}\n{"a":3}',
+]
+
+
+@pytest.mark.parametrize("body", TRICKS)
+def test_many_lines_at_once_are_what_they_are_one_by_one(body):
+    together = make().feed(body + b"\n", WHEN)
+    apart = b"".join(make().feed(line + b"\n", WHEN) for line in body.split(b"\n"))
+    assert [json.loads(t) for t in together.splitlines()] == [
+        json.loads(t) for t in apart.splitlines()
+    ]
+
+
+WORDS = rb'{ } [ ] , : " "a" 1 {"a":1} "--_pyinit_--" \ null'.split()
+JSONISH = st.lists(
+    st.sampled_from([*(word.replace(b"_", b" ") for word in WORDS), b"\n", b"}\n{", b" "]),
+    max_size=30,
+).map(b"".join)
+
+
+@given(JSONISH)
+def test_near_json_at_once_is_what_it_is_line_by_line(body):
+    together = make().feed(b"{" + body + b"}\n", WHEN).splitlines()
+    apart = [make().feed(x + b"\n", WHEN)[:-1] for x in (b"{" + body + b"}").split(b"\n")]
+    assert [json.loads(t) for t in together] == [json.loads(t) for t in apart]
