@@ -1,0 +1,264 @@
+"""Reloads under load: every server, every way of handing the port over, every sharing.
+
+A *cell* is one app that is reloaded 100 times while two clients (`load.c`) ask it at a
+bounded rate: one with a new connection for each request, one over keep-alive
+connections. Cells run a few at a time: most of a reload is waiting.
+
+    python -m benchmarks.reloads --json FILE     the whole matrix (hours)
+    python -m benchmarks reloads                 a few cells and the peers, for the table
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from . import arena, reload_servers
+from .arena import PEERS, PYINIT, Figure, Init, Missing, answers, free_port, until, workspace
+
+FAILURES = ("refused", "reset", "hung", "wrong", "middle")
+ONE_RELOAD = 90.0
+HUNG_AFTER_MS = 10_000
+
+
+@dataclass
+class Cell:
+    """What is reloaded, and what came of it."""
+
+    server: str
+    polite: bool
+    handoff: str
+    share: str
+    instances: int
+    parallel: int = 1
+    init: str = "pyinit"
+    reloads: int = 0
+    seconds: float = 0.0
+    new: dict[str, float] = field(default_factory=dict)
+    keep: dict[str, float] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """Requests on new connections that got no right answer."""
+        return int(sum(self.new.get(kind, 0) for kind in (*FAILURES, "race", "idle")))
+
+    @property
+    def failed_keep(self) -> int:
+        """Requests on kept connections that failed in a way no client may repair."""
+        return int(sum(self.keep.get(kind, 0) for kind in FAILURES))
+
+    @property
+    def file_name(self) -> str:
+        """Of its logs."""
+        words = (self.init, self.server, self.handoff, self.share, str(self.instances))
+        return "-".join(words).replace(" ", "_").replace("'", "")
+
+    @property
+    def text(self) -> str:
+        """A line of the table."""
+        keep = self.keep
+        return (
+            f"{self.init:<12}{self.server:<19}{self.handoff:<10}{self.share:<6}"
+            f"{self.instances}  reloads {self.reloads:>3}  new {self.new.get('ok', 0):>7.0f} ok "
+            f"{self.failed:>3} failed  kept {keep.get('ok', 0):>6.0f} ok {self.failed_keep:>3} failed "
+            f"{keep.get('race', 0):>3.0f} race {keep.get('idle', 0):>4.0f} idle "
+            f"{keep.get('announced', 0):>4.0f} announced  {self.seconds:5.0f} s "
+            f"{'; '.join(self.problems)}"
+        )
+
+
+def load_tool() -> str:
+    """The compiled `load.c`."""
+    return arena.compiled("load.c")
+
+
+class Load:
+    """One client at work; `end()` gives its counts."""
+
+    def __init__(self, port: int, kind: str, connections: int, rate: float, log: Path) -> None:
+        self._log = log
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [load_tool(), str(port), kind, str(connections), str(rate), str(HUNG_AFTER_MS)],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+
+    def end(self) -> dict[str, float]:
+        """Let the requests under way end."""
+        self._process.terminate()
+        out, _ = self._process.communicate(timeout=60)
+        return json.loads(out) if out else {"hung": 1}
+
+
+class Told(Init):
+    """An init whose log is read."""
+
+    def __enter__(self) -> Told:
+        self.lines: list[bytes] = []
+        self.process = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *self.command],
+            cwd=self.cwd,
+            env={**os.environ, **self.env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.lines.append(line)
+
+    def count(self, word: bytes) -> int:
+        """Lines with `word`."""
+        return sum(word in line for line in list(self.lines))
+
+
+def _ecosystem(cell: Cell, command: str, keys: dict[str, object], folder: Path, port: int) -> str:
+    app = {
+        "name": "app",
+        "script": command.format(port=port, folder=folder),
+        "exec_mode": "cluster",
+        "instances": cell.instances,
+        "listen": f"127.0.0.1:{port}",
+        "handoff": cell.handoff,
+        "share": cell.share,
+        "reload_parallel": cell.parallel,
+        "listen_timeout": 30_000,
+        **keys,
+    }
+    path = folder / "ecosystem.yaml"
+    path.write_text(json.dumps({"apps": [app]}))
+    return str(path)
+
+
+def measure(cell: Cell, server: reload_servers.Server, options: argparse.Namespace) -> Cell:
+    """Reload the cell's app under load."""
+    port = free_port()
+    with workspace() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        reload_servers.write(folder, port)
+        file = _ecosystem(cell, server.commands[cell.handoff], server.keys, folder, port)
+        with Told([PYINIT, "-c", file], name) as init:
+            until(lambda: init.count(b'"app ready"'), deadline=60, pause=0.05)
+            until(lambda: answers(port, "/1"), deadline=60)
+            log = str(options.log / cell.file_name)
+            loads = [
+                Load(port, "new", 8, options.rate, Path(log + ".new.log")),
+                Load(port, "keep", 8, options.rate / 4, Path(log + ".keep.log")),
+            ]
+            began = time.monotonic()
+            try:
+                _reload(cell, init, options.reloads)
+            finally:
+                cell.seconds = round(time.monotonic() - began, 1)
+                cell.new, cell.keep = (load.end() for load in loads)
+                Path(log + ".init.log").write_bytes(b"".join(init.lines))
+    return cell
+
+
+def _reload(cell: Cell, init: Told, reloads: int) -> None:
+    for turn in range(1, reloads + 1):
+        os.kill(init.pid, signal.SIGHUP)
+        try:
+            until(
+                lambda n=turn: (
+                    init.count(b'"reload finished"') + init.count(b'"reload aborted"') >= n
+                ),
+                deadline=ONE_RELOAD,
+                pause=0.02,
+            )
+        except TimeoutError:
+            cell.problems.append(f"reload {turn} did not end")
+            return
+        cell.reloads = turn
+    for word in (b'"reload aborted"', b'"worker killed"', b'"internal error"', b"traceback"):
+        if init.count(word):
+            cell.problems.append(f"{word.decode()} × {init.count(word)}")
+
+
+# -- the matrix ---------------------------------------------------------------------------
+
+
+def matrix() -> list[tuple[Cell, reload_servers.Server]]:
+    """Every cell. `share: one` only for polite servers, which is all that it promises."""
+    found = []
+    for instances in (2, 4):
+        for server in reload_servers.servers():
+            shares = ("slots", "one") if server.polite else ("slots",)
+            for share in shares:
+                for way in server.commands:
+                    # With four, two at a time: it takes as long as with two.
+                    cell = Cell(server.name, server.polite, way, share, instances, instances // 2)
+                    found.append((cell, server))
+    return found
+
+
+def run(
+    cells: list[tuple[Cell, reload_servers.Server]], options: argparse.Namespace
+) -> list[Cell]:
+    """Measure all, `options.side_by_side` at a time; each is told when it is done."""
+    options.log.mkdir(parents=True, exist_ok=True)
+    done: list[Cell] = []
+
+    def one(pair: tuple[Cell, reload_servers.Server]) -> Cell:
+        cell, server = pair
+        try:
+            return measure(cell, server, options)
+        except (Missing, TimeoutError, OSError, subprocess.SubprocessError) as error:
+            cell.problems.append(f"could not run: {error}")
+            return cell
+
+    with concurrent.futures.ThreadPoolExecutor(options.side_by_side) as pool:
+        for cell in pool.map(one, cells):
+            done.append(cell)
+            print(cell.text, flush=True)
+            if options.json:
+                Path(options.json).write_text(
+                    json.dumps([asdict(each) for each in done], indent=1) + "\n"
+                )
+    return done
+
+
+def main() -> int:
+    """The whole matrix, or the part of it that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-n", "--reloads", type=int, default=100)
+    parser.add_argument("-r", "--rate", type=float, default=400.0, help="new connections a second")
+    parser.add_argument("-j", "--side-by-side", type=int, default=1)
+    parser.add_argument("-k", "--only", default="", help="words of which a cell's line has all")
+    parser.add_argument("--json", default="")
+    parser.add_argument("--log", type=Path, default=arena.ROOT / ".cache" / "reloads")
+    options = parser.parse_args()
+    load_tool()
+    cells = [
+        (cell, server)
+        for cell, server in matrix()
+        if all(
+            word in f"{cell.server} {cell.handoff} {cell.share} {cell.instances}".split()
+            or word == cell.server
+            for word in options.only.split(",")
+            if word
+        )
+    ]
+    done = run(cells, options)
+    failed = sum(cell.failed + cell.failed_keep + len(cell.problems) for cell in done)
+    print(f"{sum(cell.new.get('ok', 0) for cell in done):.0f} requests on new connections")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
