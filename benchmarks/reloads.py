@@ -223,7 +223,9 @@ def run(
             return cell
 
     with concurrent.futures.ThreadPoolExecutor(options.side_by_side) as pool:
-        for cell in pool.map(one, cells):
+        under_way = [pool.submit(one, pair) for pair in cells]
+        for ended in concurrent.futures.as_completed(under_way):
+            cell = ended.result()
             done.append(cell)
             print(cell.text, flush=True)
             if options.json:

@@ -83,9 +83,18 @@ def spawned(turn: Turn, worker: Worker, pid: int, *, observed: bool) -> None:
 
 
 def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
-    """execve(2) succeeded; that is readiness where nothing better can be known."""
+    """execve(2) succeeded; that is readiness where nothing better can be known.
+
+    But not enough to end another worker for: a successor has to live for `min_uptime`
+    first, so that a release which cannot even start ends no reload.
+    """
     worker = turn.put_worker(worker.replace(observed=observed))
     if worker.spec.wait_ready or (shares_port(worker.spec) and worker.observed):
+        return
+    place = turn.place(worker.app, worker.instance)
+    if worker.state == w.LAUNCHING and place and place.successor == worker.incarnation:
+        turn.put_worker(worker.replace(unseen=True))
+        turn.emit(StartTimer(_timer("launch", worker), worker.spec.min_uptime))
         return
     ready(turn, worker, "exec")
 

@@ -260,8 +260,8 @@ class Supervisor:
         elif kind == "abandon":
             endings.never_died(turn, worker)
         elif kind == "launch" and worker.state == w.LAUNCHING:
-            if lifecycle.launch_overdue(turn, worker):
-                lifecycle.ready(turn, worker, "timeout")
+            if worker.unseen or lifecycle.launch_overdue(turn, worker):
+                lifecycle.ready(turn, worker, "uptime" if worker.unseen else "timeout")
                 self._promote(turn, worker.incarnation)
             else:
                 lifecycle.stop_worker(turn, worker, "failed start")

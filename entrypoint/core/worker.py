@@ -93,6 +93,7 @@ class Worker(Record):
     state: str = LAUNCHING
     pid: int = 0
     observed: bool = False
+    unseen: bool = False  # nothing tells when it serves: its launch timer makes it ready
     # reload | restart | stop | scale | remove | shutdown | failed start
     purpose: str = ""
     because: str = ""  # who or what asked for that, as its event said

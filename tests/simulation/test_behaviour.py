@@ -462,6 +462,32 @@ def test_a_successor_that_crashes_keeps_the_old(world):
     assert not world.view().reloading
 
 
+def test_a_successor_that_cannot_be_seen_to_listen_has_to_live_for_min_uptime():
+    world = World(observed=False)
+    world.after_turn = invariants.check
+    world.up(shared(min_uptime=1.5))
+    old = world.one()
+    begun = world.now
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: world.said("worker ready")[1:])
+    assert world.now - begun == pytest.approx(1.501)
+    assert not old.told
+    world.run_until(world.is_up)
+    assert world.live() != [old]
+
+
+def test_a_release_that_cannot_start_ends_no_worker_also_where_listen_cannot_be_seen():
+    world = World(observed=False)
+    world.after_turn = invariants.check
+    world.up(shared(instances=2))
+    old = world.live()
+    world.upcoming.append(Script(ends_after=0.5, code=1))
+    world.emit(e.ReloadAsked("web"))
+    world.advance(30)
+    assert world.live() == old
+    assert world.said("reload aborted")
+
+
 def test_a_current_that_comes_up_late_does_not_end_the_reload_of_its_instance(world):
     world.upcoming.append(Script(says_after=1.0))
     world.boot(shared())
@@ -497,6 +523,63 @@ def test_the_old_crashing_during_a_reload_leaves_it_to_the_successor(world):
     world.advance(2)
     assert world.is_up()
     assert len(spawn_times(world)) == 2
+
+
+@pytest.mark.parametrize("share", ["slots", "one"])
+def test_a_reload_goes_on_after_a_worker_that_ignores_its_signal(world, share):
+    world.upcoming.append(Script(ignores=True))
+    world.up(shared(instances=2, share=share, kill_timeout=2.0))
+    deaf = world.one(0)
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: not deaf.alive)
+    assert deaf.received == [SIGINT, SIGKILL]
+    world.run_until(world.is_up)
+    assert len(spawn_times(world)) == 4
+
+
+@pytest.mark.parametrize("instance", [0, 1])
+def test_a_crash_between_ready_and_its_turn_is_mended_by_the_reload(world, instance):
+    """Instance 0 is new and its old worker leaves; 1 is old and waits for its turn."""
+    world.up(shared(instances=2, retire_delay=0.5))
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: world.said("worker ready")[2:])
+    (victim,) = [p for p in world.live() if p.instance == instance and not _leaves(world, p)]
+    world.crash(victim)
+    world.run_until(world.is_up)
+    assert sorted(p.instance for p in world.live()) == [0, 1]
+    assert not world.said("reload aborted")
+    assert len(world.said("reload finished")) == 1
+
+
+def _leaves(world, process) -> bool:
+    worker = world.core._state.workers[process.incarnation]
+    return worker.purpose == "reload"
+
+
+def test_a_file_that_changes_during_a_reload_is_what_everybody_runs_in_the_end(world):
+    first = shared(instances=3)
+    world.up(first)
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: world.said("worker exited"))
+    newest = first.replace(min_uptime=7.0)
+    world.emit(e.PlanAccepted(plan(newest, revision=2)))
+    world.run_until(world.is_up)
+    assert {p.spec for p in world.live()} == {newest}
+
+
+def test_a_stop_of_an_app_that_is_being_scaled(world):
+    world.up(shared(instances=2))
+    always(world, Script(says_after=1.0))
+    world.emit(e.ScaleAsked("web", 6))
+    world.advance(0.5)
+    world.emit(e.StopAsked("web"))
+    world.advance(20)
+    assert world.live() == []
+    assert world.exit_code is None
+    always(world, Script())
+    world.emit(e.StartAsked("web"))
+    world.run_until(world.is_up)
+    assert len(world.live()) == 6
 
 
 def test_fork_apps_reload_in_place_one_after_the_other(world):
