@@ -4,8 +4,8 @@ A *cell* is one app that is reloaded 100 times while two clients (`load.c`) ask 
 bounded rate: one with a new connection for each request, one over keep-alive
 connections. Cells run a few at a time: most of a reload is waiting.
 
-    python -m benchmarks.reloads --json FILE     the whole matrix (hours)
-    python -m benchmarks reloads                 a few cells and the peers, for the table
+    python -m benchmarks.reloads -j 4 --json FILE     the whole matrix (an hour or two)
+    python -m benchmarks.reloads --peers              pm2 and gunicorn for comparison
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from . import arena, reload_servers
-from .arena import PEERS, PYINIT, Figure, Init, Missing, answers, free_port, until, workspace
+from .arena import PYINIT, Init, Missing, free_port, until, workspace
 
 FAILURES = ("refused", "reset", "hung", "wrong", "middle")
 ONE_RELOAD = 90.0
@@ -68,18 +69,32 @@ class Cell:
         """A line of the table."""
         keep = self.keep
         return (
-            f"{self.init:<12}{self.server:<19}{self.handoff:<10}{self.share:<6}"
-            f"{self.instances}  reloads {self.reloads:>3}  new {self.new.get('ok', 0):>7.0f} ok "
-            f"{self.failed:>3} failed  kept {keep.get('ok', 0):>6.0f} ok {self.failed_keep:>3} failed "
-            f"{keep.get('race', 0):>3.0f} race {keep.get('idle', 0):>4.0f} idle "
-            f"{keep.get('announced', 0):>4.0f} announced  {self.seconds:5.0f} s "
-            f"{'; '.join(self.problems)}"
+            f"{self.init:<9}{self.server:<19}{self.handoff:<10}{self.share:<6}{self.instances}"
+            f"  reloads {self.reloads:>3}  new {self.new.get('ok', 0):>7.0f} ok {self.failed:>3}"
+            f" failed  kept {keep.get('ok', 0):>6.0f} ok {self.failed_keep:>3} failed"
+            f" {keep.get('race', 0):>3.0f} race {keep.get('idle', 0):>4.0f} idle"
+            f" {keep.get('announced', 0):>5.0f} announced {self.seconds:5.0f} s"
+            f" {'; '.join(self.problems)}"
         )
 
 
 def load_tool() -> str:
     """The compiled `load.c`."""
-    return arena.compiled("load.c")
+    built = arena.ROOT / ".cache" / "load"
+    source = Path(__file__).with_name("load.c")
+    if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
+        built.parent.mkdir(exist_ok=True)
+        subprocess.run(["gcc", "-O2", "-static", "-o", built, source], check=True)
+    return str(built)
+
+
+def answers(port: int) -> bool:
+    """Somebody answers there."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/1", timeout=5) as answer:
+            return answer.read() == b"ok /1"
+    except OSError:
+        return False
 
 
 class Load:
@@ -154,7 +169,7 @@ def measure(cell: Cell, server: reload_servers.Server, options: argparse.Namespa
         file = _ecosystem(cell, server.commands[cell.handoff], server.keys, folder, port)
         with Told([PYINIT, "-c", file], name) as init:
             until(lambda: init.count(b'"app ready"'), deadline=60, pause=0.05)
-            until(lambda: answers(port, "/1"), deadline=60)
+            until(lambda: answers(port), deadline=60)
             log = str(options.log / cell.file_name)
             loads = [
                 Load(port, "new", 8, options.rate, Path(log + ".new.log")),
@@ -207,9 +222,7 @@ def matrix() -> list[tuple[Cell, reload_servers.Server]]:
     return found
 
 
-def run(
-    cells: list[tuple[Cell, reload_servers.Server]], options: argparse.Namespace
-) -> list[Cell]:
+def run(cells: list[tuple[Cell, reload_servers.Server]], options: argparse.Namespace) -> list[Cell]:
     """Measure all, `options.side_by_side` at a time; each is told when it is done."""
     options.log.mkdir(parents=True, exist_ok=True)
     done: list[Cell] = []
@@ -242,10 +255,18 @@ def main() -> int:
     parser.add_argument("-r", "--rate", type=float, default=400.0, help="new connections a second")
     parser.add_argument("-j", "--side-by-side", type=int, default=1)
     parser.add_argument("-k", "--only", default="", help="words of which a cell's line has all")
+    parser.add_argument("--peers", action="store_true", help="pm2 and gunicorn, 4 workers")
     parser.add_argument("--json", default="")
     parser.add_argument("--log", type=Path, default=arena.ROOT / ".cache" / "reloads")
     options = parser.parse_args()
     load_tool()
+    if options.peers:
+        from . import reload_peers
+
+        options.log.mkdir(parents=True, exist_ok=True)
+        for peer in (reload_peers.pm2, reload_peers.gunicorn):
+            print(peer(4, options).text, flush=True)
+        return 0
     cells = [
         (cell, server)
         for cell, server in matrix()

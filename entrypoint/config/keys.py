@@ -146,7 +146,13 @@ APP_KEYS: tuple[Key, ...] = (
         "This many unstable exits (sooner than `min_uptime`) in a row make the app `errored`.",
         "16",
     ),
-    Key("min_uptime", "time", "A worker that lives this long was stable.", "1000"),
+    Key(
+        "min_uptime",
+        "time",
+        "A worker that lives this long was stable. In a reload the new one has to, where "
+        "nothing tells that it is ready (`handoff: fds`).",
+        "1000",
+    ),
     Key("restart_delay", "time", "Wait before a restart.", "0"),
     Key(
         "exp_backoff_restart_delay",
