@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from . import arena, reload_servers
-from .arena import PYINIT, Init, Missing, free_port, until, workspace
+from .arena import PYINIT, Init, Missing, free_port, program, until, workspace
 
 FAILURES = ("refused", "reset", "hung", "wrong", "middle")
 ONE_RELOAD = 90.0
@@ -78,16 +78,6 @@ class Cell:
         )
 
 
-def load_tool() -> str:
-    """The compiled `load.c`."""
-    built = arena.ROOT / ".cache" / "load"
-    source = Path(__file__).with_name("load.c")
-    if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
-        built.parent.mkdir(exist_ok=True)
-        subprocess.run(["gcc", "-O2", "-static", "-o", built, source], check=True)
-    return str(built)
-
-
 def answers(port: int) -> bool:
     """Somebody answers there."""
     try:
@@ -104,7 +94,7 @@ class Load:
         self._log = log
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [load_tool(), str(port), kind, str(connections), str(rate), str(HUNG_AFTER_MS)],
+                [program("load"), str(port), kind, str(connections), str(rate), str(HUNG_AFTER_MS)],
                 stdout=subprocess.PIPE,
                 stderr=errors,
             )
@@ -259,7 +249,7 @@ def main() -> int:
     parser.add_argument("--json", default="")
     parser.add_argument("--log", type=Path, default=arena.ROOT / ".cache" / "reloads")
     options = parser.parse_args()
-    load_tool()
+    program("load")
     if options.peers:
         from . import reload_peers
 

@@ -10,6 +10,7 @@ from .idle import memory, wakeups
 from .logs import throughput
 from .many import many
 from .processes import orphans, signals
+from .reloads import reloads
 from .start import first_answer, first_instruction
 
 ALL = {
@@ -23,4 +24,5 @@ ALL = {
     "crash-connections": connections,
     "logs": throughput,
     "many": many,
+    "reloads": reloads,
 }
