@@ -55,6 +55,7 @@ class Stream:
         self.is_open = True
         self.idle = idle
         self.body = b""  # what it waits for is its own
+        self.awaiting = False
         self.room_again: Callable[[], None] | None = None
         loop.register(sock.fileno(), loops.READ, self._ready)
         room.admit(self)

@@ -7,7 +7,7 @@ import os
 # At most so many in one call, so that a storm of orphans cannot hold up signals and
 # probes. When a call returns this many, more may wait and no SIGCHLD may follow: call
 # again after the loop has turned.
-BATCH = 2048
+BATCH = 512
 
 
 def reap(flags: int = os.WNOHANG) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 
 from .. import __version__
 from ..core import view as states
@@ -49,7 +50,7 @@ class Collector:
         self._waiting: dict[object, tuple[bool, Done]] = {}
         self._page = Page()
         self._work: Iterator[None] | None = None
-        self._cost = 0.0
+        self._cost = 0.0  # of the page so far, CPU seconds
         self._good_until = 0.0
         self._bodies: dict[bool, bytes] = {}
         # Counters that are read from sockets, which may be gone when they are read again.
@@ -77,12 +78,12 @@ class Collector:
 
     def _slice(self) -> None:
         assert self._work is not None
-        began = now = self._loop.now()
+        began, used = self._loop.now(), time.process_time()
         try:
             for _ in self._work:
                 now = self._loop.now()
                 if now - began > SLICE:
-                    self._cost += now - began
+                    self._cost += time.process_time() - used
                     self._loop.call_at(self, now, self._slice)
                     return
         except Exception:
@@ -91,7 +92,7 @@ class Collector:
             raise
         self._work = None
         self._bodies.clear()
-        self._cost += self._loop.now() - began
+        self._cost += time.process_time() - used
         self._good_until = self._loop.now() + REUSED * self._cost
         self._tell(lambda openmetrics: self._answer(openmetrics=openmetrics))
 

@@ -76,7 +76,7 @@ class Connection:
         self._output: list[memoryview] = []
         self.body: bytes = b""
         self._forget_later: Callable[[], None] | None = None
-        self._awaiting = False
+        self.awaiting = False
         self._events = loops.READ
         self._last = False  # close when the output is gone
         self._lingering = False
@@ -120,7 +120,7 @@ class Connection:
         if self._lingering:
             self._drop_input()
             return
-        if self._awaiting:
+        if self.awaiting:
             self.close()  # only a hang-up is reported meanwhile
             return
         if self._output:
@@ -165,14 +165,14 @@ class Connection:
             self._reply(event, answer)
 
     def _await(self, event: http1.Request | http1.Refused, later: Later) -> None:
-        self._awaiting = True
+        self.awaiting = True
         self._wait(0)
         forget = later.begin(lambda answer: self._made(event, answer))
-        if self._awaiting:
+        if self.awaiting:
             self._forget_later = forget
 
     def _made(self, event: http1.Request | http1.Refused, answer: Answer) -> None:
-        self._awaiting = False
+        self.awaiting = False
         self._forget_later = None
         try:
             self._reply(event, answer)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
         """What a room must know of a client."""
 
         idle: bool
+        # It has asked and its answer is being made: that it takes long is not its fault.
+        awaiting: bool
 
         @property
         def pending(self) -> int:
@@ -39,24 +41,33 @@ class Room:
         """Take a new client in; another one goes when there are too many."""
         self.clients[client] = None
         if len(self.clients) > self.limit:
-            self.evict()
+            self.evict(but=client)
 
     def forget(self, client: Client) -> None:
         """A client is gone."""
         self.clients.pop(client, None)
 
-    def evict(self) -> bool:
-        """Close the oldest idle client, else the oldest; False when there is none."""
-        oldest = None
+    def evict(self, but: Client | None = None) -> bool:
+        """Close the oldest idle client, else the oldest that we wait for, else the oldest.
+
+        Never the one that room is made for. False when there is no other.
+        """
+        slow = oldest = None
         for client in self.clients:
+            if client is but:
+                continue
             if client.idle:
-                oldest = client
                 break
             oldest = oldest or client
-        if oldest is None:
-            return False
+            if not client.awaiting:
+                slow = slow or client
+        else:
+            found = slow or oldest
+            if found is None:
+                return False
+            client = found
         self.evicted += 1
-        oldest.close()
+        client.close()
         return True
 
     def relieve(self) -> None:

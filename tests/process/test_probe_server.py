@@ -25,7 +25,7 @@ from entrypoint.control import places
 from entrypoint.core.spec import ListenSpec
 from entrypoint.core.view import AppView, View
 from entrypoint.loop import Loop
-from entrypoint.probes import connection, health
+from entrypoint.probes import answers, connection, health
 from entrypoint.probes.server import CONNECTION_LIMIT, ProbeErrors, ProbeServer
 
 GOOD = View((AppView("api", "fork", 1, 1, True, False, False, False, ()),), "running", 1)
@@ -36,11 +36,18 @@ PATIENCE = 20.0
 class House:
     """A loop, a server on it, what it raised, and clients to close."""
 
-    def __init__(self, *specs, private=False, view=lambda: GOOD, extra=dict):
+    def __init__(self, *specs, private=False, view=lambda: GOOD, extra=dict, metrics=None):
         self.raised = []
         self.loop = Loop(lambda where, error: self.raised.append(error))
         self.server = ProbeServer(
-            self.loop, specs or (ANY_PORT,), view, "all", "0.0-test", extra, private=private
+            self.loop,
+            specs or (ANY_PORT,),
+            view,
+            "all",
+            "0.0-test",
+            extra,
+            metrics=metrics,
+            private=private,
         )
         self.clients = []
         self.server.open()
@@ -427,6 +434,134 @@ def test_clients_that_take_no_answers_hold_a_bounded_number_of_bytes():
         house.turn_until(measure)
         assert max(pending) > 0
         assert max(pending) <= (1 << 20) + 200_000 + 4096
+        assert house.healthy()
+
+
+class Slow:
+    """A page that is made when the test says so."""
+
+    def __init__(self):
+        self.waiting = {}
+        self.accepts = []
+
+    def __call__(self, accept):
+        self.accepts.append(accept)
+        return answers.Later(self.begin)
+
+    def begin(self, done):
+        key = object()
+        self.waiting[key] = done
+        return lambda: self.waiting.pop(key, None)
+
+    def make(self, body=b"page"):
+        waiting, self.waiting = self.waiting, {}
+        for done in waiting.values():
+            done(answers.Answer(200, body))
+
+
+def test_an_answer_that_comes_later_keeps_its_place_in_the_line():
+    slow = Slow()
+    with contextlib.closing(House(metrics=slow)) as house:
+        sock = house.client()
+        sock.sendall(get("/metrics") + get("/livez"))
+        house.turn_until(lambda: slow.waiting)
+        assert house.healthy()  # others are served meanwhile
+        assert not readable(sock)
+        slow.make(b"x" * 100_000)
+        assert house.read_answers(sock, 2) == [(200, b"x" * 100_000), (200, b"ok")]
+
+
+def test_the_accept_field_is_passed_on_and_kept_for_nothing_else():
+    slow = Slow()
+    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: a/b\r\nAccept: c/d;q=1\r\n\r\n"
+    with contextlib.closing(House(metrics=slow)) as house:
+        house.client().sendall(request)
+        house.turn_until(lambda: slow.waiting)
+    assert slow.accepts == ["a/b,c/d;q=1"]
+
+
+def test_a_client_that_leaves_before_its_answer_is_forgotten():
+    slow = Slow()
+    with contextlib.closing(House(metrics=slow)) as house:
+        for linger in (struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)):
+            sock = house.client()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            sock.sendall(get("/metrics"))
+            house.turn_until(lambda: slow.waiting)
+            sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+            if linger == struct.pack("ii", 1, 0):  # a reset is seen at once
+                house.turn_until(lambda: not slow.waiting)
+        slow.make()
+        assert house.healthy()
+
+
+def test_who_only_ends_his_half_gets_the_late_answer():
+    slow = Slow()
+    with contextlib.closing(House(metrics=slow)) as house:
+        sock = house.client()
+        sock.sendall(get("/metrics"))
+        sock.shutdown(socket.SHUT_WR)
+        house.turn_until(lambda: slow.waiting)
+        slow.make()
+        assert house.read_all(sock).endswith(b"\r\n\r\npage")
+
+
+def test_an_answer_that_never_comes_ends_with_the_deadline(monkeypatch):
+    monkeypatch.setattr(connection, "REQUEST_TIMEOUT", 0.05)
+    slow = Slow()
+    with contextlib.closing(House(metrics=slow)) as house:
+        sock = house.client()
+        sock.sendall(get("/metrics"))
+        assert house.read_all(sock) == b""
+        assert not slow.waiting
+
+
+def test_who_waits_for_a_page_is_not_turned_out_for_those_who_dawdle():
+    slow = Slow()
+    with contextlib.closing(House(metrics=slow)) as house:
+        sock = house.client()
+        sock.sendall(get("/metrics", close=True))
+        house.turn_until(lambda: slow.waiting)
+        for _ in range(3 * CONNECTION_LIMIT):
+            house.client().sendall(b"GET /livez HTTP/1.1\r\nX: ")
+            house.loop.turn(0.0)
+        house.turn_until(lambda: house.server.evicted >= CONNECTION_LIMIT)
+        slow.make()
+        assert house.read_all(sock).endswith(b"\r\n\r\npage")
+
+
+def test_a_room_full_of_those_who_wait_for_a_page_takes_a_probe():
+    slow = Slow()
+    with contextlib.closing(House(metrics=slow)) as house:
+        for _ in range(CONNECTION_LIMIT):
+            house.client().sendall(get("/metrics"))
+        house.turn_until(lambda: len(slow.waiting) == CONNECTION_LIMIT)
+        assert house.healthy()
+        assert len(slow.waiting) == CONNECTION_LIMIT - 1
+
+
+def test_a_big_page_is_held_once_however_many_do_not_take_it():
+    slow = Slow()
+    with contextlib.closing(House(metrics=slow)) as house:
+        clients = [house.client(rcvbuf=1024) for _ in range(50)]
+        for sock in clients:
+            sock.sendall(get("/metrics"))
+        house.turn_until(lambda: len(slow.waiting) == 50)
+        slow.make(b"y" * 900_000)
+        held = [client for client in house.server._room.clients if client.pending]
+        assert len(held) == 50
+        assert len({id(client.body) for client in held}) == 1
+        assert house.server.evicted == 0
+        # Each page more is one more in memory: the oldest clients go.
+        for number in range(5):
+            sock = house.client(rcvbuf=1024)
+            sock.sendall(get("/metrics"))
+            house.turn_until(lambda: slow.waiting)
+            slow.make(bytes([number]) * 900_000)
+        bodies = {id(client.body) for client in house.server._room.clients if client.pending}
+        assert len(bodies) == 1
+        assert house.server.evicted > 50
         assert house.healthy()
 
 
