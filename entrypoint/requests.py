@@ -24,14 +24,8 @@ def request_for(
     asks to be killed with it.
     """
     spec = started.spec
-    env = dict(spec.env)
-    env[spec.instance_var] = str(started.instance)
-    if spec.increment_var:
-        env[spec.increment_var] = _incremented(env.get(spec.increment_var, ""), started.instance)
+    env = _environment(started)
     env["NOTIFY_SOCKET"] = notify_path
-    # Of whoever started pyinit, and not meant for its workers.
-    for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NODE_CHANNEL_FD"):
-        env.pop(name, None)
     keep: list[tuple[int, int]] = []
     given = ports.descriptors(started.slot) if ports and spec.handoff in ("auto", "fds") else ()
     for number, (fd, _name) in enumerate(given, LISTEN_FDS_START):
@@ -45,14 +39,9 @@ def request_for(
         keep.append((offer.child_fd, offer.child_fd))
         env.update(offer.env)
         observed = offer.observed
-    words = {
-        "{fd}": str(LISTEN_FDS_START) if given else "",
-        "{port}": str(ports.first_port() or "") if ports else "",
-        "{instance}": str(started.instance),
-    }
+    words = _words(started, ports, str(LISTEN_FDS_START) if given else "")
     argv = tuple(_filled(word, words) for word in spec.command)
-    for name in spec.filled_env:
-        env[name] = _filled(env[name], words)
+    _fill(env, spec, words)
     install_filter = filtered and ports is not None and ports.wants_filter()
     request = process.SpawnRequest(
         argv=argv,
@@ -68,6 +57,57 @@ def request_for(
         install_filter=install_filter,
     )
     return request, started.replace(observed=observed)
+
+
+def check_request(started: Started, ports: Ports | None, *, init: bool) -> process.SpawnRequest:
+    """The process of an `exec` check of this worker, which knows it by PYINIT_PID.
+
+    It has the worker's environment, user and folder, and none of its descriptors.
+    """
+    spec = started.spec
+    health = spec.health
+    env = _environment(started)
+    env.pop("NOTIFY_SOCKET", None)
+    words = _words(started, ports, "")
+    _fill(env, spec, words)
+    env["PYINIT_APP"] = spec.name
+    env["PYINIT_INSTANCE"] = str(started.instance)
+    env["PYINIT_PID"] = str(started.pid)
+    return process.SpawnRequest(
+        argv=tuple(_filled(word, words) for word in (health.command if health else ())),
+        env=env,
+        cwd=spec.cwd,
+        uid=spec.uid,
+        gid=spec.gid,
+        groups=spec.groups,
+        user=_user(spec),
+        parent_death_signal=0 if init else signals.SIGKILL,
+    )
+
+
+def _environment(started: Started) -> dict[str, str]:
+    spec = started.spec
+    env = dict(spec.env)
+    env[spec.instance_var] = str(started.instance)
+    if spec.increment_var:
+        env[spec.increment_var] = _incremented(env.get(spec.increment_var, ""), started.instance)
+    # Of whoever started pyinit, and not meant for its workers.
+    for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NODE_CHANNEL_FD"):
+        env.pop(name, None)
+    return env
+
+
+def _words(started: Started, ports: Ports | None, fd: str) -> dict[str, str]:
+    return {
+        "{fd}": fd,
+        "{port}": str(ports.first_port() or "") if ports else "",
+        "{instance}": str(started.instance),
+    }
+
+
+def _fill(env: dict[str, str], spec: AppSpec, words: dict[str, str]) -> None:
+    for name in spec.filled_env:
+        env[name] = _filled(env[name], words)
 
 
 def _user(spec: AppSpec) -> str:

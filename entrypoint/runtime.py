@@ -39,6 +39,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .checks.checker import Checker
     from .control.places import Peer
     from .control.recent import Recent
     from .control.service import Service
@@ -84,6 +85,7 @@ class Runtime:
         self.watching = Watching(self)
         self.schedules = Schedules(self)
         self._notify: NotifySocket | None = None
+        self._checker: Checker | None = None  # made with the first check
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self.probes: ProbeServer | None = None
         self._collector: Collector | None = None
@@ -101,6 +103,8 @@ class Runtime:
             f.Steer: self._steer,
             f.TrimPort: self._trim_port,
             f.WatchQueue: self._watch_queue,
+            f.StartCheck: self._start_check,
+            f.StopCheck: self._stop_check,
             f.RefuseConnections: self._refuse_connections,
             f.ClosePort: self._close_port,
             f.ReadPlan: lambda _effect: self.rereading.begin(),
@@ -427,6 +431,17 @@ class Runtime:
             self.emit(e.QueueEmptied(effect.incarnation))
         elif self.children.get(effect.incarnation) is not None:
             self.loop.call_at(key, self.loop.now() + QUEUE_PAUSE, lambda: self._watch_queue(effect))
+
+    def _start_check(self, effect: f.StartCheck) -> None:
+        if self._checker is None:
+            from .checks.checker import Checker
+
+            self._checker = Checker(self.loop, self.children, self.ports.get, self.emit)
+        self._checker.start(effect.incarnation, effect.check)
+
+    def _stop_check(self, effect: f.StopCheck) -> None:
+        if self._checker is not None:
+            self._checker.stop(effect.incarnation)
 
     def _refuse_connections(self, effect: f.RefuseConnections) -> None:
         ports = self.ports.get(effect.app)

@@ -74,6 +74,24 @@ def _unix(path: str) -> ListenSpec:
     return ListenSpec(family="unix", path=path)
 
 
+def parse_url(text: str) -> tuple[str, str]:
+    """An `http://` URL as `host:port`, for `parse`, and path with query.
+
+    Raises ValueError with what is allowed.
+    """
+    authority, slash, path = text.removeprefix("http://").partition("/")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("a URL has neither spaces nor control characters; write them as %20")
+    if "?" in authority or "#" in text or "@" in authority:
+        raise ValueError("a URL is http://host:port/path?query here, without user and fragment")
+    if authority.rpartition("]")[2].count(":") == 0:
+        authority = f"{authority}:80"
+    if authority.startswith(":"):
+        raise ValueError("the URL needs a host")
+    parse(authority, dual_stack=False)
+    return authority, slash + path or "/"
+
+
 def has_ipv6() -> bool:
     """Whether a socket of this host can be bound to `::`."""
     try:

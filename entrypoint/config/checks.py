@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .address import overlap
+from .address import overlap, parse
 from .read import Reader
 
 TYPE_CHECKING = False
@@ -131,10 +131,12 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
         problems.error(
             node, path, "a path needs the app's `listen`; write a whole http:// URL instead"
         )
-    if app.health is not None:
+    if app.health is not None and app.health.tcp and _is_own(app, app.health.tcp):
         node, path = raw.place("health")
         problems.warn(
-            node, path, "active checks are not performed yet; readiness is as without this key"
+            node,
+            path,
+            "pyinit itself listens there, so a connection is always taken; ask by `http` or `exec`",
         )
     if app.shutdown_with_message and not app.node:
         node, path = raw.place("shutdown_with_message")
@@ -201,3 +203,10 @@ def _longest_stop(apps: tuple[AppSpec, ...]) -> float:
                 default=0.0,
             )
     return max((own[name] + after[name] for name in own), default=0.0)
+
+
+def _is_own(app: AppSpec, target: str) -> bool:
+    asked = parse(target, dual_stack=False)
+    if asked.family == "unix":
+        return any(spec.path == asked.path for spec in app.listen)
+    return any(spec.port == asked.port for spec in app.listen)

@@ -254,7 +254,8 @@ APP_KEYS: tuple[Key, ...] = (
     _own(
         "health",
         "health",
-        "An active check of each worker: validated, not performed yet (a warning says so).",
+        "An active check of each worker: it is ready with the first success, and replaced when "
+        "checks fail.",
     ),
     _own(
         "depends_on",

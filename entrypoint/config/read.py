@@ -449,6 +449,11 @@ class Reader:
         where, place, target = values[ways[0]]
         if ways[0] == "http" and not target.startswith(("/", "http://")):
             return self.fail(place, where, 'must be a path ("/healthz") or an http:// URL')
+        if ways[0] == "http":
+            try:
+                address.parse_url(target if target[0] != "/" else f"http://localhost{target}")
+            except ValueError as error:
+                return self.fail(place, where, str(error))
         if ways[0] == "tcp":
             try:
                 address.parse(core_value(target))

@@ -40,9 +40,16 @@ def _met(turn: Turn, depends: DependsSpec) -> bool:
     if depends.condition == COMPLETED:
         return is_finished(other) and not exit_code(turn, other)
     if depends.condition == HEALTHY:
-        return other.was_ready and other.ready >= other.wanted
+        return other.was_ready and other.ready >= other.wanted and _checked(turn, other)
     # One that was never started, for its `autostart: false`, has no place yet.
     return other.mode != "waiting" and (other.placed > 0 or other.wanted == 0)
+
+
+def _checked(turn: Turn, pool: Pool) -> bool:
+    """None of its workers counts as ready for the mere reason that its time was over."""
+    return pool.spec.health is None or all(
+        each.healthy for each in turn.workers(pool.name) if each.ready
+    )
 
 
 def obstacle(turn: Turn, pool: Pool, asked: tuple[str, ...] = ()) -> tuple[DependsSpec, ...]:

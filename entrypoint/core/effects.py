@@ -85,6 +85,22 @@ class WatchQueue(Effect):
     slot: int
 
 
+class StartCheck(Effect):
+    """Perform the check that the file asks for (`AppSpec.health`) on this worker.
+
+    Answered by `HealthChecked` with the same number, unless `StopCheck` comes before.
+    """
+
+    incarnation: int
+    check: int
+
+
+class StopCheck(Effect):
+    """Give up the check of this worker that is under way."""
+
+    incarnation: int
+
+
 class RefuseConnections(Effect):
     """Take no new connections of the app; those already queued are still accepted."""
 

@@ -7,7 +7,7 @@ first; else what is left of the group holds the port, and it goes on after the s
 
 from __future__ import annotations
 
-from . import lifecycle, reasons, rolling
+from . import lifecycle, reasons, repairs, rolling
 from . import worker as w
 
 TYPE_CHECKING = False
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FORK_PAUSE = 1.0
 
 NEVER_RAN = reasons.NEVER_RAN
+# As an exit code: of a sick worker that ended well when it was told to.
+NO_GOOD = 1
 
 
 def never_forked(turn: Turn, worker: Worker, reason: str) -> None:
@@ -48,11 +50,13 @@ def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
     else:
         _report(turn, worker, exit_code=code)
         _remember(turn, worker, f"exit code {code}", code or 0)
+    if worker.purpose == "health":
+        _remember(turn, worker, f"unhealthy: {worker.check_reason}", code or NO_GOOD)
     gave_up = worker.purpose == "failed start"
     worker = worker.replace(
         ended_at=turn.now,
-        exit_code=None if gave_up else code,
-        never_up=gave_up or worker.state == w.LAUNCHING,
+        exit_code=None if worker.purpose in ("failed start", "health") else code,
+        never_up=worker.never_up or gave_up or worker.state == w.LAUNCHING,
     )
     worker = lifecycle.leader_exited(turn, turn.put_worker(worker), group_left=event.group_left)
     if worker.state == w.GONE:
@@ -122,6 +126,9 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
         return
     if place.successor == worker.incarnation:
         rolling.abort(turn, pool, place, "the new worker ended before it was ready")
+        current = turn.worker(place.current)
+        if current is not None:
+            repairs.in_vain(turn, current, worker.ended_at - worker.launched_at)
     elif place.current != worker.incarnation:
         return
     elif pool.mode != "running":
@@ -130,7 +137,7 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
         place = place.replace(current=0, unstable=(), delay=0.0)
         turn.count("restart", pool.name, reasons.label(worker.because))
         lifecycle.launch(turn, place, pool.spec, place.slot)
-    elif worker.purpose in ("", "failed start"):
+    elif worker.purpose in ("", "failed start", "health"):
         reason = reasons.of_end(worker, place)
         successor = turn.worker(place.successor)
         if successor is not None and successor.state == w.LAUNCHING:

@@ -14,7 +14,7 @@ from .spec import Plan
 class Timer(Record):
     """The name of a deadline. `incarnation` 0: it belongs to the app or to the run."""
 
-    kind: str  # launch | kill | retire | abandon | restart | widen | drain | shutdown
+    kind: str  # launch | health | kill | retire | abandon | restart | widen | drain | shutdown
     app: str = ""
     incarnation: int = 0
 
@@ -99,6 +99,14 @@ class QueueEmptied(Event):
     """The accept queue of this worker's slot is empty (asked by `WatchQueue`)."""
 
     incarnation: int
+
+
+class HealthChecked(Event):
+    """The answer to `StartCheck`. `reason`: why it failed, for people; "": it succeeded."""
+
+    incarnation: int
+    check: int
+    reason: str = ""
 
 
 class TimerFired(Event):

@@ -6,6 +6,7 @@ Functions of a `Turn`. Rolling reloads are in `rolling.py`, the end of the run i
 
 from __future__ import annotations
 
+from . import health
 from . import worker as w
 from .effects import (
     Forget,
@@ -50,7 +51,7 @@ def has_slots(spec: AppSpec) -> bool:
 
 def awaits_readiness(spec: AppSpec) -> bool:
     """Running alone does not make its workers ready."""
-    return spec.wait_ready or shares_port(spec)
+    return spec.wait_ready or shares_port(spec) or spec.health is not None
 
 
 # -- launching ------------------------------------------------------------------
@@ -75,11 +76,11 @@ def launch(
 
 
 def spawned(turn: Turn, worker: Worker, pid: int, *, observed: bool) -> None:
-    """fork(2) succeeded: from now on the launch is bounded by `listen_timeout`."""
+    """fork(2) succeeded: from now on the time to be ready runs."""
     worker = turn.put_worker(worker.replace(pid=pid, observed=observed))
     turn.report("info", "worker started", app=worker.app, instance=worker.instance, pid=pid)
     if worker.state == w.LAUNCHING:
-        turn.emit(StartTimer(_timer("launch", worker), worker.spec.listen_timeout))
+        turn.emit(StartTimer(_timer("launch", worker), health.launch_bound(worker.spec)))
 
 
 def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
@@ -92,7 +93,9 @@ def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
     if worker.spec.wait_ready or (shares_port(worker.spec) and worker.observed):
         return
     place = turn.place(worker.app, worker.instance)
-    if worker.state == w.LAUNCHING and place and place.successor == worker.incarnation:
+    succeeds = place is not None and place.successor == worker.incarnation
+    # A check tells more than a while of living.
+    if worker.state == w.LAUNCHING and succeeds and worker.spec.health is None:
         turn.put_worker(worker.replace(unseen=True))
         turn.emit(StartTimer(_timer("launch", worker), worker.spec.min_uptime))
         return
@@ -102,18 +105,23 @@ def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
 def ready(turn: Turn, worker: Worker, source: str) -> None:
     """The worker serves. A word of its own counts whatever was awaited.
 
-    `listen` does not count where the file says `wait_ready`, nor `exec` ever again.
+    `listen` does not count where the file says `wait_ready`, nor `exec` ever again. Where
+    the file asks for checks it is only up by that, and ready with the first that succeeds.
     """
     pool = turn.the_pool(worker.app)
     said = source in ("notify", "node", "listen", "health")
     if source == "listen" and worker.spec.wait_ready:
         return
+    if worker.spec.health is not None and source not in ("health", "timeout"):
+        health.begin(turn, worker, source)
+        return
     if said and not pool.said_ready:
         pool = turn.put_pool(pool.replace(said_ready=True))
     if worker.state != w.LAUNCHING:
         return
-    worker = turn.put_worker(worker.after(w.READY))
+    worker = turn.put_worker(worker.after(w.READY).replace(failures=0))
     turn.emit(StopTimer(_timer("launch", worker)))
+    health.keep_on(turn, worker)
     turn.report(
         "info",
         "worker ready",
@@ -138,13 +146,15 @@ def launch_overdue(turn: Turn, worker: Worker) -> bool:
     if rule == "auto":
         rule = "abort" if pool.said_ready else "force"
     awaited = "ready" if worker.spec.wait_ready else "listen"
+    if worker.up_by:
+        awaited = f"health ({worker.check_reason})" if worker.check_reason else "health"
     turn.report(
         "warning",
         "worker not ready in time",
         app=worker.app,
         instance=worker.instance,
         pid=worker.pid,
-        listen_timeout=worker.spec.listen_timeout,
+        listen_timeout=health.launch_bound(worker.spec),
         awaited=awaited,
         then="carry on as if ready" if rule == "force" else "give up on this worker",
     )
@@ -157,8 +167,9 @@ def launch_overdue(turn: Turn, worker: Worker) -> bool:
 def steer(turn: Turn, app: str) -> None:
     """New connections go to the slots of ready workers.
 
-    While none is ready the slots of the launching ones get them, where they wait for
-    their worker; with no worker at all, those where one will be started again.
+    While none is ready those of sick ones get them, which may still answer; then those of
+    the launching ones, where they wait for their worker; with no worker at all, those
+    where one will be started again.
     """
     pool = turn.the_pool(app)
     # In the end nobody is steered: connections are refused, queues are emptied.
@@ -166,7 +177,10 @@ def steer(turn: Turn, app: str) -> None:
         return
     wanted = pool.online
     if not wanted:
-        slots = {each.slot for each in turn.workers(app) if each.state == w.LAUNCHING}
+        crew = turn.workers(app)
+        slots = {each.slot for each in crew if each.state == w.SICK}
+        if not slots:
+            slots = {each.slot for each in crew if each.state == w.LAUNCHING}
         if not slots:
             lasting = (w.RUNNING, w.WAITING_RESTART)
             slots = {place.slot for place in turn.places(app) if place.state in lasting}
@@ -223,7 +237,8 @@ def _begin_stop(turn: Turn, worker: Worker, purpose: str, signum: int) -> bool:
         return False
     worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGINT)
     turn.emit(StopTimer(_timer("launch", worker)))
-    if worker.state != w.ONLINE or not has_slots(worker.spec):
+    worker = health.end(turn, worker)
+    if worker.state not in (w.ONLINE, w.SICK) or not has_slots(worker.spec):
         turn.put_worker(worker)
         terminate(turn, worker)
         return False
@@ -254,11 +269,11 @@ def _retire_further(turn: Turn, worker: Worker) -> None:
     # `retire_delay` is the least that a worker gets, so that one which stops rudely has
     # answered by then; in a shutdown it bounds the wait. The queue is waited for where
     # siblings get the new connections; else it may never empty, and in a restart the
-    # next worker of the slot takes it over.
+    # next worker of the slot takes it over. One that is sick may never accept again.
     if worker.purpose == "shutdown":
         done = worker.queue_empty or worker.delay_over
     else:
-        emptying = worker.purpose in ("reload", "scale")
+        emptying = worker.purpose in ("reload", "scale") and not worker.sick
         done = worker.delay_over and (worker.queue_empty or not emptying)
     if done:
         terminate(turn, worker)
@@ -304,7 +319,8 @@ def terminate_overdue(turn: Turn, worker: Worker) -> None:
 
 def kill(turn: Turn, worker: Worker) -> None:
     """SIGKILL, to the group: nothing of it may hold a port or a file."""
-    worker = turn.put_worker(worker.after(w.KILL).replace(killed=True))
+    worker = health.end(turn, worker.after(w.KILL).replace(killed=True))
+    worker = turn.put_worker(worker)
     for kind in ("launch", "retire", "kill"):
         turn.emit(StopTimer(_timer(kind, worker)))
     turn.emit(
@@ -320,6 +336,7 @@ def leader_exited(turn: Turn, worker: Worker, *, group_left: bool) -> Worker:
     """The process is reaped; what is left of its group is ended too (`treekill`)."""
     for kind in ("launch", "retire"):
         turn.emit(StopTimer(_timer(kind, worker)))
+    worker = health.end(turn, worker)
     if not group_left or not worker.spec.treekill:
         return gone(turn, worker)
     told = worker.state in (w.TERMINATING, w.KILLING)
@@ -370,8 +387,7 @@ def after_exit(
     delay = restart_delay(spec, place.delay, uptime)
     unstable = place.unstable
     if uptime < spec.min_uptime or worker.never_up:
-        window = unstable_window(spec)
-        unstable = (*(t for t in unstable if turn.now - t < window), turn.now)
+        unstable = _one_more(turn, place, spec)
     place = place.replace(current=0, unstable=unstable, delay=delay)
     if len(unstable) > spec.max_restarts:
         turn.report(
@@ -398,6 +414,21 @@ def after_exit(
     return turn.put_place(place.replace(state=w.WAITING_RESTART, waits_for=worker.incarnation))
 
 
+def after_failure(turn: Turn, place: Place, spec: AppSpec, uptime: float = 0.0) -> Place:
+    """As after an unstable exit, while the worker of before is kept: count it, and pause."""
+    delay = restart_delay(spec, place.delay, uptime)
+    wait = delay if spec.exp_backoff_restart_delay else spec.restart_delay
+    unstable = _one_more(turn, place, spec)
+    return turn.put_place(
+        place.replace(unstable=unstable, delay=delay, repair_at=turn.now + max(0.0, wait))
+    )
+
+
+def _one_more(turn: Turn, place: Place, spec: AppSpec) -> tuple[float, ...]:
+    window = unstable_window(spec)
+    return (*(t for t in place.unstable if turn.now - t < window), turn.now)
+
+
 def restart_delay(spec: AppSpec, previous: float, uptime: float) -> float:
     """The back-off after this exit, seconds; negative: at once, and remembered.
 
@@ -421,7 +452,10 @@ def unstable_window(spec: AppSpec) -> float:
     can come, so that a crash loop always ends in `errored`, however it is slowed down.
     """
     slowest = BACKOFF_CEILING if spec.exp_backoff_restart_delay > 0 else spec.restart_delay
-    return (spec.max_restarts + 1) * (spec.min_uptime + spec.listen_timeout + slowest + 1.0)
+    pace = spec.min_uptime + health.launch_bound(spec) + slowest + 1.0
+    if spec.health is not None:
+        pace += health.longest_detection(spec) + spec.retire_delay + spec.kill_timeout
+    return (spec.max_restarts + 1) * pace
 
 
 def _finish(turn: Turn, pool: Pool, place: Place, why: str) -> Place:

@@ -16,16 +16,18 @@ NEVER_RAN = 127
 CRASH = "crash"  # it ended by itself, with another exit code than 0 or by a signal
 EXIT = "exit"  # it ended by itself, with exit code 0
 FAILED_START = "failed_start"  # it could not be started, or was not ready in time
+HEALTH = "health"  # its active checks failed
 ASKED = "asked"  # by a command or SIGHUP
 
 _SAID = {
     "config changed": "config",
     "cron_restart": "cron",
     "files changed": "watch",
+    HEALTH: HEALTH,
     "max_memory_restart": "memory",
 }
 
-RESTARTS = (ASKED, "config", CRASH, "cron", EXIT, FAILED_START, "memory", "watch")
+RESTARTS = (ASKED, "config", CRASH, "cron", EXIT, FAILED_START, HEALTH, "memory", "watch")
 
 
 def label(said: str) -> str:
@@ -37,6 +39,8 @@ def of_end(worker: Worker, place: Place) -> str:
     """The word for the end of a worker that nobody had asked to end."""
     if worker.purpose == "failed start":
         return FAILED_START
+    if worker.purpose == "health":
+        return HEALTH
     if worker.exit_code is None:
         return FAILED_START if place.last_code == NEVER_RAN else CRASH
     return CRASH if worker.exit_code else EXIT

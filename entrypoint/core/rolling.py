@@ -104,18 +104,38 @@ def begin(turn: Turn, pool: Pool, reason: str, only: tuple[int, ...] | None = No
     if pool.mode != "running":
         return
     pool = fit_slots(turn, pool)
+    repairs: tuple[int, ...] = ()
     # What has done its work is not asked to do it again.
     if only is None:
         queue = tuple(p.instance for p in turn.places(pool.name) if p.state != w.FINISHED)
     else:
         before = pool.reload.queue if pool.reload else ()
         queue = (*before, *(n for n in only if n not in before))
+        repairs = pool.reload.repairs if pool.reload else ()
     active = pool.reload.active if pool.reload else ()
     total = len({*queue, *active})
-    turn.put_pool(
-        pool.replace(reload=Reload(queue, active, total, started_at=turn.now, reason=reason))
-    )
+    reload = Reload(queue, active, total, turn.now, reason, repairs)
+    turn.put_pool(pool.replace(reload=reload))
     turn.report("info", "reload started", app=pool.name, workers=len(queue), reason=reason)
+    advance(turn, pool.name)
+
+
+def repair(turn: Turn, pool: Pool, instance: int) -> None:
+    """Replace the sick worker of this instance, by what it ran itself.
+
+    A reload under way does it in its turn.
+    """
+    pool = fit_slots(turn, pool)
+    reload = pool.reload
+    if reload is None:
+        reload = Reload((), started_at=turn.now, reason="health")
+        turn.report("info", "reload started", app=pool.name, workers=1, reason=reload.reason)
+    reload = reload.replace(
+        queue=(*reload.queue, instance),
+        repairs=(*reload.repairs, instance),
+        total=reload.total + 1,
+    )
+    turn.put_pool(pool.replace(reload=reload))
     advance(turn, pool.name)
 
 
@@ -170,7 +190,9 @@ def _replace(turn: Turn, pool: Pool, place: Place) -> None:
         launch(turn, place, pool.spec, place.slot)
     elif surges(pool) and shares_port(current.spec):
         slot = take_slot(turn, pool)
-        launch(turn, place, pool.spec, slot, successor=True)
+        # Repaired by what worked: the newest may be what was given up.
+        spec = place.spec if _repairs(pool, place) else pool.spec
+        launch(turn, place, spec, slot, successor=True)
     else:
         because = pool.reload.reason if pool.reload else ""
         stop_worker(turn, current, "reload", because)
@@ -179,27 +201,35 @@ def _replace(turn: Turn, pool: Pool, place: Place) -> None:
 def successor_ready(turn: Turn, place: Place, worker: Worker) -> None:
     """The successor becomes current; the old worker leaves."""
     old = turn.worker(place.current)
-    turn.put_place(
-        place.replace(
-            current=worker.incarnation,
-            successor=0,
-            slot=worker.slot,
-            spec=worker.spec,
-            state=w.RUNNING,
-            unstable=(),
-            delay=0.0,
-            waits_for=0,
-        )
+    pool = turn.the_pool(place.app)
+    repairs = _repairs(pool, place)
+    after = place.replace(
+        current=worker.incarnation,
+        successor=0,
+        slot=worker.slot,
+        spec=worker.spec,
+        state=w.RUNNING,
+        waits_for=0,
     )
+    if repairs:
+        # What failed before still counts: this one may be as sick in a moment.
+        after = after.replace(restarts=place.restarts + 1)
+    else:
+        after = after.replace(unstable=(), delay=0.0)
+    turn.put_place(after)
     if old is not None:
         # One that had ended before was counted with its end.
-        reload = turn.the_pool(place.app).reload
-        turn.count("restart", place.app, reasons.label(reload.reason if reload else ""))
+        why = pool.reload.reason if pool.reload else ""
+        turn.count("restart", place.app, reasons.HEALTH if repairs else reasons.label(why))
         stop_worker(turn, old, "reload")
     else:
         turn.emit(StopTimer(Timer("restart", place.app, place.waits_for)))
         free_slot(turn, place.app, place.slot)
         done(turn, place.app, place.instance)
+
+
+def _repairs(pool: Pool, place: Place) -> bool:
+    return pool.reload is not None and place.instance in pool.reload.repairs
 
 
 def done(turn: Turn, app: str, instance: int) -> None:
@@ -208,7 +238,8 @@ def done(turn: Turn, app: str, instance: int) -> None:
     if pool is None or pool.reload is None or instance not in pool.reload.active:
         return
     active = tuple(n for n in pool.reload.active if n != instance)
-    turn.put_pool(pool.replace(reload=pool.reload.replace(active=active)))
+    repairs = tuple(n for n in pool.reload.repairs if n != instance)
+    turn.put_pool(pool.replace(reload=pool.reload.replace(active=active, repairs=repairs)))
     advance(turn, app)
 
 

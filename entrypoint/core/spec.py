@@ -118,8 +118,8 @@ class AppSpec(Record):
     reload_parallel: int = 1
 
     def __repr__(self) -> str:
-        """Without the environment: events, effects and workers are shown in error logs."""
-        hidden = ("env", "command")
+        """Without what may hold secrets: events, effects and workers are shown in error logs."""
+        hidden = ("env", "command", "health")
         inside = ", ".join(f"{f}={getattr(self, f)!r}" for f in self._fields if f not in hidden)
         return f"AppSpec({inside}, …)"
 

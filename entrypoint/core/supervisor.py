@@ -8,7 +8,7 @@ here; `lifecycle` holds the life of one worker, `rolling` what changes a running
 
 from __future__ import annotations
 
-from . import endings, lifecycle, rolling, shutdown, starting
+from . import endings, health, lifecycle, repairs, rolling, shutdown, starting
 from . import events as e
 from . import worker as w
 from .effects import ClosePort, Effect, ReadPlan, SendSignal, StopTimer
@@ -67,6 +67,7 @@ class Supervisor:
             e.GroupEmptied: self._group_emptied,
             e.QueueEmptied: self._queue_emptied,
             e.MemoryExceeded: self._memory_exceeded,
+            e.HealthChecked: self._health_checked,
         }
 
     def handle(self, event: e.Event, now: float) -> list[Effect]:
@@ -228,6 +229,22 @@ class Supervisor:
         )
         rolling.begin(turn, pool, "max_memory_restart", (worker.instance,))
 
+    def _health_checked(self, turn: Turn, worker: Worker, event: e.HealthChecked) -> None:
+        if worker.checking and worker.check == event.check:
+            self._judge(turn, health.answered(turn, worker, event.reason))
+
+    def _judge(self, turn: Turn, worker: Worker) -> None:
+        """What comes of a check."""
+        if health.is_failing(worker):
+            repairs.failing(turn, worker)
+        elif worker.check_reason:
+            return
+        elif worker.state == w.SICK:
+            repairs.recovered(turn, worker)
+        elif worker.state == w.LAUNCHING:
+            lifecycle.ready(turn, worker, "health")
+            self._promote(turn, worker.incarnation)
+
     # -- deadlines --------------------------------------------------------------
 
     def _timer_fired(self, turn: Turn, event: e.TimerFired) -> None:
@@ -259,6 +276,10 @@ class Supervisor:
             lifecycle.retire_overdue(turn, worker)
         elif kind == "abandon":
             endings.never_died(turn, worker)
+        elif kind == "health":
+            failed = health.due(turn, worker)
+            if failed is not None:
+                self._judge(turn, failed)
         elif kind == "launch" and worker.state == w.LAUNCHING:
             if worker.unseen or lifecycle.launch_overdue(turn, worker):
                 lifecycle.ready(turn, worker, "uptime" if worker.unseen else "timeout")

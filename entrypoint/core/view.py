@@ -6,11 +6,13 @@ from .record import Record
 
 LAUNCHING = "launching"
 ONLINE = "online"
+UNHEALTHY = "unhealthy"  # its active checks fail; it is being replaced
 STOPPING = "stopping"
 WAITING_RESTART = "waiting restart"
 STOPPED = "stopped"
 ERRORED = "errored"
-STATES = (LAUNCHING, ONLINE, STOPPING, WAITING_RESTART, STOPPED, ERRORED)
+PASSING, FAILING = "passing", "failing"
+STATES = (LAUNCHING, ONLINE, UNHEALTHY, STOPPING, WAITING_RESTART, STOPPED, ERRORED)
 
 
 class WorkerView(Record):
@@ -26,6 +28,8 @@ class WorkerView(Record):
     restarts: int
     started_at: float
     last_exit: str = ""  # "exit code 1", "killed by SIGKILL", "chdir: No such file …"
+    health: str = ""  # of its active checks: "" (none yet) | passing | failing
+    health_reason: str = ""  # why the newest one failed
 
 
 class AppView(Record):

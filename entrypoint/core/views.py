@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _SHOWN = {
     w.LAUNCHING: v.LAUNCHING,
     w.ONLINE: v.ONLINE,
+    w.SICK: v.UNHEALTHY,
     w.RETIRING: v.STOPPING,
     w.TERMINATING: v.STOPPING,
     w.KILLING: v.STOPPING,
@@ -86,6 +87,12 @@ def _empty(pool: Pool, instance: int, place: Place | None) -> v.WorkerView:
     )
 
 
+def _health(worker: Worker) -> str:
+    if worker.check_reason:
+        return v.FAILING
+    return v.PASSING if worker.healthy else ""
+
+
 def _row(worker: Worker, place: Place | None) -> v.WorkerView:
     return v.WorkerView(
         app=worker.app,
@@ -97,5 +104,7 @@ def _row(worker: Worker, place: Place | None) -> v.WorkerView:
         ready=worker.ready,
         restarts=place.restarts if place else 0,
         started_at=worker.launched_at,
+        health=_health(worker),
+        health_reason=worker.check_reason,
         last_exit=place.last_exit if place else "",
     )

@@ -11,6 +11,8 @@ is illegal and raises, and the turn that tried changes nothing::
 
     any of them ── exit ──► gone        any of them ── leader exit ──► lingering ──► gone
 
+*sick*: it was online and its active checks fail; it is replaced, or becomes online again
+when they succeed before that.
 *retiring*: steered away, its accept queue is emptying. *lingering*: the process that
 we started has ended and others of its process group have not.
 
@@ -26,6 +28,7 @@ from .spec import AppSpec
 
 LAUNCHING = "launching"
 ONLINE = "online"
+SICK = "sick"
 RETIRING = "retiring"
 TERMINATING = "terminating"
 KILLING = "killing"
@@ -33,6 +36,7 @@ LINGERING = "lingering"
 GONE = "gone"
 
 READY = "ready"
+SICKEN = "sicken"
 RETIRE = "retire"
 SIGNAL = "signal"
 KILL = "kill"
@@ -49,6 +53,15 @@ LIFE: dict[str, dict[str, str]] = {
         LEADER_EXIT: LINGERING,
     },
     ONLINE: {
+        READY: ONLINE,
+        SICKEN: SICK,
+        RETIRE: RETIRING,
+        SIGNAL: TERMINATING,
+        KILL: KILLING,
+        EXIT: GONE,
+        LEADER_EXIT: LINGERING,
+    },
+    SICK: {
         READY: ONLINE,
         RETIRE: RETIRING,
         SIGNAL: TERMINATING,
@@ -94,7 +107,7 @@ class Worker(Record):
     pid: int = 0
     observed: bool = False
     unseen: bool = False  # nothing tells when it serves: its launch timer makes it ready
-    # reload | restart | stop | scale | remove | shutdown | failed start
+    # reload | restart | stop | scale | remove | shutdown | failed start | health
     purpose: str = ""
     because: str = ""  # who or what asked for that, as its event said
     stop_signal: int = 0
@@ -104,7 +117,17 @@ class Worker(Record):
     # Of its end, for a decision that waits until its group is empty.
     ended_at: float = 0.0
     exit_code: int | None = None  # None: killed by a signal, or it never ran
-    never_up: bool = False  # it ended, or was given up, before it was ready
+    # It ended, or was given up, before it was ready, or (its checks failed) so soon after
+    # that it was of no use.
+    never_up: bool = False
+    # Of its active checks (health.py).
+    up_by: str = ""  # what told that it is up, so that checks began
+    check: int = 0  # number of the newest check
+    checking: bool = False  # it has not been answered yet
+    failures: int = 0  # in a row
+    check_reason: str = ""  # of the newest one, if it failed
+    healthy: bool = False  # one has succeeded
+    sick: bool = False  # so many failed that it is to be replaced
 
     @property
     def ready(self) -> bool:
@@ -144,6 +167,7 @@ class Place(Record):
     last_exit: str = ""
     last_code: int = 0
     waits_for: int = 0  # incarnation named by the restart timer
+    repair_at: float = 0.0  # its sick worker is not replaced before that
 
 
 class Reload(Record):
@@ -154,6 +178,7 @@ class Reload(Record):
     total: int = 0
     started_at: float = 0.0
     reason: str = ""
+    repairs: tuple[int, ...] = ()  # of both: because their worker is sick
     aborted: bool = False  # a new worker failed: what is active is the last
 
 

@@ -6,7 +6,9 @@ jumps count instructions from the next one. The kernel takes 4,096 of them at mo
 *Steering*: the program of a `SO_REUSEPORT` group (`socket(7)`,
 `SO_ATTACH_REUSEPORT_CBPF`) runs for each new connection and returns an index into the
 group. We choose by a random number: it is even over few connections too, where the
-kernel's own hash is not, and needs no state.
+kernel's own hash is not, and needs no state. A connection of pyinit's own, which checks
+one worker, is known by its source port: the packet data begins behind the TCP header
+there, but the network header can still be read (SKF_NET_OFF).
 
 *Interception*: a seccomp program (`seccomp(2)`) reads `struct seccomp_data`, the call's
 number at offset 0 and the architecture at 4. Numbers mean different calls in different
@@ -19,23 +21,37 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     Instruction = tuple[int, int, int, int]
     Program = tuple[Instruction, ...]
 
 MAX_INSTRUCTIONS = 4096
 
 _LD_W_ABS = 0x20
+_LD_H_ABS = 0x28
 _LD_B_ABS = 0x30
+_LD_H_IND = 0x48
+_LDX_B_MSH = 0xB1
+_JA = 0x05
 _JEQ = 0x15
 _JGE = 0x35
 _JSET = 0x45
 _ADD = 0x04
+_AND = 0x54
 _MOD = 0x94
 _RET = 0x06
 _RET_A = 0x16
 
 # SKF_AD_OFF + SKF_AD_RANDOM: not packet data but get_random_u32().
 _RANDOM = (-0x1000 + 56) & 0xFFFFFFFF
+
+# SKF_AD_OFF + SKF_AD_IFINDEX; the loopback device has 1 in every network namespace.
+_IFINDEX = (-0x1000 + 8) & 0xFFFFFFFF
+_LOOPBACK = 1
+# SKF_NET_OFF: from the beginning of the IP header. Behind it stands the source port.
+_NET = -0x100000 & 0xFFFFFFFF
+_IPV6_HEADER = 40
 
 _SECCOMP_ALLOW = 0x7FFF0000
 _SECCOMP_USER_NOTIF = 0x7FC00000
@@ -68,9 +84,10 @@ def pack(program: Program) -> bytes:
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
-def steering(indices: tuple[int, ...]) -> Program:
+def steering(indices: tuple[int, ...], directed: Mapping[int, int] | None = None) -> Program:
     """Return one of `indices` into the group, each equally likely.
 
+    `directed`: source port → index, for connections from this host (over loopback).
     Raises ValueError for none, and for so scattered a set that the program would not
     fit (1,000 slots always do).
     """
@@ -93,9 +110,35 @@ def steering(indices: tuple[int, ...]) -> Program:
         if position:
             program.append((_JGE, 0, len(answer), position))
         program += answer
+    if directed:
+        program[:0] = _directing(directed)
     if len(program) > MAX_INSTRUCTIONS:
         raise ValueError(f"{len(chosen)} slots are too scattered for one program")
     return tuple(program)
+
+
+def _directing(directed: Mapping[int, int]) -> Program:
+    """What stands before the steering; it goes on behind the last instruction."""
+    chosen: list[Instruction] = []
+    for port, index in directed.items():
+        chosen += [(_JEQ, 0, 1, port), (_RET, 0, 0, index)]
+    head: list[Instruction] = [
+        # Version and length of the IP header: IPv4's has options, IPv6's is fixed.
+        (_LD_B_ABS, 0, 0, _NET),
+        (_AND, 0, 0, 0xF0),
+        (_JEQ, 0, 2, 0x60),
+        (_LD_H_ABS, 0, 0, _NET + _IPV6_HEADER),
+        (_JA, 0, 0, 2),
+        (_LDX_B_MSH, 0, 0, _NET),
+        (_LD_H_IND, 0, 0, _NET),
+    ]
+    return (
+        (_LD_W_ABS, 0, 0, _IFINDEX),
+        (_JEQ, 1, 0, _LOOPBACK),
+        (_JA, 0, 0, len(head) + len(chosen)),
+        *head,
+        *chosen,
+    )
 
 
 def no_new_connections() -> Program:

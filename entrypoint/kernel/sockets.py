@@ -26,12 +26,13 @@ from . import bpf
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
+    from collections.abc import Mapping
 else:
     import _socket
 
 _SO_ATTACH_FILTER = 26
 _SO_ATTACH_REUSEPORT_CBPF = 51
-_TCP_LISTEN = 10
+_TCP_ESTABLISHED, _TCP_LISTEN = 1, 10
 # struct tcp_info: the state is byte 0, tcpi_unacked at 24. Of a listener that is the
 # length of its accept queue.
 _UNACKED_AT = 24
@@ -194,17 +195,60 @@ def accept(sock: _socket.socket) -> _socket.socket:
     return _socket.socket(fileno=fd)
 
 
+def client(family: str, host: str = "") -> _socket.socket:
+    """A socket that will connect; with `host` bound to it and to a free port of its own.
+
+    Raises OSError.
+    """
+    sock = _stream(family)
+    if host:
+        try:
+            sock.bind(_address(family, host, 0, 0))
+        except OSError:
+            sock.close()
+            raise
+    return sock
+
+
+def is_connected(sock: _socket.socket) -> bool:
+    """The handshake of a TCP client is done."""
+    return sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0] == _TCP_ESTABLISHED
+
+
 def connect(family: str, host: str, port: int) -> _socket.socket:
     """A connection on its way: writable when it is there. Raises OSError."""
     sock = _stream(family)
     try:
-        sock.connect(_address(family, host, port, 0))
-    except BlockingIOError:
-        pass
+        begin_connect(sock, host, port)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def begin_connect(sock: _socket.socket, host: str, port: int) -> None:
+    """As `connect`, of a socket that is there already. Raises OSError."""
+    family = "inet6" if sock.family == _socket.AF_INET6 else "inet"
+    try:
+        sock.connect(_address(family, host, port, 0))
+    except BlockingIOError:
+        pass
+
+
+def connect_unix(path: str) -> _socket.socket:
+    """A connection to a unix socket. Raises OSError (EAGAIN: its backlog is full)."""
+    sock = _stream("unix")
+    try:
+        sock.connect(unix_address(path))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def pending_error(sock: _socket.socket) -> int:
+    """The errno of a connection that did not come about; 0 for none."""
+    return sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
 
 
 def _attach(sock: _socket.socket, option: int, program: bpf.Program) -> None:
@@ -215,12 +259,15 @@ def _attach(sock: _socket.socket, option: int, program: bpf.Program) -> None:
     sock.setsockopt(_socket.SOL_SOCKET, option, described)
 
 
-def steer(member: _socket.socket, indices: tuple[int, ...]) -> None:
+def steer(
+    member: _socket.socket, indices: tuple[int, ...], directed: Mapping[int, int] | None = None
+) -> None:
     """New connections of the group of `member` go to these places of its array.
 
+    `directed`: those of this host from that source port go to that place instead.
     Unprivileged. Raises OSError (EINVAL: not in a group; ENOPROTOOPT: gVisor).
     """
-    _attach(member, _SO_ATTACH_REUSEPORT_CBPF, bpf.steering(indices))
+    _attach(member, _SO_ATTACH_REUSEPORT_CBPF, bpf.steering(indices, directed))
 
 
 def take_no_more(sock: _socket.socket) -> None:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# Each takes two instructions of a program.
+MAX_DIRECTED = 500
+
+
 class Group:
     """TCP: one `SO_REUSEPORT` socket for each slot (one in all when `single`).
 
@@ -34,6 +38,8 @@ class Group:
         self.declared = False
         self._plug: _socket.socket | None = None
         self.steered: tuple[int, ...] = ()
+        # Source port → slot, of pyinit's own connections that check one worker.
+        self._directed: dict[int, int] = {}
         self.steers = True  # False once the kernel has refused the program
         self._sockets: list[_socket.socket] = []
         # Our book of the kernel's array: which slot is at which index.
@@ -128,18 +134,45 @@ class Group:
     def steer(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots only; () means all."""
         self.steered = slots
-        if not self._array or not self.steers or len(self._sockets) < 2:
+        if not self._array or not self.steers or len(self._sockets) < 2 or self._plug:
             return
         slots = self._open_slots()
         places = tuple(self._array.index(slot) for slot in slots if slot in self._array)
         try:
             # By one that listens: before that a socket is in no group but its own.
             member = self._sockets[self._array[0]]
-            sockets.steer(member, places or tuple(range(len(self._array))))
+            sockets.steer(member, places or tuple(range(len(self._array))), self._directions())
         except OSError as error:
             if error.errno not in (errno.ENOPROTOOPT, errno.EPERM, errno.EINVAL):
                 raise
             self.steers = False  # the kernel's own hash spreads connections from here on
+
+    def _directions(self) -> dict[int, int]:
+        """Source port → index in the kernel's array."""
+        return {
+            port: self._array.index(slot)
+            for port, slot in self._directed.items()
+            if slot in self._array
+        }
+
+    def direct(self, port: int, slot: int) -> bool:
+        """Connections of this host from source port `port` go to this slot.
+
+        False: they will go to any, for there is one socket for all, or no steering.
+        Raises OSError (EAGAIN) when too many are on their way.
+        """
+        if self.single or not self.steers or len(self._sockets) < 2:
+            return False
+        if len(self._directed) >= MAX_DIRECTED:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self._directed[port] = slot
+        self.steer(self.steered)
+        return self.steers
+
+    def undirect(self, port: int) -> None:
+        """Forget that port."""
+        if self._directed.pop(port, None) is not None:
+            self.steer(self.steered)
 
     def _open_slots(self) -> tuple[int, ...]:
         """Of those that are steered to, the ones whose worker has this very address."""

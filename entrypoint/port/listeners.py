@@ -467,6 +467,16 @@ class Listeners:
         """Whose socket this descriptor of ours is."""
         return self.of_inode(os.fstat(fd).st_ino)
 
+    def accepted_by(self, incarnation: int, port: int = 0) -> Group | None:
+        """Where this worker accepts: its first address, or that of TCP port `port`."""
+        listening = [
+            group
+            for _, group in self._all()
+            if group.listening and (not port or group.form.port == port)
+        ]
+        own = [group for group in listening if incarnation in group.users]
+        return next(iter((*own, *listening)), None)
+
     def begin(self, claim: Claim) -> None:
         """A worker listens: so does the group. Raises OSError."""
         if not claim.group.listening:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec
     from ..kernel.sockets import Depth
     from ..loop import Loop
+    from .group import Group
     from .intercept import Interception
     from .nodechannel import NodeChannel, Shared
 
@@ -136,6 +137,10 @@ class Ports:
         if self._shared is not None:
             self._shared.close()
         self._listeners.close()
+
+    def accepted_by(self, incarnation: int, port: int = 0) -> Group | None:
+        """The sockets on which this worker accepts: of its first address, or of `port`."""
+        return self._listeners.accepted_by(incarnation, port)
 
     # -- descriptors ------------------------------------------------------------------
 

@@ -109,12 +109,19 @@ def slots_have_one_owner(world: World, _effects) -> None:
 
 
 def the_port_is_steered_to_who_is_ready(world: World, _effects) -> None:
-    """New connections go to all ready workers and to no one else, while there is one."""
+    """New connections go to all ready workers and to no one else, while there is one.
+
+    Else to those that were ready and whose checks fail: somebody may answer.
+    """
     if _stopping(world):
         return
     for pool in world.core._state.pools.values():
-        if pool.spec.share == "slots" and pool.online:
+        if pool.spec.share != "slots":
+            continue
+        if pool.online:
             assert world.steered[pool.name] == pool.online, pool
+        elif sick := _slots(world, pool.name, w.SICK):
+            assert world.steered[pool.name] == sick, pool
 
 
 def deadlines_have_an_owner(world: World, _effects) -> None:
@@ -123,6 +130,7 @@ def deadlines_have_an_owner(world: World, _effects) -> None:
     waiting = {p.waits_for for p in places_of(world) if p.state == w.WAITING_RESTART}
     meant = {
         "launch": (w.LAUNCHING,),
+        "health": (w.LAUNCHING, w.ONLINE, w.SICK),
         "retire": (w.RETIRING,),
         "kill": (w.RETIRING, w.TERMINATING, w.LINGERING),
         "abandon": (w.KILLING, w.LINGERING),
@@ -147,6 +155,7 @@ def nothing_waits_for_ever(world: World, _effects) -> None:
     armed = {(timer.kind, timer.incarnation) for timer in world.timers}
     kinds = {
         w.LAUNCHING: ("launch",),
+        w.SICK: ("health",),
         w.RETIRING: ("retire", "kill"),
         w.TERMINATING: ("kill",),
         w.LINGERING: ("kill", "abandon"),
@@ -169,6 +178,33 @@ def instances_have_no_gap(world: World, _effects) -> None:
     """The next instance to be launched is the number of those that are there."""
     for name, places in world.core._state.places.items():
         assert sorted(places) == list(range(len(places))), name
+
+
+def who_serves_is_checked(world: World, _effects) -> None:
+    """Where the file asks for checks, who is online or sick is checked for ever, nobody else."""
+    armed = {timer.incarnation for timer in world.timers if timer.kind == "health"}
+    for worker in world.core._state.workers.values():
+        serves = worker.state in (w.ONLINE, w.SICK)
+        begun = worker.state == w.LAUNCHING and worker.check
+        asked = worker.spec.health is not None
+        assert (worker.incarnation in armed) == bool(asked and (serves or begun)), worker
+        process = world.processes.get(worker.incarnation)
+        if process is not None:
+            assert bool(process.check) == worker.checking, (worker, process)
+        if worker.state == w.SICK:
+            assert worker.sick and worker.failures, worker
+
+
+def readiness_is_checked(world: World, effects) -> None:
+    """Where the file asks for checks, who says ready has passed one, or its time was over."""
+    for effect in effects:
+        if isinstance(effect, f.Report) and effect.event == "worker ready":
+            said = dict(effect.fields)
+            spec = world.core._state.pools[said["app"]].spec
+            crew = world.core._state.workers.values()
+            [worker] = [each for each in crew if each.pid == said["pid"]]
+            if worker.spec.health is not None and spec.health is not None:
+                assert said["by"] == "timeout" or worker.healthy, worker
 
 
 def a_stop_starts_nothing(world: World, effects) -> None:
@@ -207,6 +243,11 @@ def _running(world: World) -> bool:
     return world.core._state.run.phase == "running"
 
 
+def _slots(world: World, name: str, state: str) -> tuple[int, ...]:
+    crew = world.core._state.workers.values()
+    return tuple(sorted(each.slot for each in crew if each.app == name and each.state == state))
+
+
 def _stopping(world: World) -> bool:
     return world.core._state.run.phase in ("stopping", "finished")
 
@@ -223,6 +264,8 @@ STEP = (
     deadlines_have_an_owner,
     nothing_waits_for_ever,
     instances_have_no_gap,
+    who_serves_is_checked,
+    readiness_is_checked,
     a_stop_starts_nothing,
     errored_ends_the_container,
     dependencies_come_first,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from entrypoint.core import events as e
-from entrypoint.core.spec import DependsSpec
+from entrypoint.core.spec import DependsSpec, HealthSpec
 from tests.simulation import invariants
 from tests.simulation.world import (
     SIGHUP,
@@ -55,6 +55,25 @@ scripts = st.one_of(
         group=st.sampled_from(("", "obeys", "stubborn", "undying")),
         queue_takes=st.sampled_from((0, 0.3, 2.0, None)),
     ),
+    st.builds(
+        Script,
+        well_from=st.sampled_from((0.0, 2.0, 6.0, None)),
+        well_until=st.sampled_from((None, 0.5, 5.0, 30.0)),
+        check_takes=st.sampled_from((0.002, 0.9, 2.0, None)),
+        ends_after=st.sampled_from((None, None, 3.0)),
+        ignores=st.booleans(),
+        queue_takes=st.sampled_from((0, None)),
+    ),
+)
+
+
+checks = st.builds(
+    HealthSpec,
+    http=st.just("/"),
+    interval=st.sampled_from((6.0, 20.0)),
+    timeout=st.sampled_from((1.0, 3.0)),
+    failures=st.sampled_from((1, 3)),
+    start_period=st.sampled_from((0.0, 5.0)),
 )
 
 
@@ -82,6 +101,7 @@ def specs(draw, name: str):
         "kill_timeout": draw(st.sampled_from((1.6, 8.0))),
         "reload_parallel": draw(st.integers(1, 2)),
         "depends_on": depends,
+        "health": draw(st.one_of(st.none(), checks)),
         "treekill": draw(st.sampled_from((True, True, False))),
     }
     kind = draw(st.sampled_from(("fork", "slots", "slots", "one")))
@@ -174,7 +194,7 @@ class Machine(RuleBasedStateMachine):
         self.world.emit(e.SignalArrived(SIGHUP))
 
     @rule(
-        kind=st.sampled_from(("launch", "kill", "retire", "restart", "abandon", "widen")),
+        kind=st.sampled_from(("launch", "health", "kill", "retire", "restart", "abandon", "widen")),
         n=st.integers(0, 40),
     )
     def a_stale_event_comes(self, kind, n) -> None:
@@ -187,6 +207,7 @@ class Machine(RuleBasedStateMachine):
             e.QueueEmptied(gone),
             e.GroupEmptied(gone),
             e.SpawnFailed(gone, "fork"),
+            e.HealthChecked(gone, 1, "503"),
         ):
             self.world.emit(event)
 

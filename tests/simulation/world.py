@@ -71,6 +71,11 @@ class Script:
     group: str = ""
     # Seconds until its accept queue is empty once it is watched.
     queue_takes: float | None = 0.0
+    # Its checks: they succeed between these ages, counted from its exec, and are answered
+    # so many seconds after they were asked for.
+    well_from: float | None = 0.0
+    well_until: float | None = None
+    check_takes: float | None = 0.002
 
 
 HEALTHY = Script()
@@ -86,7 +91,10 @@ class Process:
     script: Script
     alive: bool = True
     execed: bool = False
+    execed_at: float = 0.0
     group: str = ""
+    # Number of the check under way, 0 while there is none.
+    check: int = 0
     received: list[int] = field(default_factory=list)
 
     @property
@@ -206,6 +214,7 @@ class World:
             self._ends(process, code=127, failure=script.exec_fails)
             return
         process.execed = True
+        process.execed_at = self.now
         process.group = script.group
         if script.says_after == 0:
             self._say(process)
@@ -306,6 +315,33 @@ class World:
             emptied()
         elif takes is not None:
             self.at(takes, emptied)
+
+    def _do_startcheck(self, effect: f.StartCheck) -> None:
+        assert effect.incarnation not in self.gone, effect
+        process = self.processes[effect.incarnation]
+        assert process.spec.health is not None, effect
+        assert not process.check, f"two checks at once: {effect}"
+        process.check = effect.check
+        script = process.script
+        age = self.now - process.execed_at
+        well = (
+            process.alive
+            and script.well_from is not None
+            and age >= script.well_from
+            and (script.well_until is None or age < script.well_until)
+        )
+
+        def answer() -> None:
+            if process.check == effect.check:
+                process.check = 0
+                reason = "" if well else "503 Service Unavailable"
+                self.emit(e.HealthChecked(effect.incarnation, effect.check, reason))
+
+        if script.check_takes is not None:
+            self.at(script.check_takes, answer)
+
+    def _do_stopcheck(self, effect: f.StopCheck) -> None:
+        self.processes[effect.incarnation].check = 0
 
     def _do_refuseconnections(self, effect: f.RefuseConnections) -> None:
         self.refusing.add(effect.app)

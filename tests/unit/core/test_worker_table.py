@@ -7,7 +7,7 @@ import pytest
 from entrypoint.core import worker as w
 from tests.simulation.world import app
 
-EVENTS = (w.READY, w.RETIRE, w.SIGNAL, w.KILL, w.EXIT, w.LEADER_EXIT)
+EVENTS = (w.READY, w.SICKEN, w.RETIRE, w.SIGNAL, w.KILL, w.EXIT, w.LEADER_EXIT)
 
 
 def in_state(state: str) -> w.Worker:

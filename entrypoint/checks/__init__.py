@@ -1,0 +1,1 @@
+"""Active checks of workers: what `health` of the file asks for, performed."""

@@ -1,0 +1,125 @@
+"""Where a check connects to, so that this worker answers it and no other.
+
+An app's own port leads to all of its workers. With a socket for each slot the check takes
+a source port first, and the group's program is told to give what comes from it to the
+worker's slot (`Group.direct`): also while that slot gets no other connections, because
+its worker is not ready yet or sick. One socket for all, as with `share: one` or of a unix
+path, has no such way: any worker of the app answers.
+"""
+
+from __future__ import annotations
+
+from ..config import address
+from ..core.record import Record
+from ..kernel import sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+
+    from ..children import Started
+    from ..core.spec import HealthSpec, ListenSpec
+    from ..port.group import Group
+    from ..port.ports import Ports
+
+_LOCAL4, _LOCAL6 = "127.0.0.1", "::1"
+_ANY4, _ANY6, _MAPPED = "0.0.0.0", "::", "::ffff:"  # noqa: S104  compared
+
+
+class Unreachable(Exception):
+    """There is nothing to connect to."""
+
+
+class Place(Record):
+    """An address in the form that connect(2) takes. `path`: of a unix socket."""
+
+    family: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+
+class Target(Record):
+    """`places` are tried in their order. `host` and `path` are for HTTP.
+
+    `group`: the app's own sockets, so that `slot` of them is meant.
+    """
+
+    places: tuple[Place, ...]
+    host: str = "localhost"
+    path: str = "/"
+    group: Group | None = None
+    slot: int = 0
+
+    def connect(self, place: Place) -> tuple[_socket.socket, int]:
+        """A connection on its way, and the source port that is directed (0: none).
+
+        Raises OSError.
+        """
+        if place.family == "unix":
+            return sockets.connect_unix(place.path), 0
+        group = self.group
+        sock = sockets.client(place.family, place.host if group is not None else "")
+        port = 0
+        try:
+            if group is not None:
+                source = sock.getsockname()[1]
+                if group.direct(source, self.slot):
+                    port = source
+            sockets.begin_connect(sock, place.host, place.port)
+        except OSError:
+            sock.close()
+            if group is not None and port:
+                group.undirect(port)
+            raise
+        return sock, port
+
+
+def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Target:
+    """Raises Unreachable when the app has no address to ask at (yet)."""
+    if health.http.startswith("/"):
+        group = ports.accepted_by(started.incarnation) if ports is not None else None
+        if group is None:
+            raise Unreachable("it listens nowhere")
+        return Target((_place_of(group),), path=health.http, group=group, slot=started.slot)
+    host, path = "localhost", "/"
+    authority = health.tcp
+    if health.http:
+        authority, path = address.parse_url(health.http)
+        host = authority.removesuffix(":80")
+    spec = address.parse(authority, dual_stack=True)
+    group = _own_group(spec, started, ports)
+    if group is not None:
+        return Target((_place_of(group),), host, path, group, started.slot)
+    return Target(_places(spec, authority), host, path)
+
+
+def _own_group(spec: ListenSpec, started: Started, ports: Ports | None) -> Group | None:
+    """The app's own sockets, if the address is theirs."""
+    if ports is None or spec.family == "unix":
+        return None
+    group = ports.accepted_by(started.incarnation, spec.port)
+    if group is None or group.form.family == "unix":
+        return None
+    bound = group.form.host.removeprefix(_MAPPED)
+    local = spec.host.startswith("127.") or spec.host in (_LOCAL6, _ANY6, _ANY4)
+    return group if spec.host == bound or (local and bound in (_ANY4, _ANY6)) else None
+
+
+def _place_of(group: Group) -> Place:
+    form = group.form
+    if form.family == "unix":
+        return Place("unix", path=form.path)
+    if form.takes4:
+        host = form.host.removeprefix(_MAPPED)
+        return Place("inet", _LOCAL4 if host in (_ANY4, _ANY6) else host, form.port)
+    return Place("inet6", _LOCAL6 if form.host == _ANY6 else form.host, form.port)
+
+
+def _places(spec: ListenSpec, authority: str) -> tuple[Place, ...]:
+    if spec.family == "unix":
+        return (Place("unix", path=spec.path),)
+    # What `localhost` means to a server is one of the two, seldom both.
+    if spec.host in (_ANY4, _ANY6) or authority.startswith("localhost:"):
+        return (Place("inet", _LOCAL4, spec.port), Place("inet6", _LOCAL6, spec.port))
+    return (Place(spec.family, spec.host, spec.port),)

@@ -1,0 +1,131 @@
+"""Active checks: when a worker is checked, and what counts as a failure.
+
+::
+
+    launching ── up ──► a check at once, then 0.1 s after each that fails, 0.2 s, … 1 s
+                        the first that succeeds makes it online; no failure counts,
+                        `listen_timeout` (or `start_period`, if longer) bounds the wait
+    online ───────────► a check `interval` after the answer to the one before
+                        `failures` failures in a row make it sick (repairs.py)
+    sick ─────────────► the same; one that succeeds makes it online again
+
+*Up* is what makes a worker ready where no check is asked for: its own word, its listen(2),
+its exec. No answer within `timeout` is a failure. One deadline for each worker serves
+both: while a check is under way it is the check's timeout, else it is when the next is due.
+"""
+
+from __future__ import annotations
+
+from . import worker as w
+from .effects import StartCheck, StartTimer, StopCheck, StopTimer
+from .events import Timer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spec import AppSpec, HealthSpec
+    from .turn import Turn
+    from .worker import Worker
+
+# Between the checks of a worker that is not ready yet, seconds: doubled each time.
+RETRY_FIRST = 0.1
+RETRY_AT_MOST = 1.0
+
+CHECKED_STATES = (w.LAUNCHING, w.ONLINE, w.SICK)
+
+
+def launch_bound(spec: AppSpec) -> float:
+    """How long a worker may take to be ready, seconds."""
+    return max(spec.listen_timeout, spec.health.start_period if spec.health else 0.0)
+
+
+def longest_detection(spec: AppSpec) -> float:
+    """How long after its start a worker that never passes a check is found out, seconds."""
+    health = spec.health
+    if health is None:
+        return 0.0
+    return health.start_period + (health.failures + 1) * (health.interval + health.timeout)
+
+
+def begin(turn: Turn, worker: Worker, by: str) -> None:
+    """It is up: from now on it is checked."""
+    if worker.state == w.LAUNCHING and not worker.check:
+        _check(turn, worker.replace(up_by=by))
+
+
+def keep_on(turn: Turn, worker: Worker) -> None:
+    """It counts as ready, be it that it did not say so in time: it is checked all the same."""
+    if worker.spec.health is not None and not worker.check:
+        _check(turn, worker)
+
+
+def end(turn: Turn, worker: Worker) -> Worker:
+    """It is leaving or gone: no further check. The worker to stage."""
+    if not worker.check:
+        return worker
+    turn.emit(StopTimer(_timer(worker)))
+    if worker.checking:
+        turn.emit(StopCheck(worker.incarnation))
+    return worker.replace(checking=False)
+
+
+def due(turn: Turn, worker: Worker) -> Worker | None:
+    """The deadline has come. The worker if a check has failed by that, else None."""
+    if worker.state not in CHECKED_STATES:
+        return None
+    if not worker.checking:
+        _check(turn, worker)
+        return None
+    turn.emit(StopCheck(worker.incarnation))
+    return answered(turn, worker, f"no answer within {_asked(worker).timeout:g} s")
+
+
+def answered(turn: Turn, worker: Worker, reason: str) -> Worker:
+    """A check is over; `reason` says why it failed. The worker with what counts."""
+    health = _asked(worker)
+    worker = worker.replace(checking=False, check_reason=reason)
+    delay = health.interval
+    if not reason:
+        worker = worker.replace(failures=0, healthy=True)
+    elif worker.state == w.LAUNCHING:
+        # They count for the pause only: its readiness has a deadline of its own.
+        delay = min(delay, RETRY_AT_MOST, RETRY_FIRST * 2 ** min(worker.failures, 10))
+        worker = worker.replace(failures=worker.failures + 1)
+    else:
+        protected = turn.now - worker.launched_at < health.start_period
+        worker = worker.replace(failures=0 if protected else worker.failures + 1)
+        turn.report(
+            "warning",
+            "health check failed",
+            app=worker.app,
+            instance=worker.instance,
+            pid=worker.pid,
+            reason=reason,
+            failures=worker.failures,
+            of=health.failures,
+        )
+    turn.emit(StartTimer(_timer(worker), delay))
+    return turn.put_worker(worker)
+
+
+def is_failing(worker: Worker) -> bool:
+    """So many checks have failed in a row that it counts as sick."""
+    return worker.state in (w.ONLINE, w.SICK) and worker.failures >= _asked(worker).failures
+
+
+def _check(turn: Turn, worker: Worker) -> None:
+    worker = turn.put_worker(worker.replace(check=worker.check + 1, checking=True))
+    turn.emit(
+        StartCheck(worker.incarnation, worker.check),
+        StartTimer(_timer(worker), _asked(worker).timeout),
+    )
+
+
+def _asked(worker: Worker) -> HealthSpec:
+    health = worker.spec.health
+    if health is None:
+        raise ValueError(f"no checks are asked for: {worker!r}")
+    return health
+
+
+def _timer(worker: Worker) -> Timer:
+    return Timer("health", worker.app, worker.incarnation)

@@ -1,0 +1,83 @@
+"""A sick worker is replaced.
+
+Where two workers of an instance can live side by side the new one comes first, as in a
+rolling reload, and the sick one goes on serving what it can until then: when all workers
+of an app are sick at once the port still leads somewhere. Elsewhere it is stopped and
+started again. A replacement that does not become ready is tried again, after the same
+pauses as a crash and as often: `max_restarts` in vain make the app `errored`.
+"""
+
+from __future__ import annotations
+
+from . import rolling
+from . import worker as w
+from .lifecycle import after_failure, shares_port, stop_worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .turn import Turn
+    from .worker import Place, Worker
+
+HEALTH = "health"
+
+
+def failing(turn: Turn, worker: Worker) -> None:
+    """Its checks fail: no new connections for it, and another in its place."""
+    if worker.state == w.ONLINE:
+        short = turn.now - worker.launched_at < worker.spec.min_uptime
+        worker = worker.after(w.SICKEN).replace(sick=True, never_up=short or not worker.healthy)
+        worker = turn.put_worker(worker)
+        turn.report(
+            "error",
+            "worker unhealthy",
+            app=worker.app,
+            instance=worker.instance,
+            pid=worker.pid,
+            reason=worker.check_reason,
+        )
+        place = _its_place(turn, worker)
+        if place is not None and worker.never_up and _surges(turn, worker):
+            after_failure(turn, place, worker.spec)
+    _replace(turn, worker)
+
+
+def recovered(turn: Turn, worker: Worker) -> None:
+    """It was sick, and a check has succeeded before it was replaced."""
+    turn.put_worker(worker.after(w.READY).replace(sick=False, never_up=False))
+    turn.report(
+        "info", "worker healthy again", app=worker.app, instance=worker.instance, pid=worker.pid
+    )
+
+
+def in_vain(turn: Turn, worker: Worker, uptime: float) -> None:
+    """What should have replaced this sick worker failed."""
+    place = _its_place(turn, worker)
+    if place is not None and worker.state == w.SICK:
+        after_failure(turn, place, worker.spec, uptime)
+
+
+def _replace(turn: Turn, worker: Worker) -> None:
+    pool = turn.the_pool(worker.app)
+    place = _its_place(turn, worker)
+    if place is None or place.successor or pool.mode != "running" or turn.run.phase != "running":
+        return
+    if pool.reload is not None and worker.instance in (*pool.reload.queue, *pool.reload.active):
+        return
+    spent = len(place.unstable) > worker.spec.max_restarts
+    if spent or not worker.spec.autorestart or not _surges(turn, worker):
+        stop_worker(turn, worker, HEALTH, HEALTH)
+    elif turn.now >= place.repair_at:
+        turn.put_place(place.replace(last_exit=f"unhealthy: {worker.check_reason}"))
+        rolling.repair(turn, pool, worker.instance)
+
+
+def _surges(turn: Turn, worker: Worker) -> bool:
+    return rolling.surges(turn.the_pool(worker.app)) and shares_port(worker.spec)
+
+
+def _its_place(turn: Turn, worker: Worker) -> Place | None:
+    """The place whose current worker it is, unless it was told to stop."""
+    place = turn.place(worker.app, worker.instance)
+    if worker.purpose or place is None or place.current != worker.incarnation:
+        return None
+    return place
