@@ -158,6 +158,7 @@ class Children:
                 signum=os.WTERMSIG(status) if signaled else None,
                 failure=started.failure,
                 group_left=group_left,
+                core_dumped=signaled and os.WCOREDUMP(status),
             )
         )
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
-from .kernel import oom
+from .kernel import oom, termination
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .logs.pump import LogPump
 
-# Kubernetes shows this file's text as the reason of the container's end (at most 4 KiB;
-# terminationMessagePath, mounted into each container).
-TERMINATION_LOG = "/dev/termination-log"
-TERMINATION_LIMIT = 4096
+# 128 + SIGKILL: what a shell or npm says when the program it waited for was killed.
+_KILLED = 137
 
 
 class Exits:
@@ -30,43 +26,61 @@ class Exits:
         Nothing is added for an exit that was asked for.
         """
         incarnation = fields.pop("incarnation", 0)
+        # At each exit: what was counted before belongs to an earlier one.
+        more_kills = self._count_kills()
         if fields.get("expected") or fields.get("exit_code") == 0:
             return fields
-        if fields.get("signal") == "SIGKILL":
-            kills = oom.oom_kills()
-            if kills is not None and self._oom_kills is not None and kills > self._oom_kills:
-                fields["oom_killed"] = True
-            self._oom_kills = kills
+        if more_kills and (fields.get("signal") == "SIGKILL" or fields.get("exit_code") == _KILLED):
+            fields["oom_killed"] = True
+        if "reason" not in fields:
+            fields["reason"] = _how(fields)
         lines = self._pump.last_lines(incarnation) if isinstance(incarnation, int) else ()
         if lines:
             fields["last_lines"] = list(lines)
-        self._last = _sentence(fields, lines)
+        self._last = _message(fields, lines)
         return fields
 
-    def tell_orchestrator(self, path: str = TERMINATION_LOG) -> None:
-        """Write why the container ends where Kubernetes looks for it, if it does."""
-        if not self._last or not os.path.exists(path):
-            return
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return  # not ours to write: the log has it as well
-        try:
-            os.write(fd, self._last.encode("utf-8", "replace")[:TERMINATION_LIMIT])
-        except OSError:
-            return
-        finally:
-            os.close(fd)
+    def _count_kills(self) -> bool:
+        kills, before = oom.oom_kills(), self._oom_kills
+        self._oom_kills = kills
+        return kills is not None and before is not None and kills > before
+
+    def tell_orchestrator(self, also: str = "", *, failed: bool = True) -> None:
+        """Write why the container ends where Kubernetes looks for it.
+
+        `failed`: because of the last worker that failed. `also` is a sentence more.
+        """
+        text = (self._last if failed else "") + (f"{also}\n" if also else "")
+        if text:
+            termination.write(text.encode("utf-8", "replace"))
 
 
-def _sentence(fields: dict[str, object], lines: tuple[str, ...]) -> str:
-    if fields.get("oom_killed"):
-        how = "killed by SIGKILL: out of memory"
-    elif "signal" in fields:
+def _how(fields: dict[str, object]) -> str:
+    """`killed by SIGSEGV (core dumped)`, `exit code 3`."""
+    if "signal" in fields:
         how = f"killed by {fields['signal']}"
-    elif "exit_code" in fields:
-        how = f"exit code {fields['exit_code']}"
     else:
-        how = str(fields.get("reason", "failed to start"))
-    head = f"{fields.get('app')} (instance {fields.get('instance')}): {how}"
-    return "\n".join((head, *lines)) + "\n"
+        how = f"exit code {fields.get('exit_code')}"
+    if fields.get("oom_killed"):
+        how += ": out of memory"
+    if fields.get("core_dumped"):
+        how += " (core dumped)"
+    return how
+
+
+def _message(fields: dict[str, object], lines: tuple[str, ...]) -> str:
+    """The event as a sentence, and as many of the last lines as the kubelet reads."""
+    head = f"{fields.get('app')} (instance {fields.get('instance')}): {fields['reason']}"
+    uptime = fields.get("uptime")
+    if isinstance(uptime, float) and ("signal" in fields or "exit_code" in fields):
+        head += f", after {uptime:.3g} s"
+    room = termination.LIMIT - 256  # for a sentence more
+    room -= len(head.encode("utf-8", "replace")) + 1
+    kept: list[str] = []
+    for line in reversed(lines):
+        size = len(line.encode("utf-8", "replace")) + 1
+        if size > room:
+            break
+        room -= size
+        kept.append(line)
+    return "\n".join((head, *reversed(kept))) + "\n"

@@ -103,6 +103,7 @@ class Rereading:
         for name in fixed_keys(runtime.plan, outcome.plan):
             runtime.log("warning", "config change needs a new container", {"key": name})
         runtime.plan = outcome.plan
+        runtime.pump.configure(outcome.plan.log, outcome.plan.apps)
         runtime.emit(e.PlanAccepted(outcome.plan))
         runtime.watching.follow(outcome.plan)
         runtime.schedules.follow(outcome.plan)

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 QUEUE_PAUSE = 0.005
 # The longest that the logs may take to come out when no `shutdown.timeout` says so (s).
 FLUSH_AT_MOST = 5.0
+# How long stderr may take the word that stdout took nothing (s).
+LAST_WORD_AT_MOST = 0.1
 # How long what SIGKILL was sent to may take to be reaped in the end (s).
 SWEEP_AT_MOST = 2.0
 
@@ -70,6 +72,7 @@ class Runtime:
         self.plan = plan
         self.errors = 0
         self.exit_code: int | None = None
+        self._ends_by = 0.0  # when the time to stop is over; 0: no bound
         self.ports: dict[str, Ports] = {}
         self.pump = LogPump(loop, 1, plan.log)
         self.exits = Exits(self.pump)
@@ -474,12 +477,15 @@ class Runtime:
 
     def _finish(self, effect: f.Finish) -> None:
         self.exit_code = effect.code
+        self._ends_by = effect.by
         if effect.code:
             self.exits.tell_orchestrator()
 
     def _leave(self, code: int) -> int:
         """Kill what is left, pass on every log line, and go."""
         deadline = self.loop.now() + SWEEP_AT_MOST
+        if self._ends_by:
+            deadline = min(deadline, self._ends_by)
         self._sweep()
         while self._children_left() and self.loop.now() < deadline:
             self.loop.turn(0.05)
@@ -488,11 +494,21 @@ class Runtime:
         self.watching.close()
         if self._notify is not None:
             self._notify.close()
-        timeout = self.plan.shutdown.timeout or FLUSH_AT_MOST
-        lost = self.pump.flush(self.loop.now() + min(timeout, FLUSH_AT_MOST))
-        if lost:
-            early.write("error", "log lines were not delivered", lines=lost)
+        self._flush(code)
         return code
+
+    def _flush(self, code: int) -> None:
+        """Pass on every log line; say elsewhere how many nobody took."""
+        deadline = self.loop.now() + FLUSH_AT_MOST
+        if self._ends_by:
+            deadline = min(deadline, self._ends_by)
+        lost = self.pump.flush(deadline)
+        if lost:
+            # Not on stdout, which takes nothing. stderr may be the same pipe: no waiting.
+            told = self.pump.last_word("error", "log lines were not delivered", {"lines": lost})
+            early.put(told, 2, LAST_WORD_AT_MOST)
+            sentence = f"{lost} log lines were not delivered: nobody read stdout"
+            self.exits.tell_orchestrator(sentence, failed=code != 0)
 
     def _sweep(self) -> None:
         if self.is_init:

@@ -328,7 +328,8 @@ LOG_KEYS: tuple[Key, ...] = (
     _own(
         "format",
         "choice",
-        "`json`, `console`, `raw` (lines as they are), `auto`: console on a terminal, else json.",
+        "`json`, `console` (for people), `raw` (workers have the real stdout), `auto`: console on "
+        "a terminal, else json.",
         "json",
         ("json", "console", "raw", "auto"),
     ),
@@ -382,7 +383,13 @@ SHUTDOWN_KEYS: tuple[Key, ...] = (
         "Unready, but still serving, before workers are told to stop: load balancers notice.",
         "0",
     ),
-    _own("timeout", "time", "Bound of the whole shutdown.", "0: each app's kill_timeout"),
+    _own(
+        "timeout",
+        "time",
+        "Bound of the whole shutdown, the last log lines included: SIGKILL comes a tenth of it "
+        "before its end, 500 ms at most.",
+        "0: each app's kill_timeout",
+    ),
     _own(
         "grace",
         "time",

@@ -247,13 +247,18 @@ class Service:
         changes = diff.differences(plan, new)
         for change in changes:
             operation.say(change=change.text, **change.as_dict())
-        if not changes:
+        everything = diff.says_the_same(plan, new)
+        if everything:
             operation.say(note="the file says nothing new: every app is reloaded, as by SIGHUP")
         if dry:
             operation.finish(0, "nothing was changed (--dry-run)")
             return False
         view = self._view()
-        operation.aim(_goals_of(changes, view), view)
+        if everything:
+            aims = [goals.goal_for(app, goals.RELOAD) for app in view.apps if not app.stopped]
+        else:
+            aims = _goals_of(changes, view)
+        operation.aim(aims, view)
         operation.awaits_plan = True
         self._watch()
         return True
@@ -326,12 +331,12 @@ def _instances(app: AppView, text: str) -> int:
 
 def _goals_of(changes: Sequence[diff.Change], view: View) -> list[goals.Goal]:
     """What has to come about when the plan with these changes is accepted."""
-    if not changes:
-        return [goals.goal_for(app, goals.RELOAD) for app in view.apps if not app.stopped]
     verbs = {diff.REMOVED: goals.REMOVE, diff.SCALED: goals.SCALE, diff.CHANGED: goals.CHANGE}
     found = []
     for change in changes:
         app = goals.app_of(view, change.app)
+        if change.kind == diff.LIVE:
+            continue
         if app is None or change.kind == diff.ADDED:
             found.append(goals.Goal(change.app, goals.START))
         elif not (app.stopped and change.kind == diff.CHANGED):

@@ -15,16 +15,20 @@ ADDED = "added"
 REMOVED = "removed"
 SCALED = "scaled"
 CHANGED = "changed"
+# What concerns the log alone, which changes under the workers.
+LIVE = "live"
+_LIVE_KEYS = frozenset(("time", "multiline"))
 
 # Read once, at boot: a change counts for the next container.
-FIXED = ("probes", "log", "control")
+FIXED = ("probes", "control")
 
 
 class Change(Record):
     """One app. `keys`: what the file says differently, `env.NAME` for a variable.
 
     `was` and `now` are numbers of instances; `added` has only the second, `removed` only
-    the first. `scaled` means that nothing but `instances` differs: no worker is replaced.
+    the first. `scaled` means that nothing but `instances` differs, `live` that only its
+    lines in the log do: no worker is replaced.
     """
 
     app: str
@@ -40,6 +44,8 @@ class Change(Record):
             return f"{self.app}: added, {_instances(self.now)}"
         if self.kind == REMOVED:
             return f"{self.app}: removed, {_instances(self.was)} to stop"
+        if self.kind == LIVE:
+            return f"{self.app}: {', '.join(self.keys)}, at once"
         scaled = f"{_instances(self.was)} → {self.now}"
         if self.kind == SCALED:
             return f"{self.app}: scaled, {scaled}"
@@ -66,6 +72,8 @@ def differences(old: Plan, new: Plan) -> tuple[Change, ...]:
         elif before != app:
             keys = changed_keys(before, app)
             kind = SCALED if keys == ("instances",) else CHANGED
+            if _LIVE_KEYS.issuperset(keys):
+                kind = LIVE
             touched.append(Change(app.name, kind, keys, before.instances, app.instances))
     return (*gone, *touched)
 
@@ -86,6 +94,11 @@ def changed_keys(old: AppSpec, new: AppSpec) -> tuple[str, ...]:
         else:
             keys.append(key)
     return tuple(keys)
+
+
+def says_the_same(old: Plan, new: Plan) -> bool:
+    """Nothing in the file changed."""
+    return old.replace(revision=new.revision, source=new.source) == new
 
 
 def fixed_keys(old: Plan, new: Plan) -> tuple[str, ...]:

@@ -149,6 +149,10 @@ class Count(Effect):
 
 
 class Finish(Effect):
-    """Everything of ours has ended: kill what is left, flush the logs, exit."""
+    """Everything of ours has ended: kill what is left, flush the logs, exit.
+
+    `by`: when the container's time to stop is over (monotonic s); 0: nobody said.
+    """
 
     code: int
+    by: float = 0.0

@@ -45,7 +45,8 @@ def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
         _remember(turn, worker, event.failure, NEVER_RAN)
         code = None
     elif signum is not None:
-        _report(turn, worker, signal=signum)
+        dumped = {"core_dumped": True} if event.core_dumped else {}
+        _report(turn, worker, signal=signum, **dumped)
         _remember(turn, worker, f"killed by signal {signum}", 128 + signum)
     else:
         _report(turn, worker, exit_code=code)

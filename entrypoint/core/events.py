@@ -87,6 +87,7 @@ class WorkerExited(Event):
     signum: int | None = None
     failure: str = ""
     group_left: bool = False
+    core_dumped: bool = False
 
 
 class GroupEmptied(Event):

@@ -39,7 +39,9 @@ def remove_app(turn: Turn, pool: Pool) -> None:
 
 def change_app(turn: Turn, pool: Pool, spec: AppSpec) -> None:
     """The file says something else of it: scale, reload, or both."""
-    same = pool.spec.replace(instances=spec.instances, autostart=spec.autostart)
+    same = pool.spec.replace(
+        instances=spec.instances, autostart=spec.autostart, time=spec.time, multiline=spec.multiline
+    )
     only_scaled = same == spec
     pool = turn.put_pool(pool.replace(spec=spec))
     if shares_port(spec) and pool.slots:

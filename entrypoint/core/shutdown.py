@@ -4,7 +4,7 @@
 
     running ──stop──► draining ──drain_delay──► stopping ──all gone──► finished
        │                  │ second signal ────────►│ second signal: SIGKILL
-       └── no drain_delay, or errored ────────────►│ shutdown.timeout: SIGKILL
+       └── no drain_delay, or errored ────────────►│ shutdown.timeout nears: SIGKILL
 
 Exit codes: the app's own when the last app finished by itself; 0 after a stop that was
 asked for and went well; 1 when an errored app ends the container; 137 when a second
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 DRAIN = Timer("drain")
 DEADLINE = Timer("shutdown")
 
+# What `shutdown.timeout` keeps back for the end: after SIGKILL the processes are reaped
+# and the last log lines passed on, all of it within the time (s, share of the time).
+SPARE = 0.5
+SPARE_SHARE = 0.1
+
 FORCED = 137
 ERRORED = 1
 
@@ -38,7 +43,9 @@ def begin(turn: Turn, signum: int, because: str, code: int | None = None) -> Non
     turn.run = turn.run.replace(phase="draining", stop_signal=signum, code=code)
     turn.report("info", "shutdown started", because=because, drain_delay=settings.drain_delay)
     if settings.timeout > 0:
-        turn.emit(StartTimer(DEADLINE, settings.timeout))
+        turn.run = turn.run.replace(ends_by=turn.now + settings.timeout)
+        spare = min(SPARE, settings.timeout * SPARE_SHARE)
+        turn.emit(StartTimer(DEADLINE, settings.timeout - spare))
     # An app that failed ends the container: there is nothing to drain for it.
     if settings.drain_delay > 0 and code is None:
         turn.emit(StartTimer(DRAIN, settings.drain_delay))
@@ -150,4 +157,4 @@ def finish(turn: Turn) -> None:
             turn.emit(ClosePort(pool.name))
     turn.emit(StopTimer(DEADLINE), StopTimer(DRAIN))
     turn.report("info", "shutdown finished", exit_code=code)
-    turn.emit(Finish(code))
+    turn.emit(Finish(code, run.ends_by))

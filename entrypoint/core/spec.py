@@ -107,6 +107,7 @@ class AppSpec(Record):
     groups: tuple[int, ...] | None = None  # None: those of the user by initgroups(3)
     namespace: str = "default"
     time: bool = False
+    multiline: str = ""  # "": one record a line; auto; ^REGEX: what a record begins with
     listen: tuple[ListenSpec, ...] = ()
     share: str = "none"  # slots | one | none (fork mode without `listen`)
     retire_delay: float = 0.5

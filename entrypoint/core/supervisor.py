@@ -11,6 +11,7 @@ from __future__ import annotations
 from . import endings, health, lifecycle, repairs, rolling, shutdown, starting
 from . import events as e
 from . import worker as w
+from .diff import says_the_same
 from .effects import ClosePort, Effect, ReadPlan, SendSignal, StopTimer
 from .lifecycle import shares_port
 from .pools import (
@@ -115,18 +116,15 @@ class Supervisor:
         turn.run = turn.run.replace(plan=new, shutdown=new.shutdown, config_error="")
         turn.count("config", label="accepted")
         turn.report("info", "config accepted", revision=new.revision, source=new.source)
-        touched = False
+        touched = not says_the_same(old, new)
         for pool in turn.pools():
             if new.app(pool.name) is None and pool.mode != "removing":
-                touched = True
                 remove_app(turn, pool)
         for spec in new.apps:
             existing = turn.pool(spec.name)
             if existing is None or existing.mode == "removing":
-                touched = True
                 add_app(turn, spec)
             elif old.app(spec.name) != spec:
-                touched = True
                 change_app(turn, existing, spec)
         if not touched:
             # Nothing in the file changed: then it is the programs that did.

@@ -12,6 +12,31 @@ import time
 
 from . import schema
 
+# What a terminal that is ready takes at once (tty_io.c); a pipe takes more.
+_PIECE = 256
+
+
+def put(data: bytes, descriptor: int, seconds: float) -> bool:
+    """Write in the end, to what may never take it; whether it did within `seconds`.
+
+    A pipe or terminal that is ready takes a small piece whole (`pipe(7)`, PIPE_BUF), so
+    nothing here blocks, whatever the flags of the descriptor.
+    """
+    import select
+
+    deadline = time.monotonic() + seconds
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        while data:
+            left = max(0.0, deadline - time.monotonic())
+            if not poll.poll(left * 1000):
+                return False
+            data = data[os.write(descriptor, data[:_PIECE]) :]
+    except OSError:
+        return False
+    return True
+
 
 def write(level: str, event: str, *, descriptor: int = 2, **fields: object) -> None:
     """Write one record: JSON, or a sentence for people when `descriptor` is a terminal.

@@ -55,8 +55,8 @@ class Output:
     """A queue of whole records before one descriptor.
 
     `on_room` is called when the queue was above HIGH_WATER and is below half of it.
-    `shared` says that workers write to the same description (`raw`). The descriptor
-    itself is never closed, nor, outside PID 1, changed.
+    `shared` says that workers may write to the same description (`raw`). The descriptor
+    itself is never closed, and its flags, if they had to change, are put back by `close`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Output:
     ) -> None:
         self._loop = loop
         self._fd = fd
-        self._own = -1
+        self._own = self._flagged = -1
         self._queue: deque[bytes | memoryview] = deque()
         self.pending = 0  # bytes not written yet
         self.lost = 0  # lines dropped because nobody reads any more
@@ -98,6 +98,8 @@ class Output:
             if os.getpid() == 1 and not shared:
                 current = fcntl.fcntl(self._fd, fcntl.F_GETFL)
                 fcntl.fcntl(self._fd, fcntl.F_SETFL, current | os.O_NONBLOCK)
+                if not current & os.O_NONBLOCK:
+                    self._flagged = self._fd
             else:
                 # What is ready takes at least this much at once: pipe(7), tty_io.c.
                 self._piece = 256 if os.isatty(self._fd) else select.PIPE_BUF
@@ -244,6 +246,9 @@ class Output:
         self._loop.cancel(self._key)
         self._queue.clear()
         self.pending = 0
+        if self._flagged >= 0:
+            os.set_blocking(self._flagged, True)
+            self._flagged = -1
         if self._own >= 0:
             os.close(self._own)
             self._own = -1

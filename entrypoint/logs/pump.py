@@ -29,14 +29,15 @@ import time
 from .events import Events
 from .layout import Flat, Keys, layout
 from .output import Output
-from .schema import STDERR, STDOUT
+from .schema import STDERR, STDOUT, encode
+from .tails import Tails
 from .wrap import LINE_LIMIT, JsonWrapper, Wrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from entrypoint.core.spec import LogSpec
+    from entrypoint.core.spec import AppSpec, LogSpec
     from entrypoint.loop import Loop
 
     from .console import Style
@@ -48,12 +49,8 @@ _TURN_LIMIT = 256 * 1024
 _HELD_LIMIT = 8 << 20
 _FAIR_LIMIT = 64 * 1024
 _EVENTS_LIMIT = 1 << 20
-_TAIL_BYTES = 4096
-_TAIL_LINES = 10
 # With this much unwritten, a dead worker's pipe is left to itself for its last lines.
 _TAIL_PENDING = 2 << 20
-# Workers that have ended whose last words are kept for whoever asks late.
-_TAILS_KEPT = 64
 # A pipe's size: what a worker may write ahead of us. 64 KiB by default; more means
 # fewer switches between the two. Pages are only used while there is something in them.
 _PIPE_SIZE = 256 * 1024
@@ -85,27 +82,25 @@ def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, in
 class _Stream:
     """One pipe of one worker."""
 
-    __slots__ = ("_pump", "app", "fd", "heavy", "incarnation", "name", "paused", "tally", "wrapper")
+    __slots__ = (
+        "_pump", "app", "fd", "heavy", "incarnation", "instance", "name", "paused", "pid",
+        "tally", "wrapper",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        pump: LogPump,
-        fd: int,
-        name: str,
-        incarnation: int,
-        wrapper: Wrapper,
-        app: str,
-        tally: list[int],
+        self, pump: LogPump, fd: int, name: str, app: str, instance: int, incarnation: int, pid: int
     ) -> None:
         self._pump = pump
-        self.app = app
         self.fd = fd
         self.name = name
+        self.app = app
+        self.instance = instance
         self.incarnation = incarnation
-        self.wrapper = wrapper
-        self.tally = tally
+        self.pid = pid
+        self.tally = [0, 0]
         self.paused = False
         self.heavy = False  # its last lines cost ten times the others
+        self.wrapper: Wrapper
 
     def readable(self, _events: int) -> None:
         """What the loop calls."""
@@ -115,7 +110,8 @@ class _Stream:
 class LogPump:
     """Workers' lines and pyinit's events, to `fd_out` in the format of `spec`.
 
-    With `raw` workers hold the real stdout, and only events come through here.
+    With `raw` workers hold the real stdout, which is theirs alone; events go to `fd_raw`,
+    stderr.
     """
 
     def __init__(
@@ -125,29 +121,17 @@ class LogPump:
         spec: LogSpec,
         *,
         environ: Mapping[str, str] | None = None,
+        fd_raw: int = 2,
     ) -> None:
         self._loop = loop
-        self.spec = spec
-        terminal = os.isatty(fd_out)
-        self.format = spec.format
-        if self.format == "auto":
-            self.format = "console" if terminal else "json"
-        self._style: Style | None = None
-        if self.format == "console" or (self.format == "raw" and terminal):
-            from .console import Style, wants_colour
-
-            env = os.environ if environ is None else environ
-            self._style = Style(colour=wants_colour(env, terminal))
-        self.layout = Flat(Keys()) if self._style is not None else layout(spec.keys, spec.names)
-        self._out = Output(loop, fd_out, self._resume, shared=self.format == "raw")
-        self._events = Events(
-            self._write_event, level=spec.level, style=self._style, layout=self.layout
-        )
+        self._fds = (fd_out, fd_raw)
+        self._environ = os.environ if environ is None else environ
         self._streams: dict[int, _Stream] = {}
         self._paused: list[_Stream] = []
         self._open: dict[int, int] = {}  # incarnation: its streams not at their end
         self._closed: dict[int, list[Callable[[], None]]] = {}
-        self._tails: dict[int, bytes] = {}
+        self._tails = Tails()
+        self._timed: frozenset[str] = frozenset()  # apps with PM2's `time`
         self._held = 0
         self._events_lost = 0
         # (app, stream): lines and bytes that its workers wrote, for the metrics.
@@ -155,6 +139,68 @@ class LogPump:
         self._turn = self._ready_now = self._ready_before = 0
         # Told of all records on their way to stdout, with their app ("": pyinit itself).
         self.tap: Callable[[str, bytes], None] | None = None
+        self._style: Style | None = None
+        self._choose(spec)
+        self._out = Output(loop, self._fd, self._resume, shared=self.format == "raw")
+        self._old_out: Output | None = None
+        self._events = Events(
+            self._write_event, level=spec.level, style=self._style, layout=self.layout
+        )
+
+    def _choose(self, spec: LogSpec) -> None:
+        """What `spec` means for the descriptors that are here."""
+        self.spec = spec
+        self.format = spec.format
+        fd_out, fd_raw = self._fds
+        self._fd = fd_raw if spec.format == "raw" else fd_out
+        terminal = os.isatty(self._fd)
+        if self.format == "auto":
+            self.format = "console" if terminal else "json"
+        if self.format == "console" or (self.format == "raw" and terminal):
+            if self._style is None:
+                from .console import Style, wants_colour
+
+                self._style = Style(colour=wants_colour(self._environ, terminal))
+        else:
+            self._style = None
+        self.layout = Flat(Keys()) if self._style is not None else layout(spec.keys, spec.names)
+
+    def configure(self, spec: LogSpec, apps: Sequence[AppSpec] = ()) -> None:
+        """Go on as `spec` says, also for the streams that are open.
+
+        To and from `raw` counts for workers that start from now on: the others keep the
+        descriptors that they have.
+        """
+        self._timed = frozenset(app.name for app in apps if app.time)
+        fd = self._fd
+        self._choose(spec)
+        self._events.configure(level=spec.level, style=self._style, layout=self.layout)
+        if self._fd != fd:
+            old, self._old_out = self._out, self._out
+            # Some workers write past us from now on, or still do.
+            self._out = Output(self._loop, self._fd, self._resume, shared=True)
+            self._resume()
+            old.drained(old.close)
+        for stream in self._streams.values():
+            self._wrap(stream)
+
+    def _wrap(self, stream: _Stream) -> None:
+        """Give the stream a wrapper of the present format, with what the old one held."""
+        wrapper: Wrapper
+        if self._style is not None:
+            from .console import ConsoleWrapper
+
+            timed = stream.app in self._timed
+            wrapper = ConsoleWrapper(
+                stream.app, stream.instance, stream.name, self._style, time=timed
+            )
+        else:
+            form = self.layout.lines(stream.app, stream.instance, stream.pid, stream.name)
+            wrapper = JsonWrapper(form)
+        old = getattr(stream, "wrapper", None)
+        if old is not None:
+            wrapper.go_on(old)
+        stream.wrapper = wrapper
 
     # -- workers --------------------------------------------------------------------
 
@@ -174,21 +220,16 @@ class LogPump:
         stream that does not come here. `with_time` is PM2's `time`: it puts the time
         before each line of `console`; JSON has it anyway.
         """
+        if with_time and app not in self._timed:
+            self._timed |= {app}
         self._open.setdefault(incarnation, 0)
         for fd, name in ((stdout_fd, STDOUT), (stderr_fd, STDERR)):
             if fd is None or fd < 0:
                 continue
-            wrapper: Wrapper
-            if self._style is not None:
-                from .console import ConsoleWrapper
-
-                wrapper = ConsoleWrapper(app, instance, name, self._style, time=with_time)
-            else:
-                wrapper = JsonWrapper(self.layout.lines(app, instance, pid, name))
             os.set_blocking(fd, False)
-            tally = self.tallies.setdefault((app, name), [0, 0])
-            stream = _Stream(self, fd, name, incarnation, wrapper, app, tally)
-            self._streams[fd] = stream
+            stream = self._streams[fd] = _Stream(self, fd, name, app, instance, incarnation, pid)
+            stream.tally = self.tallies.setdefault((app, name), stream.tally)
+            self._wrap(stream)
             self._open[incarnation] += 1
             self._loop.register(fd, READ, stream.readable)
         if not self._open[incarnation]:
@@ -222,9 +263,7 @@ class LogPump:
                 for _ in range(_PIPE_SIZE // _READ_LIMIT):
                     if self._out.pending > _TAIL_PENDING or not self._read(stream, _READ_LIMIT):
                         break
-        text = self._tails.get(incarnation, b"").decode("utf-8", "replace").strip("\n")
-        lines = text.split("\n")[-_TAIL_LINES:] if text else ()
-        return tuple(line.rstrip("\r") for line in lines)
+        return self._tails.lines(incarnation)
 
     # -- reading --------------------------------------------------------------------
 
@@ -272,7 +311,7 @@ class LogPump:
         stream.tally[0] += data.count(b"\n")
         stream.tally[1] += len(data)
         if stream.name is STDERR:
-            self._keep_tail(stream.incarnation, data)
+            self._tails.keep(stream.incarnation, data)
         held = wrapper.held
         limit = LINE_LIMIT if self._held < _HELD_LIMIT else _FAIR_LIMIT
         if isinstance(wrapper, JsonWrapper):
@@ -283,11 +322,6 @@ class LogPump:
             self._write(stream.app, wrapper.feed(data, when, limit))
         self._held += wrapper.held - held
         return len(data)
-
-    def _keep_tail(self, incarnation: int, data: bytes) -> None:
-        if len(data) < _TAIL_BYTES:
-            data = self._tails.get(incarnation, b"") + data
-        self._tails[incarnation] = data[-_TAIL_BYTES:]
 
     def _end(self, stream: _Stream) -> None:
         if not stream.paused:
@@ -300,12 +334,7 @@ class LogPump:
 
     def _worker_closed(self, incarnation: int) -> None:
         del self._open[incarnation]
-        if incarnation in self._tails:
-            # To the young end of the dict: the oldest of those that ended go first.
-            self._tails[incarnation] = self._tails.pop(incarnation)
-            ended = [number for number in self._tails if number not in self._open]
-            for number in ended[:-_TAILS_KEPT]:
-                del self._tails[number]
+        self._tails.ended(incarnation, self._open)
         for callback in self._closed.pop(incarnation, ()):
             callback()
 
@@ -362,6 +391,8 @@ class LogPump:
         pyinit. Pipes that somebody still holds open are read as far as they are filled.
         """
         self._events.release()
+        if self._old_out is not None:
+            self._old_out.drain(deadline)
         for stream in list(self._streams.values()):
             reads = 0
             while True:
@@ -377,7 +408,14 @@ class LogPump:
                 reads += 1
         left = self._end_all()
         self._out.drain(deadline)
+        if self._old_out is not None:
+            left += self._old_out.lost + self._old_out.lines
         return left + self._out.lost + self._out.lines + self._events_lost
+
+    def last_word(self, level: str, event: str, fields: Mapping[str, object]) -> bytes:
+        """An event as a record of this log, for where it does not go."""
+        when = self.layout.stamp(time.time_ns())
+        return encode(self.layout.record(when, level, event, fields)) + b"\n"
 
     def _end_all(self) -> int:
         """Tell the unfinished lines; the number of further lines left in the pipes."""
@@ -401,6 +439,8 @@ class LogPump:
         self._streams.clear()
         self._open.clear()
         self._out.close()
+        if self._old_out is not None:
+            self._old_out.close()
 
 
 def _count_lines(fd: int) -> int:

@@ -153,6 +153,10 @@ class Wrapper:
         """Bytes of the line that has not ended yet."""
         return len(self._rest)
 
+    def go_on(self, other: Wrapper) -> None:
+        """Take over the unfinished line of the wrapper that had this stream before."""
+        self._rest, self._cut = other._rest, other._cut
+
     def feed(self, data: bytes, when: str, limit: int = LINE_LIMIT) -> bytes:
         """The records that `data` completes, read at the time `when` (schema.stamp)."""
         rest = self._rest

@@ -21,7 +21,7 @@ class Run:
     """`with Run(folder, apps=[…]) as run:`; the namespace ends with the block.
 
     `file` is the text of the file, or `apps` and `top` make one. Signals go to PID 1
-    itself, as `docker kill` sends them.
+    itself, as `docker kill` sends them. With `stdout`, a descriptor, nobody reads it here.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Run:
         args: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         wrap: tuple[str, ...] = (),
+        stdout: int | None = None,
         **top,
     ) -> None:
         self.folder = folder
@@ -44,15 +45,16 @@ class Run:
             cwd=folder,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
         )
         self.lines: list[bytes] = []
         self.stderr = b""
         self._readers = [
-            threading.Thread(target=self._read_lines, daemon=True),
             threading.Thread(target=self._read_stderr, daemon=True),
         ]
+        if stdout is None:
+            self._readers.append(threading.Thread(target=self._read_lines, daemon=True))
         for reader in self._readers:
             reader.start()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrypoint.core.diff import ADDED, CHANGED, REMOVED, SCALED, differences, fixed_keys
-from entrypoint.core.spec import AppSpec, LogSpec, Plan, ShutdownSpec
+from entrypoint.core.spec import AppSpec, ControlSpec, LogSpec, Plan, ShutdownSpec
 
 WEB = AppSpec("web", ("node", "web.js"), "/", env=(("A", "1"), ("TOKEN", "secret")))
 API = AppSpec("api", ("api",), "/", instances=2)
@@ -36,5 +36,8 @@ def test_every_change_of_a_spec_has_a_key() -> None:
 
 
 def test_keys_that_need_a_new_container() -> None:
-    old, new = Plan(()), Plan((), log=LogSpec("raw"), shutdown=ShutdownSpec(1.0))
-    assert fixed_keys(old, new) == ("log",)
+    old, new = (
+        Plan(()),
+        Plan((), log=LogSpec("raw"), control=ControlSpec(path="/x"), shutdown=ShutdownSpec(1.0)),
+    )
+    assert fixed_keys(old, new) == ("control",)
