@@ -45,8 +45,9 @@ format: $(HAVE_VENV)  ## Let ruff sort imports and lay out the code
 	@$(VENV)/bin/ruff format .
 
 .PHONY: reference
-reference: $(HAVE_VENV)  ## Write docs/reference/file.md and metrics.md from the tables in the code
+reference: $(HAVE_VENV)  ## Write docs/reference/file.md and metrics.md, and the dashboard
 	@$(PYTHON) docs/reference/generate.py
+	@$(PYTHON) k8s/monitoring/generate.py
 
 .PHONY: bench
 bench: setup  ## Start-up, memory and port figures, as ratios in one run

@@ -192,6 +192,8 @@ class Collector:
         own = labels(app=worker.app, worker=worker.instance)
         page.add("pyinit_worker_up", int(worker.pid > 0), own)
         page.add("pyinit_worker_ready", int(worker.ready), own)
+        if worker.health:
+            page.add("pyinit_worker_healthy", int(worker.health == states.PASSING), own)
         page.add("pyinit_worker_cpu_seconds", self._readings.cpu(worker.app, worker.instance), own)
         if worker.pid:
             started = self._readings.started_at(worker, now)

@@ -171,6 +171,12 @@ APPS = (
 WORKERS = (
     _family("pyinit_worker_up", GAUGE, WORKER, "Whether there is a process."),
     _family("pyinit_worker_ready", GAUGE, WORKER, "Whether new connections may go to it."),
+    _family(
+        "pyinit_worker_healthy",
+        GAUGE,
+        WORKER,
+        "Whether its newest active check passed, where the file has one and it was performed.",
+    ),
     _family("pyinit_worker_start_time_seconds", GAUGE, WORKER, "When the worker was started."),
     _family(
         "pyinit_worker_cpu_seconds",

@@ -87,13 +87,15 @@ def folder(tmp_path):
 def test_all_of_it_is_what_openmetrics_and_our_table_say(folder, ports):
     probes, port = ports
     apps = [
-        server(port, max_memory_restart="1G", env={"TOKEN": SECRET}),
+        server(port, max_memory_restart="1G", env={"TOKEN": SECRET}, health={"tcp": f"{port}"}),
         {"name": 'o"dd\\', "script": "sleep 1000", "args": [], "namespace": "back"},
     ]
     top = {"probes": {"listen": f"127.0.0.1:{probes}"}}
     with Run(folder, apps, env={"PASSWORD": SECRET}, **top) as run:
         run.event("app ready", app="web")
         run.until(lambda: get(probes, "/readyz")[0] == 200)
+        checked = {"app": "web", "worker": 1}
+        run.until(lambda: Samples(probes)("pyinit_worker_healthy", **checked) == 1)
         seen = Samples(probes)
         assert set(seen.families) == {family.name for family in FAMILIES}
         for family in FAMILIES:
