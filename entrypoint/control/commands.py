@@ -10,11 +10,14 @@ import argparse
 import difflib
 import json
 import os
+import shlex
+import shutil
 import signal as signals
 import sys
 import time
 from contextlib import closing
 
+from entrypoint import __version__
 from entrypoint.kernel import proc
 from entrypoint.logs.console import Style, wants_colour
 from entrypoint.probes.health import Unanswered
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 # Between two looks at the CPU time (s).
 CPU_INTERVAL = 0.25
 INTERRUPTED = 130
+RED = b"\x1b[31m"
 
 EPILOG = "Ask the pyinit of this container; only root and its own user may."
 
@@ -45,7 +49,7 @@ def ls(argv: Sequence[str]) -> int:
 def describe(argv: Sequence[str]) -> int:
     """`pyinit describe APP [--json]`."""
     parser = _parser("describe", "All about an app, but for values of its environment.")
-    parser.add_argument("app", nargs="+", metavar="APP")
+    parser.add_argument("app", nargs="+", metavar="APP|ID")
     parser.add_argument("--json", action="store_true", help="for programs")
     return _run(parser, argv, _describe)
 
@@ -53,7 +57,7 @@ def describe(argv: Sequence[str]) -> int:
 def logs(argv: Sequence[str]) -> int:
     """`pyinit logs [APP] [-f] [--lines N] [--json]`."""
     parser = _parser("logs", "The last lines that went to stdout, and those that follow.")
-    parser.add_argument("app", nargs="*", metavar="APP")
+    parser.add_argument("app", nargs="*", metavar="APP|ID")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
     parser.add_argument("-n", "--lines", type=_lines, default=20, metavar="N")
     parser.add_argument("--json", action="store_true", help="the records as they are")
@@ -66,6 +70,7 @@ def reload(argv: Sequence[str]) -> int:
         "reload",
         "Replace the workers one by one, each new one ready before its old one stops.",
         apps="*",
+        word="APP|ID|all",
     )
     parser.add_argument(
         "--config", action="store_true", help="read the file again, as SIGHUP does: all apps"
@@ -76,19 +81,19 @@ def reload(argv: Sequence[str]) -> int:
 
 def restart(argv: Sequence[str]) -> int:
     """`pyinit restart APP|all`."""
-    parser = _parser("restart", "Stop all workers at once and start them again.", apps="+")
+    parser = _parser("restart", "Stop all workers at once and start them again.", "+", "APP|ID|all")
     return _run(parser, argv, lambda options: _operate("restart", options))
 
 
 def stop(argv: Sequence[str]) -> int:
     """`pyinit stop APP|all`."""
-    parser = _parser("stop", "Stop the workers; they stay stopped.", apps="+")
+    parser = _parser("stop", "Stop the workers; they stay stopped.", "+")
     return _run(parser, argv, lambda options: _operate("stop", options))
 
 
 def start(argv: Sequence[str]) -> int:
     """`pyinit start APP|all`."""
-    parser = _parser("start", "Start what was stopped or has errored.", apps="+")
+    parser = _parser("start", "Start what was stopped or has errored.", "+")
     return _run(parser, argv, lambda options: _operate("start", options))
 
 
@@ -103,9 +108,9 @@ def scale(argv: Sequence[str]) -> int:
 
 def signal(argv: Sequence[str]) -> int:
     """`pyinit signal SIG APP|all`."""
-    parser = _parser("signal", "Send a signal to the workers of an app.")
+    parser = _parser("signal", "Send a signal to the workers of apps, or to some of them.")
     parser.add_argument("signal", metavar="SIG", help="SIGUSR2, usr2, 12")
-    parser.add_argument("app", nargs="+", metavar="APP|all")
+    parser.add_argument("app", nargs="+", metavar="APP|ID|all")
     parser.add_argument("--json", action="store_true", help="for programs")
     return _run(parser, argv, _signal)
 
@@ -120,13 +125,13 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _parser(name: str, about: str, apps: str = "") -> _Parser:
+def _parser(name: str, about: str, apps: str = "", word: str = "APP|all") -> _Parser:
     parser = _Parser(prog=f"pyinit {name}", description=about, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument(
         "--socket", default=os.environ.get("PYINIT_SOCKET", ""), metavar="PATH", help="of pyinit"
     )
     if apps:
-        parser.add_argument("app", nargs=apps, metavar="APP|all")
+        parser.add_argument("app", nargs=apps, metavar=word)
         parser.add_argument("--json", action="store_true", help="progress for programs")
     return parser
 
@@ -146,7 +151,11 @@ def _run(parser: _Parser, argv: Sequence[str], act: Callable[[argparse.Namespace
     except Unanswered as error:
         return _complain(parser.prog, str(error))
     except Refusal as refusal:
-        return _complain(parser.prog, _reason(refusal))
+        return _complain(parser.prog, _reason(refusal) + _other_version(refusal.fields))
+    except (ValueError, LookupError, TypeError) as error:
+        # JSON of another shape than ours.
+        text = f"what answered is not understood: a pyinit of another version? ({error!r})"
+        return _complain(parser.prog, f"{text}; this command is of {__version__}")
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -164,7 +173,7 @@ def _complain(prog: str, text: str) -> int:
 def _reason(refusal: Refusal) -> str:
     fields = refusal.fields
     if "unknown" in fields:
-        return _unknown(fields["unknown"], fields.get("apps", []))
+        return _unknown(fields["unknown"], fields.get("apps", []), fields.get("ids", []))
     if "signal" in fields:
         word = str(fields["signal"]).upper()
         known = [str(name) for name in fields.get("signals", [])]
@@ -173,9 +182,20 @@ def _reason(refusal: Refusal) -> str:
     return str(refusal)
 
 
-def _unknown(names: list[str], apps: list[str]) -> str:
+def _other_version(fields: dict[str, Any]) -> str:
+    """After a refusal: it may only be that the two do not know each other."""
+    other = fields.get("version")
+    if other == __version__:
+        return ""
+    return f" (the running pyinit is of version {other or 'unknown'}, this is {__version__})"
+
+
+def _unknown(names: list[str], apps: list[str], ids: list[str]) -> str:
     told = []
     for name in names:
+        if name.isdecimal():
+            told.append(f"no worker has the id {name}; there is {', '.join(ids) or 'none'}")
+            continue
         close = difflib.get_close_matches(name, apps, 1)
         if close:
             told.append(f"no app {name!r}{_did_you_mean(close)}")
@@ -212,12 +232,22 @@ def _ls(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
         return 0
-    print(table.table(found["apps"], colour=_colour(), plain=not _can_print("↺┌│")))
+    print(_table(found["apps"]))
     if found["phase"] != "running":
         print(f"pyinit is {found['phase']}")
-    if found["config_error"]:
-        print(f"config rejected, revision {found['revision']} runs on: {found['config_error']}")
+    _print_config_error(found)
     return 0
+
+
+def _table(apps: list[dict[str, Any]]) -> str:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    return table.table(apps, colour=_colour(), plain=not _can_print("↺┌│…"), width=width)
+
+
+def _print_config_error(found: dict[str, Any]) -> None:
+    if found["config_error"]:
+        text = f"config rejected, revision {found['revision']} runs on: {found['config_error']}"
+        print(Style(colour=_colour()).paint(text, RED).decode())
 
 
 def _can_print(text: str) -> bool:
@@ -263,21 +293,48 @@ def _describe(options: argparse.Namespace) -> int:
 
 
 def _print_app(app: dict[str, Any]) -> None:
-    workers = app.pop("workers")
-    app["restarts"] = sum(worker["restarts"] for worker in workers)
+    """What a person asks first, then the settings, then the workers."""
+    workers = app["workers"]
+    told: dict[str, object] = {
+        "name": app["name"],
+        "status": _status(app),
+        "listening": app["listening"],
+        "restarts": sum(worker["restarts"] for worker in workers),
+    }
+    if "command" in app:
+        told["command"] = shlex.join(app["command"])
+    told["file"] = f"{app['source']}, revision {app['revision']}"
+    known = {"workers", "config_error", "variables", "command", "mode", *_IN_STATUS, *told}
+    told.update((key, _setting(key, value)) for key, value in app.items() if key not in known)
     if "variables" in app:
-        app["env"] = f"{app.pop('variables')} variables"
-    if isinstance(app.get("command"), list):
-        app["command"] = " ".join(app["command"])
-    width = max(len(name) for name in app)
-    for name, value in app.items():
-        text = f"{value:g} s" if isinstance(value, float) else _shown(value)
-        print(f"{name.ljust(width)}  {text}")
+        told["env"] = f"{app['variables']} variables"
+    width = max(len(name) for name in told)
+    for name, value in told.items():
+        print(f"{name.ljust(width)}  {_shown(value)}")
     print()
-    print(table.table([{**app, "workers": workers}], colour=_colour(), plain=not _can_print("↺┌│")))
+    print(_table([app]))
     for worker in workers:
         if worker["last_exit"]:
-            print(f"last exit of instance {worker['instance']}: {worker['last_exit']}")
+            print(f"last exit of {_who({**worker, 'pid': 0})}: {worker['last_exit']}")
+    _print_config_error(app)
+    print()
+
+
+_IN_STATUS = (
+    *("wanted", "ready", "was_ready", "reloading", "errored", "finished", "stopped"),
+    *("source", "revision"),
+)
+
+
+def _status(app: dict[str, Any]) -> str:
+    states = [word for word in ("errored", "finished", "stopped", "reloading") if app[word]]
+    return ", ".join((f"{app['ready']} of {app['wanted']} workers ready", *states))
+
+
+def _setting(key: str, value: object) -> object:
+    if key == "max_memory_restart":
+        return table.memory(value) if isinstance(value, int) and value else None
+    return f"{value:g} s" if isinstance(value, float) else value
 
 
 def _shown(value: object) -> str:
@@ -335,8 +392,7 @@ def _signal(options: argparse.Namespace) -> int:
         print(json.dumps(found))
     else:
         for worker in found["workers"]:
-            where = f"{worker['app']}: instance {worker['instance']} (pid {worker['pid']})"
-            print(f"{where}: {found['signal']} sent")
+            print(f"{worker['app']}: {_who(worker)}: {found['signal']} sent")
     if not found["workers"]:
         return _complain("pyinit signal", "there is no worker to send it to")
     return 0
@@ -376,9 +432,8 @@ def _tell(found: dict[str, Any]) -> None:
     if "outcome" in found:
         text = _outcome(found)
     elif "instance" in found:
-        at = min(found["done"] + 1, max(found["total"], 1))
-        who = f"instance {found['instance']}" + (f", pid {found['pid']}" if found["pid"] else "")
-        text = f"{found['app']}: worker {at} of {found['total']}: {who}: {found['state']}"
+        at = f"worker {found['worker']} of {found['total']}"
+        text = f"{found['app']}: {at}: {_who(found)}: {found['state']}"
     elif "changes" in found:
         text = "\n".join(found["changes"]) or "there is nothing to do"
     elif "change" in found:
@@ -391,6 +446,13 @@ def _tell(found: dict[str, Any]) -> None:
         text = found.get("note") or found.get("message") or ""
     if text:
         print(text, flush=True)
+
+
+def _who(worker: dict[str, Any]) -> str:
+    """`id 3, pid 17`; by its instance number when it has no id any more."""
+    number = worker["id"]
+    name = f"id {number}" if number not in (None, -1) else f"instance {worker['instance']}"
+    return f"{name}, pid {worker['pid']}" if worker["pid"] else name
 
 
 def _outcome(found: dict[str, Any]) -> str:

@@ -39,7 +39,8 @@ class Goal(Record):
     """What has to become of `app`.
 
     `since`: the newest incarnation of it when it was asked; `total`: its processes then;
-    `wanted`: the number of instances to come (`scale`).
+    `wanted`: the number of instances to come (`scale`); `instances`: only these, if any
+    (`reload`, `restart`).
     """
 
     app: str
@@ -47,6 +48,7 @@ class Goal(Record):
     since: int = 0
     total: int = 0
     wanted: int = 0
+    instances: tuple[int, ...] = ()
 
 
 class Progress(Record):
@@ -59,7 +61,7 @@ class Progress(Record):
     note: str = ""
 
 
-def goal_for(app: AppView, verb: str, wanted: int = 0) -> Goal:
+def goal_for(app: AppView, verb: str, wanted: int = 0, instances: tuple[int, ...] = ()) -> Goal:
     """The goal of a command given now."""
     return Goal(
         app.name,
@@ -67,6 +69,7 @@ def goal_for(app: AppView, verb: str, wanted: int = 0) -> Goal:
         since=max((row.incarnation for row in app.workers), default=0),
         total=len(running(app)),
         wanted=wanted,
+        instances=instances,
     )
 
 
@@ -153,11 +156,15 @@ def _restart(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]
         if (row.ready and row.incarnation > goal.since)
         or (not row.incarnation and row.state == v.STOPPED and not app.stopped)
     }
-    done = len(fresh)
-    left = any(0 < row.incarnation <= goal.since for row in running(app))
+    asked = {n for n in goal.instances or range(app.wanted) if n < app.wanted}
+    done = len(fresh & asked)
+    left = any(
+        0 < row.incarnation <= goal.since and (not goal.instances or row.instance in asked)
+        for row in running(app)
+    )
     failed = _failure(app)
-    ended = bool(failed) or (done >= app.wanted and not left)
-    return Progress(done, app.wanted, ended=ended, failed=failed)
+    ended = bool(failed) or (done >= len(asked) and not left)
+    return Progress(done, len(asked), ended=ended, failed=failed)
 
 
 def _start(_goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.core.view import LAUNCHING
+from entrypoint.core.view import LAUNCHING, STATES
 from entrypoint.logs.schema import encode
 
 from .goals import DONE, judge
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .goals import Goal, Progress
     from .stream import Stream
 
+    Row = tuple[int, int, str]  # instance, pid, state
+
 
 def line(**fields: object) -> bytes:
     """One line of an answer."""
@@ -35,8 +37,9 @@ class Operation:
     """What one client asked for. Lines, each a JSON object, go to `send`:
 
     - `{"note": …}`, `{"warning": …}`, `{"change": …}`: sentences for people;
-    - `{"app", "instance", "pid", "state", "done", "total"}`: a worker's new state, and how
-      many of the app's workers are through;
+    - `{"app", "instance", "id", "pid", "state", "worker", "done", "total"}`: a worker's new
+      state; `worker` counts the app's instances as they get their turn, `done` those that
+      are through;
     - `{"app", "outcome": "reloaded" | … | "failed", "message", "done", "total"}`: an app
       is through;
     - `{"exit": 0 | 1, "message"}`: the last.
@@ -47,7 +50,10 @@ class Operation:
         self._stream: Stream | None = None
         self._goals: dict[str, Goal] = {}
         self._told: dict[str, dict[str, dict[str, object]]] = {}
-        self._rows: dict[tuple[str, int], tuple[int, int, str]] = {}
+        self._rows: dict[tuple[str, int], Row] = {}
+        # By instance: its id, and which of the app's workers it is for those who watch.
+        self._ids: dict[tuple[str, int], int] = {}
+        self._order: dict[str, list[int]] = {}
         self._progress: dict[str, Progress] = {}
         self._failed = False
         self._began = now()
@@ -87,15 +93,20 @@ class Operation:
         if self._stream is not None:
             self._stream.end(line(exit=code, message=message))
 
-    def _rows_of(self, view: View) -> dict[tuple[str, int], tuple[int, int, str]]:
-        return {
-            (app.name, row.incarnation or -1 - row.instance): (row.instance, row.pid, row.state)
-            for app in view.apps
-            if app.name in self._goals
-            for row in app.workers
-            # Between the decision to start it and fork(2).
-            if row.pid or row.state != LAUNCHING
-        }
+    def _rows_of(self, view: View) -> dict[tuple[str, int], Row]:
+        found = {}
+        for app in view.apps:
+            if app.name not in self._goals:
+                continue
+            for row in app.workers:
+                if row.id >= 0:
+                    self._ids[app.name, row.instance] = row.id
+                # Else between the decision to start it and fork(2).
+                if row.pid or row.state != LAUNCHING:
+                    key = (app.name, row.incarnation or -1 - row.instance)
+                    found[key] = (row.instance, row.pid, row.state)
+        # A new worker is told before the old one that leaves because of it.
+        return dict(sorted(found.items(), key=lambda item: STATES.index(item[1][2])))
 
     # -- watching ---------------------------------------------------------------------
 
@@ -147,15 +158,21 @@ class Operation:
 
     def _tell_row(self, app: str, instance: int, pid: int, state: str) -> None:
         progress = self._progress.get(app)
-        if progress is not None:
-            self.say(
-                app=app,
-                instance=instance,
-                pid=pid,
-                state=state,
-                done=progress.done,
-                total=progress.total,
-            )
+        if progress is None:
+            return
+        order = self._order.setdefault(app, [])
+        if instance not in order:
+            order.append(instance)
+        self.say(
+            app=app,
+            instance=instance,
+            id=self._ids.get((app, instance)),
+            pid=pid,
+            state=state,
+            worker=order.index(instance) + 1,
+            done=progress.done,
+            total=max(progress.total, len(order)),
+        )
 
     def _tell_end(self, goal: Goal, progress: Progress) -> None:
         self._failed = self._failed or bool(progress.failed)

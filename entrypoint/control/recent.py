@@ -30,21 +30,45 @@ _COST = 160
 
 
 class Choice:
-    """The apps whose records are asked for; none named: everything.
+    """The apps, and instances of them, whose records are asked for; none: everything.
 
-    Events of pyinit's own that name one of them, by `key`, are theirs too (where they are
-    JSON).
+    Events of pyinit's own that name one of them are theirs too (where they are JSON).
+    `key`, `instance_key`: what the records call an app and an instance.
     """
 
-    def __init__(self, apps: tuple[str, ...], key: str = "app") -> None:
-        self._apps = frozenset(apps)
-        self._marks = tuple(quote(key) + b":" + quote(app) for app in apps)
+    def __init__(
+        self,
+        apps: tuple[tuple[str, tuple[int, ...]], ...],
+        key: str = "app",
+        instance_key: str = "instance",
+    ) -> None:
+        self._apps = {name: _marks(name, instances, instance_key) for name, instances in apps}
+        self._key = quote(key) + b":"
 
     def takes(self, app: str, records: bytes) -> bool:
-        """Whether this chunk is wanted."""
-        if not self._apps or app in self._apps:
+        """Whether this chunk, which is all of one worker, is wanted."""
+        if not self._apps:
             return True
-        return not app and any(mark in records for mark in self._marks)
+        if app:
+            return app in self._apps and self._of(app, records)
+        return any(
+            self._key + quote(name) in records and self._of(name, records) for name in self._apps
+        )
+
+    def _of(self, app: str, records: bytes) -> bool:
+        marks = self._apps[app]
+        return not marks or any(mark in records for mark in marks)
+
+
+def _marks(app: str, instances: tuple[int, ...], key: str) -> tuple[bytes, ...]:
+    """What a record of these workers has in it: as JSON, and under its label."""
+    found: list[bytes] = []
+    # The key may have a prefix, where a worker's own object has one of that name.
+    name = quote(key)[1:] + b":"
+    for instance in instances:
+        found += [name + b"%d%c" % (instance, end) for end in b",}"]
+        found.append(f"{app}:{instance} ".encode("utf-8", "replace"))
+    return tuple(found)
 
 
 class Recent:

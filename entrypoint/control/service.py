@@ -11,8 +11,10 @@ becomes one event of the core for each app.
 
 from __future__ import annotations
 
+from entrypoint import __version__
 from entrypoint.core import diff
 from entrypoint.core import events as e
+from entrypoint.core.record import Record
 from entrypoint.kernel import signals
 from entrypoint.logs.schema import encode
 from entrypoint.probes.answers import JSON, Answer, Handover
@@ -48,6 +50,13 @@ QUESTIONS = ("apps", "describe", "logs")
 COMMANDS = ("reload", "restart", "stop", "start", "scale", "signal")
 
 
+class Target(Record):
+    """What a command is for: an app, or only these instances of it (by their ids)."""
+
+    app: AppView
+    instances: tuple[int, ...] = ()
+
+
 class _Wrong(Exception):
     """The command cannot be done; `status` and fields of the answer."""
 
@@ -80,7 +89,7 @@ class Service:
             if verb == "describe":
                 return self._describe(chosen)
             if verb == "logs":
-                return self._logs(arguments)
+                return self._logs(chosen if arguments.every("app") else [], arguments)
             return self._command(verb, chosen, arguments, peer)
         except _Wrong as wrong:
             return _problem(wrong.status, str(wrong), wrong.fields)
@@ -88,29 +97,45 @@ class Service:
     def _view(self) -> View:
         return self._runtime.core.view()
 
-    def _chosen(self, arguments: Arguments) -> list[AppView]:
-        """The apps that are named, each once; none named, or `all`: every app."""
+    def _chosen(self, arguments: Arguments) -> list[Target]:
+        """What is named, each app once; nothing named, or `all`: every app.
+
+        A name is an app's, else a worker's id as `pyinit ls` shows it.
+        """
         apps = self._view().apps
         by_name = {app.name: app for app in apps}
+        by_id = {str(row.id): (app, row.instance) for app in apps for row in app.workers}
+        by_id.pop("-1", None)
         names = arguments.every("app")
-        unknown = [name for name in names if name not in by_name and name != "all"]
+        unknown = [name for name in names if name not in (*by_name, *by_id, "all")]
         if unknown:
-            raise _Wrong(404, "unknown app", unknown=unknown, apps=list(by_name))
-        if not names or any(name == "all" and name not in by_name for name in names):
-            return list(apps)
-        return [by_name[name] for name in dict.fromkeys(names)]
+            raise _Wrong(404, "unknown app", unknown=unknown, apps=list(by_name), ids=list(by_id))
+        whole = names or ["all"]
+        if "all" in whole and "all" not in by_name:
+            return [Target(app) for app in apps]
+        found: dict[str, set[int] | None] = {}
+        for name in whole:
+            if name in by_name:
+                found[name] = None  # all of it
+            else:
+                app, instance = by_id[name]
+                instances = found.setdefault(app.name, set())
+                if instances is not None:
+                    instances.add(instance)
+        return [Target(by_name[name], tuple(sorted(ns or ()))) for name, ns in found.items()]
 
     # -- questions ----------------------------------------------------------------------
 
-    def _describe(self, chosen: Sequence[AppView]) -> Answer:
+    def _describe(self, chosen: Sequence[Target]) -> Answer:
         view = self._view()
-        return _json({"apps": [told.in_detail(self._runtime, view, app) for app in chosen]})
+        told_of = [told.in_detail(self._runtime, view, t.app, t.instances) for t in chosen]
+        return _json({"apps": told_of})
 
-    def _logs(self, arguments: Arguments) -> Handover:
+    def _logs(self, chosen: Sequence[Target], arguments: Arguments) -> Handover:
         layout = self._runtime.pump.layout
-        choice = Choice(
-            tuple(name for name in arguments.every("app") if name != "all"), layout.keys.app
-        )
+        whole = len(chosen) == len(self._view().apps) and not any(t.instances for t in chosen)
+        named = () if whole else tuple((t.app.name, t.instances) for t in chosen)
+        choice = Choice(named, layout.keys.app, layout.keys.instance)
         lines = arguments.number("lines", LOG_LINES, LOG_LINES_LIMIT)
         pump = self._runtime.pump
         recent = self._runtime.recent
@@ -155,7 +180,7 @@ class Service:
     # -- commands -----------------------------------------------------------------------
 
     def _command(
-        self, verb: str, chosen: list[AppView], arguments: Arguments, peer: Peer
+        self, verb: str, chosen: list[Target], arguments: Arguments, peer: Peer
     ) -> Answer | Handover:
         phase = self._view().phase
         if phase != "running":
@@ -168,54 +193,62 @@ class Service:
             return self._signal(chosen, arguments, peer)
         if verb == "reload" and config:
             return self._reload_config(peer, dry=dry)
-        wanted = dict.fromkeys((app.name for app in chosen), 0)
+        _refuse_parts(verb, chosen)
+        wanted = dict.fromkeys((target.app.name for target in chosen), 0)
         if verb == "scale":
-            wanted = {app.name: _instances(app, arguments.one("to")) for app in chosen}
+            wanted = {t.app.name: _instances(t.app, arguments.one("to")) for t in chosen}
         if verb == "reload":
             chosen = self._reloadable(chosen, arguments)
         if dry:
-            return _json({"changes": [_would(verb, app) for app in chosen]})
-        self._log(verb, [app.name for app in chosen], peer, to=arguments.one("to"))
+            return _json({"changes": [_would(verb, target) for target in chosen]})
+        self._log(verb, chosen, peer, to=arguments.one("to"))
 
         def begin(stream: Stream) -> None:
             operation = self._operation(stream)
             view = self._view()
-            operation.aim([goals.goal_for(a, verb, wanted[a.name]) for a in chosen], view)
-            for app in chosen:
-                self._runtime.emit(_event(verb, app.name, wanted[app.name]))
+            operation.aim(
+                [goals.goal_for(t.app, verb, wanted[t.app.name], t.instances) for t in chosen],
+                view,
+            )
+            for target in chosen:
+                self._runtime.emit(_event(verb, target, wanted[target.app.name]))
             operation.asked(self._view())
             self._watch()
 
         return self._hand_over(LINES, begin)
 
-    def _reloadable(self, chosen: list[AppView], arguments: Arguments) -> list[AppView]:
-        stopped = [app.name for app in chosen if app.stopped]
+    def _reloadable(self, chosen: list[Target], arguments: Arguments) -> list[Target]:
+        stopped = [target.app.name for target in chosen if target.app.stopped]
         if stopped and len(stopped) == len(chosen):
             names = ", ".join(stopped)
-            raise _Wrong(409, f"{names}: stopped; `pyinit start` starts it")
+            raise _Wrong(409, f"{names}: stopped; `pyinit start {' '.join(stopped)}` starts it")
         named = arguments.every("app")
-        return [app for app in chosen if not app.stopped or app.name in named]
+        return [t for t in chosen if not t.app.stopped or t.app.name in named]
 
-    def _signal(self, chosen: list[AppView], arguments: Arguments, peer: Peer) -> Answer:
+    def _signal(self, chosen: list[Target], arguments: Arguments, peer: Peer) -> Answer:
         text = arguments.one("signal")
         try:
             signum = signals.parse_signal(text)
         except ValueError as error:
             raise _Wrong(400, str(error), signal=text, signals=sorted(signals.names)) from None
         name = signals.name_of(signum)
-        self._log("signal", [app.name for app in chosen], peer, signal=name)
+        self._log("signal", chosen, peer, signal=name)
         reached = [
-            {"app": app.name, "instance": row.instance, "pid": row.pid}
-            for app in chosen
-            for row in app.workers
-            if row.pid
+            {"app": target.app.name, "instance": row.instance, "id": row.id, "pid": row.pid}
+            for target in chosen
+            for row in target.app.workers
+            if row.pid and (not target.instances or row.instance in target.instances)
         ]
-        for app in chosen:
-            self._runtime.emit(e.SignalAsked(signum, app.name))
+        for target in chosen:
+            self._runtime.emit(e.SignalAsked(signum, target.app.name, target.instances))
         return _json({"signal": name, "workers": reached})
 
-    def _log(self, command: str, apps: list[str], peer: Peer, **fields: object) -> None:
+    def _log(self, command: str, chosen: Sequence[Target], peer: Peer, **fields: object) -> None:
         more = {key: value for key, value in fields.items() if value}
+        instances = {t.app.name: list(t.instances) for t in chosen if t.instances}
+        if instances:
+            more["instances"] = instances
+        apps = [target.app.name for target in chosen]
         asked = {"command": command, "apps": apps, **more, "by_uid": peer.uid, "by_pid": peer.pid}
         self._runtime.log("info", "command received", asked)
 
@@ -345,7 +378,23 @@ def _goals_of(changes: Sequence[diff.Change], view: View) -> list[goals.Goal]:
     return found
 
 
-def _event(verb: str, app: str, wanted: int) -> e.Event:
+def _refuse_parts(verb: str, chosen: list[Target]) -> None:
+    """How many run is the app's number, and what is stopped is the app: no holes in it."""
+    part = next((target for target in chosen if target.instances), None)
+    if part is None:
+        return
+    name = part.app.name
+    if verb in ("stop", "start", "scale"):
+        text = f"{verb} takes an app, not the worker of one"
+        if verb == "stop":
+            text += f": `pyinit scale {name} -1` runs one fewer, `pyinit stop {name}` none"
+        raise _Wrong(400, text)
+    if part.app.stopped:
+        raise _Wrong(409, f"{name}: stopped; `pyinit start {name}` starts it")
+
+
+def _event(verb: str, target: Target, wanted: int) -> e.Event:
+    app = target.app.name
     if verb == "scale":
         return e.ScaleAsked(app, wanted)
     if verb == "stop":
@@ -353,13 +402,13 @@ def _event(verb: str, app: str, wanted: int) -> e.Event:
     if verb == "start":
         return e.StartAsked(app)
     if verb == "restart":
-        return e.RestartAsked(app, "pyinit restart")
-    return e.ReloadAsked(app, "pyinit reload")
+        return e.RestartAsked(app, "pyinit restart", target.instances)
+    return e.ReloadAsked(app, "pyinit reload", target.instances)
 
 
-def _would(verb: str, app: AppView) -> str:
-    count = len(goals.running(app))
-    return f"{app.name}: would {verb} {count} worker{'' if count == 1 else 's'}"
+def _would(verb: str, target: Target) -> str:
+    count = len(target.instances or goals.running(target.app))
+    return f"{target.app.name}: would {verb} {count} worker{'' if count == 1 else 's'}"
 
 
 def _json(value: object) -> Answer:
@@ -369,4 +418,5 @@ def _json(value: object) -> Answer:
 def _problem(
     status: int, error: str, fields: dict[str, object] | None = None, allow: str = ""
 ) -> Answer:
-    return Answer(status, encode({"error": error, **(fields or {})}) + b"\n", JSON, allow)
+    told_too = {"error": error, "version": __version__, **(fields or {})}
+    return Answer(status, encode(told_too) + b"\n", JSON, allow)

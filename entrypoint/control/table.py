@@ -10,6 +10,10 @@ HEADERS = ("name", "id", "mode", "pid", "uptime", "↺", "status", "cpu", "mem",
 # Columns of numbers, which stand to the right.
 RIGHT = frozenset(("id", "pid", "↺", "cpu", "mem"))
 
+# Where there is no room: the first to go, and what names and addresses keep at least.
+LEFT_OUT = ("listening", "mode", "cpu", "uptime", "pid", "mem")
+LEAST = 9
+
 RESET = "\x1b[0m"
 BOLD = "\x1b[1m"
 CYAN = "\x1b[36m"
@@ -61,7 +65,7 @@ def rows(apps: list[dict[str, Any]]) -> list[tuple[str, ...]]:
             found.append(
                 (
                     app["name"],
-                    str(worker["instance"]),
+                    "-" if worker["id"] is None else str(worker["id"]),
                     app["mode"],
                     str(worker["pid"] or "-"),
                     uptime(worker["uptime"]),
@@ -79,26 +83,48 @@ def rows(apps: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return found
 
 
-def table(apps: list[dict[str, Any]], *, colour: bool, plain: bool = False) -> str:
-    """The whole table; `plain`: with characters that any terminal has."""
+def table(apps: list[dict[str, Any]], *, colour: bool, plain: bool = False, width: int = 0) -> str:
+    """The whole table; `plain`: with characters that any terminal has.
+
+    `width`: of the terminal, 0 for none. Where the table is wider, the addresses are cut
+    first, then columns are left out, then names are cut.
+    """
     headers = tuple("restarts" if plain and name == "↺" else name for name in HEADERS)
     body = rows(apps)
-    widths = [max(len(row[n]) for row in (headers, *body)) for n in range(len(headers))]
+    widths = {name: max(len(row[n]) for row in (headers, *body)) for n, name in enumerate(HEADERS)}
+    if width:
+        _fit(widths, width)
     top, middle, bottom, (line, bar) = ASCII if plain else UNICODE
 
     def rule(corners: tuple[str, str, str]) -> str:
         left, cross, right = corners
-        return left + cross.join(line * (width + 2) for width in widths) + right
+        return left + cross.join(line * (wide + 2) for wide in widths.values()) + right
 
     def row(cells: tuple[str, ...], *, head: bool = False) -> str:
         shown = []
-        for name, cell, width in zip(HEADERS, cells, widths, strict=True):
-            text = cell.rjust(width) if name in RIGHT else cell.ljust(width)
+        for name, cell in zip(HEADERS, cells, strict=True):
+            if name not in widths:
+                continue
+            wide = widths[name]
+            text = cell if len(cell) <= wide else cell[: wide - 1] + ("~" if plain else "…")
+            text = text.rjust(wide) if name in RIGHT else text.ljust(wide)
             shown.append(f" {_painted(text, name, cell, head=head) if colour else text} ")
         return bar + bar.join(shown) + bar
 
     lines = [rule(top), row(headers, head=True), rule(middle), *map(row, body), rule(bottom)]
     return "\n".join(lines)
+
+
+def _fit(widths: dict[str, int], width: int) -> None:
+    def surplus() -> int:
+        return sum(widths.values()) + 3 * len(widths) + 1 - width
+
+    cut = max(0, surplus())
+    widths["listening"] = max(min(LEAST, widths["listening"]), widths["listening"] - cut)
+    for name in LEFT_OUT:
+        if surplus() > 0:
+            del widths[name]
+    widths["name"] = max(min(LEAST, widths["name"]), widths["name"] - max(0, surplus()))
 
 
 def _painted(text: str, name: str, cell: str, *, head: bool) -> str:

@@ -52,9 +52,13 @@ def everything(runtime: Runtime, view: View) -> dict[str, Any]:
     }
 
 
-def in_detail(runtime: Runtime, view: View, app: AppView) -> dict[str, Any]:
-    """One app, with what the file says of it."""
+def in_detail(
+    runtime: Runtime, view: View, app: AppView, instances: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """One app, or these instances of it, with what the file says of it."""
     told = _app(runtime, app)
+    if instances:
+        told["workers"] = [row for row in told["workers"] if row["instance"] in instances]
     told["revision"] = view.revision
     told["source"] = runtime.plan.source
     told["config_error"] = view.config_error
@@ -110,6 +114,7 @@ def _listening(runtime: Runtime, name: str, spec: AppSpec | None) -> list[str]:
 
 def _worker(worker: WorkerView, now: float) -> dict[str, Any]:
     return {
+        "id": worker.id if worker.id >= 0 else None,
         "instance": worker.instance,
         "incarnation": worker.incarnation,
         "slot": worker.slot,

@@ -134,17 +134,22 @@ class MemoryExceeded(Event):
 
 
 class ReloadAsked(Event):
-    """A rolling reload of `app` (empty: all)."""
+    """A rolling reload of `app` (empty: all), or of these instances of it."""
 
     app: str = ""
     reason: str = "asked"
+    instances: tuple[int, ...] = ()
 
 
 class RestartAsked(Event):
-    """Stop and start again, all workers at once, of `app` (empty: all)."""
+    """Stop and start again, all workers at once, of `app` (empty: all).
+
+    Or only these instances of it: then what was stopped stays so.
+    """
 
     app: str = ""
     reason: str = "asked"
+    instances: tuple[int, ...] = ()
 
 
 class StopAsked(Event):
@@ -167,7 +172,8 @@ class ScaleAsked(Event):
 
 
 class SignalAsked(Event):
-    """Send `signum` to every worker of `app` (empty: all)."""
+    """Send `signum` to every worker of `app` (empty: all), or of these instances of it."""
 
     signum: int
     app: str = ""
+    instances: tuple[int, ...] = ()

@@ -25,7 +25,8 @@ def add_app(turn: Turn, spec: AppSpec) -> None:
     if turn.pool(spec.name) is not None:
         return
     mode = "waiting" if spec.autostart else "stopped"
-    turn.put_pool(Pool(spec.name, spec, wanted=spec.instances, mode=mode))
+    ids = turn.new_ids(spec.instances)
+    turn.put_pool(Pool(spec.name, spec, wanted=spec.instances, ids=ids, mode=mode))
 
 
 def remove_app(turn: Turn, pool: Pool) -> None:

@@ -67,16 +67,11 @@ def free_slot(turn: Turn, app: str, slot: int) -> None:
 def scale(turn: Turn, pool: Pool, wanted: int) -> None:
     """Retire the highest instances of what is too many; what is missing starts by itself."""
     before = pool.wanted
-    pool = turn.put_pool(pool.replace(wanted=wanted))
+    ids = (*pool.ids[:wanted], *turn.new_ids(max(0, wanted - before)))
+    pool = turn.put_pool(pool.replace(wanted=wanted, ids=ids))
     if wanted != before:
         turn.report("info", "app scaled", app=pool.name, was=before, instances=wanted)
-    if pool.reload is not None:
-        # A reload under way no longer waits for the instances that go.
-        reload = pool.reload.replace(
-            queue=tuple(n for n in pool.reload.queue if n < wanted),
-            active=tuple(n for n in pool.reload.active if n < wanted),
-        )
-        turn.put_pool(pool.replace(reload=reload))
+    leave_out(turn, pool, tuple(range(wanted, before)))
     leaving: list[Worker] = []
     for place in list(turn.places(pool.name)):
         if place.instance >= wanted:
@@ -84,6 +79,16 @@ def scale(turn: Turn, pool: Pool, wanted: int) -> None:
     stop_workers(turn, pool.name, leaving, "scale")
     if pool.mode == "running":
         advance(turn, pool.name)
+
+
+def leave_out(turn: Turn, pool: Pool, instances: tuple[int, ...]) -> None:
+    """A reload under way no longer waits for these: they go, or are restarted."""
+    if pool.reload is not None:
+        reload = pool.reload.replace(
+            queue=tuple(n for n in pool.reload.queue if n not in instances),
+            active=tuple(n for n in pool.reload.active if n not in instances),
+        )
+        turn.put_pool(pool.replace(reload=reload))
 
 
 def _remove_place(turn: Turn, place: Place) -> list[Worker]:

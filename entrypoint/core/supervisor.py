@@ -153,9 +153,10 @@ class Supervisor:
         else:
             self._send_all(turn, "", signum)
 
-    def _send_all(self, turn: Turn, app: str, signum: int) -> None:
+    def _send_all(self, turn: Turn, app: str, signum: int, only: tuple[int, ...] = ()) -> None:
         for worker in turn.workers(app):
-            if worker.pid and worker.state != w.LINGERING:
+            chosen = not only or worker.instance in only
+            if chosen and worker.pid and worker.state != w.LINGERING:
                 turn.emit(SendSignal(worker.incarnation, signum))
 
     # -- workers ----------------------------------------------------------------
@@ -294,7 +295,7 @@ class Supervisor:
 
     def _reload_asked(self, turn: Turn, event: e.ReloadAsked) -> None:
         for pool in self._chosen(turn, event.app):
-            rolling.begin(turn, pool, event.reason)
+            rolling.begin(turn, pool, event.reason, event.instances or None)
 
     def _renew_asked(self, turn: Turn, event: e.RenewAsked) -> None:
         pool = turn.pool(event.app)
@@ -309,17 +310,23 @@ class Supervisor:
 
     def _restart_asked(self, turn: Turn, event: e.RestartAsked) -> None:
         for pool in self._chosen(turn, event.app):
-            if pool.mode == "waiting":
+            if pool.mode == "waiting" or (event.instances and pool.mode != "running"):
                 continue
-            turn.put_pool(pool.replace(reload=None, mode="running"))
+            places = list(turn.places(pool.name))
+            if event.instances:
+                places = [place for place in places if place.instance in event.instances]
+                rolling.leave_out(turn, pool, event.instances)
+            else:
+                turn.put_pool(pool.replace(reload=None, mode="running"))
             leaving: list[Worker] = []
-            for place in list(turn.places(pool.name)):
+            for place in places:
                 successor, current = turn.worker(place.successor), turn.worker(place.current)
                 leaving += [each for each in (successor, current) if each is not None]
                 alone = turn.put_place(place.replace(successor=0))
                 if current is None:
                     self._start_place(turn, alone)
             lifecycle.stop_workers(turn, pool.name, leaving, "restart", because=event.reason)
+            rolling.advance(turn, pool.name)
 
     def _start_place(self, turn: Turn, place: w.Place) -> None:
         turn.emit(StopTimer(e.Timer("restart", place.app, place.waits_for)))
@@ -354,7 +361,7 @@ class Supervisor:
             rolling.scale(turn, pool, event.instances)
 
     def _signal_asked(self, turn: Turn, event: e.SignalAsked) -> None:
-        self._send_all(turn, event.app, event.signum)
+        self._send_all(turn, event.app, event.signum, event.instances)
 
     # -- after each event -------------------------------------------------------
 

@@ -27,6 +27,7 @@ class Run(Record):
     plan: Plan = Plan(apps=(), revision=0)
     shutdown: ShutdownSpec = ShutdownSpec()
     incarnations: int = 0  # numbers given so far
+    ids: int = 0  # likewise
     stop_signal: int = 0  # 0: the stop is pyinit's own idea
     code: int | None = None  # decided early: errored, or the end was forced
     forced: bool = False
@@ -147,6 +148,12 @@ class Turn:
         """A number never used before."""
         self.run = self.run.replace(incarnations=self.run.incarnations + 1)
         return self.run.incarnations
+
+    def new_ids(self, count: int) -> tuple[int, ...]:
+        """Numbers for instances, as people name them; never used twice, as PM2's."""
+        first = self.run.ids
+        self.run = self.run.replace(ids=first + count)
+        return tuple(range(first, first + count))
 
     def put_pool(self, pool: Pool) -> Pool:
         """Stage an app."""

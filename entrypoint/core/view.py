@@ -30,6 +30,8 @@ class WorkerView(Record):
     last_exit: str = ""  # "exit code 1", "killed by SIGKILL", "chdir: No such file …"
     health: str = ""  # of its active checks: "" (none yet) | passing | failing
     health_reason: str = ""  # why the newest one failed
+    # As PM2's: unique over all apps, kept by what follows a worker; -1: it is surplus.
+    id: int = -1
 
 
 class AppView(Record):

@@ -44,7 +44,7 @@ def view_of(state: State) -> v.View:
 
 def _app(pool: Pool, places: list[Place], workers: list[Worker]) -> v.AppView:
     by_instance = {place.instance: place for place in places}
-    rows = [_row(worker, by_instance.get(worker.instance)) for worker in workers]
+    rows = [_row(pool, worker, by_instance.get(worker.instance)) for worker in workers]
     shown = {worker.incarnation for worker in workers}
     rows += [
         _empty(pool, place.instance, place)
@@ -82,6 +82,7 @@ def _empty(pool: Pool, instance: int, place: Place | None) -> v.WorkerView:
         state=_SHOWN.get(place.state, v.LAUNCHING) if place else v.LAUNCHING,
         ready=False,
         restarts=place.restarts if place else 0,
+        id=_id(pool, instance),
         started_at=0.0,
         last_exit=place.last_exit if place else "",
     )
@@ -93,7 +94,7 @@ def _health(worker: Worker) -> str:
     return v.PASSING if worker.healthy else ""
 
 
-def _row(worker: Worker, place: Place | None) -> v.WorkerView:
+def _row(pool: Pool, worker: Worker, place: Place | None) -> v.WorkerView:
     return v.WorkerView(
         app=worker.app,
         instance=worker.instance,
@@ -106,5 +107,10 @@ def _row(worker: Worker, place: Place | None) -> v.WorkerView:
         started_at=worker.launched_at,
         health=_health(worker),
         health_reason=worker.check_reason,
+        id=_id(pool, worker.instance),
         last_exit=place.last_exit if place else "",
     )
+
+
+def _id(pool: Pool, instance: int) -> int:
+    return pool.ids[instance] if instance < len(pool.ids) else -1

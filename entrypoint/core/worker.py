@@ -196,6 +196,7 @@ class Pool(Record):
     name: str
     spec: AppSpec
     wanted: int
+    ids: tuple[int, ...]  # of each wanted instance
     # waiting (for depends_on) | running | stopping | stopped | removing
     mode: str = "running"
     spare: tuple[int, ...] = ()

@@ -98,6 +98,9 @@ def test_a_reload_replaces_each_worker_and_tells_how_far_it_is(tmp_path) -> None
         assert done.returncode == 0, done
         assert "worker 1 of 2" in done.stdout
         assert "worker 2 of 2" in done.stdout
+        # In the order in which it happens: the new one is ready, then the old one stops.
+        states = [line.rpartition(" ")[2] for line in done.stdout.splitlines()[:8]]
+        assert states == ["launching", "online", "stopping", "gone"] * 2
         assert done.stdout.splitlines()[-1].startswith("web: reloaded, 2 of 2 workers")
         after = {worker["pid"] for worker in workers(run, "web")}
         assert len(after) == 2
@@ -134,6 +137,40 @@ def test_stop_start_restart_and_scale(tmp_path) -> None:
         assert (below.returncode, below.stdout) == (1, "")
         assert "below 0" in below.stderr
         assert len(workers(run, "web")) == 1
+
+
+def test_a_worker_is_named_by_its_id(tmp_path) -> None:
+    with Run(tmp_path, [server(tmp_path), sleeper()]) as run:
+        ready(run, 2)
+
+        def pids() -> dict[int, int]:
+            rows = [row for app in listed(run)["apps"] for row in app["workers"]]
+            return {row["id"]: row["pid"] for row in rows}
+
+        before = pids()
+        assert sorted(before) == [0, 1, 2]
+        for words, changed in ((["restart", "1"], {1}), (["reload", "0", "2"], {0, 2})):
+            done = pyinit(run, *words)
+            assert done.returncode == 0, done
+            after = pids()
+            assert {number for number in before if before[number] != after[number]} == changed
+            before = after
+        assert pyinit(run, "signal", "usr2", "1").stdout.count("SIGUSR2 sent") == 1
+        run.said("got usr2", 1, instance=1)
+        [told] = json.loads(pyinit(run, "describe", "1", "--json").stdout)
+        assert [worker["id"] for worker in told["workers"]] == [1]
+        lines = pyinit(run, "logs", "1", "--json", "-n", "100").stdout.splitlines()
+        origins = {(r["app"], r["instance"]) for r in map(json.loads, lines) if "stream" in r}
+        assert origins == {("web", 1)}
+        for words, reason in (
+            (["stop", "1"], "`pyinit scale web -1` runs one fewer"),
+            (["scale", "1", "3"], "scale takes an app"),
+            (["restart", "9"], "no worker has the id 9; there is 0, 1, 2"),
+        ):
+            done = pyinit(run, *words)
+            assert done.returncode == 1
+            assert reason in done.stderr
+        assert pids() == before
 
 
 def test_signals_reach_the_workers(tmp_path) -> None:

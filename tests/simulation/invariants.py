@@ -93,6 +93,14 @@ def reloads_are_bounded(world: World, _effects) -> None:
                 assert pool.mode == "running" and place.instance in active, (pool, place)
 
 
+def ids_name_one_instance(world: World, _effects) -> None:
+    """Each wanted instance has a number of its own."""
+    pools = world.core._state.pools.values()
+    assert all(len(pool.ids) == pool.wanted for pool in pools), pools
+    given = [number for pool in pools for number in pool.ids]
+    assert len(given) == len(set(given)), given
+
+
 def slots_have_one_owner(world: World, _effects) -> None:
     """A slot is granted, of one place, and of one worker that accepts, or is spare."""
     state = world.core._state
@@ -259,6 +267,7 @@ STEP = (
     nobody_is_doubled,
     what_cannot_live_side_by_side_does_not,
     reloads_are_bounded,
+    ids_name_one_instance,
     slots_have_one_owner,
     the_port_is_steered_to_who_is_ready,
     deadlines_have_an_owner,

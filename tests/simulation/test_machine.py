@@ -123,6 +123,7 @@ def plans(draw, revision: int = 1):
 
 
 names = st.sampled_from(("", *NAMES))
+instances = st.sampled_from(((), (), (0,), (1, 3)))
 
 
 class Machine(RuleBasedStateMachine):
@@ -150,13 +151,13 @@ class Machine(RuleBasedStateMachine):
         if live:
             self.world.crash(live[which % len(live)], code, None if code is not None else 9)
 
-    @rule(name=names)
-    def reload_is_asked(self, name) -> None:
-        self.world.emit(e.ReloadAsked(name))
+    @rule(name=names, only=instances)
+    def reload_is_asked(self, name, only) -> None:
+        self.world.emit(e.ReloadAsked(name, instances=only))
 
-    @rule(name=names)
-    def restart_is_asked(self, name) -> None:
-        self.world.emit(e.RestartAsked(name))
+    @rule(name=names, only=instances)
+    def restart_is_asked(self, name, only) -> None:
+        self.world.emit(e.RestartAsked(name, instances=only))
 
     @rule(name=names)
     def stop_is_asked(self, name) -> None:
@@ -180,9 +181,9 @@ class Machine(RuleBasedStateMachine):
         if live:
             self.world.emit(e.MemoryExceeded(live[which % len(live)].incarnation, 1 << 30))
 
-    @rule(name=names)
-    def a_signal_is_asked(self, name) -> None:
-        self.world.emit(e.SignalAsked(SIGUSR1, name))
+    @rule(name=names, only=instances)
+    def a_signal_is_asked(self, name, only) -> None:
+        self.world.emit(e.SignalAsked(SIGUSR1, name, only))
 
     @rule(answer=st.one_of(plans(), st.just("line 3: no such key")), change=st.booleans())
     def the_file_is_read_again(self, answer, change) -> None:

@@ -64,7 +64,7 @@ class World:
             self.later.append(e.WorkerExited(effect.incarnation, code=0))
         elif isinstance(effect, f.WatchQueue):
             self.later.append(e.QueueEmptied(effect.incarnation))
-        elif isinstance(effect, f.StartTimer) and effect.timer.kind == "retire":
+        elif isinstance(effect, f.StartTimer) and effect.timer.kind in ("retire", "launch"):
             self.later.append(e.TimerFired(effect.timer))
 
     def settle(self, limit: int = 500) -> None:

@@ -11,6 +11,7 @@ from entrypoint.control.records import Rendering
 from entrypoint.logs.console import Style
 
 WORKER = {
+    "id": 0,
     "instance": 0,
     "pid": 17,
     "uptime": 63.2,
@@ -39,6 +40,20 @@ def test_colour_changes_no_width_and_plain_is_ascii() -> None:
         coloured = coloured.replace(code, "")
     assert coloured == plain
     assert table.table(apps, colour=False, plain=True).isascii()
+
+
+@pytest.mark.parametrize("width", [110, 80, 70, 60, 45, 40])
+@pytest.mark.parametrize("plain", [False, True])
+def test_it_fits_the_terminal_and_keeps_what_says_how_it_goes(width, plain) -> None:
+    long = {**APP, "name": "a-service-with-a-name", "listening": ["[::]:8080", "unix:/run/a.sock"]}
+    lines = table.table(
+        [{**long, "workers": [WORKER]}], colour=False, plain=plain, width=width
+    ).splitlines()
+    assert {len(line) for line in lines} <= set(range(width + 1))
+    assert "online" in lines[3]
+    assert "a-servic" in lines[3]
+    if width == 110 and not plain:
+        assert "unix:/run/a" in lines[3]
 
 
 @pytest.mark.parametrize(
