@@ -142,6 +142,23 @@ def install_filter() -> int:
     raise OSError(number, os.strerror(number))
 
 
+def _ioctl(fd: int, request: int, argument: bytes | bytearray) -> None:
+    """ioctl(2) on a notifier, begun anew after a signal, which Python does not do for it.
+
+    Answers wait for a lock, and one for the caller to take its descriptor; a SIGCHLD
+    in that moment ends the wait with nothing done (`seccomp_notify_addfd` in
+    kernel/seccomp.c takes its request back). Taken for a failure, the worker would be
+    left to bind an address that we hold.
+    """
+    while True:
+        try:
+            fcntl.ioctl(fd, request, argument)
+            return
+        except OSError as error:
+            if error.errno != errno.EINTR:
+                raise
+
+
 class Notifier:
     """Our end of a filter. Takes ownership of `fd`."""
 
@@ -159,6 +176,7 @@ class Notifier:
         """The call that waits; None when its caller is gone. Once for each EPOLLIN."""
         data = bytearray(_NOTIFICATION.size)  # the kernel wants it zeroed
         try:
+            # Not begun anew: the loop calls again if there is one.
             fcntl.ioctl(self.fd, _RECEIVE, data)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EINTR):
@@ -172,7 +190,7 @@ class Notifier:
         identity = struct.pack("=Q", call.id)
         for request in (_ID_VALID, _ID_VALID_OLD):
             try:
-                fcntl.ioctl(self.fd, request, identity)
+                _ioctl(self.fd, request, identity)
                 return True
             except OSError as error:
                 if error.errno == errno.ENOENT:
@@ -194,7 +212,7 @@ class Notifier:
         """
         flags = os.O_CLOEXEC if cloexec else 0
         try:
-            fcntl.ioctl(self.fd, _ADD_FD, _FD.pack(call.id, _SET_FD, source, number, flags))
+            _ioctl(self.fd, _ADD_FD, _FD.pack(call.id, _SET_FD, source, number, flags))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EINPROGRESS):
                 return False
@@ -203,7 +221,7 @@ class Notifier:
 
     def _respond(self, response: bytes) -> None:
         try:
-            fcntl.ioctl(self.fd, _SEND, response)
+            _ioctl(self.fd, _SEND, response)
         except OSError as error:
             # The caller was killed, or a signal has restarted its call.
             if error.errno not in (errno.ENOENT, errno.EINPROGRESS):
