@@ -51,9 +51,9 @@ class Checker:
         self.stop(incarnation)
         started = self._children.get(incarnation)
 
-        def ended(reason: str) -> None:
+        def ended(reason: str, said: str = "") -> None:
             self._running.pop(incarnation, None)
-            self._emit(e.HealthChecked(incarnation, number, reason))
+            self._emit(e.HealthChecked(incarnation, number, reason, said))
 
         if started is None or started.spec.health is None:
             ended("there is no process")
@@ -79,7 +79,7 @@ class Checker:
         for incarnation in tuple(self._running):
             self.stop(incarnation)
 
-    def _begin(self, started: Started, ended: Callable[[str], None]) -> Check:
+    def _begin(self, started: Started, ended: Callable[..., None]) -> Check:
         health = started.spec.health
         ports = self._ports_of(started.spec.name)
         assert health is not None

@@ -35,7 +35,7 @@ class ExecCheck:
         children: Children,
         started: Started,
         ports: Ports | None,
-        ended: Callable[[str], None],
+        ended: Callable[..., None],
     ) -> None:
         self._loop = loop
         self._children = children
@@ -47,7 +47,7 @@ class ExecCheck:
         self._pid = 0
 
     def begin(self) -> None:
-        """Fork; `ended(reason)` follows with its end, or at once when that fails."""
+        """Fork; `ended(reason, last words)` follows with its end, or at once when that fails."""
         self._reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._reading, False)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -66,7 +66,7 @@ class ExecCheck:
 
     def give_up(self) -> None:
         """End it; that it is reaped later tells nothing any more."""
-        self._ended = lambda _reason: None
+        self._ended = lambda *_: None
         self._kill()
         self._close()
 
@@ -102,7 +102,7 @@ class ExecCheck:
             self._ended("")
         else:
             how = f"killed by {signals.name_of(code - 128)}" if code > 128 else f"exit code {code}"
-            self._ended(f"{how}: {said}" if said else how)
+            self._ended(how, said)
 
     def _failure(self) -> str:
         for message in process.read_channel(self._channel):

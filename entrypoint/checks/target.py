@@ -88,13 +88,16 @@ def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Targ
         authority, path = address.parse_url(health.http)
         host = authority.removesuffix(":80")
     spec = address.parse(authority, dual_stack=True)
-    group = _own_group(spec, started, ports)
+    local = spec.host in (_ANY4, _ANY6) or authority.startswith("localhost:")
+    group = _own_group(spec, started, ports, local=local)
     if group is not None:
         return Target((_place_of(group),), host, path, group, started.slot)
-    return Target(_places(spec, authority), host, path)
+    return Target(_places(spec, local=local), host, path)
 
 
-def _own_group(spec: ListenSpec, started: Started, ports: Ports | None) -> Group | None:
+def _own_group(
+    spec: ListenSpec, started: Started, ports: Ports | None, *, local: bool
+) -> Group | None:
     """The app's own sockets, if the address is theirs."""
     if ports is None or spec.family == "unix":
         return None
@@ -102,8 +105,10 @@ def _own_group(spec: ListenSpec, started: Started, ports: Ports | None) -> Group
     if group is None or group.form.family == "unix":
         return None
     bound = group.form.host.removeprefix(_MAPPED)
-    local = spec.host.startswith("127.") or spec.host in (_LOCAL6, _ANY6, _ANY4)
-    return group if spec.host == bound or (local and bound in (_ANY4, _ANY6)) else None
+    if spec.host == bound or (local and bound in (_LOCAL4, _LOCAL6)):
+        return group
+    here = local or spec.host.startswith("127.") or spec.host == _LOCAL6
+    return group if here and bound in (_ANY4, _ANY6) else None
 
 
 def _place_of(group: Group) -> Place:
@@ -116,10 +121,10 @@ def _place_of(group: Group) -> Place:
     return Place("inet6", _LOCAL6 if form.host == _ANY6 else form.host, form.port)
 
 
-def _places(spec: ListenSpec, authority: str) -> tuple[Place, ...]:
+def _places(spec: ListenSpec, *, local: bool) -> tuple[Place, ...]:
     if spec.family == "unix":
         return (Place("unix", path=spec.path),)
     # What `localhost` means to a server is one of the two, seldom both.
-    if spec.host in (_ANY4, _ANY6) or authority.startswith("localhost:"):
+    if local:
         return (Place("inet", _LOCAL4, spec.port), Place("inet6", _LOCAL6, spec.port))
     return (Place(spec.family, spec.host, spec.port),)

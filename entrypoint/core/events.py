@@ -103,11 +103,15 @@ class QueueEmptied(Event):
 
 
 class HealthChecked(Event):
-    """The answer to `StartCheck`. `reason`: why it failed, for people; "": it succeeded."""
+    """The answer to `StartCheck`. `reason`: why it failed, for people; "": it succeeded.
+
+    `said`: the last words of a command, for the log alone.
+    """
 
     incarnation: int
     check: int
     reason: str = ""
+    said: str = ""
 
 
 class TimerFired(Event):

@@ -79,7 +79,7 @@ def due(turn: Turn, worker: Worker) -> Worker | None:
     return answered(turn, worker, f"no answer within {_asked(worker).timeout:g} s")
 
 
-def answered(turn: Turn, worker: Worker, reason: str) -> Worker:
+def answered(turn: Turn, worker: Worker, reason: str, said: str = "") -> Worker:
     """A check is over; `reason` says why it failed. The worker with what counts."""
     health = _asked(worker)
     worker = worker.replace(checking=False, check_reason=reason)
@@ -100,6 +100,7 @@ def answered(turn: Turn, worker: Worker, reason: str) -> Worker:
             instance=worker.instance,
             pid=worker.pid,
             reason=reason,
+            **({"said": said} if said else {}),
             failures=worker.failures,
             of=health.failures,
         )

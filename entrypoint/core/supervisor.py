@@ -230,7 +230,7 @@ class Supervisor:
 
     def _health_checked(self, turn: Turn, worker: Worker, event: e.HealthChecked) -> None:
         if worker.checking and worker.check == event.check:
-            self._judge(turn, health.answered(turn, worker, event.reason))
+            self._judge(turn, health.answered(turn, worker, event.reason, event.said))
 
     def _judge(self, turn: Turn, worker: Worker) -> None:
         """What comes of a check."""

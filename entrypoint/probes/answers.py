@@ -226,7 +226,8 @@ def _named(workers: Any) -> str:
         if len(told) == NAMED_WORKERS:
             more += 1
             continue
-        last = f", {worker.last_exit}" if worker.last_exit else ""
+        why = worker.health_reason if not worker.ready else ""
+        last = f", {why or worker.last_exit}" if why or worker.last_exit else ""
         told.append(f"{worker.instance}: {worker.state}{last}")
     if more:
         told.append(f"and {more} more")
@@ -282,5 +283,7 @@ def _worker_status(worker: WorkerView, now: float) -> dict[str, Any]:
         "ready": worker.ready,
         "restarts": worker.restarts,
         "uptime": round(max(0.0, now - worker.started_at), 3) if worker.pid else None,
+        "health": worker.health,
+        "health_reason": worker.health_reason,
         "last_exit": worker.last_exit,
     }

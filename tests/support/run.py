@@ -188,9 +188,11 @@ class Run:
         return self.wait()
 
 
-def get(port: int, path: str = "/", host: str = "127.0.0.1") -> tuple[int, str]:
+def get(
+    port: int, path: str = "/", host: str = "127.0.0.1", *, deadline: float = DEADLINE
+) -> tuple[int, str]:
     """Status and body of one GET on a connection of its own."""
-    connection = http.client.HTTPConnection(host, port, timeout=DEADLINE)
+    connection = http.client.HTTPConnection(host, port, timeout=deadline)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -12,20 +12,46 @@ from hypothesis import strategies as st
 from entrypoint.kernel import bpf
 
 RANDOM = (-0x1000 + 56) & 0xFFFFFFFF
+IFINDEX = (-0x1000 + 8) & 0xFFFFFFFF
+NET = -0x100000 & 0xFFFFFFFF
+
+
+class Packet:
+    """An IP packet whose data begins behind its TCP header, on a device of that number."""
+
+    def __init__(self, content, device):
+        self.content = content
+        self.device = device
 
 
 def run(program, data=b"", draw=0):
     """What the program returns. Raises AssertionError where the kernel would refuse it."""
     assert 0 < len(program) <= bpf.MAX_INSTRUCTIONS
-    a = at = 0
+    a = x = at = 0
     while True:
         code, jt, jf, k = program[at]
         assert 0 <= jt < 256 and 0 <= jf < 256
         at += 1
-        if code == 0x20:
+        if isinstance(data, Packet) and code in (0x20, 0x28, 0x30, 0x48, 0xB1) and k != RANDOM:
+            if k == IFINDEX:
+                a = data.device
+                continue
+            start = k - NET + (x if code == 0x48 else 0)
+            assert start >= 0, f"not of the network header: {k:#x}"
+            if code == 0xB1:
+                x = 4 * (data.content[start] & 0xF)
+            elif code == 0x30:
+                a = data.content[start]
+            else:
+                a = struct.unpack_from("!H", data.content, start)[0]
+        elif code == 0x20:
             a = draw if k == RANDOM else struct.unpack_from("=I", data, k)[0]
         elif code == 0x30:
             a = data[k]
+        elif code == 0x05:
+            at += k
+        elif code == 0x54:
+            a &= k
         elif code == 0x94:
             a %= k
         elif code == 0x04:
@@ -91,3 +117,28 @@ def test_interception_knows_its_architectures_only():
 )
 def test_only_new_connections_are_dropped(flags, passes):
     assert bool(run(bpf.no_new_connections(), bytes(13) + bytes([flags]))) == passes
+
+
+@given(
+    st.dictionaries(st.integers(1024, 65535), st.integers(0, 600), min_size=1, max_size=500),
+    st.sampled_from((4, 6)),
+    st.integers(5, 15),
+)
+def test_a_connection_of_our_own_goes_where_it_is_directed(directed, version, words):
+    program = bpf.steering((7, 9), directed)
+
+    def syn(port, device):
+        header = bytes([version << 4 | words]) + bytes(39 if version == 6 else 4 * words - 1)
+        return Packet(header + struct.pack("!HH", port, 80), device)
+
+    for port, index in directed.items():
+        assert run(program, syn(port, 1)) == index
+        assert run(program, syn(port, 2)) in (7, 9)
+    stranger = next(port for port in range(1024, 65535) if port not in directed)
+    assert run(program, syn(stranger, 1), draw=1) == 9
+
+
+def test_five_hundred_directions_beside_the_worst_of_a_thousand_slots_fit():
+    directed = dict.fromkeys(range(1024, 1524), 1)
+    program = bpf.steering(tuple(range(0, 2000, 2)), directed)
+    assert run(program, Packet(bytes(40), 2), draw=999) == 1998
