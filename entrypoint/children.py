@@ -130,7 +130,9 @@ class Children:
 
     def reap(self) -> bool:
         """Reap what has ended, workers and orphans. True: there may be more."""
-        ended = reap.reap()
+        known = {**self._by_pid, **self._helpers} if self._helpers else self._by_pid
+        ended, orphans = reap.reap(known)
+        self.orphans += orphans
         for pid, status in ended:
             incarnation = self._by_pid.pop(pid, 0)
             if incarnation:
@@ -138,10 +140,10 @@ class Children:
             elif pid in self._helpers:
                 self._helpers.pop(pid)(status)
             else:
-                self.orphans += 1
-        if ended:
+                self.orphans += 1  # it got a number that was known and had just become free
+        if self._lingering and (ended or orphans):
             self._look_for_empty_groups()
-        return len(ended) >= reap.BATCH
+        return len(ended) + orphans >= reap.BATCH
 
     def _worker_ended(self, incarnation: int, status: int) -> None:
         self._told(incarnation)

@@ -42,7 +42,7 @@ _AWAITED = tuple(signals.ALL - {signals.SIGKILL, signals.SIGSTOP})
 _BUT_SIGCHLD = tuple(number for number in _AWAITED if number != signals.SIGCHLD)
 
 # How long orphans may gather before they are reaped together (s).
-GATHER = 0.001
+GATHER = 0.003
 
 _REAPER_WARNING = """\
 pyinit is not running as PID 1 and isn't registered as a child subreaper.
@@ -241,9 +241,12 @@ class Command:
                 self.take(info)
             elif self.reap():
                 # An orphan seldom comes alone: let some gather, instead of a wake-up
-                # for each. Signals are taken at once all the same.
-                while more := _signal.sigtimedwait(_BUT_SIGCHLD, GATHER):
-                    self.take(more)
+                # for each. Signals are taken at once all the same, however many come.
+                until = time.monotonic() + GATHER
+                while (left := until - time.monotonic()) > 0:
+                    more = _signal.sigtimedwait(_BUT_SIGCHLD, left)
+                    if more is not None:
+                        self.take(more)
         if self.options.group:
             self.finish_group()
         return self.code
@@ -281,8 +284,10 @@ class Command:
     def reap(self) -> bool:
         """Reap all that has ended; notice the child's end and its stop. True: orphans only."""
         flags = os.WNOHANG | (os.WUNTRACED if self.may_stop else 0)
+        # With -w each orphan is told of, by its pid.
+        known = None if self.options.warn_on_reap else (self.child,)
         while True:
-            ended = reap(flags)
+            ended, orphans = reap(known, flags)
             for pid, status in ended:
                 if pid == self.child and self.code is None:
                     if os.WIFSTOPPED(status):
@@ -292,8 +297,9 @@ class Command:
                         self.log(2, f"the child ended with exit code {self.code}")
                 elif self.options.warn_on_reap and not os.WIFSTOPPED(status):
                     self.log(1, f"Reaped zombie process with pid={pid}")
-            if len(ended) < BATCH:
-                return bool(ended) and self.code is None and not self.stopped
+            orphans += len(ended)
+            if orphans < BATCH:
+                return orphans > 0 and self.code is None and not self.stopped
 
     # -- the terminal ---------------------------------------------------------------------
 

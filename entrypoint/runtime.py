@@ -30,6 +30,7 @@ from .logs.pump import LogPump, worker_pipe
 from .loop import READ, Loop
 from .metrics.tallies import Tallies
 from .port.ports import PortErrors, Ports
+from .reaping import Reaping
 from .requests import request_for
 from .rereading import Rereading
 from .schedules import Schedules
@@ -77,6 +78,7 @@ class Runtime:
         self.pump = LogPump(loop, 1, plan.log)
         self.exits = Exits(self.pump)
         self.children = Children(loop, self.emit, self._filter_installed, self._filter_refused)
+        self._reaping = Reaping(loop, self.children)
         self.is_init = process.is_init()
         self._pipe = pipe
         self._queue: deque[e.Event] = deque()
@@ -210,7 +212,7 @@ class Runtime:
             if signum != signals.SIGCHLD:
                 self._signal_arrived(signum)
         # Orphans that ended, and the process that read the file.
-        self._reap()
+        self._reaping.reap()
         self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
         while self.exit_code is None:
             try:
@@ -288,17 +290,12 @@ class Runtime:
 
     def _signal_arrived(self, signum: int) -> None:
         if signum == signals.SIGCHLD:
-            self._reap()
+            self._reaping.reap()
         elif signum in signals.STOPS or signum == signals.SIGHUP:
             self.log("info", "signal received", {"signal": signals.name_of(signum)})
             self.emit(e.SignalArrived(signum))
         elif signum in signals.FORWARDABLE or signum == signals.SIGCONT:
             self.emit(e.SignalArrived(signum))
-
-    def _reap(self) -> None:
-        if self.children.reap():
-            # A storm: let the loop serve the others before the next batch.
-            self.loop.call_at("reap", self.loop.now(), self._reap)
 
     def _observed(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
         """What a worker did with its port or said over Node's channel."""
@@ -517,5 +514,5 @@ class Runtime:
             process.sweep_below(signals.SIGKILL)
 
     def _children_left(self) -> bool:
-        self._reap()
+        self._reaping.reap()
         return reap.any_left()

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 # At most so many in one call, so that a storm of orphans cannot hold up signals and
 # probes. When a call returns this many, more may wait and no SIGCHLD may follow: call
 # again after the loop has turned.
 BATCH = 512
 
 
-def reap(flags: int = os.WNOHANG) -> list[tuple[int, int]]:
-    """All children that can be waited for: `(pid, wait status)`, at most `BATCH`.
+def reap(
+    known: Container[int] | None = None, flags: int = os.WNOHANG
+) -> tuple[list[tuple[int, int]], int]:
+    """Reap all children that can be: those `known`, and how many others.
 
-    The status is for `os.WIFEXITED` and its kin. With `os.WUNTRACED` in `flags` also
+    The first are `(pid, wait status)`, the status for `os.WIFEXITED` and its kin. None
+    stands for all. At most `BATCH` in one call. With `os.WUNTRACED` in `flags` also
     those that were stopped.
     """
     ended: list[tuple[int, int]] = []
-    add = ended.append
+    others = 0
     wait = os.waitpid
     try:
         for _ in range(BATCH):
-            child = wait(-1, flags)
-            if not child[0]:
+            pid, status = wait(-1, flags)
+            if not pid:
                 break
-            add(child)
+            if known is None or pid in known:
+                ended.append((pid, status))
+            else:
+                # Nothing is kept of an orphan: there may be very many.
+                others += 1
     except ChildProcessError:  # ECHILD: no children at all
         pass
-    return ended
+    return ended, others
 
 
 def any_left() -> bool:

@@ -34,6 +34,11 @@ SIGXFSZ = int(_signal.SIGXFSZ)
 SIGRTMIN = int(_signal.SIGRTMIN)
 SIGRTMAX = int(_signal.SIGRTMAX)
 
+# What a pipe holds, and what is read of it at once: one byte for each signal, and seldom
+# more than one. (A buffer of 64 KiB for it would be most of the cost of the read.)
+_PIPE_SIZE = 65536
+_CHUNK = 512
+
 # All that a process may handle or block. The C library keeps 32 and 33 for itself.
 ALL = frozenset(int(n) for n in _signal.valid_signals())
 
@@ -151,9 +156,9 @@ class SignalPipe:
         self._arrived = set()
         raw = b""
         try:
-            while chunk := os.read(self.fd, 65536):
+            while chunk := os.read(self.fd, _CHUNK):
                 raw += chunk
-                if len(chunk) < 65536:
+                if len(chunk) < _CHUNK:
                     break
         except BlockingIOError:
             pass
@@ -165,7 +170,7 @@ class SignalPipe:
             elif not child:
                 child = True
                 numbers.append(number)
-        if len(raw) >= 65536:
+        if len(raw) >= _PIPE_SIZE:
             numbers.extend(sorted(arrived.difference(numbers)))
         return numbers
 
@@ -187,6 +192,24 @@ def install_handlers(wakeup: SignalPipe) -> None:
         if number == SIGCHLD or _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, wakeup.arrived)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def hold(number: int) -> None:
+    """Block one signal: it stays pending until `release`. Children do not inherit it.
+
+    (Whoever forks sets the child's mask.)
+    """
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (number,))
+
+
+def release(number: int) -> None:
+    """Unblock it; what is pending comes now."""
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (number,))
+
+
+def take_pending(number: int) -> None:
+    """Drop what is pending of a signal that is held."""
+    _signal.sigtimedwait((number,), 0)
 
 
 def restore_defaults(keep: Iterable[int] = ()) -> None:

@@ -348,7 +348,7 @@ def test_as_pid_1_it_reaches_everything_in_its_namespace_and_nothing_else():
 
 
 def test_reap_takes_all_that_have_ended_and_never_waits():
-    assert reap.reap() == []
+    assert reap.reap() == ([], 0)
     pids = set()
     for _ in range(50):
         pid = os.fork()
@@ -356,9 +356,28 @@ def test_reap_takes_all_that_have_ended_and_never_waits():
             os._exit(7)
         pids.add(pid)
     ended = {}
-    wait_until(lambda: ended.update(reap.reap()) or len(ended) == 50)
+    wait_until(lambda: ended.update(reap.reap()[0]) or len(ended) == 50)
     assert set(ended) == pids
     assert {reap.exit_code(status) for status in ended.values()} == {7}
+
+
+def test_reap_tells_those_that_are_known_and_counts_the_others():
+    pids = []
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(7)
+        pids.append(pid)
+    known, told, others = frozenset(pids[:3]), [], []
+
+    def all_ended():
+        ended, orphans = reap.reap(known)
+        told.extend(pid for pid, _ in ended)
+        others.append(orphans)
+        return len(told) + sum(others) == 20
+
+    wait_until(all_ended)
+    assert set(told) == known
 
 
 def test_one_call_of_reap_is_bounded(monkeypatch):
@@ -367,7 +386,7 @@ def test_one_call_of_reap_is_bounded(monkeypatch):
         if os.fork() == 0:
             os._exit(0)
     counts = []
-    wait_until(lambda: counts.append(len(reap.reap())) or sum(counts) == 25)
+    wait_until(lambda: counts.append(len(reap.reap()[0])) or sum(counts) == 25)
     assert max(counts) <= 10
 
 
