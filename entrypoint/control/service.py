@@ -277,6 +277,8 @@ class Service:
         plan, new = self._runtime.plan, outcome.plan
         for key in diff.fixed_keys(plan, new):
             operation.say(warning=f"{key}: a change of it needs a new container")
+        for key in diff.live_keys(plan, new):
+            operation.say(change=f"{key}: changed, at once", keys=[key])
         changes = diff.differences(plan, new)
         for change in changes:
             operation.say(change=change.text, **change.as_dict())

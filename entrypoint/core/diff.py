@@ -21,6 +21,7 @@ _LIVE_KEYS = frozenset(("time", "multiline"))
 
 # Read once, at boot: a change counts for the next container.
 FIXED = ("probes", "control")
+LIVE_SECTIONS = ("log", "shutdown", "watch_config")
 
 
 class Change(Record):
@@ -97,8 +98,13 @@ def changed_keys(old: AppSpec, new: AppSpec) -> tuple[str, ...]:
 
 
 def says_the_same(old: Plan, new: Plan) -> bool:
-    """Nothing in the file changed."""
-    return old.replace(revision=new.revision, source=new.source) == new
+    """Nothing in the file changed. Its CPUs are the container's."""
+    return old.replace(revision=new.revision, source=new.source, cpus=new.cpus) == new
+
+
+def live_keys(old: Plan, new: Plan) -> tuple[str, ...]:
+    """Top-level keys that differ and count at once."""
+    return tuple(key for key in LIVE_SECTIONS if getattr(old, key) != getattr(new, key))
 
 
 def fixed_keys(old: Plan, new: Plan) -> tuple[str, ...]:

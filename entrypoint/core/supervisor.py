@@ -12,7 +12,7 @@ from . import endings, health, lifecycle, repairs, rolling, shutdown, starting
 from . import events as e
 from . import worker as w
 from .diff import says_the_same
-from .effects import ClosePort, Effect, ReadPlan, SendSignal, StopTimer
+from .effects import ClosePort, Effect, ReadPlan, SendSignal, StopTimer, TrimPort
 from .lifecycle import shares_port
 from .pools import (
     add_app,
@@ -375,11 +375,14 @@ class Supervisor:
             return
         for pool in turn.pools():
             if pool.mode == "removing" and not pool.live:
-                turn.emit(ClosePort(pool.name))
                 turn.drop_pool(pool.name)
                 turn.report("info", "app removed", app=pool.name)
                 successor = turn.run.plan.app(pool.name)
-                if successor is not None:
+                if successor is None:
+                    turn.emit(ClosePort(pool.name))
+                else:
+                    # It is in the file again: its sockets stay, with what waits on them.
+                    turn.emit(TrimPort(pool.name))
                     add_app(turn, successor)
         start_waiting(turn)
         for pool in turn.touched():

@@ -679,6 +679,20 @@ def test_a_removed_app_stops_and_only_then_its_port_is_closed(world):
     assert world.exit_code is None
 
 
+def test_an_app_that_comes_back_while_it_is_being_removed_keeps_its_port(world):
+    web, idle = shared(kill_timeout=5.0), app("idle")
+    world.up(web, idle)
+    for process in world.live("web"):
+        process.script = Script(stop_takes=3.0)
+    world.next_plan = plan(idle, revision=2)
+    world.emit(e.SignalArrived(SIGHUP))
+    world.next_plan = plan(web, idle, revision=3)
+    world.emit(e.SignalArrived(SIGHUP))
+    world.run_until(lambda: world.said("app removed"))
+    world.run_until(world.is_up)
+    assert not [x for _, x in world.effects if isinstance(x, f.ClosePort)]
+
+
 def test_an_added_app_is_started(world):
     world.up(app("web"))
     reread(world, plan(app("web"), app("more", instances=2), revision=2))

@@ -1,0 +1,123 @@
+"""The file read again under load: what stays keeps its sockets and what waits in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+
+import pytest
+
+from tests.process.test_control_commands import sleeper
+from tests.process.test_run_port import server
+from tests.support.commands import answering, listed, pyinit, workers
+from tests.support.ports import free_port
+from tests.support.run import Run, get
+
+pytestmark = [pytest.mark.process, pytest.mark.pid1]
+
+
+def asked(port: int) -> socket.socket:
+    """A connection with a request on it, which nobody has accepted yet."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=30)
+    sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    return sock
+
+
+def test_what_waits_on_a_listener_that_stays_is_answered_across_a_change_of_listen(
+    tmp_path,
+) -> None:
+    port, new = free_port(), free_port()
+    app = server(tmp_path, port, listen=[f"127.0.0.1:{port}"], kill_timeout=20000)
+    with Run(tmp_path, [app]) as run:
+        run.event("app ready")
+        pids = [event["pid"] for event in run.events("worker started")]
+        for pid in pids:
+            os.kill(run.outer_pid(pid), signal.SIGSTOP)
+        waiting = [asked(port) for _ in range(20)]
+        changed = {**app, "listen": [f"127.0.0.1:{port}", f"127.0.0.1:{new}"]}
+        run.write(json.dumps({"apps": [changed]}))
+        run.signal(signal.SIGHUP)
+        run.event("reload started")
+        run.event("worker ready", 3)
+        for pid in pids:
+            os.kill(run.outer_pid(pid), signal.SIGCONT)
+        for sock in waiting:
+            with sock:
+                assert b"200 OK" in sock.recv(4096)
+        run.event("reload finished")
+        with socket.create_connection(("127.0.0.1", new), timeout=10):
+            pass
+        # And back: the address that is no longer declared is closed, the other one stays.
+        run.write(json.dumps({"apps": [app]}))
+        run.signal(signal.SIGHUP)
+        run.event("reload finished", 2)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", new), timeout=10)
+        assert get(port)[0] == 200
+        assert run.stop() == 0
+
+
+def test_a_new_address_that_is_taken_changes_nothing(tmp_path) -> None:
+    port = free_port()
+    app = server(tmp_path, port, listen=[f"127.0.0.1:{port}"])
+    with Run(tmp_path, [app]) as run, socket.socket() as taken:
+        run.event("app ready")
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        text = f"127.0.0.1:{taken.getsockname()[1]}"
+        run.write(json.dumps({"apps": [{**app, "listen": [f"127.0.0.1:{port}", text]}]}))
+        run.signal(signal.SIGHUP)
+        reason = run.event("config rejected")["reason"]
+        assert text in reason
+        assert get(port)[0] == 200
+        assert not run.events("reload started")
+        assert run.stop() == 0
+
+
+def test_an_app_that_comes_back_while_it_is_being_removed_has_its_port(tmp_path) -> None:
+    port = free_port()
+    app = server(tmp_path, port, listen=[f"127.0.0.1:{port}"], instances=1, kill_timeout=1500)
+    with Run(tmp_path, [app, sleeper()]) as run:
+        run.event("app ready", app="web")
+        pid = run.event("worker started", app="web")["pid"]
+        os.kill(run.outer_pid(pid), signal.SIGSTOP)  # it takes kill_timeout to end
+        run.write(json.dumps({"apps": [sleeper()]}))
+        run.signal(signal.SIGHUP)
+        run.event("config accepted", 1)
+        with asked(port) as waiting:
+            run.write(json.dumps({"apps": [app, sleeper()]}))
+            run.signal(signal.SIGHUP)
+            run.event("config accepted", 2)
+            run.event("worker ready", 2, app="web")
+            assert get(port)[0] == 200
+            # It waited on the socket that both had.
+            assert b"200 OK" in waiting.recv(4096)
+        assert not run.events("internal error")
+        assert run.stop() == 0
+
+
+def test_only_top_level_keys_change_and_no_worker_is_touched(tmp_path) -> None:
+    with Run(tmp_path, [sleeper()], log={"level": "info"}) as run:
+        answering(run)
+        before = workers(run, "idle")
+        top = {
+            "log": {"level": "debug"},
+            "shutdown": {"drain_delay": 1},
+            "probes": {"listen": f"unix:{tmp_path}/probes.sock"},
+        }
+        run.write(json.dumps({"apps": [{**sleeper(), "time": True}], **top}))
+        dry = pyinit(run, "reload", "--config", "--dry-run")
+        done = pyinit(run, "reload", "--config")
+        for told in (dry, done):
+            assert told.returncode == 0, told
+            assert "log: changed, at once" in told.stdout
+            assert "shutdown: changed, at once" in told.stdout
+            assert "probes: a change of it needs a new container" in told.stdout
+            assert "idle: time, at once" in told.stdout
+            assert "reloaded" not in told.stdout
+        run.event("config change needs a new container", key="probes")
+        assert [row["pid"] for row in workers(run, "idle")] == [row["pid"] for row in before]
+        assert listed(run)["revision"] == 2
+        assert not run.events("internal error")
