@@ -377,6 +377,7 @@ class Runtime:
                 ours[0],
                 ours[1],
                 spec.time,
+                spec.multiline,
             )
         self.emit(e.WorkerSpawned(effect.incarnation, started.pid, started.observed))
 

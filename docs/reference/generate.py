@@ -39,6 +39,11 @@ SECTIONS = (
     ("An entry of `depends_on`", keys.DEPENDS_KEYS, ""),
     ("`probes`", keys.PROBES_KEYS, ""),
     ("`log`", keys.LOG_KEYS, "[What records look like](logs.md)."),
+    (
+        "A mapping of `multiline`",
+        keys.MULTILINE_KEYS,
+        "[Which lines are one record](logs.md#records-of-many-lines).",
+    ),
     ("A mapping of `log.keys`", keys.LOG_NAME_KEYS, ""),
     ("`control`", keys.CONTROL_KEYS, ""),
     ("`shutdown`", keys.SHUTDOWN_KEYS, ""),

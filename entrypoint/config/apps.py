@@ -58,6 +58,7 @@ _AS_READ = (
     "treekill",
     "namespace",
     "time",
+    "multiline",
     "listen",
     "retire_delay",
     "handoff",

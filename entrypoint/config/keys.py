@@ -206,6 +206,7 @@ APP_KEYS: tuple[Key, ...] = (
     ),
     Key("treekill", "bool", "Send stop signals to the worker's whole process group.", "true"),
     Key("time", "bool", "Time stamps before the lines in `log.format: console`.", "false"),
+    _own("multiline", "multiline", "`log.multiline` for this app.", "that of `log`"),
     # -- pyinit's own
     _own(
         "listen",
@@ -347,6 +348,17 @@ LOG_KEYS: tuple[Key, ...] = (
         "default",
         ("default", "gcp", "ecs", "datadog", "otel"),
     ),
+    _own(
+        "multiline",
+        "multiline",
+        "Keep lines together that are one record: `true` (tracebacks, indented lines), or "
+        "`start`, a regular expression for what a record begins with.",
+        "false",
+    ),
+)
+
+MULTILINE_KEYS: tuple[Key, ...] = (
+    _own("start", "text", "What a record begins with: a regular expression of Python's `re`."),
 )
 
 LOG_NAME_KEYS: tuple[Key, ...] = (

@@ -180,11 +180,12 @@ class _Planner:
         probes, probes_place = self._probes(top)
         checks.check_listeners(self._problems, apps, probes.listen, probes_place)
         shutdown = self._shutdown(top, resolved)
+        log, multiline = self._log(top)
         return Plan(
             cpus=cgroup.usable_cpus(),
-            apps=resolved,
+            apps=tuple(_with_rule(app, multiline) for app in resolved),
             probes=probes,
-            log=self._log(top),
+            log=log,
             control=self._control(top),
             shutdown=shutdown,
             watch_config=top["watch_config"][2] if "watch_config" in top else False,
@@ -262,17 +263,19 @@ class _Planner:
         path, node, _ = top["probes"]
         return ProbeSpec(**values), (node.get("listen") or node, f"{path}.listen")
 
-    def _log(self, top: dict[str, tuple[str, Node, Any]]) -> LogSpec:
+    def _log(self, top: dict[str, tuple[str, Node, Any]]) -> tuple[LogSpec, str]:
+        """`log:`, and the `multiline` of apps that say nothing of it."""
         values = self._map(top, "log", keys.LOG_KEYS)
         if values is None:
             path, node, _ = top["log"]
             chosen = self._reader.read(keys.LOG_KEYS[0], node, path)
-            return LogSpec(format=chosen)
+            return LogSpec(format=chosen), "off"
         if "keys" in values:
             chosen = read_log_keys(self._reader, values["keys"], f"{top['log'][0]}.keys")
             values["keys"] = chosen.preset if chosen is not MISSING else "default"
             values["names"] = chosen.names if chosen is not MISSING else ()
-        return LogSpec(**values)
+        multiline = values.pop("multiline", "off")
+        return LogSpec(**values), multiline
 
     def _control(self, top: dict[str, tuple[str, Node, Any]]) -> ControlSpec:
         values = self._map(top, "control", keys.CONTROL_KEYS)
@@ -315,6 +318,11 @@ class _Planner:
         except ValueError as error:
             self._problems.warn(*place, f"PYINIT_GRACE in the environment is ignored: {error}")
             return 0.0
+
+
+def _with_rule(app: AppSpec, default: str) -> AppSpec:
+    rule = app.multiline or default
+    return app.replace(multiline="" if rule == "off" else rule)
 
 
 def _is_app(tree: Node) -> bool:

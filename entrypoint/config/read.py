@@ -468,6 +468,25 @@ class Reader:
             return self.fail(node, path, "interval and timeout are longer than 0")
         return HealthSpec(**changes)
 
+    def read_multiline(self, node: Node, path: str) -> Any:
+        """Which lines are one record: `off`, `auto`, or `^REGEX` (logs/multiline.py)."""
+        from .patterns import check_pattern
+
+        if node.kind != "map":
+            chosen = self.read_bool(node, path)
+            return chosen if chosen is MISSING else "auto" if chosen else "off"
+        values = self.section(node, path, keys.MULTILINE_KEYS)
+        if "start" not in values:
+            if "start" not in node.entries:
+                self.problems.error(node, path, "needs a `start`, or is true")
+            return MISSING
+        where, place, pattern = values["start"]
+        try:
+            check_pattern(pattern)
+        except ValueError as error:
+            return self.fail(place, where, str(error))
+        return f"^{pattern}"
+
     def read_depends(self, node: Node, path: str) -> Any:
         """Dependencies: a tuple of DependsSpec."""
         if node.kind != "map":

@@ -86,6 +86,8 @@ def _object(table: tuple[Key, ...]) -> dict[str, Any]:
 def _type_of(key: Key) -> dict[str, Any]:
     if key.kind == "choice":
         return {"enum": list(key.choices)}
+    if key.kind == "multiline":
+        return {"anyOf": [{"type": "boolean"}, _object(keys.MULTILINE_KEYS)]}
     if key.kind == "log_keys":
         return {"anyOf": [{"enum": list(key.choices)}, _object(keys.LOG_NAME_KEYS)]}
     if key.kind == "listen":

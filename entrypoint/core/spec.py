@@ -107,7 +107,8 @@ class AppSpec(Record):
     groups: tuple[int, ...] | None = None  # None: those of the user by initgroups(3)
     namespace: str = "default"
     time: bool = False
-    multiline: str = ""  # "": one record a line; auto; ^REGEX: what a record begins with
+    # "": one record a line; `auto`, or `^` and a regular expression (logs/multiline.py).
+    multiline: str = ""
     listen: tuple[ListenSpec, ...] = ()
     share: str = "none"  # slots | one | none (fork mode without `listen`)
     retire_delay: float = 0.5

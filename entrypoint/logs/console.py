@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .multiline import Joiner
+
 _RESET = b"\x1b[0m"
 _RED = b"\x1b[31m"
 _BOLD = b"\x1b[1m"
@@ -91,8 +93,17 @@ class Style:
 class ConsoleWrapper(Wrapper):
     """Lines under the label of their worker; with `time` their time stands before them."""
 
-    def __init__(self, app: str, instance: int, stream: str, style: Style, *, time: bool) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        app: str,
+        instance: int,
+        stream: str,
+        style: Style,
+        *,
+        time: bool,
+        joiner: Joiner | None = None,
+    ) -> None:
+        super().__init__(joiner)
         self._app = app
         self._name = f"{app}:{instance}"
         self._style = style

@@ -28,6 +28,7 @@ import time
 
 from .events import Events
 from .layout import Flat, Keys, layout
+from .multiline import PAUSE, Joiner
 from .output import Output
 from .schema import STDERR, STDOUT, encode
 from .tails import Tails
@@ -132,6 +133,7 @@ class LogPump:
         self._closed: dict[int, list[Callable[[], None]]] = {}
         self._tails = Tails()
         self._timed: frozenset[str] = frozenset()  # apps with PM2's `time`
+        self._rules: dict[str, str] = {}  # app: its rule for what is one record
         self._held = 0
         self._events_lost = 0
         # (app, stream): lines and bytes that its workers wrote, for the metrics.
@@ -172,6 +174,7 @@ class LogPump:
         descriptors that they have.
         """
         self._timed = frozenset(app.name for app in apps if app.time)
+        self._rules = {app.name: app.multiline for app in apps if app.multiline}
         fd = self._fd
         self._choose(spec)
         self._events.configure(level=spec.level, style=self._style, layout=self.layout)
@@ -187,19 +190,23 @@ class LogPump:
     def _wrap(self, stream: _Stream) -> None:
         """Give the stream a wrapper of the present format, with what the old one held."""
         wrapper: Wrapper
+        rule = self._rules.get(stream.app, "")
+        joiner = Joiner(rule) if rule else None
         if self._style is not None:
             from .console import ConsoleWrapper
 
             timed = stream.app in self._timed
             wrapper = ConsoleWrapper(
-                stream.app, stream.instance, stream.name, self._style, time=timed
+                stream.app, stream.instance, stream.name, self._style, time=timed, joiner=joiner
             )
         else:
             form = self.layout.lines(stream.app, stream.instance, stream.pid, stream.name)
-            wrapper = JsonWrapper(form)
+            wrapper = JsonWrapper(form, joiner)
         old = getattr(stream, "wrapper", None)
         if old is not None:
-            wrapper.go_on(old)
+            self._held -= old.held
+            self._write(stream.app, wrapper.go_on(old, self.layout.stamp(time.time_ns())))
+            self._held += wrapper.held
         stream.wrapper = wrapper
 
     # -- workers --------------------------------------------------------------------
@@ -213,15 +220,19 @@ class LogPump:
         stdout_fd: int | None,
         stderr_fd: int | None,
         with_time: bool = False,
+        multiline: str = "",
     ) -> None:
         """Read a worker's pipes from now on, and close them at their end.
 
         Takes ownership of both descriptors (`worker_pipe`'s first); None or -1 for a
         stream that does not come here. `with_time` is PM2's `time`: it puts the time
-        before each line of `console`; JSON has it anyway.
+        before each line of `console`; JSON has it anyway. `multiline` is a rule of
+        multiline.py, or "".
         """
         if with_time and app not in self._timed:
             self._timed |= {app}
+        if multiline:
+            self._rules[app] = multiline
         self._open.setdefault(incarnation, 0)
         for fd, name in ((stdout_fd, STDOUT), (stderr_fd, STDERR)):
             if fd is None or fd < 0:
@@ -302,7 +313,7 @@ class LogPump:
         when = self.layout.stamp(time.time_ns())
         wrapper = stream.wrapper
         if not data:
-            if wrapper.held:
+            if wrapper.held > wrapper.waiting:
                 stream.tally[0] += 1
             self._held -= wrapper.held
             self._write(stream.app, wrapper.end(when))
@@ -321,11 +332,25 @@ class LogPump:
         else:
             self._write(stream.app, wrapper.feed(data, when, limit))
         self._held += wrapper.held - held
+        if wrapper.waiting:
+            self._loop.call_at(stream, self._loop.now() + PAUSE, lambda: self._settle(stream))
         return len(data)
+
+    def _settle(self, stream: _Stream) -> None:
+        """Nothing came for a while: what is held back is whole."""
+        if self._streams.get(stream.fd) is not stream:
+            return
+        if stream.paused:
+            # More may be in its pipe, which is not read now.
+            self._loop.call_at(stream, self._loop.now() + PAUSE, lambda: self._settle(stream))
+            return
+        self._held -= stream.wrapper.waiting
+        self._write(stream.app, stream.wrapper.settle(self.layout.stamp(time.time_ns())))
 
     def _end(self, stream: _Stream) -> None:
         if not stream.paused:
             self._loop.unregister(stream.fd)
+        self._loop.cancel(stream)
         del self._streams[stream.fd]
         os.close(stream.fd)
         self._open[stream.incarnation] -= 1
@@ -424,10 +449,11 @@ class LogPump:
         for stream in self._streams.values():
             in_pipe = _count_lines(stream.fd)
             held = stream.wrapper.held
+            unfinished = held > stream.wrapper.waiting
             self._out.write(stream.wrapper.end(when, more=in_pipe > 0))
             self._held -= held
             # A line that goes on in the pipe is one, and counted with its beginning.
-            left += in_pipe - (held > 0 and in_pipe > 0)
+            left += in_pipe - (unfinished and in_pipe > 0)
         return left
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ What comes out for what goes in (tests/unit/logs undo it and compare):
 * A line over `LINE_LIMIT` comes in parts, each but the last with `"partial":true`: join
   the `event`s of one stream until one has no `partial`. Nothing is dropped. The cut is
   never inside a UTF-8 character.
+* Lines that a `Joiner` puts together are one record of text, `"event":"first\\nsecond"`.
 * A line whose first byte is `{` and which is one valid JSON object keeps its fields, byte
   for byte, and gains ours (layout.py tells what happens on a clash of names). Anything
   else is text: NaN, a line longer than `LINE_LIMIT`, an object that escapes half of a
@@ -28,13 +29,15 @@ What comes out for what goes in (tests/unit/logs undo it and compare):
 
 from __future__ import annotations
 
+from .multiline import LINES, PART
 from .schema import escape, escape_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .layout import LineForm
+    from .multiline import Joiner
 
 # The longest line that is one record, in bytes. What a stream may hold in memory.
 LINE_LIMIT = 1 << 20
@@ -141,21 +144,36 @@ def _character_cut(data: bytes | bytearray, limit: int) -> int:
 
 
 class Wrapper:
-    """One stream of one worker: keeps the unfinished line, makes records of the rest."""
+    """One stream of one worker: keeps the unfinished line, makes records of the rest.
 
-    def __init__(self) -> None:
+    With a `joiner` lines that belong together are one record (multiline.py).
+    """
+
+    def __init__(self, joiner: Joiner | None = None) -> None:
+        self._joiner = joiner
         self._rest = bytearray()
         # The unfinished line has parts that were told already.
         self._cut = False
 
     @property
     def held(self) -> int:
-        """Bytes of the line that has not ended yet."""
-        return len(self._rest)
+        """Bytes of the line that has not ended yet, and of lines that are held back."""
+        return len(self._rest) + self.waiting
 
-    def go_on(self, other: Wrapper) -> None:
-        """Take over the unfinished line of the wrapper that had this stream before."""
+    @property
+    def waiting(self) -> int:
+        """Bytes of whole lines that are held back: more of their record may come."""
+        return self._joiner.size if self._joiner is not None else 0
+
+    def settle(self, when: str) -> bytes:
+        """The record of the lines that are held back: no more of it comes."""
+        return self._groups(self._joiner.take(), when) if self._joiner is not None else b""
+
+    def go_on(self, other: Wrapper, when: str) -> bytes:
+        """Take over from the wrapper that had this stream before."""
         self._rest, self._cut = other._rest, other._cut
+        joiner = other._joiner
+        return self._groups(joiner.take(), when) if joiner is not None else b""
 
     def feed(self, data: bytes, when: str, limit: int = LINE_LIMIT) -> bytes:
         """The records that `data` completes, read at the time `when` (schema.stamp)."""
@@ -168,6 +186,8 @@ class Wrapper:
             return b""
         body = bytes(rest) + data[:end] if rest else data[:end]
         self._rest = bytearray(data[end + 1 :])
+        if self._joiner is not None:
+            return self._groups(self._joiner.add(body, limit), when)
         return self.records(body, when)
 
     def _feed_long(self, data: bytes, when: str, limit: int) -> bytes:
@@ -176,6 +196,7 @@ class Wrapper:
         for position, line in enumerate(lines, 1):
             self._rest += line
             while len(self._rest) > limit:
+                made.append(self.settle(when))
                 cut = _character_cut(self._rest, limit)
                 made.append(self.part(bytes(self._rest[:cut]), when))
                 del self._rest[:cut]
@@ -189,17 +210,32 @@ class Wrapper:
 
         With `more` it did go on, and what follows will never be told.
         """
-        if not self._rest:
-            return b""
-        if more:
+        if more and self._rest:
+            told = self.settle(when)
             body, self._rest = bytes(self._rest), bytearray()
-            return self.part(body, when)
-        return self._take(when)
+            return told + self.part(body, when)
+        told = self._take(when) if self._rest else b""
+        return told + self.settle(when)
 
     def _take(self, when: str) -> bytes:
         body, self._rest = bytes(self._rest), bytearray()
         cut, self._cut = self._cut, False
-        return self.last_part(body, when) if cut else self.records(body, when)
+        if cut:
+            return self.last_part(body, when)
+        if self._joiner is not None:
+            return self._groups(self._joiner.add(body), when)
+        return self.records(body, when)
+
+    def _groups(self, groups: Iterable[tuple[int, bytes]], when: str) -> bytes:
+        made = []
+        for kind, body in groups:
+            if kind == LINES:
+                made.append(self.records(body, when))
+            elif kind == PART:
+                made.append(self.first_lines(body, when))
+            else:
+                made.append(self.lines(body, when))
+        return b"".join(made)
 
     def records(self, body: bytes, when: str) -> bytes:
         """Whole lines, without the last newline, as records."""
@@ -213,12 +249,20 @@ class Wrapper:
         """The last part of a line that was cut."""
         return self.records(body, when)
 
+    def lines(self, body: bytes, when: str) -> bytes:
+        """Lines that are one record."""
+        return self.records(body, when)
+
+    def first_lines(self, body: bytes, when: str) -> bytes:
+        """Lines of a record that goes on with further ones."""
+        return self.records(body, when)
+
 
 class JsonWrapper(Wrapper):
     """Lines as JSON records."""
 
-    def __init__(self, form: LineForm) -> None:
-        super().__init__()
+    def __init__(self, form: LineForm, joiner: Joiner | None = None) -> None:
+        super().__init__(joiner)
         self.form = form
         self.slow = 0  # objects that were looked at one by one: dear
 
@@ -244,6 +288,14 @@ class JsonWrapper(Wrapper):
     def last_part(self, body: bytes, when: str) -> bytes:
         """The last part of a line that was cut: text, even if it looks like an object."""
         return self._text(body, self.form.start(when), self.form.close)
+
+    def lines(self, body: bytes, when: str) -> bytes:
+        """Lines that are one record: text."""
+        return self.last_part(body, when)
+
+    def first_lines(self, body: bytes, when: str) -> bytes:
+        """Lines of a record that goes on: with their last newline, so that parts join."""
+        return self.part(body + b"\n", when)
 
     def _objects(self, body: bytes, when: str) -> bytes | None:
         """All lines at once, when all are objects in which the same names clash."""

@@ -184,6 +184,32 @@ def test_lines_that_are_objects_and_lines_that_only_look_like_it(tmp_path) -> No
         assert b'"n":' + b"9" * 5000 + b',"app"' in told[5]
 
 
+RAISES = """
+import signal, sys
+print("ready", flush=True)
+def handler(*_):
+    try:
+        {}["key"]
+    except KeyError:
+        raise ValueError("chained")
+signal.signal(signal.SIGUSR1, handler)
+signal.pause()
+"""
+
+
+def test_a_traceback_is_one_record_and_a_last_line_is_not_held_for_ever(tmp_path) -> None:
+    app = python(tmp_path, "app", RAISES)
+    with Run(tmp_path, [app], log={"multiline": True}) as run:
+        [ready] = run.said("ready")
+        os.kill(run.outer_pid(ready["pid"]), signal.SIGUSR1)
+        assert run.wait() == 1
+        [traceback] = [r["event"] for r in run.records if r.get("stream") == "stderr"]
+        assert traceback.startswith("Traceback (most recent call last):\n")
+        assert "During handling of the above exception" in traceback
+        assert traceback.endswith("\nValueError: chained")
+        assert run.events("worker exited")[0]["last_lines"][-1] == "ValueError: chained"
+
+
 # -- when nobody reads ----------------------------------------------------------------------
 
 FLOOD = (
