@@ -102,9 +102,11 @@ def serve(conn):
             last = leaving.is_set() or b"Connection: close" in data
             end = b"Connection: close\\r\\n" if last else b""
             size = str(len(body)).encode()
-            conn.sendall(
-                b"HTTP/1.1 200 OK\\r\\nContent-Length: " + size + b"\\r\\n" + end + b"\\r\\n" + body
-            )
+            head = b"HTTP/1.1 200 OK\\r\\nContent-Length: " + size + b"\\r\\n" + end
+            try:
+                conn.sendall(head + b"\\r\\n" + body)
+            except OSError:
+                last = True
             with lock:
                 busy.discard(conn)
                 if last or leaving.is_set():

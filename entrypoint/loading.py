@@ -36,6 +36,8 @@ def read_plan(source: Source, revision: int) -> bytes:
 
     from .config.errors import ConfigErrors
     from .config.load import load
+    from .kernel.seccomp import filter_refusal
+    from .port.fallback import settle
 
     try:
         loaded = load(
@@ -47,7 +49,8 @@ def read_plan(source: Source, revision: int) -> bytes:
         )
     except ConfigErrors as errors:
         return marshal.dumps((None, (), tuple(str(error) for error in errors.errors)))
-    return marshal.dumps((pack(loaded.plan), tuple(loaded.warnings), ()))
+    plan, said = settle(loaded.plan, filter_refusal)
+    return marshal.dumps((pack(plan), (*loaded.warnings, *said), ()))
 
 
 def parse_answer(data: bytes) -> Outcome:

@@ -330,7 +330,8 @@ class Runtime:
                 "interception refused",
                 {
                     "reason": f"seccomp: {os.strerror(errno)}",
-                    "then": "workers get the port by LISTEN_FDS or Node's protocol only",
+                    "then": "a port reaches workers by descriptors or Node's protocol only; "
+                    "of others that bind the same port, the second finds it in use",
                 },
             )
 

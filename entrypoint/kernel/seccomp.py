@@ -87,6 +87,35 @@ def filter_supported() -> bool:
         os.close(fd)
 
 
+def filter_refusal() -> str:
+    """Why no filter can be put on a worker, found out by trying; "" when one can.
+
+    In a child: a filter cannot be taken off again, and a profile may kill who asks.
+    """
+    if not filter_supported():
+        return "the kernel or runtime has no seccomp user notification"
+    pid = os.fork()
+    if pid == 0:
+        code = 255
+        try:
+            code = _refused_with()
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == 0:
+        return ""
+    return f"seccomp: {os.strerror(code)}" if 0 < code < 255 else "seccomp: it is killed"
+
+
+def _refused_with() -> int:
+    try:
+        install_filter()
+    except OSError as error:
+        return error.errno or errno.ENOSYS
+    return 0
+
+
 def kernel_version() -> tuple[int, int]:
     """Major and minor of the running kernel."""
     numbers = [0, 0]

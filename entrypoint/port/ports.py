@@ -176,7 +176,8 @@ class Ports:
                     {
                         "app": app.name,
                         "reason": "the kernel or runtime has no seccomp user notification",
-                        "then": "workers get the port by LISTEN_FDS or Node's protocol only",
+                        "then": "a port reaches workers by descriptors or Node's protocol only; "
+                        "of others that bind the same port, the second finds it in use",
                     },
                 )
         return self._filter
