@@ -76,6 +76,7 @@ class Runtime:
         self._ends_by = 0.0  # when the time to stop is over; 0: no bound
         self.ports: dict[str, Ports] = {}
         self.pump = LogPump(loop, 1, plan.log)
+        self.pump.configure(plan.log, plan.apps)
         self.exits = Exits(self.pump)
         self.children = Children(loop, self.emit, self._filter_installed, self._filter_refused)
         self._reaping = Reaping(loop, self.children)

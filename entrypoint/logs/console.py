@@ -2,12 +2,13 @@
 
     web:0  | GET /index.html
     web:1  | GET /about
-    pyinit | 09:12:13.004 info    worker online  app=web instance=1 pid=27
+    pyinit | 09:12:13.004 worker ready  web:1  pid=27 by=listen after=0.21
+    pyinit | 09:12:15.127 error worker exited: exit code 1  web:1  pid=27 uptime=2.1
 
 The bytes of a worker's line are passed on as they are, its colours included: nothing is
 lost here either. A `>` in place of the `|` marks the part of a line that goes on in the
-next record. A value of an event that has lines of its own (a traceback, the last words
-of a worker) is printed below it, under the same label.
+next record. A value of an event that has lines of its own (a traceback) is printed below
+it, under the same label; the last lines of a worker are not, for they stand right above.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .wrap import Wrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from .multiline import Joiner
 
@@ -25,6 +26,10 @@ _RESET = b"\x1b[0m"
 _RED = b"\x1b[31m"
 _BOLD = b"\x1b[1m"
 _DIM = b"\x1b[2m"
+# A longer label pushes its own line only.
+_WIDEST = 24
+_SAID_BY_THE_LINES = frozenset(("last_lines", "expected"))
+_SAID_BY_THE_REASON = frozenset(("reason", "exit_code", "signal", "oom_killed", "core_dumped"))
 # Cyan, green, yellow, magenta, blue and their bright forms; red is left for trouble.
 _APP_COLOURS = tuple(b"\x1b[%dm" % code for code in (36, 32, 33, 35, 34, 96, 92, 93, 95, 94))
 _LEVEL_COLOURS = {"debug": _DIM, "warning": b"\x1b[33m", "error": _RED, "critical": _RED}
@@ -50,7 +55,7 @@ class Style:
 
     def label(self, name: str, app: str = "") -> bytes:
         """`name` padded to the width of all, in the colour of its app."""
-        self.width = max(self.width, len(name))
+        self.width = max(self.width, min(len(name), _WIDEST))
         text = name.ljust(self.width).encode("utf-8", "replace")
         if not self.colour:
             return text
@@ -68,16 +73,33 @@ class Style:
         plain = text.encode("utf-8", "replace")
         return colour + plain + _RESET if self.colour else plain
 
+    def expect(self, names: Iterable[str]) -> None:
+        """Labels that will come: the first line is as wide as the last."""
+        for name in names:
+            self.width = max(self.width, min(len(name), _WIDEST))
+
     def event(self, when: str, level: str, event: str, fields: Mapping[str, object]) -> bytes:
         """One event of pyinit's own, with its newline."""
+        shown = {name: value for name, value in fields.items() if name not in _SAID_BY_THE_LINES}
+        app, instance = shown.pop("app", ""), shown.pop("instance", None)
+        reason = shown.get("reason")
+        if isinstance(reason, str) and reason.isprintable():
+            event = f"{event}: {reason}"
+            shown = {k: v for k, v in shown.items() if k not in _SAID_BY_THE_REASON}
         # The time of day: `2026-01-02T03:04:05.678901Z` → `03:04:05.678`.
         line = self.paint(when[11:23], _DIM) + b" "
-        line += self.paint(level.ljust(7), _LEVEL_COLOURS.get(level, b"\x1b[32m")) + b" "
-        line += self.paint(event, _BOLD)
+        if level == "info":
+            line += self.paint(event, _BOLD)
+        else:
+            colour = _LEVEL_COLOURS.get(level, b"")
+            line += self.paint(f"{level} {event}", colour)
+        if app:
+            who = f"{app}" if instance is None else f"{app}:{instance}"
+            line += b"  " + self.paint(who, self._app_colour(str(app)))
         below: list[str] = []
         separator = b"  "
-        for name, value in fields.items():
-            text = value if isinstance(value, str) else str(value)
+        for name, value in shown.items():
+            text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
             if "\n" in text:
                 below += [f"{name}:", *(f"  {part}" for part in text.splitlines())]
                 continue

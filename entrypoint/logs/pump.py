@@ -177,6 +177,8 @@ class LogPump:
         self._rules = {app.name: app.multiline for app in apps if app.multiline}
         fd = self._fd
         self._choose(spec)
+        if self._style is not None:
+            self._style.expect(f"{app.name}:{max(0, app.instances - 1)}" for app in apps)
         self._events.configure(level=spec.level, style=self._style, layout=self.layout)
         if self._fd != fd:
             old, self._old_out = self._out, self._out
@@ -265,11 +267,12 @@ class LogPump:
     def last_lines(self, incarnation: int) -> tuple[str, ...]:
         """The last lines that a worker wrote to stderr: at most 10, of 4 KiB.
 
-        What is still in its pipe is read first, so ask when its exit is known. The
-        pump forgets them when many other workers have ended since.
+        What is still in its pipes is read first, so ask when its exit is known, before
+        it is told: its own last words then stand before it. The pump forgets them when many
+        other workers have ended since.
         """
         for stream in list(self._streams.values()):
-            if stream.incarnation == incarnation and stream.name == STDERR:
+            if stream.incarnation == incarnation:
                 # Its size bounds what can be in the pipe; a grandchild may go on writing.
                 for _ in range(_PIPE_SIZE // _READ_LIMIT):
                     if self._out.pending > _TAIL_PENDING or not self._read(stream, _READ_LIMIT):

@@ -90,5 +90,5 @@ def test_a_worker_that_names_an_app_itself_keeps_its_word() -> None:
 
 def test_an_event_and_what_is_no_record() -> None:
     line = rendered(timestamp="2026-01-02T03:04:05.678901Z", level="info", event="e", app="web")
-    assert line == "pyinit | 03:04:05.678 info    e  app=web\n"
+    assert line == "pyinit | 03:04:05.678 e  web\n"
     assert Rendering(Style(colour=False)).line(b"text\n") == b"text\n"

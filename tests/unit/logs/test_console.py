@@ -41,12 +41,30 @@ def test_time_stands_before_the_lines_of_apps_that_want_it():
     ]
 
 
+def test_labels_that_are_expected_align_from_the_first_line():
+    style = Style(colour=False)
+    style.expect(["web:11", "x" * 99])
+    assert style.event(WHEN, "info", "e", {}).startswith(b"pyinit" + b" " * 18 + b" | ")
+    assert style.label("web:0") == b"web:0".ljust(24)
+
+
+def test_an_exit_says_who_and_why_and_no_more():
+    fields = {"app": "web", "instance": 1, "pid": 27, "exit_code": 1, "uptime": 2.1}
+    fields |= {"expected": False, "reason": "exit code 1", "last_lines": ["a", "b"]}
+    told = Style(colour=False).event(WHEN, "error", "worker exited", fields)
+    assert told == (
+        b"pyinit | 03:04:05.678 error worker exited: exit code 1  web:1  pid=27 uptime=2.1\n"
+    )
+    told = Style(colour=False).event(WHEN, "info", "app ready", {"app": "web", "workers": 2})
+    assert told == b"pyinit | 03:04:05.678 app ready  web  workers=2\n"
+
+
 def test_values_with_lines_stand_below_under_the_label():
     style = Style(colour=False)
     got = style.event(WHEN, "error", "exited", {"code": 1, "last": "a\nb", "why": "two words"})
     lines = got.decode().splitlines()
     assert all(line.startswith("pyinit | ") for line in lines)
-    assert lines[0].endswith("exited  code=1 why='two words'")
+    assert lines[0].endswith("error exited  code=1 why='two words'")
     assert [line[9:] for line in lines[1:]] == ["last:", "  a", "  b"]
 
 

@@ -207,13 +207,10 @@ def test_structlog_tells_the_same_by_every_preset(load) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_what_people_are_shown_is_the_same_by_every_preset(preset) -> None:
     rendering = Rendering(Style(colour=False), preset)
-    assert rendering.line(encode(event(preset, "warning"))).decode() == (
-        "pyinit | 03:04:05.678 warning worker exited  app=web instance=1 pid=27 exit_code=3"
-        " exception=Traceback\n"
-        if preset != "otel"
-        else "pyinit | 03:04:05.678 warning worker exited  exit_code=3 exception=Traceback"
-        " app=web instance=1 pid=27\n"
-    )
+    shown = rendering.line(encode(event(preset, "warning"))).decode()
+    assert shown.startswith("pyinit | 03:04:05.678 warning worker exited  web:1  ")
+    # A record of the data model has them in another order.
+    assert set(shown.split()[-3:]) == {"pid=27", "exit_code=3", "exception=Traceback"}
     for data, shown in ((b"hi\n", "hi"), (b'{"n":1}\n', '{"n": 1}')):
         made = layout(preset)
         record = JsonWrapper(made.lines("web", 1, 27, "stdout")).feed(data, made.stamp(AT))
