@@ -10,7 +10,7 @@ import os
 
 from .core import events as e
 from .core.record import Record
-from .kernel import process, reap
+from .kernel import process, reap, signals
 from .loop import READ
 
 TYPE_CHECKING = False
@@ -185,6 +185,10 @@ class Children:
         if started.reaped and not (group and incarnation in self._lingering):
             return
         process.send_signal(started.pid, signum, group)
+        a_stop = signum in {*signals.STOPS, started.spec.kill_signal}
+        if a_stop and not started.reaped and process.is_suspended(started.pid):
+            # It would not see the signal before SIGKILL (docker exec … kill -STOP).
+            process.send_signal(started.pid, signals.SIGCONT, group)
 
     def forget(self, incarnation: int) -> None:
         """Nothing of the worker is left."""

@@ -155,32 +155,22 @@ def run(source: Source, early: Sequence[int] = ()) -> int:
             _complain(error)
         return USAGE_ERROR
 
+    from . import home
+    from .kernel import limits
     from .port.ports import PortErrors
     from .runtime import Runtime
 
+    limits.raise_open_files()
     runtime = Runtime(loop, pipe, source, outcome.plan)
     loop.on_error = runtime.internal_error
-    warnings = (*outcome.warnings, *become_reaper(is_init=runtime.is_init))
+    remarks = home.settle(is_init=runtime.is_init)
     try:
         runtime.open()
     except PortErrors as error:
         for problem in error.problems:
             _complain(problem)
         return USAGE_ERROR
-    return runtime.run(warnings, seen)
-
-
-def become_reaper(*, is_init: bool) -> tuple[str, ...]:
-    """Have orphans given to us where we are not PID 1; what could not be, as sentences."""
-    if is_init:
-        return ()
-    from .kernel import prctl
-
-    try:
-        prctl.set_child_subreaper()
-    except (prctl.PrctlMissingError, OSError) as error:
-        return (f"not PID 1 and no child subreaper: orphans go elsewhere ({error})",)
-    return ()
+    return runtime.run(outcome.warnings, seen, remarks)
 
 
 def _load(
@@ -196,9 +186,11 @@ def _load(
     try:
         loading = Loading(source, revision=1)
     except OSError as error:
+        from .kernel import limits
         from .loading import Outcome
 
-        return Outcome(None, (), (f"cannot start a process to read the file: {error}",)), seen
+        reason = f"cannot start a process to read the file: {limits.explain(error)}"
+        return Outcome(None, (), (reason,)), seen
 
     def read(_events: int) -> None:
         outcome = loading.read(before_close=loop.unregister)

@@ -151,7 +151,9 @@ def main(argv: list[str], early: Sequence[int] = ()) -> int:
     try:
         command.child = process.fork_child(request, _failed)
     except OSError as error:
-        _say(f"pyinit: cannot start {options.command[0]}: {error.strerror}")
+        from .kernel import limits
+
+        _say(f"pyinit: cannot start {options.command[0]}: {limits.explain(error)}")
         return 126
     command.log(2, f"started {options.command[0]!r} with pid {command.child}")
     for number in early:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .core import events as e
 from .core.diff import fixed_keys
+from .kernel import limits
 from .loading import Loading, Outcome
 from .loop import READ
 from .port.ports import PortErrors, Ports
@@ -53,7 +54,9 @@ class Rereading:
         try:
             loading = Loading(self._runtime.source, self._runtime.plan.revision + 1)
         except OSError as error:
-            self._found(Outcome(None, (), (f"cannot start a process to read it: {error}",)))
+            self._found(
+                Outcome(None, (), (f"cannot start a process to read it: {limits.explain(error)}",))
+            )
             return
         self._loading = loading
         self._runtime.children.adopt_helper(loading.pid, lambda _status: None)

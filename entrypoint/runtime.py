@@ -24,7 +24,8 @@ from .core import effects as f
 from .core import events as e
 from .core.supervisor import Supervisor
 from .exits import Exits
-from .kernel import process, reap, signals
+from .home import Terminal
+from .kernel import limits, process, reap, signals
 from .logs import early
 from .logs.pump import LogPump, worker_pipe
 from .loop import READ, Loop
@@ -82,6 +83,7 @@ class Runtime:
         self._reaping = Reaping(loop, self.children)
         self.is_init = process.is_init()
         self._pipe = pipe
+        self._terminal = Terminal()
         self._queue: deque[e.Event] = deque()
         self._pumping = False
         self._filter_errno = 0
@@ -200,19 +202,28 @@ class Runtime:
 
     # -- the run --------------------------------------------------------------------
 
-    def run(self, warnings: tuple[str, ...] = (), early: Sequence[int] = ()) -> int:
+    def run(
+        self,
+        warnings: tuple[str, ...] = (),
+        early: Sequence[int] = (),
+        remarks: tuple[str, ...] = (),
+    ) -> int:
         """Start the apps, turn until the end, return the exit code.
 
-        `early`: signals that came during boot, none of them a stop.
+        `early`: signals that came during boot, none of them a stop. `remarks`: what does not
+        work where it runs.
         """
         self.loop.register(self._pipe.fd, READ, self._signals_arrived)
         for warning in warnings:
             self.log("warning", "config warning", {"reason": warning})
+        for remark in remarks:
+            self.log("warning", "environment warning", {"reason": remark})
+        # The process that read the file: it counts in a `pids` limit until it is reaped.
+        self._reaping.reap()
         self.emit(e.Booted(self.plan))
         for signum in early:
             if signum != signals.SIGCHLD:
                 self._signal_arrived(signum)
-        # Orphans that ended, and the process that read the file.
         self._reaping.reap()
         self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
         while self.exit_code is None:
@@ -223,18 +234,30 @@ class Runtime:
         return self._leave(self.exit_code)
 
     def _after_first_spawns(self) -> None:
-        """What no worker has to wait for."""
+        """What no worker has to wait for; one that fails (EMFILE) does not end the others."""
+        for step in (
+            self._keep_recent,
+            self.pump.load_structlog,
+            self._open_private,
+            lambda: self.watching.follow(self.plan),
+            lambda: self.schedules.follow(self.plan),
+        ):
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001  see the top of the file
+                self.internal_error("after the first spawns", error)
+
+    def _keep_recent(self) -> None:
         if self.plan.control.enabled:
             from .control.recent import Recent
 
             self.recent = self.pump.tap = Recent()
-        self.pump.load_structlog()
+
+    def _open_private(self) -> None:
         if self.probes is None:
             self._open_probes()
         if self.probes is not None and self.probes.private_error:
             self.log("warning", "no private socket", {"reason": self.probes.private_error})
-        self.watching.follow(self.plan)
-        self.schedules.follow(self.plan)
 
     def emit(self, event: e.Event) -> None:
         """Hand an event to the core; its effects are performed before this returns.
@@ -273,15 +296,19 @@ class Runtime:
         self.pump.event(level, event, fields)
 
     def internal_error(self, where: str, error: BaseException) -> None:
-        """A bug of pyinit's: said, counted, survived."""
-        import traceback
-
+        """A bug of pyinit's, or a shortage: said, counted, survived. Never raises."""
         self.errors += 1
-        text = "".join(traceback.format_exception(error))
+        text = f"{where}: {error!r}\n"
         try:
+            import traceback  # without a descriptor left not even this can be
+
+            text = "".join(traceback.format_exception(error))
             self.log("error", "internal error", {"where": where, "traceback": text})
         except Exception:  # noqa: BLE001  the log itself may be what is broken
-            os.write(2, text.encode("utf-8", "replace"))
+            try:
+                os.write(2, text.encode("utf-8", "replace"))
+            except OSError:
+                pass  # nobody listens
 
     # -- the world → events -----------------------------------------------------------
 
@@ -293,6 +320,8 @@ class Runtime:
         if signum == signals.SIGCHLD:
             self._reaping.reap()
         elif signum in signals.STOPS or signum == signals.SIGHUP:
+            if signum == signals.SIGHUP and self._terminal.hung_up():
+                signum = signals.SIGTERM
             self.log("info", "signal received", {"signal": signals.name_of(signum)})
             self.emit(e.SignalArrived(signum))
         elif signum in signals.FORWARDABLE or signum == signals.SIGCONT:
@@ -364,7 +393,8 @@ class Runtime:
                 os.close(fd)
             if ports is not None:
                 ports.forget(effect.incarnation)
-            self.emit(e.SpawnFailed(effect.incarnation, f"fork: {error}"))
+            reason = limits.explain(error) if isinstance(error, OSError) else str(error)
+            self.emit(e.SpawnFailed(effect.incarnation, f"fork: {reason}"))
             return
         for fd in theirs:
             os.close(fd)
@@ -396,7 +426,19 @@ class Runtime:
         started = self.children.get(effect.incarnation)
         if started is not None and effect.signum in {*signals.STOPS, started.spec.kill_signal}:
             self.ports[started.spec.name].leaving(effect.incarnation)
-        self.children.signal(effect.incarnation, effect.signum, group=effect.group)
+        try:
+            self.children.signal(effect.incarnation, effect.signum, group=effect.group)
+        except PermissionError:
+            self._signal_refused(effect)
+
+    def _signal_refused(self, effect: f.SendSignal) -> None:
+        """Root without CAP_KILL, or a worker that has become another user."""
+        started = self.children.get(effect.incarnation)
+        if started is not None:
+            what = {"app": started.spec.name, "instance": started.instance, "pid": started.pid}
+            reason = "it runs as another user, and pyinit has no CAP_KILL"
+            name = signals.name_of(effect.signum)
+            self.log("error", "signal refused", {**what, "signal": name, "reason": reason})
 
     def _send_shutdown_message(self, effect: f.SendShutdownMessage) -> None:
         started = self.children.get(effect.incarnation)
@@ -489,6 +531,8 @@ class Runtime:
         self._sweep()
         while self._children_left() and self.loop.now() < deadline:
             self.loop.turn(0.05)
+            if not self.is_init:
+                self._sweep()  # one by one: what was forked meanwhile is not among them
         if self.probes is not None:
             self.probes.close()
         self.watching.close()

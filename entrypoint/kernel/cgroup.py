@@ -1,6 +1,6 @@
-"""How many CPUs this container may use.
+"""What this container may use: CPUs and processes.
 
-The CPU quota of a cgroup (v1, v2 or both, "hybrid") and of all its ancestors that can be
+The limits of a cgroup (v1, v2 or both, "hybrid") and of all its ancestors that can be
 seen, and the affinity mask; not the host's cores. Sources: the kernel's
 admin-guide/cgroup-v1 and cgroup-v2.rst, cgroup_namespaces(7), sched_setaffinity(2).
 """
@@ -32,17 +32,40 @@ def cpu_limit(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> float | None
 
     What cannot be read or understood is no limit.
     """
-    quotas = []
+    quotas = [
+        _quota_v2(folder) if unified else _quota_v1(folder)
+        for unified, folder in _folders("cpu", root, proc)
+    ]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def pids_limit(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> tuple[int, int] | None:
+    """The `pids` limit nearest to being hit, and how many there are; None: no limit.
+
+    Processes and threads count, zombies too.
+    """
+    found = []
+    for _, folder in _folders("pids", root, proc):
+        most = _read(f"{folder}/pids.max").strip()
+        now = _read(f"{folder}/pids.current").strip()
+        if most.isdigit() and now.isdigit():
+            found.append((int(most), int(now)))
+    return min(found, key=lambda pair: pair[0] - pair[1], default=None)
+
+
+def _folders(controller: str, root: str, proc: str) -> list[tuple[bool, str]]:
+    """Our cgroups of this controller from the mount inwards; True: of the unified tree."""
+    found: list[tuple[bool, str]] = []
     for controllers, path in _memberships(_read(f"{proc}/self/cgroup")):
         if controllers == "":
-            # Unified: mounted at the root, or, hybrid, beside the v1 controllers.
+            # Mounted at the root, or, hybrid, beside the v1 controllers.
             for base in (root, f"{root}/unified"):
-                quotas += [_quota_v2(folder) for folder in _lineage(base, path)]
-        elif "cpu" in controllers.split(","):
+                found += [(True, folder) for folder in _lineage(base, path)]
+        elif controller in controllers.split(","):
             # The mount is named after all its controllers; `cpu` is a link to it.
-            for base in (f"{root}/{controllers}", f"{root}/cpu"):
-                quotas += [_quota_v1(folder) for folder in _lineage(base, path)]
-    return min((quota for quota in quotas if quota is not None), default=None)
+            for base in (f"{root}/{controllers}", f"{root}/{controller}"):
+                found += [(False, folder) for folder in _lineage(base, path)]
+    return found
 
 
 def _memberships(text: str) -> list[tuple[str, str]]:

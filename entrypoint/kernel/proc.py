@@ -52,9 +52,32 @@ def read(path: str) -> bytes:
     return content
 
 
+_ours: bool | None = None
+
+
+def is_ours() -> bool:
+    """/proc is there and shows this PID namespace.
+
+    Another's (`-v /proc:/proc`, a container that shares only the mount) has other
+    processes under our numbers: better none than those.
+    """
+    global _ours  # noqa: PLW0603  asked for each process, and it does not change
+    if _ours is None:
+        try:
+            _ours = os.readlink("/proc/self") == str(os.getpid())
+        except OSError:
+            _ours = False
+    return _ours
+
+
+def _of(pid: int, name: str) -> bytes:
+    """A file of a process of this namespace; b"" where it cannot be told."""
+    return read(f"/proc/{pid}/{name}") if is_ours() else b""
+
+
 def stat(pid: int) -> ProcessStat | None:
     """The process now, a zombie too; None when there is none."""
-    content = read(f"/proc/{pid}/stat")
+    content = _of(pid, "stat")
     # The name stands in parentheses and may hold any byte, also ")" and spaces.
     _, _, rest = content.rpartition(b") ")
     fields = rest.split()
@@ -158,13 +181,13 @@ def alive(pid: int) -> bool:
 
 def rss(pid: int) -> int:
     """Resident memory in bytes, shared pages included; 0 when it is gone."""
-    fields = read(f"/proc/{pid}/statm").split()
+    fields = _of(pid, "statm").split()
     return int(fields[1]) * PAGE if len(fields) > 1 else 0
 
 
 def command(pid: int) -> tuple[str, ...]:
     """The argument vector; empty for a zombie, a kernel thread or none."""
-    content = read(f"/proc/{pid}/cmdline")
+    content = _of(pid, "cmdline")
     if not content:
         return ()
     return tuple(os.fsdecode(part) for part in content.removesuffix(b"\0").split(b"\0"))
@@ -181,6 +204,8 @@ def namespace_pids(pid: int | str = "self") -> tuple[int, ...]:
 def children(pid: int) -> tuple[int, ...]:
     """Its children, zombies too. Complete only while none of them ends meanwhile."""
     path = f"/proc/{pid}/task"
+    if not is_ours():
+        return ()
     try:
         threads = os.listdir(path)
     except OSError:
@@ -195,8 +220,10 @@ def children(pid: int) -> tuple[int, ...]:
 
 
 def processes() -> tuple[int, ...]:
-    """All pids that /proc shows."""
-    return tuple(int(name) for name in os.listdir("/proc") if name.isdigit())
+    """All pids of this namespace that /proc shows."""
+    return (
+        () if not is_ours() else tuple(int(name) for name in os.listdir("/proc") if name.isdigit())
+    )
 
 
 def tree(pid: int) -> tuple[int, ...]:

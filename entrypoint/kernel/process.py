@@ -26,7 +26,7 @@ import gc
 import os
 
 from ..core.record import Record
-from . import signals
+from . import limits, signals
 from .execute import ExecError, execute
 
 TYPE_CHECKING = False
@@ -278,6 +278,8 @@ def _become(
         for name, step in _identity(request):
             stage = name
             step()
+        stage = "limits"
+        limits.restore_open_files()
         if request.umask is not None:
             os.umask(request.umask)
         if request.cwd:
@@ -423,6 +425,14 @@ def send_signal(pid: int, number: int, group: bool = False) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def is_suspended(pid: int) -> bool:
+    """It was stopped by SIGSTOP or by job control: signals wait until SIGCONT."""
+    from . import proc
+
+    found = proc.stat(pid)
+    return found is not None and found.state == "T"
 
 
 def group_exists(pgid: int) -> bool:

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from entrypoint.kernel.cgroup import cpu_limit, usable_cpus
+from entrypoint.kernel.cgroup import cpu_limit, pids_limit, usable_cpus
 
 
 def tree(tmp_path, memberships, files):
@@ -80,3 +80,27 @@ def test_without_files(tmp_path):
 
 def test_here():
     assert usable_cpus() >= 1
+
+
+@pytest.mark.parametrize(
+    ("memberships", "files", "limit"),
+    [
+        ("0::/\n", {"pids.max": "20\n", "pids.current": "7\n"}, (20, 7)),
+        ("0::/\n", {"pids.max": "max\n", "pids.current": "7\n"}, None),
+        ("0::/\n", {}, None),
+        # The one nearest to being hit, of a pod and of its container.
+        (
+            "0::/pod/c\n",
+            {
+                "pod/pids.max": "100\n",
+                "pod/pids.current": "99\n",
+                "pod/c/pids.max": "50\n",
+                "pod/c/pids.current": "10\n",
+            },
+            (100, 99),
+        ),
+        ("8:pids:/docker/abc\n", {"pids/pids.max": "9\n", "pids/pids.current": "9\n"}, (9, 9)),
+    ],
+)
+def test_the_pids_limit(tmp_path, memberships, files, limit):
+    assert pids_limit(**tree(tmp_path, memberships, files)) == limit

@@ -1,0 +1,72 @@
+"""Limits of this process and its container: raised where that is free, named where hit.
+
+PID 1 has a few descriptors for each worker, and the usual soft limit is 1,024, for the
+sake of programs that use select(2): systemd's advice is to raise it to the hard limit
+(systemd.exec(5), "Process Properties"), and to give the programs that one starts the
+soft limit that one had.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+
+# More helps nobody, and a container may say "unlimited": 2**30 on some hosts.
+_ENOUGH = 65536
+
+
+# The limit that this process was started with, once it is raised.
+_before: tuple[int, int] | None = None
+
+
+def raise_open_files() -> None:
+    """Let this process open as many files as it may; its children get what it had."""
+    global _before  # noqa: PLW0603  as the limit itself, it is the process's
+    soft, hard = before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    infinite = resource.RLIM_INFINITY
+    wanted = _ENOUGH if hard == infinite else min(hard, _ENOUGH)
+    if soft == infinite or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return
+    _before = before
+
+
+def restore_open_files() -> None:
+    """In a child: the limit that pyinit was started with."""
+    if _before is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, _before)
+
+
+def explain(error: OSError) -> str:
+    """What the system said, and which limit it means where that can be told."""
+    number = error.errno or 0
+    said = os.strerror(number) if number else str(error)
+    name = _name_of(number)
+    return f"{said} ({name})" if name else said
+
+
+def _name_of(number: int) -> str:
+    if number == errno.EMFILE:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return f"pyinit may open {soft} files: `ulimit -n`"
+    if number == errno.EAGAIN:
+        return _of_processes()
+    return ""
+
+
+def _of_processes() -> str:
+    """fork(2): EAGAIN is the cgroup's `pids` limit, RLIMIT_NPROC, or the machine's own."""
+    from . import cgroup
+
+    pids = cgroup.pids_limit()
+    # One may have ended meanwhile, or been refused with several threads at once.
+    if pids is not None and pids[1] >= pids[0] - 1:
+        return f"the container's pids limit is {pids[0]}, and it has {pids[1]}"
+    most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if most != resource.RLIM_INFINITY and os.getuid() != 0:
+        return f"user {os.getuid()} may have {most} processes: `ulimit -u`"
+    return f"the container's pids limit is {pids[0]}" if pids is not None else ""
