@@ -117,7 +117,11 @@ class RequestParser:
         self._encoded = False
         self._options: set[bytes] = set()
         self._accept = b""
-        self._request = Request("", ())
+        self._method = ""
+        self._path: tuple[str, ...] = ()
+        self._query: tuple[tuple[str, str], ...] = ()
+        self._minor = 1
+        self._keep_alive = True
 
     @property
     def buffered(self) -> int:
@@ -164,7 +168,7 @@ class RequestParser:
         With `close`, or when the request was the last of its connection, the rest of the
         input is dropped.
         """
-        if close or not self._request.keep_alive:
+        if close or not self._keep_alive:
             self._move("Closing")
             self._buffer.clear()
         else:
@@ -225,9 +229,9 @@ class RequestParser:
         method, target, version = parts
         if not method or not _TOKEN.issuperset(method):
             raise _Refusal(400, "the method is not a word")
-        minor = _minor_version(version)
-        path, query = _parse_target(target)
-        self._request = Request(method.decode("ascii"), path, query, minor)
+        self._minor = _minor_version(version)
+        self._path, self._query = _parse_target(target)
+        self._method = method.decode("ascii")
         self._move("RequestLine")
 
     def _add(self, line: bytes) -> Request | None:
@@ -258,7 +262,7 @@ class RequestParser:
                 raise _Refusal(400, "Content-Length is not one number")
         elif name == b"transfer-encoding":
             self._encoded = True
-        elif name == b"accept" and self._request.path[0] == "metrics":
+        elif name == b"accept" and self._path[0] == "metrics":
             self._accept = self._accept + b"," + value if self._accept else value
         elif name == b"connection":
             # Two words matter; keeping others would let a client choose what is kept.
@@ -267,22 +271,27 @@ class RequestParser:
             )
 
     def _complete(self) -> Request:
-        request = self._request
-        if self._hosts > 1 or (request.minor >= 1 and self._hosts == 0):
+        if self._hosts > 1 or (self._minor >= 1 and self._hosts == 0):
             raise _Refusal(400, "there must be one Host field")  # RFC 9112 §3.2
         if not all(
             length and len(length) <= 18 and _DIGITS.issuperset(length) for length in self._lengths
         ):
             raise _Refusal(400, "Content-Length is not one number")
-        if self._encoded and (self._lengths or request.minor == 0):
+        if self._encoded and (self._lengths or self._minor == 0):
             raise _Refusal(400, "Transfer-Encoding cannot be here")  # RFC 9112 §6.1
         has_body = self._encoded or any(int(length) for length in self._lengths)
-        keep = b"keep-alive" in self._options if request.minor == 0 else True
-        keep = keep and b"close" not in self._options and not has_body
-        accept = self._accept.decode("latin-1")
-        self._request = request.replace(keep_alive=keep, has_body=has_body, accept=accept)
+        keep = b"keep-alive" in self._options if self._minor == 0 else True
+        self._keep_alive = keep and b"close" not in self._options and not has_body
         self._move("Request")
-        return self._request
+        return Request(
+            self._method,
+            self._path,
+            self._query,
+            self._minor,
+            self._keep_alive,
+            has_body,
+            self._accept.decode("latin-1"),
+        )
 
 
 class _Refusal(Exception):

@@ -428,7 +428,9 @@ def test_clients_that_take_no_answers_hold_a_bounded_number_of_bytes():
         pending = []
 
         def measure():
-            pending.append(sum(client.pending for client in house.server._room.clients))
+            waiting = [client for client in house.server._room.clients if client.pending]
+            # Those who were answered in the same turn wait for the same bytes.
+            pending.append(sum({id(client.body): len(client.body) for client in waiting}.values()))
             return len(pending) == 50
 
         house.turn_until(measure)
