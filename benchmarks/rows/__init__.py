@@ -9,6 +9,7 @@ from .crash import connections, replacement
 from .idle import memory, wakeups
 from .logs import throughput
 from .many import many
+from .probes import probes
 from .processes import orphans, signals
 from .reloads import reloads
 from .start import first_answer, first_instruction
@@ -24,5 +25,6 @@ ALL = {
     "crash-connections": connections,
     "logs": throughput,
     "many": many,
+    "probes": probes,
     "reloads": reloads,
 }
