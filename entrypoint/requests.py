@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 
 # The first number of `sd_listen_fds(3)`.
 LISTEN_FDS_START = 3
+_OTHERS = (
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "NODE_CHANNEL_FD",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+)
 
 
 def request_for(
@@ -26,6 +34,9 @@ def request_for(
     spec = started.spec
     env = _environment(started)
     env["NOTIFY_SOCKET"] = notify_path
+    watched = spec.watchdog > 0
+    if watched:
+        env["WATCHDOG_USEC"] = str(round(spec.watchdog * 1e6))
     keep: list[tuple[int, int]] = []
     given = ports.descriptors(started.slot) if ports and spec.handoff in ("auto", "fds") else ()
     for number, (fd, _name) in enumerate(given, LISTEN_FDS_START):
@@ -52,7 +63,7 @@ def request_for(
         groups=spec.groups,
         user=_user(spec),
         keep_fds=tuple(keep),
-        listen_env=bool(given),
+        own_pid=(*(("LISTEN_PID",) if given else ()), *(("WATCHDOG_PID",) if watched else ())),
         parent_death_signal=0 if init else signals.SIGKILL,
         install_filter=install_filter,
     )
@@ -92,7 +103,7 @@ def _environment(started: Started) -> dict[str, str]:
     if spec.increment_var:
         env[spec.increment_var] = _incremented(env.get(spec.increment_var, ""), started.instance)
     # Of whoever started pyinit, and not meant for its workers.
-    for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NODE_CHANNEL_FD"):
+    for name in _OTHERS:
         env.pop(name, None)
     return env
 

@@ -340,14 +340,19 @@ class Runtime:
 
     def _notified(self, _events: int) -> None:
         from .kernel import proc
+        from .notifications import told
 
         if self._notify is None:
             return
         for pid, message in self._notify.receive():
+            incarnation = self.children.incarnation_of(proc.owner(pid, self.children.pids))
+            if not incarnation:
+                continue
+            event = told(incarnation, message)
+            if event is not None:
+                self.emit(event)
             if message.get("READY") == "1":
-                incarnation = self.children.incarnation_of(proc.owner(pid, self.children.pids))
-                if incarnation:
-                    self.emit(e.WorkerReady(incarnation, "notify"))
+                self.emit(e.WorkerReady(incarnation, "notify"))
 
     def _filter_installed(self, started: Started, fd: int) -> None:
         self.ports[started.spec.name].attach_filter(started.incarnation, started.slot, fd)

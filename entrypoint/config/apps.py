@@ -63,6 +63,7 @@ _AS_READ = (
     "retire_delay",
     "handoff",
     "health",
+    "watchdog",
     "depends_on",
     "on_errored",
     "reload_parallel",

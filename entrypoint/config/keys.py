@@ -259,6 +259,13 @@ APP_KEYS: tuple[Key, ...] = (
         "checks fail.",
     ),
     _own(
+        "watchdog",
+        "time",
+        "A worker must say `WATCHDOG=1` by sd_notify(3) at least so often once it is ready, else "
+        "it is ended (SIGABRT, then SIGKILL) and started again. It is told by `WATCHDOG_USEC`.",
+        "0: none",
+    ),
+    _own(
         "depends_on",
         "depends",
         "Apps to wait for: a list of names, or a mapping of names to a condition.",

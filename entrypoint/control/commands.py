@@ -233,6 +233,8 @@ def _ls(options: argparse.Namespace) -> int:
         print(json.dumps(found))
         return 0
     print(_table(found["apps"]))
+    for app in found["apps"]:
+        _print_words(app, f"{app['name']}, ")
     if found["phase"] != "running":
         print(f"pyinit is {found['phase']}")
     _print_config_error(found)
@@ -313,11 +315,22 @@ def _print_app(app: dict[str, Any]) -> None:
         print(f"{name.ljust(width)}  {_shown(value)}")
     print()
     print(_table([app]))
+    _print_words(app)
     for worker in workers:
         if worker["last_exit"]:
             print(f"last exit of {_who({**worker, 'pid': 0})}: {worker['last_exit']}")
     _print_config_error(app)
     print()
+
+
+def _print_words(app: dict[str, Any], before: str = "") -> None:
+    """What workers say of themselves, and what their checks say."""
+    for worker in app["workers"]:
+        who = f"{before}{_who({**worker, 'pid': 0})}"
+        if worker["said"] or worker["reloading"]:
+            print(f"{who} says: {worker['said'] or 'reloading'}")
+        if worker["health_reason"]:
+            print(f"{who} fails its checks: {worker['health_reason']}")
 
 
 _IN_STATUS = (

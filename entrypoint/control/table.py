@@ -22,6 +22,7 @@ YELLOW = "\x1b[33m"
 COLOURS = {
     "online": "\x1b[32m",
     "launching": "\x1b[36m",
+    "unhealthy": RED,
     "stopping": YELLOW,
     "waiting restart": YELLOW,
     "stopped": RED,

@@ -35,6 +35,7 @@ SHOWN = (
     "share",
     "handoff",
     "reload_parallel",
+    "watchdog",
     "on_errored",
 )
 
@@ -123,5 +124,9 @@ def _worker(worker: WorkerView, now: float) -> dict[str, Any]:
         "ready": worker.ready,
         "restarts": worker.restarts,
         "uptime": round(max(0.0, now - worker.started_at), 3) if worker.pid else None,
+        "said": worker.status,
+        "reloading": worker.reloading,
+        "health": worker.health,
+        "health_reason": worker.health_reason,
         "last_exit": worker.last_exit,
     }

@@ -23,6 +23,9 @@ FORK_PAUSE = 1.0
 NEVER_RAN = reasons.NEVER_RAN
 # As an exit code: of a sick worker that ended well when it was told to.
 NO_GOOD = 1
+# Purposes of a stop that is pyinit's answer to a worker which is of no use, and how its end
+# is told.
+BROKEN = {"health": "unhealthy", "watchdog": "watchdog"}
 
 
 def never_forked(turn: Turn, worker: Worker, reason: str) -> None:
@@ -51,12 +54,13 @@ def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
     else:
         _report(turn, worker, exit_code=code)
         _remember(turn, worker, f"exit code {code}", code or 0)
-    if worker.purpose == "health":
-        _remember(turn, worker, f"unhealthy: {worker.check_reason}", code or NO_GOOD)
+    if worker.purpose in BROKEN:
+        why = worker.because if worker.purpose == "watchdog" else worker.check_reason
+        _remember(turn, worker, f"{BROKEN[worker.purpose]}: {why}", code or NO_GOOD)
     gave_up = worker.purpose == "failed start"
     worker = worker.replace(
         ended_at=turn.now,
-        exit_code=None if worker.purpose in ("failed start", "health") else code,
+        exit_code=None if worker.purpose in ("failed start", *BROKEN) else code,
         never_up=worker.never_up or gave_up or worker.state == w.LAUNCHING,
     )
     worker = lifecycle.leader_exited(turn, turn.put_worker(worker), group_left=event.group_left)
@@ -108,6 +112,7 @@ def _report(turn: Turn, worker: Worker, **how: object) -> None:
         instance=worker.instance,
         pid=worker.pid,
         **how,
+        **dict(worker.notes),
         uptime=round(turn.now - worker.launched_at, 3),
         expected=expected,
     )
@@ -138,7 +143,7 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
         place = place.replace(current=0, unstable=(), delay=0.0)
         turn.count("restart", pool.name, reasons.label(worker.because))
         lifecycle.launch(turn, place, pool.spec, place.slot)
-    elif worker.purpose in ("", "failed start", "health"):
+    elif worker.purpose in ("", "failed start", *BROKEN):
         reason = reasons.of_end(worker, place)
         successor = turn.worker(place.successor)
         if successor is not None and successor.state == w.LAUNCHING:

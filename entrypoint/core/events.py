@@ -14,7 +14,8 @@ from .spec import Plan
 class Timer(Record):
     """The name of a deadline. `incarnation` 0: it belongs to the app or to the run."""
 
-    kind: str  # launch | health | kill | retire | abandon | restart | widen | drain | shutdown
+    # launch | health | watchdog | kill | retire | abandon | restart | widen | drain | shutdown
+    kind: str
     app: str = ""
     incarnation: int = 0
 
@@ -100,6 +101,23 @@ class QueueEmptied(Event):
     """The accept queue of this worker's slot is empty (asked by `WatchQueue`)."""
 
     incarnation: int
+
+
+class WorkerTold(Event):
+    """What it said of itself by sd_notify(3), beside READY=1. Times are seconds.
+
+    `watchdog`: `1`, `trigger` or ""; `extend`: EXTEND_TIMEOUT_USEC; `notes`: what the report
+    of its end is to tell (`errno`, `bus_error`, `exit_status`).
+    """
+
+    incarnation: int
+    status: str | None = None
+    stopping: bool = False
+    reloading: bool = False
+    watchdog: str = ""
+    watchdog_interval: float | None = None
+    extend: float = 0.0
+    notes: tuple[tuple[str, object], ...] = ()
 
 
 class HealthChecked(Event):

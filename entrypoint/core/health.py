@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RETRY_FIRST = 0.1
 RETRY_AT_MOST = 1.0
 
-CHECKED_STATES = (w.LAUNCHING, w.ONLINE, w.SICK)
+CHECKED_STATES = (w.LAUNCHING, *w.SERVING_STATES)
 
 
 def launch_bound(spec: AppSpec) -> float:
@@ -110,7 +110,7 @@ def answered(turn: Turn, worker: Worker, reason: str, said: str = "") -> Worker:
 
 def is_failing(worker: Worker) -> bool:
     """So many checks have failed in a row that it counts as sick."""
-    return worker.state in (w.ONLINE, w.SICK) and worker.failures >= _asked(worker).failures
+    return worker.state in w.SERVING_STATES and worker.failures >= _asked(worker).failures
 
 
 def _check(turn: Turn, worker: Worker) -> None:

@@ -63,7 +63,15 @@ def launch(
     """Start a process for a place: its current worker, or its successor in a reload."""
     incarnation = turn.next_incarnation()
     worker = turn.put_worker(
-        Worker(incarnation, place.app, place.instance, slot, spec, launched_at=turn.now)
+        Worker(
+            incarnation,
+            place.app,
+            place.instance,
+            slot,
+            spec,
+            launched_at=turn.now,
+            watchdog=spec.watchdog,
+        )
     )
     if successor:
         turn.put_place(place.replace(successor=incarnation))
@@ -80,7 +88,7 @@ def spawned(turn: Turn, worker: Worker, pid: int, *, observed: bool) -> None:
     worker = turn.put_worker(worker.replace(pid=pid, observed=observed))
     turn.report("info", "worker started", app=worker.app, instance=worker.instance, pid=pid)
     if worker.state == w.LAUNCHING:
-        turn.emit(StartTimer(_timer("launch", worker), health.launch_bound(worker.spec)))
+        arm(turn, worker, "launch", health.launch_bound(worker.spec))
 
 
 def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
@@ -112,6 +120,8 @@ def ready(turn: Turn, worker: Worker, source: str) -> None:
     said = source in ("notify", "node", "listen", "health")
     if source == "listen" and worker.spec.wait_ready:
         return
+    if worker.reloading and source == "notify":
+        worker = turn.put_worker(worker.replace(reloading=False))
     if worker.spec.health is not None and source not in ("health", "timeout"):
         health.begin(turn, worker, source)
         return
@@ -121,6 +131,7 @@ def ready(turn: Turn, worker: Worker, source: str) -> None:
         return
     worker = turn.put_worker(worker.after(w.READY).replace(failures=0))
     turn.emit(StopTimer(_timer("launch", worker)))
+    watch(turn, worker)
     health.keep_on(turn, worker)
     turn.report(
         "info",
@@ -159,6 +170,20 @@ def launch_overdue(turn: Turn, worker: Worker) -> bool:
         then="carry on as if ready" if rule == "force" else "give up on this worker",
     )
     return rule == "force"
+
+
+def arm(turn: Turn, worker: Worker, kind: str, delay: float) -> Worker:
+    """The deadline of its launch or of its stop."""
+    turn.emit(StartTimer(_timer(kind, worker), delay))
+    return turn.put_worker(worker.replace(due=turn.now + delay))
+
+
+def watch(turn: Turn, worker: Worker) -> None:
+    """It lives: its watchdog begins anew."""
+    if worker.watchdog > 0:
+        turn.emit(StartTimer(_timer("watchdog", worker), worker.watchdog))
+    else:
+        turn.emit(StopTimer(_timer("watchdog", worker)))
 
 
 # -- steering -------------------------------------------------------------------
@@ -236,9 +261,8 @@ def _begin_stop(turn: Turn, worker: Worker, purpose: str, signum: int) -> bool:
             turn.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
         return False
     worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGINT)
-    turn.emit(StopTimer(_timer("launch", worker)))
-    worker = health.end(turn, worker)
-    if worker.state not in (w.ONLINE, w.SICK) or not has_slots(worker.spec):
+    worker = _unwatched(turn, worker)
+    if worker.state not in w.SERVING_STATES or not has_slots(worker.spec):
         turn.put_worker(worker)
         terminate(turn, worker)
         return False
@@ -287,7 +311,20 @@ def terminate(turn: Turn, worker: Worker) -> None:
         turn.emit(SendShutdownMessage(worker.incarnation))
     else:
         turn.emit(SendSignal(worker.incarnation, worker.stop_signal, worker.spec.treekill))
-    turn.emit(StartTimer(_timer("kill", worker), worker.spec.kill_timeout))
+    arm(turn, worker, "kill", worker.spec.kill_timeout)
+
+
+def let_go(turn: Turn, worker: Worker) -> Worker:
+    """It is ending, or about to be ended, without the usual signal: SIGKILL follows."""
+    worker = _unwatched(turn, worker).after(w.SIGNAL)
+    return arm(turn, worker, "kill", worker.spec.kill_timeout)
+
+
+def _unwatched(turn: Turn, worker: Worker) -> Worker:
+    """On its way out: neither launch nor checks nor watchdog. The worker to stage."""
+    for kind in ("launch", "retire", "watchdog"):
+        turn.emit(StopTimer(_timer(kind, worker)))
+    return health.end(turn, worker)
 
 
 def terminate_overdue(turn: Turn, worker: Worker) -> None:
@@ -319,11 +356,9 @@ def terminate_overdue(turn: Turn, worker: Worker) -> None:
 
 def kill(turn: Turn, worker: Worker) -> None:
     """SIGKILL, to the group: nothing of it may hold a port or a file."""
-    worker = health.end(turn, worker.after(w.KILL).replace(killed=True))
-    worker = turn.put_worker(worker)
-    for kind in ("launch", "retire", "kill"):
-        turn.emit(StopTimer(_timer(kind, worker)))
+    worker = turn.put_worker(_unwatched(turn, worker.after(w.KILL).replace(killed=True)))
     turn.emit(
+        StopTimer(_timer("kill", worker)),
         SendSignal(worker.incarnation, SIGKILL, group=True),
         StartTimer(_timer("abandon", worker), ABANDON_AFTER),
     )
@@ -334,22 +369,19 @@ def kill(turn: Turn, worker: Worker) -> None:
 
 def leader_exited(turn: Turn, worker: Worker, *, group_left: bool) -> Worker:
     """The process is reaped; what is left of its group is ended too (`treekill`)."""
-    for kind in ("launch", "retire"):
-        turn.emit(StopTimer(_timer(kind, worker)))
-    worker = health.end(turn, worker)
+    worker = _unwatched(turn, worker)
     if not group_left or not worker.spec.treekill:
         return gone(turn, worker)
-    told = worker.state in (w.TERMINATING, w.KILLING)
+    # One that left by itself was told nothing (notices.py).
+    told = worker.killed or (worker.state == w.TERMINATING and worker.stop_signal != 0)
     worker = turn.put_worker(worker.after(w.LEADER_EXIT))
     if told and not worker.killed and worker.spec.shutdown_with_message and worker.spec.node:
         # The message went to the leader alone.
         turn.emit(SendSignal(worker.incarnation, worker.stop_signal, group=True))
     if not told:
         signum = worker.stop_signal or worker.spec.kill_signal or SIGINT
-        turn.emit(
-            SendSignal(worker.incarnation, signum, group=True),
-            StartTimer(_timer("kill", worker), worker.spec.kill_timeout),
-        )
+        turn.emit(SendSignal(worker.incarnation, signum, group=True))
+        worker = arm(turn, worker, "kill", worker.spec.kill_timeout)
     return worker
 
 

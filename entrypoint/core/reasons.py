@@ -17,6 +17,7 @@ CRASH = "crash"  # it ended by itself, with another exit code than 0 or by a sig
 EXIT = "exit"  # it ended by itself, with exit code 0
 FAILED_START = "failed_start"  # it could not be started, or was not ready in time
 HEALTH = "health"  # its active checks failed
+WATCHDOG = "watchdog"  # it did not say that it lives
 ASKED = "asked"  # by a command or SIGHUP
 
 _SAID = {
@@ -27,7 +28,7 @@ _SAID = {
     "max_memory_restart": "memory",
 }
 
-RESTARTS = (ASKED, "config", CRASH, "cron", EXIT, FAILED_START, HEALTH, "memory", "watch")
+RESTARTS = (ASKED, "config", CRASH, "cron", EXIT, FAILED_START, HEALTH, "memory", "watch", WATCHDOG)
 
 
 def label(said: str) -> str:
@@ -39,8 +40,13 @@ def of_end(worker: Worker, place: Place) -> str:
     """The word for the end of a worker that nobody had asked to end."""
     if worker.purpose == "failed start":
         return FAILED_START
-    if worker.purpose == "health":
-        return HEALTH
+    if worker.purpose in (HEALTH, WATCHDOG):
+        return worker.purpose
     if worker.exit_code is None:
         return FAILED_START if place.last_code == NEVER_RAN else CRASH
     return CRASH if worker.exit_code else EXIT
+
+
+def of_repair(worker: Worker) -> str:
+    """The word for one whose successor came while it lived."""
+    return HEALTH if worker.sick else EXIT

@@ -16,7 +16,7 @@ from .lifecycle import after_failure, shares_port, stop_worker
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .turn import Turn
-    from .worker import Place, Worker
+    from .worker import Place, Pool, Worker
 
 HEALTH = "health"
 
@@ -41,6 +41,19 @@ def failing(turn: Turn, worker: Worker) -> None:
     _replace(turn, worker)
 
 
+def succeed(turn: Turn, worker: Worker) -> None:
+    """It ends by itself and serves nobody any more: let its successor not wait for that."""
+    place = _its_place(turn, worker)
+    if place is None or not _surges(turn, worker):
+        return
+    if worker.never_up:
+        place = after_failure(turn, place, worker.spec)
+    pool = _free_to_replace(turn, worker, place)
+    spent = len(place.unstable) > worker.spec.max_restarts
+    if pool is not None and not spent and turn.now >= place.repair_at:
+        rolling.repair(turn, pool, worker.instance, "leaves")
+
+
 def recovered(turn: Turn, worker: Worker) -> None:
     """It was sick, and a check has succeeded before it was replaced."""
     turn.put_worker(worker.after(w.READY).replace(sick=False, never_up=False))
@@ -57,18 +70,27 @@ def in_vain(turn: Turn, worker: Worker, uptime: float) -> None:
 
 
 def _replace(turn: Turn, worker: Worker) -> None:
-    pool = turn.the_pool(worker.app)
     place = _its_place(turn, worker)
-    if place is None or place.successor or pool.mode != "running" or turn.run.phase != "running":
-        return
-    if pool.reload is not None and worker.instance in (*pool.reload.queue, *pool.reload.active):
+    pool = _free_to_replace(turn, worker, place) if place is not None else None
+    if place is None or pool is None:
         return
     spent = len(place.unstable) > worker.spec.max_restarts
     if spent or not worker.spec.autorestart or not _surges(turn, worker):
         stop_worker(turn, worker, HEALTH, HEALTH)
     elif turn.now >= place.repair_at:
         turn.put_place(place.replace(last_exit=f"unhealthy: {worker.check_reason}"))
-        rolling.repair(turn, pool, worker.instance)
+        rolling.repair(turn, pool, worker.instance, HEALTH)
+
+
+def _free_to_replace(turn: Turn, worker: Worker, place: Place) -> Pool | None:
+    """Its app, unless it is stopping or the worker is being replaced already."""
+    pool = turn.the_pool(worker.app)
+    if place.successor or pool.mode != "running" or turn.run.phase != "running":
+        return None
+    reload = pool.reload
+    if reload is not None and worker.instance in (*reload.queue, *reload.active):
+        return None
+    return pool
 
 
 def _surges(turn: Turn, worker: Worker) -> bool:

@@ -125,15 +125,15 @@ def begin(turn: Turn, pool: Pool, reason: str, only: tuple[int, ...] | None = No
     advance(turn, pool.name)
 
 
-def repair(turn: Turn, pool: Pool, instance: int) -> None:
-    """Replace the sick worker of this instance, by what it ran itself.
+def repair(turn: Turn, pool: Pool, instance: int, reason: str) -> None:
+    """Replace the worker of this instance, which is sick or ends, by what it ran itself.
 
     A reload under way does it in its turn.
     """
     pool = fit_slots(turn, pool)
     reload = pool.reload
     if reload is None:
-        reload = Reload((), started_at=turn.now, reason="health")
+        reload = Reload((), started_at=turn.now, reason=reason)
         turn.report("info", "reload started", app=pool.name, workers=1, reason=reload.reason)
     reload = reload.replace(
         queue=(*reload.queue, instance),
@@ -225,7 +225,7 @@ def successor_ready(turn: Turn, place: Place, worker: Worker) -> None:
     if old is not None:
         # One that had ended before was counted with its end.
         why = pool.reload.reason if pool.reload else ""
-        turn.count("restart", place.app, reasons.HEALTH if repairs else reasons.label(why))
+        turn.count("restart", place.app, reasons.of_repair(old) if repairs else reasons.label(why))
         stop_worker(turn, old, "reload")
     else:
         turn.emit(StopTimer(Timer("restart", place.app, place.waits_for)))

@@ -114,6 +114,7 @@ class AppSpec(Record):
     retire_delay: float = 0.5
     handoff: str = "auto"  # auto | fds | intercept | node | none
     health: HealthSpec | None = None
+    watchdog: float = 0.0  # 0: none
     depends_on: tuple[DependsSpec, ...] = ()
     on_errored: str = "exit"  # exit | keep
     # One worker at a time in a reload unless the file says otherwise.

@@ -8,7 +8,7 @@ here; `lifecycle` holds the life of one worker, `rolling` what changes a running
 
 from __future__ import annotations
 
-from . import endings, health, lifecycle, repairs, rolling, shutdown, starting
+from . import endings, health, lifecycle, notices, repairs, rolling, shutdown, starting
 from . import events as e
 from . import worker as w
 from .diff import says_the_same
@@ -69,6 +69,7 @@ class Supervisor:
             e.QueueEmptied: self._queue_emptied,
             e.MemoryExceeded: self._memory_exceeded,
             e.HealthChecked: self._health_checked,
+            e.WorkerTold: notices.told,
         }
 
     def handle(self, event: e.Event, now: float) -> list[Effect]:
@@ -275,6 +276,8 @@ class Supervisor:
             lifecycle.retire_overdue(turn, worker)
         elif kind == "abandon":
             endings.never_died(turn, worker)
+        elif kind == "watchdog":
+            notices.missed(turn, worker)
         elif kind == "health":
             failed = health.due(turn, worker)
             if failed is not None:

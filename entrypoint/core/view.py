@@ -28,6 +28,8 @@ class WorkerView(Record):
     restarts: int
     started_at: float
     last_exit: str = ""  # "exit code 1", "killed by SIGKILL", "chdir: No such file …"
+    status: str = ""  # its own words, STATUS= of sd_notify(3)
+    reloading: bool = False  # it says so
     health: str = ""  # of its active checks: "" (none yet) | passing | failing
     health_reason: str = ""  # why the newest one failed
     # As PM2's: unique over all apps, kept by what follows a worker; -1: it is surplus.

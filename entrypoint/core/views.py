@@ -105,6 +105,8 @@ def _row(pool: Pool, worker: Worker, place: Place | None) -> v.WorkerView:
         ready=worker.ready,
         restarts=place.restarts if place else 0,
         started_at=worker.launched_at,
+        status=worker.status,
+        reloading=worker.reloading,
         health=_health(worker),
         health_reason=worker.check_reason,
         id=_id(pool, worker.instance),

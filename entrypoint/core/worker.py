@@ -87,6 +87,9 @@ LIFE: dict[str, dict[str, str]] = {
 }
 
 # Told to stop, by whom we need not know.
+# New connections may go to it; SICK: only while there is nobody better.
+SERVING_STATES = (ONLINE, SICK)
+
 STOPPING_STATES = (RETIRING, TERMINATING, KILLING, LINGERING)
 
 
@@ -107,7 +110,8 @@ class Worker(Record):
     pid: int = 0
     observed: bool = False
     unseen: bool = False  # nothing tells when it serves: its launch timer makes it ready
-    # reload | restart | stop | scale | remove | shutdown | failed start | health
+    # reload | restart | stop | scale | remove | shutdown | failed start | health |
+    # watchdog
     purpose: str = ""
     because: str = ""  # who or what asked for that, as its event said
     stop_signal: int = 0
@@ -120,6 +124,12 @@ class Worker(Record):
     # It ended, or was given up, before it was ready, or (its checks failed) so soon after
     # that it was of no use.
     never_up: bool = False
+    due: float = 0.0  # when its launch or its stop is overdue
+    # What it said of itself (notices.py).
+    status: str = ""
+    notes: tuple[tuple[str, object], ...] = ()
+    reloading: bool = False
+    watchdog: float = 0.0  # the longest between two signs of life, s; 0: none are asked for
     # Of its active checks (health.py).
     up_by: str = ""  # what told that it is up, so that checks began
     check: int = 0  # number of the newest check

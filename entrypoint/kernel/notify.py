@@ -24,7 +24,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 else:
     import _socket
 
@@ -79,14 +79,14 @@ class NotifySocket:
         self._socket.bind(f"\0{name}")
         return f"@{name}"
 
-    def receive(self) -> list[tuple[int, dict[str, str]]]:
+    def receive(self) -> Iterator[tuple[int, dict[str, str]]]:
         """`(sender's pid, assignments)` of each waiting message, in order, at most `BATCH`.
 
         Never blocks. The sender may be a grandchild (`proc.owner`), and may have ended.
-        Descriptors that come along are closed, which is the answer that BARRIER=1 waits
-        for, and refuses FDSTORE=1. Too long a message is dropped, as systemd does.
+        Descriptors that come along are closed, which refuses FDSTORE=1 and is the answer to
+        BARRIER=1: whoever waits for it may end then, so what came before has been dealt
+        with by that time. Too long a message is dropped, as systemd does.
         """
-        messages: list[tuple[int, dict[str, str]]] = []
         for _ in range(BATCH):
             try:
                 content, ancillary, flags, _address = self._socket.recvmsg(
@@ -97,17 +97,21 @@ class NotifySocket:
                     break
                 raise
             pid = 0
+            fds: list[int] = []
             for level, kind, data in ancillary:
                 if level != _socket.SOL_SOCKET:
                     continue
                 if kind == _socket.SCM_RIGHTS:
-                    for at in range(0, len(data) - len(data) % 4, 4):
-                        os.close(int.from_bytes(data[at : at + 4], sys.byteorder))
+                    ends = range(4, len(data) + 1, 4)
+                    fds += [int.from_bytes(data[at - 4 : at], sys.byteorder) for at in ends]
                 elif kind == 2:  # SCM_CREDENTIALS, which _socket does not name everywhere
                     pid = int.from_bytes(data[:4], sys.byteorder, signed=True)
-            if pid > 0 and not flags & _socket.MSG_TRUNC:
-                messages.append((pid, parse(content)))
-        return messages
+            try:
+                if pid > 0 and not flags & _socket.MSG_TRUNC:
+                    yield pid, parse(content)
+            finally:
+                for fd in fds:
+                    os.close(fd)
 
     def close(self) -> None:
         """Remove the socket; what has not been received is lost."""

@@ -49,6 +49,7 @@ class SpawnRequest(Record):
     `argv[0]` is looked up in the PATH of `env` when it has no slash. None keeps what
     pyinit has. `groups` None means those of `user` by initgroups(3), or, for a user
     without a name, `gid` alone. `keep_fds` are (descriptor, its number in the child).
+    `own_pid` are variables that hold the child's pid (LISTEN_PID, WATCHDOG_PID).
     `ignored` are signals left ignored, `mask` those left blocked.
     """
 
@@ -63,7 +64,7 @@ class SpawnRequest(Record):
     stdout: int | None = None
     stderr: int | None = None
     keep_fds: tuple[tuple[int, int], ...] = ()
-    listen_env: bool = False
+    own_pid: tuple[str, ...] = ()
     new_group: bool = True
     new_session: bool = False
     foreground: bool = False
@@ -294,8 +295,8 @@ def _become(
                 # It ended before the kernel was asked to tell. (0: outside our
                 # namespace, which no parent of ours is.)
                 os._exit(128 + request.parent_death_signal)
-        if request.listen_env:
-            request.env["LISTEN_PID"] = str(os.getpid())
+        for name in request.own_pid:
+            request.env[name] = str(os.getpid())
         if request.install_filter and isinstance(report, _Reporter):
             _filter(report)
         stage = "exec"

@@ -283,6 +283,8 @@ def _worker_status(worker: WorkerView, now: float) -> dict[str, Any]:
         "ready": worker.ready,
         "restarts": worker.restarts,
         "uptime": round(max(0.0, now - worker.started_at), 3) if worker.pid else None,
+        "status": worker.status,
+        "reloading": worker.reloading,
         "health": worker.health,
         "health_reason": worker.health_reason,
         "last_exit": worker.last_exit,

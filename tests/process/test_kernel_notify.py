@@ -33,12 +33,12 @@ def send(receiver, message, fds=()):
 
 
 def test_assignments_and_the_senders_pid(receiver):
-    assert receiver.receive() == []
+    assert list(receiver.receive()) == []
     send(receiver, b"READY=1\nSTATUS=serving = 4\n\nno assignment\n=no key\nREADY=2\n")
     send(receiver, b"STOPPING=1")
     assert select.select([receiver.fd], [], [], 0)[0]
     me = os.getpid()
-    assert receiver.receive() == [
+    assert list(receiver.receive()) == [
         (me, {"READY": "2", "STATUS": "serving = 4"}),
         (me, {"STOPPING": "1"}),
     ]
@@ -46,15 +46,15 @@ def test_assignments_and_the_senders_pid(receiver):
 
 def test_bytes_that_are_no_text(receiver):
     send(receiver, b"STATUS=\xff\x00x")
-    assert receiver.receive() == [(os.getpid(), {"STATUS": "\ufffd\x00x"})]
+    assert list(receiver.receive()) == [(os.getpid(), {"STATUS": "\ufffd\x00x"})]
     send(receiver, b"")
-    assert receiver.receive() == [(os.getpid(), {})]
+    assert list(receiver.receive()) == [(os.getpid(), {})]
 
 
 def test_too_long_a_message_is_dropped_and_the_next_is_not(receiver):
     send(receiver, b"READY=1\nX=" + b"x" * 5000)
     send(receiver, b"READY=1")
-    assert receiver.receive() == [(os.getpid(), {"READY": "1"})]
+    assert list(receiver.receive()) == [(os.getpid(), {"READY": "1"})]
 
 
 def test_descriptors_that_come_along_are_closed(receiver):
@@ -65,7 +65,10 @@ def test_descriptors_that_come_along_are_closed(receiver):
     os.close(writing)
     send(receiver, b"FDSTORE=1", [reading] * 200)
     assert not select.select([reading], [], [], 0)[0]
-    assert [fields for _, fields in receiver.receive()] == [{"BARRIER": "1"}, {"FDSTORE": "1"}]
+    assert [fields for _, fields in list(receiver.receive())] == [
+        {"BARRIER": "1"},
+        {"FDSTORE": "1"},
+    ]
     assert os.read(reading, 1) == b""
     assert len(os.listdir("/proc/self/fd")) == before - 1
     os.close(reading)
@@ -92,7 +95,7 @@ def test_any_user_may_write(receiver):
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert code in {0, 5}
     if code == 0:
-        assert receiver.receive() == [(pid, {"READY": "1"})]
+        assert list(receiver.receive()) == [(pid, {"READY": "1"})]
 
 
 def test_its_file_is_removed(tmp_path):
@@ -113,7 +116,7 @@ def test_systemds_own_sender(receiver):
     got = {}
 
     def taken():
-        for _, fields in receiver.receive():
+        for _, fields in list(receiver.receive()):
             got.update(fields)
         return child.poll() is not None
 

@@ -200,7 +200,7 @@ def test_a_signal_right_after_spawn_reaches_the_group():
 
 def test_listen_pid_is_the_childs_own():
     program = "import os; print(os.environ['LISTEN_PID'] == str(os.getpid()))"
-    assert python(program, listen_env=True)[2] == "True\n"
+    assert python(program, own_pid=("LISTEN_PID",))[2] == "True\n"
     assert "LISTEN_PID" not in spawned("env", env={"PATH": os.environ["PATH"]})[2]
 
 

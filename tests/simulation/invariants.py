@@ -139,6 +139,7 @@ def deadlines_have_an_owner(world: World, _effects) -> None:
     meant = {
         "launch": (w.LAUNCHING,),
         "health": (w.LAUNCHING, w.ONLINE, w.SICK),
+        "watchdog": (w.ONLINE, w.SICK),
         "retire": (w.RETIRING,),
         "kill": (w.RETIRING, w.TERMINATING, w.LINGERING),
         "abandon": (w.KILLING, w.LINGERING),
@@ -201,6 +202,14 @@ def who_serves_is_checked(world: World, _effects) -> None:
             assert bool(process.check) == worker.checking, (worker, process)
         if worker.state == w.SICK:
             assert worker.sick and worker.failures, worker
+
+
+def who_serves_is_watched(world: World, _effects) -> None:
+    """Whoever is to give signs of life is waited for while it serves, nobody else."""
+    armed = {timer.incarnation for timer in world.timers if timer.kind == "watchdog"}
+    for worker in world.core._state.workers.values():
+        watched = worker.watchdog > 0 and worker.state in w.SERVING_STATES
+        assert (worker.incarnation in armed) == watched, worker
 
 
 def readiness_is_checked(world: World, effects) -> None:
@@ -274,6 +283,7 @@ STEP = (
     nothing_waits_for_ever,
     instances_have_no_gap,
     who_serves_is_checked,
+    who_serves_is_watched,
     readiness_is_checked,
     a_stop_starts_nothing,
     errored_ends_the_container,
@@ -323,7 +333,9 @@ def longest_stop(world: World) -> float:
     for spec in specs:
         bound = spec.retire_delay + 2 * spec.kill_timeout + 3.0 + 0.1
         bounds[spec.name] = max(bounds.get(spec.name, 0.0), bound)
-    total = settings.drain_delay + sum(bounds.values()) + 0.1
+    # One that is leaving may have asked for more time before.
+    asked = max((each.due - world.now for each in state.workers.values()), default=0.0)
+    total = settings.drain_delay + sum(bounds.values()) + max(0.0, asked) + 0.1
     return min(total, settings.timeout + 3.2) if settings.timeout else total
 
 

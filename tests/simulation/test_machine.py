@@ -63,6 +63,8 @@ scripts = st.one_of(
         ends_after=st.sampled_from((None, None, 3.0)),
         ignores=st.booleans(),
         queue_takes=st.sampled_from((0, None)),
+        kicks_every=st.sampled_from((10.0, None)),
+        hangs_at=st.sampled_from((None, 1.0)),
     ),
 )
 
@@ -101,6 +103,7 @@ def specs(draw, name: str):
         "kill_timeout": draw(st.sampled_from((1.6, 8.0))),
         "reload_parallel": draw(st.integers(1, 2)),
         "depends_on": depends,
+        "watchdog": draw(st.sampled_from((0.0, 0.0, 15.0))),
         "health": draw(st.one_of(st.none(), checks)),
         "treekill": draw(st.sampled_from((True, True, False))),
     }
@@ -195,7 +198,9 @@ class Machine(RuleBasedStateMachine):
         self.world.emit(e.SignalArrived(SIGHUP))
 
     @rule(
-        kind=st.sampled_from(("launch", "health", "kill", "retire", "restart", "abandon", "widen")),
+        kind=st.sampled_from(
+            ("launch", "health", "watchdog", "kill", "retire", "restart", "abandon", "widen")
+        ),
         n=st.integers(0, 40),
     )
     def a_stale_event_comes(self, kind, n) -> None:
@@ -209,8 +214,35 @@ class Machine(RuleBasedStateMachine):
             e.GroupEmptied(gone),
             e.SpawnFailed(gone, "fork"),
             e.HealthChecked(gone, 1, "503"),
+            e.WorkerTold(gone, stopping=True),
         ):
             self.world.emit(event)
+
+    @rule(
+        which=st.integers(0, 7),
+        what=st.sampled_from(
+            (
+                {"stopping": True},
+                {"stopping": True, "extend": 3.0},
+                {"status": "busy", "reloading": True},
+                {"watchdog": "trigger"},
+                {"watchdog_interval": 0.0},
+                {"watchdog_interval": 8.0},
+                {"notes": (("errno", "EIO: Input/output error"),)},
+            )
+        ),
+    )
+    def a_worker_tells(self, which, what) -> None:
+        live = [process for process in self.world.live() if process.execed]
+        if live:
+            self.world.tell(live[which % len(live)], **what)
+
+    @precondition(lambda self: self.stop_within is None)
+    @rule(which=st.integers(0, 7), extend=st.sampled_from((0.5, 5.0, 60.0)))
+    def a_worker_asks_for_time(self, which, extend) -> None:
+        live = [process for process in self.world.live() if process.execed]
+        if live:
+            self.world.tell(live[which % len(live)], extend=extend)
 
     @rule(which=st.integers(0, 7), source=st.sampled_from(("notify", "listen", "node")))
     def a_worker_says_it_again(self, which, source) -> None:

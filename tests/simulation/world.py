@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIGHUP, SIGINT, SIGKILL, SIGUSR1, SIGTERM = 1, 2, 9, 10, 15
+SIGHUP, SIGINT, SIGABRT, SIGKILL, SIGUSR1, SIGTERM = 1, 2, 6, 9, 10, 15
 
 PORT = (ListenSpec("inet", "127.0.0.1", 5000),)
 
@@ -76,6 +76,9 @@ class Script:
     well_from: float | None = 0.0
     well_until: float | None = None
     check_takes: float | None = 0.002
+    # It says WATCHDOG=1 so often, counted from its exec, and stops to at that age.
+    kicks_every: float | None = 5.0
+    hangs_at: float | None = None
 
 
 HEALTHY = Script()
@@ -100,7 +103,7 @@ class Process:
     @property
     def told(self) -> bool:
         """It was told to stop."""
-        return any(signum in (SIGINT, SIGTERM, SIGKILL, 3) for signum in self.received)
+        return any(signum in (SIGINT, SIGTERM, SIGKILL, SIGABRT, 3) for signum in self.received)
 
 
 class World:
@@ -222,8 +225,21 @@ class World:
             self.emit(e.WorkerExeced(process.incarnation, self._observed(process)))
         if script.says_after:
             self.at(script.says_after, lambda: self._say(process))
+        if process.spec.watchdog and script.kicks_every:
+            self.at(script.kicks_every, lambda: self._kick(process))
         if script.ends_after is not None:
             self.at(script.ends_after, lambda: self.crash(process, script.code, script.signum))
+
+    def _kick(self, process: Process) -> None:
+        script = process.script
+        hangs = script.hangs_at is not None and self.now - process.execed_at >= script.hangs_at
+        if process.alive and not hangs and process.incarnation not in self.gone:
+            self.emit(e.WorkerTold(process.incarnation, watchdog="1"))
+            self.at(script.kicks_every or 1.0, lambda: self._kick(process))
+
+    def tell(self, process: Process, **what) -> None:
+        """It says something by sd_notify(3)."""
+        self.emit(e.WorkerTold(process.incarnation, **what))
 
     def _say(self, process: Process) -> None:
         listens = process.script.says == "listen"

@@ -116,7 +116,7 @@ class Lab:
                     stdout=self.output,
                     stderr=self.output,
                     keep_fds=tuple(keep),
-                    listen_env=bool(given),
+                    own_pid=("LISTEN_PID",) if given else (),
                     parent_death_signal=0,
                     install_filter=self.filtered and self.ports.wants_filter(),
                 )
