@@ -429,7 +429,9 @@ class Runtime:
 
     def _send_signal(self, effect: f.SendSignal) -> None:
         started = self.children.get(effect.incarnation)
-        if started is not None and effect.signum in {*signals.STOPS, started.spec.kill_signal}:
+        if started is not None and (
+            effect.signum in signals.STOPS or effect.signum == started.spec.kill_signal
+        ):
             self.ports[started.spec.name].leaving(effect.incarnation)
         try:
             self.children.signal(effect.incarnation, effect.signum, group=effect.group)

@@ -7,7 +7,17 @@ import signal
 import time
 from contextlib import ExitStack
 
-from ..arena import Init, bare_loop, lines_of, memory, program, rounds_of, until, workspace
+from ..arena import (
+    Init,
+    bare_loop,
+    cpu_seconds,
+    lines_of,
+    memory,
+    program,
+    rounds_of,
+    until,
+    workspace,
+)
 from ..table import Bar, Figure, Row
 from . import inits
 
@@ -27,6 +37,7 @@ def _many(command_for, workers: int) -> dict[str, float]:
         started = max(map(int, times)) / 1e9 - began
         time.sleep(1.0)
         used = memory(init.pid)
+        cpu = cpu_seconds(init.pid)
         began = time.monotonic()
         os.kill(init.pid, signal.SIGTERM)
         init.process.wait(timeout=60)
@@ -34,6 +45,7 @@ def _many(command_for, workers: int) -> dict[str, float]:
     return {
         "start": started * 1e3 / workers,
         "stop": stopped * 1e3 / workers,
+        "cpu": cpu * 1e3 / workers,
         "rss": used["rss"],
         "pss": used["pss"],
     }
@@ -52,7 +64,7 @@ def many(count: int) -> list[Row]:
     figures = rounds_of(
         max(1, count // 4),
         contestants,
-        {"start": "ms", "stop": "ms", "rss": "MB", "pss": "MB"},
+        {"start": "ms", "cpu": "ms", "stop": "ms", "rss": "MB", "pss": "MB"},
         warm_up=False,
         seconds=150,
     )
@@ -67,6 +79,13 @@ def many(count: int) -> list[Row]:
             linear,
             "Workers that note the time and sleep, in fork mode. The cost is linear when that of "
             f"a worker is the same among {SIZES[-1]:,} as among {SIZES[0]}.",
+        ),
+        Row(
+            "many-cpu",
+            "Many workers: CPU time of PID 1 until all have begun, for each worker",
+            figures["cpu"],
+            linear,
+            "The same run. Its own start is in it, which is more for each of few.",
         ),
         Row(
             "many-stop",

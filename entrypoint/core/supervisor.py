@@ -45,6 +45,7 @@ class Supervisor:
 
     def __init__(self) -> None:
         self._state = State()
+        self._settled = False
         self._answers: dict[type[e.Event], Callable[[Turn, Any], None]] = {
             e.Booted: self._booted,
             e.PlanAccepted: self._plan_accepted,
@@ -89,7 +90,11 @@ class Supervisor:
             on_worker(turn, worker, event)
         else:
             self._answers[type(event)](turn, event)
-        self._settle(turn)
+        # What follows is a matter of the state alone: where the last turn has left nothing
+        # to follow and this one changes nothing (a signal passed on), nothing does.
+        if turn.changed or not self._settled:
+            self._settle(turn)
+            self._settled = not turn.changed
         turn.commit()
         return turn.effects
 

@@ -76,6 +76,13 @@ class Turn:
                 state.places.pop(name, None)
                 state.crews.pop(name, None)
 
+    @property
+    def changed(self) -> bool:
+        """Something was staged."""
+        return bool(
+            self._workers or self._places or self._pools or self.run is not self._state.run
+        )
+
     def emit(self, *effects: Effect) -> None:
         """Order these, in this order."""
         self.effects += effects
@@ -103,6 +110,8 @@ class Turn:
 
     def pools(self) -> list[Pool]:
         """All apps, in the file's order."""
+        if not self._pools:  # most turns ask several times and change none
+            return list(self._state.pools.values())
         names = [*self._state.pools, *(n for n in self._pools if n not in self._state.pools)]
         return [pool for name in names if (pool := self.pool(name)) is not None]
 
