@@ -25,6 +25,7 @@ from entrypoint.loop import Loop
 KINDS = {
     "plain": b"x" * 79 + b"\n",
     "json": b'{"msg":"' + b"x" * 50 + b'","status":200,"n":1}\n',
+    "pino": b'{"level":30,"time":1767323045678,"pid":27,"hostname":"web-5d9","msg":"GET /"}\n',
     "escaped": b'GET "/index.html" \t' + "é".encode() * 20 + b"x" * 20 + b"\n",
 }
 WRITER = """
@@ -49,7 +50,9 @@ def writer(line: bytes, lines: int, fd: int) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", WRITER, line, str(lines)], stdout=fd)
 
 
-def run(line: bytes, lines: int, writers: int, log_format: str) -> tuple[float, float, int]:
+def run(
+    line: bytes, lines: int, writers: int, log_format: str, multiline: str = ""
+) -> tuple[float, float, int]:
     """(seconds, CPU seconds of the pump, lines counted by the reader)."""
     counter = subprocess.Popen(["wc", "-l"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     loop = Loop(fail)
@@ -61,7 +64,7 @@ def run(line: bytes, lines: int, writers: int, log_format: str) -> tuple[float, 
         ours, theirs = worker_pipe()
         children.append(writer(line, lines // writers, theirs))
         os.close(theirs)
-        pump.attach("web", number, number, children[-1].pid, ours, None)
+        pump.attach("web", number, number, children[-1].pid, ours, None, multiline=multiline)
         pump.closed(number, lambda: loop.stop() if not pump._open else None)
     loop.run()
     lost = pump.flush(time.monotonic() + 60)
@@ -97,6 +100,7 @@ def main() -> None:
     parser.add_argument("--writers", default="1,8")
     parser.add_argument("--format", default="json")
     parser.add_argument("--kind", default="plain", choices=KINDS)
+    parser.add_argument("--multiline", default="", help="auto, or ^REGEX")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     line = KINDS[options.kind]
@@ -107,10 +111,10 @@ def main() -> None:
             import cProfile
 
             profile = cProfile.Profile()
-            profile.runcall(run, line, lines, writers, options.format)
+            profile.runcall(run, line, lines, writers, options.format, options.multiline)
             profile.print_stats("tottime")
             continue
-        seconds, cpu, counted = run(line, lines, writers, options.format)
+        seconds, cpu, counted = run(line, lines, writers, options.format, options.multiline)
         print(
             f"{writers} writers: {lines / seconds:,.0f} lines/s, "
             f"{cpu / lines * 1e6:.2f} µs CPU a line, {lines - counted} lost"

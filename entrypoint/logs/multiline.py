@@ -83,7 +83,8 @@ class Joiner:
         """The groups that whole lines (without the last newline) complete."""
         limit = min(limit, MOST_BYTES)
         quiet = self._starts is None and self._state <= _ALONE
-        if quiet and not any(hint in b"\n" + body for hint in _HINTS):
+        lines = b"\n" + body
+        if quiet and not any(hint in lines for hint in _HINTS):
             yield from self.take()
             whole, newline, last = body.rpartition(b"\n")
             if newline:

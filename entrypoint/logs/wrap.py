@@ -22,7 +22,7 @@ What comes out for what goes in (tests/unit/logs undo it and compare):
 * Lines that a `Joiner` puts together are one record of text, `"event":"first\\nsecond"`.
 * A line whose first byte is `{` and which is one valid JSON object keeps its fields, byte
   for byte, and gains ours (layout.py tells what happens on a clash of names). Anything
-  else is text: NaN, a line longer than `LINE_LIMIT`, an object that escapes half of a
+  else is text: NaN, a line longer than `OBJECT_LIMIT`, an object that escapes half of a
   surrogate pair, which strict parsers would refuse the whole record for. Duplicate keys
   and numbers beyond 64 bits are valid JSON and stay.
 """
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 # The longest line that is one record, in bytes. What a stream may hold in memory.
 LINE_LIMIT = 1 << 20
+
+# The longest line that is looked at as an object: parsed, its values take up to thirty
+# times its size (`[{"a":0},…]`).
+OBJECT_LIMIT = 1 << 18
 
 # Bytes that stand for themselves in a JSON string, and the newline between lines.
 _PLAIN = bytes(b for b in range(0x20, 0x80) if b not in b'"\\') + b"\n"
@@ -107,6 +111,8 @@ def object_keys(body: bytes) -> list[dict[str, object]] | None:
     at every second place of the array itself, each line is one value of its own, for
     whatever is open at its end (a string, a list) would have taken the text in.
     """
+    if len(body) > OBJECT_LIMIT:
+        return None
     newlines = body.count(b"\n")
     if (
         body[:1] != b"{"
@@ -333,7 +339,9 @@ class JsonWrapper(Wrapper):
     def _object(self, line: bytes, when: str) -> bytes | None:
         # What JSON calls white space may stand after the object; nothing else may.
         line = line.rstrip(b" \t\r")
-        names = object_names(line) if line.endswith(b"}") else None
+        if len(line) > OBJECT_LIMIT or not line.endswith(b"}"):
+            return None
+        names = object_names(line)
         if names is None:
             return None
         self.slow += 1

@@ -533,3 +533,35 @@ def test_a_signal_to_a_stopped_worker_leaves_others_flowing(bench):
     b.children[0].send_signal(signal.SIGSTOP)
     b.until(lambda: 1 in b.ended)
     b.until(lambda: b"me too" in b.output)
+
+
+def test_a_held_back_line_comes_after_a_pause_and_then_nothing_wakes(bench):
+    b = bench()
+    out, child_out = worker_pipe()
+    b.pump.attach("web", 0, 7, 12, out, None, multiline="auto")
+    os.write(child_out, b"Error: x\n")
+    b.loop.turn(0.1)
+    assert not b.pump.pending
+    os.write(child_out, b"    at y\nhalf")
+    b.until(lambda: b.output)
+    assert [record["event"] for record in b.records()] == ["Error: x\n    at y"]
+    started = b.loop.wakeups
+    began = time.monotonic()
+    b.loop.turn(0.6)
+    assert b.loop.wakeups == started + 1
+    assert time.monotonic() - began >= 0.59
+    os.close(child_out)
+    b.until(lambda: len(b.output.splitlines()) == 2)
+    assert b.records()[1]["event"] == "half"
+
+
+def test_flush_tells_what_is_held_back(bench):
+    b = bench()
+    out, child_out = worker_pipe()
+    b.pump.attach("web", 0, 7, 12, out, None, multiline="auto")
+    os.write(child_out, b"one\n  two\n")
+    b.loop.turn(0.1)
+    assert b.pump.flush(time.monotonic() + LIMIT) == 0
+    b.read()
+    assert [record["event"] for record in b.records()] == ["one\n  two"]
+    os.close(child_out)

@@ -31,11 +31,11 @@ def python(folder, name: str, code: str, **keys) -> dict:
     }
 
 
-def lines_of(run: Run, **fields) -> list[bytes]:
+def lines_of(records: list[dict], **fields) -> list[bytes]:
     """The exact lines that workers wrote, parts joined, in order."""
     found = []
     parts = b""
-    for record in run.records:
+    for record in records:
         if "stream" not in record or any(record[k] != v for k, v in fields.items()):
             continue
         exact = record.get("base64")
@@ -67,7 +67,11 @@ write(b"a" * (1 << 20) + b"\\n")
 write("é".encode() * (600_000) + b"\\n")
 for _ in range(1000):
     write(b"y" * 100_000)
-write(b"\\nafter\\n")
+write(b"\\n")
+for size in (1 << 18, 1 << 20):
+    write(b'{"a":[' + b'{"b":0},' * (size // 8 - 2) + b"0]}\\n")
+write(b"\\n" * 50_000 + b"\\1" * 500_000 + b"\\n\\xff" + b"\\x80" * 500_000 + b"\\n")
+write(b"after\\n")
 signal.pause()
 """
 )
@@ -78,8 +82,14 @@ def test_lines_of_a_megabyte_and_of_a_hundred(tmp_path) -> None:
         run.until(lambda: run.lines and b'"after"' in run.lines[-1], "the last line")
         assert peak(run) < 48
         records = [record for record in run.records if "stream" in record]
-        assert max(len(record["event"].encode()) for record in records) <= 1 << 20
-        one, accents, hundred, after = lines_of(run, app="big")
+        assert max(len(record.get("event", "").encode()) for record in records) <= 3 << 20
+        said = [record for record in records if "a" not in record]
+        assert len(said) == len(records) - 1  # one of the two objects is short enough
+        one, accents, hundred, text, *empty, ones, broken, after = lines_of(said)
+        assert text == b'{"a":[' + b'{"b":0},' * ((1 << 17) - 2) + b"0]}"
+        assert empty == [b""] * 50_000
+        assert ones == b"\1" * 500_000
+        assert broken == b"\xff" + b"\x80" * 500_000
         assert one == b"a" * (1 << 20)
         assert accents == "é".encode() * 600_000
         assert hundred == b"y" * 100_000_000
@@ -131,13 +141,13 @@ def test_odd_bytes_killed_workers_grandchildren_and_words_at_shutdown(tmp_path) 
         run.said("from the grandchild")
         run.said("half a li")
         assert run.stop() == 0
-        assert lines_of(run, app="odd", stream="stderr") == [b"half a li"]
-        assert lines_of(run, app="odd", stream="stdout") == [
+        assert lines_of(run.records, app="odd", stream="stderr") == [b"half a li"]
+        assert lines_of(run.records, app="odd", stream="stdout") == [
             b"nul\0 bell\7", b"\r", b"cr\r", b"broken \xff\xfe\xc3", "😀".encode(), b"", b"  ",
             b"last",
         ]  # fmt: skip
-        assert lines_of(run, app="outlived") == [b"from the worker", b"from the grandchild"]
-        said = lines_of(run, app="parting")
+        assert lines_of(run.records, app="outlived") == [b"from the worker", b"from the grandchild"]
+        said = lines_of(run.records, app="parting")
         assert said == [b"ready", *(b"parting %d" % n for n in range(20000))]
 
 
@@ -153,7 +163,7 @@ def test_sixty_four_workers_at_once(tmp_path) -> None:
         assert run.wait(60) == 0
         for n in range(64):
             expected = [f"{n}: {line}".encode() for line in range(1, 501)]
-            assert lines_of(run, instance=n) == expected
+            assert lines_of(run.records, instance=n) == expected
 
 
 OBJECTS = (
