@@ -79,9 +79,7 @@ class Turn:
     @property
     def changed(self) -> bool:
         """Something was staged."""
-        return bool(
-            self._workers or self._places or self._pools or self.run is not self._state.run
-        )
+        return bool(self._workers or self._places or self._pools or self.run is not self._state.run)
 
     def emit(self, *effects: Effect) -> None:
         """Order these, in this order."""

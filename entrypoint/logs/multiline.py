@@ -25,7 +25,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterator
 
 AUTO = "auto"
@@ -47,32 +46,18 @@ _CHAINS = (b"The above exception was the direct cause", b"During handling of the
 _CAUSES = (b"Caused by: ", b"Suppressed: ")
 _GO_STARTS = (b"panic: ", b"fatal error: ")
 _GO_GOES_ON = (b"goroutine ", b"created by ", b"[signal ")
-# In a chunk without any of these each line is a record.
-_HINTS = tuple(
-    b"\n" + start
-    for start in (
-        b" ",
-        b"\t",
-        b"}",
-        b"]",
-        b")",
-        _TRACEBACK[:10],
-        *_CAUSES,
-        *_GO_STARTS,
-        *_GO_GOES_ON,
-    )
-)
+# In a chunk where no line begins with any of these each line is a record.
+_HINT = rb"\n(?:[ \t}\])]|Traceback |Caused by: |Suppressed: |panic: |fatal error: |goroutine )"
 
 
 class Joiner:
     """The lines of one stream. `rule`: `auto`, or `^` and a regular expression."""
 
     def __init__(self, rule: str) -> None:
-        self._starts: re.Pattern[bytes] | None = None
-        if rule != AUTO:
-            import re
+        import re
 
-            self._starts = re.compile(rule[1:].encode())
+        self._starts = None if rule == AUTO else re.compile(rule[1:].encode())
+        self._hint = re.compile(_HINT)
         self._held: list[bytes] = []
         self._blanks: list[bytes] = []  # after the held lines, and perhaps not of them
         self._state = _PLAIN
@@ -83,8 +68,7 @@ class Joiner:
         """The groups that whole lines (without the last newline) complete."""
         limit = min(limit, MOST_BYTES)
         quiet = self._starts is None and self._state <= _ALONE
-        lines = b"\n" + body
-        if quiet and not any(hint in lines for hint in _HINTS):
+        if quiet and self._hint.search(b"\n" + body) is None:
             yield from self.take()
             whole, newline, last = body.rpartition(b"\n")
             if newline:
