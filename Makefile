@@ -13,7 +13,9 @@ HAVE_VENV    := $(VENV)/.made
 HAVE_SERVERS := $(VENV)/.servers
 HAVE_NODE    := tests/node/node_modules/.made
 IMAGE  ?= pyinit:latest
+TARGET ?=
 BASE_IMAGE ?=
+BUILD_IMAGE ?=
 ARGS   ?=
 
 .PHONY: help
@@ -54,8 +56,17 @@ bench: setup  ## Start-up, memory and port figures, as ratios in one run
 	@$(PYTHON) -m benchmarks $(ARGS)
 
 .PHONY: image
-image:  ## Build the Docker image (IMAGE=name:tag BASE_IMAGE=…)
-	@docker build -t $(IMAGE) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
+image:  ## Build the Docker image (IMAGE=name:tag BASE_IMAGE=… TARGET=runtime)
+	@docker build --tag $(IMAGE) $(if $(TARGET),--target $(TARGET)) \
+	  $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+	  $(if $(BUILD_IMAGE),--build-arg BUILD_IMAGE=$(BUILD_IMAGE)) \
+	  --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' entrypoint/__init__.py) \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || true) .
+
+.PHONY: sbom
+sbom:  ## Print what an image has of pyinit, as CycloneDX JSON (IMAGE=name:tag)
+	@id=$$(docker create $(IMAGE)) && trap 'docker rm "$$id" >/dev/null' EXIT && \
+	  docker cp "$$id":/opt/pyinit/share/sbom.cdx.json - | tar --extract --to-stdout
 
 .PHONY: clean
 clean:  ## Remove all that was made here (the venv, caches, node_modules)

@@ -54,6 +54,11 @@ def pyinit_pip_image(engine: Engine) -> str:
     return images.pyinit_with_pip(engine)
 
 
+@pytest.fixture(scope="session")
+def runtime_image(engine: Engine) -> str:
+    return images.runtime(engine)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _absent:
         terminalreporter.section("container tests DID NOT RUN", sep="!", red=True, bold=True)

@@ -201,10 +201,10 @@ class Engine:
         """Whether that image is in the cache."""
         return self.docker("image", "inspect", tag, check=False).code == 0
 
-    def build(self, context: Path, tag: str, **build_args: str) -> str:
+    def build(self, context: Path, tag: str, *options: str, **build_args: str) -> str:
         """`docker build`; the tag."""
-        options = [f"--build-arg={key}={value}" for key, value in build_args.items()]
-        self.docker("build", "--tag", tag, *options, str(context), timeout=900.0)
+        given = [f"--build-arg={key}={value}" for key, value in build_args.items()]
+        self.docker("build", "--tag", tag, *options, *given, str(context), timeout=900.0)
         return tag
 
     @contextlib.contextmanager

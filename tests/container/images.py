@@ -28,13 +28,19 @@ SUITE_PYTHON = "3.11"
 
 # Runs programs: Python for pyinit, node for `serve`.
 BASE_PACKAGES = ("python3", "nodejs")
-# Builds them: what the Dockerfile's first stage would install from a registry.
-BUILD_PACKAGES = ("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "libcap-dev")
+# Builds them: what the Dockerfile's first stage would install from a registry; and a compiler
+# for the other C library, musl, which is Alpine's.
+BUILD_PACKAGES = (
+    *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "libcap-dev", "patchelf"),
+    "musl-tools",
+)
+# Unpacked and nothing more, as "distroless" images are made: no shell, no package manager.
+BARE = {"node": ("nodejs",), "python": ("python3-minimal", "libpython3-stdlib")}
 
 # One of them is a source distribution only, and is compiled in the image.
 SOURCES = ("python-prctl",)
 # What the servers of examples/asgi/requirements.txt need, and what builds wheels.
-BUILD_TOOLS = ("setuptools>=77", "wheel")
+BUILD_TOOLS = ("setuptools>=77", "wheel", "cyclonedx-python-lib>=8")
 
 
 def base(engine: Engine) -> str:
@@ -62,14 +68,28 @@ def build_base(engine: Engine) -> str:
 
 def pyinit(engine: Engine) -> str:
     """The project's own Dockerfile, built on the small Debian."""
-    return engine.build(
-        ROOT, "pyinit-test/pyinit", BASE_IMAGE=base(engine), BUILD_IMAGE=build_base(engine)
-    )
+    return _pyinit(engine, "pyinit-test/pyinit", base(engine))
 
 
 def pyinit_with_pip(engine: Engine) -> str:
     """The same on the Debian with pip: what python:3-slim is to people."""
-    return engine.build(ROOT, "pyinit-test/pyinit-pip", BASE_IMAGE=build_base(engine))
+    return _pyinit(engine, "pyinit-test/pyinit-pip", build_base(engine))
+
+
+def _pyinit(engine: Engine, tag: str, base_image: str) -> str:
+    return engine.build(ROOT, tag, BASE_IMAGE=base_image, BUILD_IMAGE=build_base(engine))
+
+
+def runtime(engine: Engine) -> str:
+    """What other images copy: the target `runtime` of the project's Dockerfile."""
+    return engine.build(
+        ROOT, "pyinit-test/runtime", "--target=runtime", BUILD_IMAGE=build_base(engine)
+    )
+
+
+def bare(engine: Engine, name: str) -> str:
+    """An image of one language, without a shell; see `BARE`."""
+    return _debian(engine, f"bare-{name}", "extract", BARE[name])
 
 
 def _debian(engine: Engine, name: str, variant: str, packages: tuple[str, ...]) -> str:

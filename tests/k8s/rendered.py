@@ -21,7 +21,7 @@ KUSTOMIZATIONS = ("base", "overlays/node", "overlays/python")
 
 
 def kubectl() -> str:
-    """The one of tests/requirements-k8s.txt; else any. No kubectl, no test: it says so."""
+    """The one of tests/requirements-images.txt; else any. No kubectl, no test: it says so."""
     beside = Path(sys.executable).with_name("kubectl")
     found = str(beside) if beside.exists() else shutil.which("kubectl")
     if not found:
