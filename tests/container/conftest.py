@@ -41,22 +41,28 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def base_image(engine: Engine) -> str:
+    images.prepare(engine)
     return images.base(engine)
 
 
 @pytest.fixture(scope="session")
-def pyinit_image(engine: Engine) -> str:
+def pyinit_image(engine: Engine, base_image: str) -> str:
     return images.pyinit(engine)
 
 
 @pytest.fixture(scope="session")
-def pyinit_pip_image(engine: Engine) -> str:
+def pyinit_pip_image(engine: Engine, base_image: str) -> str:
     return images.pyinit_with_pip(engine)
 
 
 @pytest.fixture(scope="session")
-def runtime_image(engine: Engine) -> str:
+def runtime_image(engine: Engine, base_image: str) -> str:
     return images.runtime(engine)
+
+
+@pytest.fixture(scope="session")
+def node_slim_image(engine: Engine, base_image: str) -> str:
+    return images.node_slim(engine)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

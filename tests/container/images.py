@@ -8,11 +8,13 @@ one and an unchanged one is found in the cache.
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +39,22 @@ BUILD_PACKAGES = (
 # Unpacked and nothing more, as "distroless" images are made: no shell, no package manager.
 BARE = {"node": ("nodejs",), "python": ("python3-minimal", "libpython3-stdlib")}
 
+# As of node:22-bookworm-slim, which the README and the examples name.
+NPM = "npm@10.9.2"
+
 # One of them is a source distribution only, and is compiled in the image.
 SOURCES = ("python-prctl",)
 # What the servers of examples/asgi/requirements.txt need, and what builds wheels.
 BUILD_TOOLS = ("setuptools>=77", "wheel", "cyclonedx-python-lib>=8")
+
+
+def prepare(engine: Engine) -> None:
+    """Make what is missing, two at a time: on a new machine this is most of the time."""
+    with ThreadPoolExecutor(2) as pool:
+        makers = [lambda: build_base(engine), lambda: base(engine)]
+        makers += [functools.partial(bare, engine, name) for name in BARE]
+        for done in [pool.submit(make) for make in makers]:
+            done.result()
 
 
 def base(engine: Engine) -> str:
@@ -85,6 +99,31 @@ def runtime(engine: Engine) -> str:
     return engine.build(
         ROOT, "pyinit-test/runtime", "--target=runtime", BUILD_IMAGE=build_base(engine)
     )
+
+
+def node_slim(engine: Engine) -> str:
+    """A stand-in for node:22-bookworm-slim, under that name: node, npm, and a user `node`."""
+    folder = engine.cache / f"npm-{fingerprint(NPM)}"
+    if not folder.is_dir():
+        partial = folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        _run("npm", "pack", "--silent", "--pack-destination", str(partial), NPM)
+        [archive] = partial.glob("*.tgz")
+        _run("tar", "--extract", f"--file={archive}", f"--directory={partial}")
+        archive.unlink()
+        partial.rename(folder)
+    with tempfile.TemporaryDirectory() as name:
+        context = Path(name)
+        shutil.copytree(folder / "package", context / "npm")
+        (context / "Dockerfile").write_text(
+            f"FROM {base(engine)}\n"
+            "COPY npm /usr/local/lib/node_modules/npm\n"
+            "RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm"
+            " && chmod +x /usr/local/lib/node_modules/npm/bin/npm-cli.js"
+            " && echo 'node:x:1000:1000::/home/node:/bin/sh' >>/etc/passwd\n"
+        )
+        return engine.build(context, "node:22-bookworm-slim")
 
 
 def bare(engine: Engine, name: str) -> str:
@@ -155,13 +194,13 @@ def _wheels(engine: Engine) -> Path:
     sources = [line for line in needed if line.startswith(SOURCES)]
     wheels = [line for line in needed if not line.startswith(SOURCES)]
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(partial)]
-    _pip(*download, "--only-binary=:all:", f"--python-version={SUITE_PYTHON}", *wheels)
-    _pip(*download, "--no-deps", "--no-binary=:all:", *sources)
+    _run(*download, "--only-binary=:all:", f"--python-version={SUITE_PYTHON}", *wheels)
+    _run(*download, "--no-deps", "--no-binary=:all:", *sources)
     partial.rename(folder)
     return folder
 
 
-def _pip(*command: str) -> None:
+def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise EngineError(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-3000:]}")

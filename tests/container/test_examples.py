@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.container.engine import wait_until
+from tests.container.engine import Container, wait_until
 from tests.k8s import rendered
 
 if TYPE_CHECKING:
-    from tests.container.engine import Container, Engine
+    from tests.container.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
+
+RESTRICTED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +35,29 @@ def listening(container: Container) -> set[int]:
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
 
 
+def closure(modules: Path, name: str) -> set[str]:
+    """The packages that `name` needs, itself included; npm has laid them side by side."""
+    found: set[str] = set()
+    ahead = [name]
+    while ahead:
+        each = ahead.pop()
+        if each not in found and (modules / each).is_dir():
+            found.add(each)
+            about = json.loads((modules / each / "package.json").read_text())
+            ahead += about.get("dependencies", {})
+    return found
+
+
 def test_react_serve(engine: Engine, pyinit_image: str, tmp_path: Path) -> None:
     modules = ROOT / "tests" / "node" / "node_modules"
     if not (modules / "serve").is_dir():
         pytest.fail("tests/node has no `serve`: run make setup")
     context = tmp_path / "context"
     shutil.copytree(EXAMPLES / "react-serve", context)
-    shutil.copytree(modules, context / "node_modules", symlinks=True)
+    for name in closure(modules, "serve"):
+        shutil.copytree(modules / name, context / "node_modules" / name)
+    (context / "node_modules" / ".bin").mkdir()
+    (context / "node_modules" / ".bin" / "serve").symlink_to("../serve/build/main.js")
     image = engine.build(context, "pyinit-test/react-serve", PYINIT_IMAGE=pyinit_image)
 
     with engine.container(image) as container:
@@ -90,6 +110,62 @@ def test_node_http(engine: Engine, node_http_image: str) -> None:
         assert listening(container) == {3000, 9400}
 
 
+def test_the_dockerfile_of_the_readme(
+    engine: Engine, runtime_image: str, node_slim_image: str, tmp_path: Path
+) -> None:
+    [block] = re.findall(
+        r"^```dockerfile\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "Dockerfile").write_text(block)
+    shutil.copy(EXAMPLES / "node-http" / "server.js", tmp_path)
+    shutil.copy(EXAMPLES / "node-http" / "ecosystem.yaml", tmp_path)
+    about = {"name": "app", "version": "1.0.0"}
+    lock = {**about, "lockfileVersion": 3, "requires": True, "packages": {"": about}}
+    (tmp_path / "package.json").write_text(json.dumps(about))
+    (tmp_path / "package-lock.json").write_text(json.dumps(lock))
+    assert node_slim_image in block
+    engine.docker("tag", runtime_image, "pyinit:runtime")
+    image = engine.build(tmp_path, "pyinit-test/readme")
+
+    with engine.container(image, "--health-interval=1s", *RESTRICTED) as container:
+        container.answers(3000)
+        wait_until(lambda: container.health() == "healthy", "healthy")
+        assert "web" in container.run("pyinit", "ls").out
+        assert container.stop() < 10
+        assert container.state()["ExitCode"] == 0
+
+
+def test_compose(engine: Engine, runtime_image: str, node_slim_image: str) -> None:
+    engine.docker("tag", runtime_image, "pyinit:runtime")
+
+    def compose(*words: str) -> str:
+        done = subprocess.run(
+            ["docker-compose", "--project-name=pyinit-test", *words],
+            cwd=EXAMPLES / "compose",
+            env={**engine.environ, "BASE_IMAGE": node_slim_image},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    try:
+        compose("up", "--detach", "--build", "web", "smoke")
+        web, smoke = (
+            Container(engine, compose("ps", "--quiet", n).strip()) for n in ("web", "smoke")
+        )
+        # It came after `service_healthy`, else it could not have connected.
+        assert smoke.wait() == 0, smoke.logs()
+        assert "instance" in smoke.logs()
+        assert engine.get(*web.published(3000)).status == 200
+        assert not [event for event in web.events() if event["level"] == "warning"]
+        compose("stop", "web")
+        assert web.state()["ExitCode"] == 0
+    finally:
+        compose("down", "--volumes")
+
+
 @pytest.mark.parametrize("overlay", ["node", "python"])
 def test_the_manifests_as_the_kubelet_would_run_them(
     engine: Engine, request: pytest.FixtureRequest, tmp_path: Path, overlay: str
@@ -103,9 +179,7 @@ def test_the_manifests_as_the_kubelet_would_run_them(
     # tests/k8s holds the manifests against the whole "restricted" list.
     options = [
         f"--user={pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}",
-        "--read-only",
-        "--cap-drop=ALL",
-        "--security-opt=no-new-privileges",
+        *RESTRICTED,
         "--tmpfs=/tmp:size=16m",
         f"--cpus={limits['cpu']}",
         f"--memory={limits['memory'].removesuffix('Mi')}m",
