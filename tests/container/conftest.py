@@ -65,6 +65,12 @@ def node_slim_image(engine: Engine, base_image: str) -> str:
     return images.node_slim(engine)
 
 
+@pytest.fixture(scope="session")
+def node_http_image(engine: Engine, pyinit_image: str) -> str:
+    folder = images.ROOT / "examples" / "node-http"
+    return engine.build(folder, "pyinit-test/node-http", PYINIT_IMAGE=pyinit_image)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _absent:
         terminalreporter.section("container tests DID NOT RUN", sep="!", red=True, bold=True)

@@ -23,16 +23,17 @@ EXAMPLES = ROOT / "examples"
 RESTRICTED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
 
-@pytest.fixture(scope="session")
-def node_http_image(engine: Engine, pyinit_image: str) -> str:
-    return engine.build(EXAMPLES / "node-http", "pyinit-test/node-http", PYINIT_IMAGE=pyinit_image)
-
-
 def listening(container: Container) -> set[int]:
     """The TCP ports on which anything in it listens."""
     table = container.run("cat", "/proc/1/net/tcp", "/proc/1/net/tcp6").out
     rows = (line.split() for line in table.splitlines() if ":" in line and "sl" not in line)
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+
+
+def _packages(package: Path) -> list[Path]:
+    below = package / "node_modules"
+    inner = [*below.glob("[!@.]*"), *below.glob("@*/*")]
+    return [package, *(found for each in inner for found in _packages(each))]
 
 
 def closure(modules: Path, name: str) -> set[str]:
@@ -43,8 +44,10 @@ def closure(modules: Path, name: str) -> set[str]:
         each = ahead.pop()
         if each not in found and (modules / each).is_dir():
             found.add(each)
-            about = json.loads((modules / each / "package.json").read_text())
-            ahead += about.get("dependencies", {})
+            # Its own, and those of what lies below it in folders of its own.
+            for package in _packages(modules / each):
+                about = json.loads((package / "package.json").read_text())
+                ahead += about.get("dependencies", {})
     return found
 
 
