@@ -122,16 +122,6 @@ def test_a_file_that_may_not_run_does_not_hide_a_later_one(tmp_path):
     assert run_to_end([*words("pyinit"), "tool"], env={"PATH": path})[:2] == (0, "second\n")
 
 
-@inits("pyinit", "tini")
-@pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C.UTF-8"}, {"LANG": "C", "A": "b\n=c"}])
-def test_the_command_gets_the_environment_as_it_was(init, given):
-    """Python itself adds LC_CTYPE where there is no locale (PEP 538)."""
-    variables = [f"{name}={value}" for name, value in {**given, "PATH": os.environ["PATH"]}.items()]
-    code, out, _ = run_to_end(["env", "-i", *variables, *words(init), "env", "-0"])
-    assert code == 0
-    assert sorted(out.split("\0")[:-1]) == sorted(variables)
-
-
 # -- zombies ---------------------------------------------------------------------------------
 
 # Leaves an orphan that ends; waits until nothing but itself is below its parent.
