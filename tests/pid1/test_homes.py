@@ -181,7 +181,7 @@ def test_beside_others_it_ends_its_own_and_nobody_else(tmp_path):
             init.signal(signal.SIGTERM)
             assert init.wait() == 0
             assert [pid for pid in mine if state(pid) not in ("", "Z")] == []
-            assert state(other) == "S"
+            assert state(other) not in ("", "Z")
     finally:
         os.kill(other, signal.SIGKILL)
         os.waitpid(other, 0)

@@ -105,7 +105,12 @@ def test_a_crash_is_restarted_at_once_and_counted(tmp_path) -> None:
 
 def test_back_off_grows(tmp_path) -> None:
     app = python(
-        tmp_path, "app", "raise SystemExit(1)", exp_backoff_restart_delay=100, max_restarts=4
+        tmp_path,
+        "app",
+        "raise SystemExit(1)",
+        exp_backoff_restart_delay=100,
+        max_restarts=4,
+        min_uptime="1m",  # unstable however slow the machine is
     )
     with Run(tmp_path, [app]) as run:
         assert run.wait() == 1
