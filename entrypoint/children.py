@@ -68,6 +68,7 @@ class Children:
     def start(self, started: Started, request: process.SpawnRequest) -> Started:
         """Fork `request` for the worker. Raises OSError when fork(2) fails."""
         child = process.spawn(request)
+        self._number_came_again(child.pid)
         started = started.replace(pid=child.pid, channel=child.channel)
         self._started[started.incarnation] = started
         self._by_pid[child.pid] = started.incarnation
@@ -75,8 +76,21 @@ class Children:
         self._loop.register(child.channel, READ, lambda _events: self._told(incarnation))
         return started
 
+    def _number_came_again(self, pid: int) -> None:
+        """The kernel gives no number to a process while a group has it.
+
+        So a lingering group of that number is empty: its last process was reaped by a
+        parent of its own, and we were not told. Its SIGKILL must not reach the new one.
+        """
+        for incarnation in tuple(self._lingering):
+            started = self._started.get(incarnation)
+            if started is not None and started.pid == pid:
+                self._lingering.discard(incarnation)
+                self._emit(e.GroupEmptied(incarnation))
+
     def adopt_helper(self, pid: int, ended: Callable[[int], None]) -> None:
         """A child that is no worker; `ended(wait status)` is called when it is reaped."""
+        self._number_came_again(pid)
         self._helpers[pid] = ended
 
     def get(self, incarnation: int) -> Started | None:
