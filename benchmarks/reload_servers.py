@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 NODE = """
 const server = require('http').createServer((q, r) => r.end('ok ' + q.url));
-server.listen(process.argv[2] === 'fd' ? {fd: 3} : {port: +process.argv[2], host: '127.0.0.1'});
+const where = process.env.PORT || process.argv[2];
+server.listen(where === 'fd' ? {fd: 3} : {port: +where, host: '127.0.0.1'});
 const leave = () => process.exit(0);
-process.on('SIGINT', process.argv[3] === 'polite' ? () => server.close(leave) : leave);
+const manner = process.env.MANNER || process.argv[3];
+process.on('SIGINT', manner === 'polite' ? () => server.close(leave) : leave);
 """
 
 WSGI = """

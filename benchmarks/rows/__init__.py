@@ -12,6 +12,7 @@ from .many import many
 from .probes import probes
 from .processes import orphans, signals
 from .reloads import reloads
+from .sharing import sharing
 from .start import first_answer, first_instruction
 
 ALL = {
@@ -26,5 +27,6 @@ ALL = {
     "logs": throughput,
     "many": many,
     "probes": probes,
+    "sharing": sharing,
     "reloads": reloads,
 }
