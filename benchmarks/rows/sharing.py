@@ -27,7 +27,7 @@ from ..arena import (
 from ..table import Bar, Row
 
 WORKERS = 2
-SECONDS = 2
+SECONDS = 3
 CONNECTIONS = 32
 # So many times connections are opened to see where they go.
 TRIES = 12
@@ -63,10 +63,10 @@ def _who(port: int, count: int) -> Counter[bytes]:
             each.close()
 
 
-def _wrk(port: int, *, keep: bool) -> tuple[float, float]:
+def _wrk(port: int, *, keep: bool, seconds: int = SECONDS) -> tuple[float, float]:
     """Requests in all, and in a second."""
     more = [] if keep else ["-H", "Connection: close"]
-    command = [tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", *more]
+    command = [tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *more]
     said = subprocess.run(
         [*command, f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=True
     ).stdout
@@ -86,6 +86,7 @@ def _measure(command_for) -> dict[str, float]:
             until(lambda: _both(port), deadline=60, pause=0.05)
             values = {}
             for kind, keep in (("keep", True), ("new", False)):
+                _wrk(port, keep=keep, seconds=1)  # until node has compiled what it runs
                 before = sum(cpu_seconds(pid) for pid in _tree(init.pid))
                 total, rate = _wrk(port, keep=keep)
                 spent = sum(cpu_seconds(pid) for pid in _tree(init.pid)) - before
