@@ -33,6 +33,8 @@ class Started(Record):
     slot: int
     channel: int = -1
     failure: str = ""
+    # It has come as far as execve(2).
+    executing: bool = False
     # Its listen(2) will be seen: through the filter or through Node's channel.
     observed: bool = False
     reaped: bool = False
@@ -122,11 +124,15 @@ class Children:
                 self._on_filter(started, message.fd)
             elif isinstance(message, process.FilterRefused):
                 self._on_refused(message.errno)
+            elif isinstance(message, process.Executing):
+                started = self._put(started.replace(executing=True))
             else:
                 started = self._close_channel(started)
                 if isinstance(message, process.SpawnFailed):
                     # The exit that follows tells it, so that there is one end only.
                     started = self._put(started.replace(failure=message.text))
+                elif not started.executing:
+                    started = self._put(started.replace(failure="killed before its exec"))
                 else:
                     self._emit(e.WorkerExeced(incarnation, started.observed))
 

@@ -43,8 +43,9 @@ def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
     if worker.state == w.LINGERING:
         return
     code, signum = event.code, event.signum
-    if event.failure:
-        _report(turn, worker, reason=event.failure)
+    if event.failure and not (signum is not None and worker.purpose):
+        how = {} if signum is None else {"signal": signum}
+        _report(turn, worker, reason=event.failure, **how)
         _remember(turn, worker, event.failure, NEVER_RAN)
         code = None
     elif signum is not None:
@@ -82,8 +83,9 @@ def group_emptied(turn: Turn, worker: Worker) -> None:
 def never_died(turn: Turn, worker: Worker) -> None:
     """SIGKILL was sent long ago.
 
-    What is left of a group is not waited for any longer. The worker itself is, for as
-    long as nobody waits for the end of the run.
+    What is left of a group is not waited for any longer. The worker itself is: its slot and
+    what it holds stay its own. But neither the end of the run nor the reload that it would
+    hold up waits with it.
     """
     if worker.state not in (w.KILLING, w.LINGERING) or not worker.killed:
         return
@@ -99,6 +101,8 @@ def never_died(turn: Turn, worker: Worker) -> None:
         group_emptied(turn, worker)
     elif turn.run.phase == "stopping":
         _gone(turn, lifecycle.gone(turn, worker))
+    elif worker.purpose == "reload":
+        rolling.go_without(turn, worker)
 
 
 def _report(turn: Turn, worker: Worker, **how: object) -> None:

@@ -80,6 +80,8 @@ class WorkerReady(Event):
 class WorkerExited(Event):
     """The worker was reaped. `code` or `signum` by wait(2); `failure`: why it never ran.
 
+    With `failure` and `signum` it was killed before its exec.
+
     `group_left`: other processes of its process group still live.
     """
 

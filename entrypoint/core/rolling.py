@@ -248,6 +248,23 @@ def done(turn: Turn, app: str, instance: int) -> None:
     advance(turn, app)
 
 
+def go_without(turn: Turn, old: Worker) -> None:
+    """An old worker that even SIGKILL does not end holds up nobody but its own instance."""
+    place = turn.place(old.app, old.instance)
+    if place is None:
+        return
+    if place.current != old.incarnation:
+        # Its successor serves. Its slot stays with it, so a further one is needed.
+        turn.put_worker(old.replace(purpose="lost"))
+        pool = turn.the_pool(old.app)
+        if not pool.spare:
+            turn.put_pool(pool.replace(slots=pool.slots + 1, spare=(pool.slots,)))
+            turn.emit(GrowPort(pool.name, pool.slots + 1))
+    # Else two would want one port: it is started when the old one is gone.
+    if not place.successor:
+        done(turn, old.app, old.instance)
+
+
 def abort(turn: Turn, pool: Pool, place: Place, why: str) -> None:
     """A successor failed: the old workers stay, and no further instance is begun."""
     place = turn.put_place(place.replace(successor=0))

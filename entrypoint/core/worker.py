@@ -111,7 +111,7 @@ class Worker(Record):
     observed: bool = False
     unseen: bool = False  # nothing tells when it serves: its launch timer makes it ready
     # reload | restart | stop | scale | remove | shutdown | failed start | health |
-    # watchdog
+    # watchdog | lost
     purpose: str = ""
     because: str = ""  # who or what asked for that, as its event said
     stop_signal: int = 0

@@ -15,8 +15,9 @@ What happens between fork and exec, in this order, and why in this order:
 7. The seccomp filter, last of all: what comes before needs no permission of its own.
 8. The mask, and exec.
 
-What fails is told as its stage and errno over a close-on-exec channel; end of file
-without a message means that exec has succeeded.
+What fails is told as its stage and errno over a close-on-exec channel; that exec is called
+is told too. End of file after that, without a failure, means that it has succeeded; before
+it, that the child was killed on its way.
 """
 
 from __future__ import annotations
@@ -115,8 +116,12 @@ class SpawnFailed(Record):
         return 127 if self.stage == "exec" and self.errno == errno.ENOENT else 126
 
 
+class Executing(Record):
+    """All is set up and execve(2) is called now, with no signal blocked any more."""
+
+
 class Execed(Record):
-    """The program runs (or the child was killed before it could)."""
+    """The channel was closed: after Executing by execve(2), else the child was killed."""
 
 
 def fork_child(request: SpawnRequest, report: Report, keep: int = -1) -> int:
@@ -176,7 +181,7 @@ def spawn(request: SpawnRequest) -> Child:
 
 
 def read_channel(fd: int) -> tuple[Record, ...]:
-    """What a child has said: FilterInstalled, FilterRefused, SpawnFailed, Execed.
+    """What a child has said: FilterInstalled, FilterRefused, Executing, SpawnFailed, Execed.
 
     Never blocks. Execed is the end of file without a SpawnFailed before it: after either
     nothing more will come. Raises OSError as recvmsg(2).
@@ -203,6 +208,9 @@ def read_channel(fd: int) -> tuple[Record, ...]:
                 for level, kind, data in ancillary:
                     if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                         told.append(FilterInstalled(int.from_bytes(data[:4], sys.byteorder)))
+                continue
+            if message == b"exec":
+                told.append(Executing())
                 continue
             stage, number, detail = message.split(b"\0", 2)
             if stage == b"refused":
@@ -231,6 +239,9 @@ class _Reporter:
 
         data = notifier.to_bytes(4, sys.byteorder)
         self._send([b"filter"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)])
+
+    def executing(self) -> None:
+        self._send([b"exec"])
 
     def _send(self, *message: object) -> None:
         self.channel.sendmsg(*message)  # type: ignore[attr-defined]
@@ -301,6 +312,9 @@ def _become(
             _filter(report)
         stage = "exec"
         _signal.pthread_sigmask(_signal.SIG_SETMASK, request.mask)
+        if isinstance(report, _Reporter):
+            # After the mask: a signal that waited for that ends a child which never ran.
+            report.executing()
         execute(request.argv, request.env)
     except ExecError as error:
         detail = f"{error.filename}: {error.detail}" if error.detail else str(error.filename)

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from entrypoint.kernel import process, reap, signals
-from entrypoint.kernel.process import Execed, SpawnFailed, SpawnRequest
+from entrypoint.kernel.process import Execed, Executing, SpawnFailed, SpawnRequest
 from tests.support.namespace import Init, signal_sets, state
 from tests.support.wait import wait_until
 
@@ -20,7 +20,7 @@ ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="needs root")
 
 
-def spawned(*argv, output=True, **fields):
+def spawned(*argv, output=True, whole=False, **fields):
     """Run to the end: `(channel's messages, wait status, stdout)`."""
     env = fields.pop("env", dict(os.environ))
     reading, writing = os.pipe()
@@ -34,6 +34,8 @@ def spawned(*argv, output=True, **fields):
     _, status = os.waitpid(child.pid, 0)
     messages = process.read_channel(child.channel)
     os.close(child.channel)
+    if not whole:
+        messages = tuple(each for each in messages if each != Executing())
     return messages, status, said.decode()
 
 
@@ -42,19 +44,30 @@ def python(program, **fields):
 
 
 def test_a_program_that_starts_closes_the_channel():
-    messages, status, said = spawned("sh", "-c", "echo $0 here; exit 3")
-    assert messages == (Execed(),)
+    messages, status, said = spawned("sh", "-c", "echo $0 here; exit 3", whole=True)
+    assert messages == (Executing(), Execed())
     assert reap.exit_code(status) == 3
     assert said == "sh here\n"
+
+
+@pytest.mark.parametrize("how", ["kill", "pending"])
+def test_a_child_that_is_killed_on_its_way_to_exec_has_not_executed(monkeypatch, how):
+    """SIGTERM is blocked until just before exec: what came meanwhile ends the child there."""
+    number = signal.SIGKILL if how == "kill" else signal.SIGTERM
+    step = (("killed", lambda: os.kill(os.getpid(), number)),)
+    monkeypatch.setattr(process, "_identity", lambda _request: step)
+    messages, status, _ = spawned("sh", "-c", "exit 3", whole=True)
+    assert messages == (Execed(),)
+    assert os.WTERMSIG(status) == number
 
 
 def test_the_channel_never_blocks():
     child = process.spawn(SpawnRequest(("sleep", "1000"), dict(os.environ)))
     try:
         told = ()
-        while not told:
-            told = process.read_channel(child.channel)
-        assert told == (Execed(),)
+        while Execed() not in told:
+            told += process.read_channel(child.channel)
+        assert told == (Executing(), Execed())
     finally:
         os.kill(child.pid, signal.SIGKILL)
         os.waitpid(child.pid, 0)
@@ -258,7 +271,7 @@ import os
 from entrypoint.kernel import process
 child = process.spawn(process.SpawnRequest(
     ("sleep", "1000"), dict(os.environ), parent_death_signal=9))
-while not process.read_channel(child.channel):
+while process.Execed() not in process.read_channel(child.channel):
     pass
 print(child.pid, flush=True)
 os.kill(os.getpid(), 9)

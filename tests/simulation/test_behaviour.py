@@ -329,6 +329,39 @@ def test_a_worker_that_sigkill_cannot_end_does_not_hold_the_end_up(world):
     assert world.exit_code == 137
 
 
+@pytest.mark.parametrize("spec", [shared(instances=3), app(instances=3)])
+def test_a_worker_that_sigkill_cannot_end_does_not_hold_a_reload_up(world, spec):
+    world.up(spec)
+    stuck, *others = world.live()
+    stuck.script = Script(ignores=True, undying=True)
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: world.said("reload finished"), 40)
+    assert [event["instance"] for event in world.said("worker does not die")] == [0]
+    assert not any(each.alive for each in others)
+    assert world.ready() == (3 if spec.share == "slots" else 2)
+    # When the kernel lets it end after all, its instance comes back, where it had to wait.
+    world.crash(stuck, None, SIGKILL)
+    world.run_until(world.is_up)
+    assert len(world.live()) == 3
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: len(world.said("reload finished")) == 2)
+
+
+@pytest.mark.parametrize("purpose", ["", "stop"])
+def test_a_worker_killed_before_its_exec_has_failed_to_start_unless_it_was_told(world, purpose):
+    world.upcoming.append(Script(exec_after=5.0))
+    world.boot(app(autorestart=False))
+    [process] = world.live()
+    if purpose:
+        world.emit(e.StopAsked("web"))
+    process.alive = False
+    exited = e.WorkerExited(process.incarnation, None, 9, "killed before its exec")
+    world.emit(exited)
+    told = world.said("worker exited" if purpose else "worker failed to start")
+    assert told[0]["signal"] == SIGKILL
+    assert not world.said("worker ready")
+
+
 def test_a_group_that_nobody_reaps_does_not_hold_a_restart_up(world):
     world.upcoming.append(Script(group="undying"))
     world.up(app(kill_timeout=2.0))

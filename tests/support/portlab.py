@@ -131,6 +131,8 @@ class Lab:
         for message in process.read_channel(worker.channel):
             if isinstance(message, process.FilterInstalled):
                 self.ports.attach_filter(worker.incarnation, worker.slot, message.fd)
+            elif isinstance(message, process.Executing):
+                continue
             elif isinstance(message, process.Execed):
                 self.loop.unregister(worker.channel)
                 os.close(worker.channel)
