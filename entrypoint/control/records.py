@@ -10,6 +10,7 @@ from entrypoint.logs.schema import LEVELS, STDERR, stamp
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.logs.console import Style
+    from entrypoint.logs.layout import Keys
 
 RED_BAR = b"\x1b[31m|\x1b[0m"
 _ORIGIN = ("app", "instance", "stream", "pid")
@@ -18,21 +19,18 @@ _ORIGIN = ("app", "instance", "stream", "pid")
 class Rendering:
     """Lines as the console shows them; what is no record of ours stays as it is.
 
-    `preset` and `names` are those of `log.keys`.
+    `preset` and `names` are those of `log.keys`. Lines from before the file said so may
+    have the names of another preset.
     """
 
     def __init__(
         self, style: Style, preset: str = "default", names: dict[str, str] | None = None
     ) -> None:
         self._style = style
-        self._model = preset == "otel"
-        self._keys = PRESETS[preset].replace(**(names or {}))
-        self._levels = {word: level for level, word in self._keys.levels}
-        self._names = {
-            new: name
-            for name, new in self._keys.as_dict().items()
-            if name in (*_ORIGIN, "exception")
-        }
+        first = _Reading(PRESETS[preset].replace(**(names or {})), model=preset == "otel")
+        self._readings = [first] + [
+            _Reading(keys, model=name == "otel") for name, keys in PRESETS.items()
+        ]
 
     def line(self, line: bytes) -> bytes:
         """One line with its end, for one with its end."""
@@ -42,13 +40,35 @@ class Rendering:
             return line
         if not isinstance(record, dict):
             return line
-        if self._model:
-            record = _flat(record)
+        for reading in self._readings:
+            shown = reading.show(record, self._style)
+            if shown is not None:
+                return shown
+        return line
+
+
+class _Reading:
+    """Records by the names of one preset."""
+
+    def __init__(self, keys: Keys, *, model: bool) -> None:
+        self._keys = keys
+        self._model = model
+        self._levels = {word: level for level, word in keys.levels}
+        self._names = {
+            new: name for name, new in keys.as_dict().items() if name in (*_ORIGIN, "exception")
+        }
+
+    def show(self, record: dict[str, object], style: Style) -> bytes | None:
+        """The record for people; None when it has other names."""
+        record = _flat(record) if self._model else dict(record)
         keys = self._keys
+        if keys.timestamp not in record:
+            return None
         if keys.stream in record or "pyinit_stream" in record:
-            return self._worker(record)
-        if keys.timestamp not in record or keys.event not in record:
-            return line
+            named = keys.app in record or "pyinit_app" in record
+            return self._worker(record, style) if named else None
+        if keys.event not in record or keys.level not in record:
+            return None
         when, level, event = (
             str(record.pop(k, "")) for k in (keys.timestamp, keys.level, keys.event)
         )
@@ -57,9 +77,9 @@ class Rendering:
                 del record[name]
         fields = {self._names.get(name, name): value for name, value in record.items()}
         level = self._levels.get(level, level)
-        return self._style.event(when, level if level in LEVELS else "info", event, fields)
+        return style.event(when, level if level in LEVELS else "info", event, fields)
 
-    def _worker(self, record: dict[str, object]) -> bytes:
+    def _worker(self, record: dict[str, object], style: Style) -> bytes:
         # A worker's own object keeps its fields; what we added says whose it is.
         keys = self._keys
         app, instance, stream, _ = (
@@ -73,8 +93,8 @@ class Rendering:
         if set(rest) != {keys.event} or not isinstance(text, str):
             shown = text if self._model else rest
             text = json.dumps(shown, ensure_ascii=False)
-        bar = RED_BAR if stream == STDERR and self._style.colour else b"|"
-        label = self._style.label(f"{app}:{instance}", str(app))
+        bar = RED_BAR if stream == STDERR and style.colour else b"|"
+        label = style.label(f"{app}:{instance}", str(app))
         start = label + b" " + bar + b" "
         lines = text.encode("utf-8", "replace").split(b"\n")
         return b"".join(start + each + b"\n" for each in lines)
@@ -82,6 +102,7 @@ class Rendering:
 
 def _flat(record: dict[str, object]) -> dict[str, object]:
     """A record of OpenTelemetry's data model with all its fields side by side."""
+    record = dict(record)
     record.pop("SeverityNumber", None)
     for part in ("Attributes", "Resource"):
         inside = record.pop(part, None)

@@ -78,12 +78,21 @@ def rendered(**record) -> str:
 def test_a_line_of_a_worker() -> None:
     origin = {"app": "web", "instance": 0, "pid": 3, "stream": "stdout"}
     assert rendered(timestamp="t", level="info", event="hi", **origin) == "web:0  | hi\n"
-    assert rendered(event="hi", n=1, **origin) == 'web:0  | {"event": "hi", "n": 1}\n'
+    assert (
+        rendered(timestamp="t", event="hi", n=1, **origin) == 'web:0  | {"event": "hi", "n": 1}\n'
+    )
 
 
 def test_a_worker_that_names_an_app_itself_keeps_its_word() -> None:
     line = rendered(
-        app="mine", instance=9, msg="x", pid=3, pyinit_app="web", pyinit_instance=0, stream="stderr"
+        timestamp="t",
+        app="mine",
+        instance=9,
+        msg="x",
+        pid=3,
+        pyinit_app="web",
+        pyinit_instance=0,
+        stream="stderr",
     )
     assert line == 'web:0  | {"app": "mine", "instance": 9, "msg": "x"}\n'
 

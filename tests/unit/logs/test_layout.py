@@ -206,7 +206,13 @@ def test_structlog_tells_the_same_by_every_preset(load) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_what_people_are_shown_is_the_same_by_every_preset(preset) -> None:
-    rendering = Rendering(Style(colour=False), preset)
+    check_shown(Rendering(Style(colour=False), preset), preset)
+    # From before the file named another preset.
+    for other in PRESETS:
+        check_shown(Rendering(Style(colour=False), other), preset)
+
+
+def check_shown(rendering, preset) -> None:
     shown = rendering.line(encode(event(preset, "warning"))).decode()
     assert shown.startswith("pyinit | 03:04:05.678 warning worker exited  web:1  ")
     # A record of the data model has them in another order.
