@@ -118,7 +118,8 @@ def read_app(reader: Reader, node: Node, path: str, env_name: str) -> RawApp | N
         if value.is_null:
             continue
         if value.kind != "map":
-            reader.fail(value, where, "must be a mapping of names to values")
+            near = reader.problems.suggest(word, keys.by_spelling(keys.APP_KEYS))
+            reader.fail(value, where, f"must be a mapping of names to values{near}")
         # The variables of other environments need not be set.
         elif word == f"env_{env_name}":
             values["env_NAME"] = (where, value, reader.read_env(value, where))

@@ -372,8 +372,12 @@ class Reader:
 
     def read_names(self, node: Node, path: str) -> Any:
         """A bool, or a tuple of names of variables."""
-        if node.kind == "scalar" and isinstance(self.typed(node), bool):
-            return self.typed(node)
+        if node.kind == "scalar":
+            value = self.typed(node)
+            if isinstance(value, bool):
+                return value
+            if isinstance(value, str) and value.lower() in {"yes", "no", "on", "off"}:
+                return self.read_bool(node, path)
         found = [self.read_variable(item, where) for item, where in self._items(node, path)]
         return MISSING if MISSING in found else tuple(found)
 

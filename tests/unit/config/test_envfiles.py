@@ -132,6 +132,8 @@ def test_a_secret_is_the_files_content(folder, content, meant):
         ("env_file: {path: [a]}", "must be a text"),
         ("env_file: {path: db, format: json}", "use one of env, raw"),
         ("expand_file_env: [a b]", "must be the name"),
+        ("expand_file_env: yes", "must be true or false"),
+        ("env_flie: a.env", "did you mean 'env_file'?"),
     ],
 )
 def test_what_is_wrong_with_the_keys(folder, text, said):
