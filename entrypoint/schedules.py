@@ -1,7 +1,9 @@
 """What is looked at again and again: `max_memory_restart` and `cron_restart`.
 
-Only apps that ask for it cost a wake-up. Memory is looked at more often the nearer a
-worker is to its limit: PM2 looks every 30 s, in which a fast leak grows tenfold.
+Only apps that ask for it cost a wake-up: at most every two seconds while memory is far
+from its limit and does not grow, once a minute for a cron expression. Memory is looked at
+when, as it grew since the last look, half of what is left would be used: PM2 looks every
+30 s, in which a fast leak grows tenfold.
 """
 
 from __future__ import annotations
@@ -19,11 +21,15 @@ if TYPE_CHECKING:
     from .core.spec import AppSpec, Plan
     from .runtime import Runtime
 
-# Seconds between two looks at an app's memory: at half of the limit and below, and near it.
+# Seconds between two looks at an app's memory: at half of the limit and below, near it,
+# and while it grows fast.
 MEMORY_FAR = 2.0
 MEMORY_NEAR = 0.25
+MEMORY_GROWS = 0.05
 # A wall clock can jump: the next time of a cron expression is worked out again so often.
 CRON_AT_MOST = 60.0
+# The two clocks do not run alike: the wall clock may be a little behind when it is woken for.
+CRON_AT_LEAST = 0.001
 
 
 class Schedules:
@@ -34,6 +40,8 @@ class Schedules:
         self._loop = runtime.loop
         self._timed: set[tuple[str, str]] = set()
         self._due: dict[str, float] = {}  # app: s since the epoch
+        # By incarnation: bytes, and when they were seen.
+        self._seen: dict[str, dict[int, tuple[int, float]]] = {}
 
     def follow(self, plan: Plan) -> None:
         """Look after what this plan says, and nothing else."""
@@ -45,6 +53,7 @@ class Schedules:
                 self._next(("memory", spec.name), MEMORY_NEAR)
             if spec.cron_restart:
                 self._plan_cron(spec)
+        self._seen = {name: seen for name, seen in self._seen.items() if plan.app(name)}
 
     def _next(self, key: tuple[str, str], delay: float) -> None:
         kind, name = key
@@ -58,28 +67,38 @@ class Schedules:
         spec = self._runtime.plan.app(name)
         if spec is None or not spec.max_memory_restart:
             return
-        fullest = 0.0
+        before, seen = self._seen.get(name, {}), {}
+        delay = MEMORY_FAR
         for started in self._runtime.children.of_app(name):
             # A look at the processes of a big tree takes time: one /proc file each.
             rss = proc.tree_rss(started.pid)
+            now = self._loop.now()
+            seen[started.incarnation] = (rss, now)
             limit = started.spec.max_memory_restart
             if limit and rss > limit:
                 self._runtime.emit(e.MemoryExceeded(started.incarnation, rss))
+                delay = min(delay, MEMORY_NEAR)
             elif limit:
-                fullest = max(fullest, rss / limit)
-        share = min(1.0, max(0.0, (fullest - 0.5) * 2))
-        self._next(("memory", name), MEMORY_FAR + (MEMORY_NEAR - MEMORY_FAR) * share)
+                last = before.get(started.incarnation)
+                delay = min(delay, until_next_look(rss, limit, now, last))
+        self._seen[name] = seen
+        self._next(("memory", name), delay)
 
     # -- the clock ----------------------------------------------------------------------
 
     def _plan_cron(self, spec: AppSpec) -> None:
         # The moment is kept: when the loop wakes for it, it is not the next one any more.
-        self._due[spec.name] = next_time(spec.cron_restart)
+        try:
+            self._due[spec.name] = next_time(spec.cron_restart)
+        except ValueError as error:
+            fields: dict[str, object] = {"app": spec.name, "reason": str(error)}
+            self._runtime.log("error", "no further cron_restart", fields)
+            return
         self._wait_for_clock(spec.name)
 
     def _wait_for_clock(self, name: str) -> None:
         left = self._due[name] - time.time()
-        self._next(("cron", name), min(CRON_AT_MOST, max(0.0, left)))
+        self._next(("cron", name), min(CRON_AT_MOST, max(CRON_AT_LEAST, left)))
 
     def _look_at_clock(self, name: str) -> None:
         spec = self._runtime.plan.app(name)
@@ -95,6 +114,21 @@ class Schedules:
             self._wait_for_clock(name)
 
 
+def until_next_look(rss: int, limit: int, now: float, last: tuple[int, float] | None) -> float:
+    """Seconds until a worker's memory is looked at again; `last`: bytes, and when.
+
+    Of a worker that is seen for the first time nothing is known but that it starts.
+    """
+    if last is None:
+        return MEMORY_NEAR
+    share = min(1.0, max(0.0, (rss / limit - 0.5) * 2))
+    delay = MEMORY_FAR + (MEMORY_NEAR - MEMORY_FAR) * share
+    grown, took = rss - last[0], now - last[1]
+    if grown > 0 and took > 0:
+        delay = min(delay, (limit - rss) / (grown / took) / 2)
+    return max(MEMORY_GROWS, delay)
+
+
 def next_time(expression: str, now: datetime | None = None) -> float:
     """When the cron expression is due next (s since the epoch), in the local time zone.
 
@@ -105,8 +139,11 @@ def next_time(expression: str, now: datetime | None = None) -> float:
     from cronsim import CronSim, CronSimError
 
     try:
-        moments = CronSim(expression, now or datetime.now(local_zone()))
-        return next(moments).timestamp()
+        start = now or datetime.now(local_zone())
+        moments = (moment.timestamp() for moment in CronSim(expression, start))
+        # In the hour that comes twice in autumn, cronsim tells its first time even in its
+        # second: a time that is over would be due again and again.
+        return next(moment for moment in moments if moment > start.timestamp())
     except CronSimError as error:
         raise ValueError(f"{expression!r} is no cron expression: {error}") from None
     except StopIteration:

@@ -165,10 +165,17 @@ APP_KEYS: tuple[Key, ...] = (
     Key(
         "max_memory_restart",
         "size",
-        "Restart a worker whose memory exceeds this.",
+        "Replace a worker that holds more than this with all its children; cluster apps: rolling.",
         "0: no limit",
     ),
-    Key("cron_restart", "cron", "Restart at these times: a cron pattern; 0 is off.", "", ("cron",)),
+    Key(
+        "cron_restart",
+        "cron",
+        "Restart (cluster apps: reload) at these times, in the zone of `TZ`: a cron pattern of 5 "
+        "fields, or 6 with seconds first; 0 is off.",
+        "",
+        ("cron",),
+    ),
     # -- files watched
     Key(
         "watch",
@@ -179,10 +186,10 @@ APP_KEYS: tuple[Key, ...] = (
     Key(
         "ignore_watch",
         "strings",
-        "Names and patterns that are not watched.",
+        "Paths, globs and `/expressions/` not watched (docs/how-to/develop-with-watch.md).",
         "names that begin with a dot, and node_modules",
     ),
-    Key("watch_delay", "time", "Wait this long after a change.", "0"),
+    Key("watch_delay", "time", "Wait until nothing has changed for so long.", "0"),
     # -- readiness and stops
     Key(
         "wait_ready",

@@ -114,19 +114,41 @@ def signal_number(value: Plain) -> int:
     return number
 
 
+_CRON_NICKNAMES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+
 def cron(value: str) -> str:
-    """A cron pattern of 5 fields, 6 with seconds, or `@daily` and its kind."""
+    """A cron pattern of 5 fields, 6 with seconds first, or `@daily` and its kind.
+
+    As cronsim reads it: nicknames written out, `?` as `*`. Whether it ever comes due is
+    found out here, where an error is one of the file, and not when it is waited for.
+    """
     text = " ".join(value.split())
     if text.startswith("@"):
-        known = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
-        if text not in known:
-            raise ValueError(f"a cron nickname is one of {', '.join(known)}")
-        return text
-    fields = text.split(" ")
+        if text not in _CRON_NICKNAMES:
+            raise ValueError(f"a cron nickname is one of {', '.join(_CRON_NICKNAMES)}")
+        return _CRON_NICKNAMES[text]
+    fields = ["*" if field == "?" else field for field in text.split(" ")]
     if len(fields) not in {5, 6}:
         raise ValueError("a cron pattern has 5 fields (minute hour day month weekday), or 6")
-    allowed = frozenset("0123456789*/,-?#ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    for field in fields:
-        if not allowed.issuperset(field.upper()):
-            raise ValueError(f"a cron pattern cannot hold {field[:20]!r}")
+    # Late: most files have none.
+    from datetime import UTC, datetime
+
+    from cronsim import CronSim, CronSimError
+
+    text = " ".join(fields)
+    try:
+        next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        raise ValueError(f"no cron pattern: {str(error).lower()}") from None
+    except StopIteration:
+        raise ValueError("this cron pattern never comes due") from None
     return text

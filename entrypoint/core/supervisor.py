@@ -223,6 +223,8 @@ class Supervisor:
             return
         if place.successor or pool.mode != "running" or turn.run.phase != "running":
             return
+        if pool.reload is not None and worker.instance in pool.reload.queue:
+            return  # its turn comes
         turn.report(
             "warning",
             "memory limit exceeded",

@@ -652,6 +652,15 @@ def test_memory_exceeded_twice_counts_its_instances(world):
     assert len(spawn_times(world)) == 5
 
 
+def test_memory_exceeded_is_told_once_while_its_worker_waits_for_its_turn(world):
+    world.up(shared(instances=2))
+    for process in [*world.live(), world.live()[1], world.live()[1]]:
+        world.emit(e.MemoryExceeded(process.incarnation, 1 << 30))
+    assert len(world.said("memory limit exceeded")) == 2
+    world.settle()
+    assert len(spawn_times(world)) == 4
+
+
 # -- the file ---------------------------------------------------------------------------
 
 

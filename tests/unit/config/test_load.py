@@ -116,7 +116,11 @@ def test_pm2s_other_spellings(folder):
     app = folder.app(
         "exec: app.js\nexecMode: cluster\nmaxMemoryRestart: 1K\ncron: '@daily'\nnodeArgs: -v"
     )
-    assert (app.exec_mode, app.max_memory_restart, app.cron_restart) == ("cluster", 1024, "@daily")
+    assert (app.exec_mode, app.max_memory_restart, app.cron_restart) == (
+        "cluster",
+        1024,
+        "0 0 * * *",
+    )
 
 
 def test_the_same_key_by_two_names(folder):

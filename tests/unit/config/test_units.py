@@ -77,12 +77,23 @@ def test_a_misspelt_signal_is_corrected():
         units.signal_number("SIGTREM")
 
 
-@pytest.mark.parametrize("text", ["* * * * *", "*/5 0 1-5 JAN MON", "0 */2 * * * *", "@daily"])
+@pytest.mark.parametrize("text", ["* * * * *", "*/5 0 1-5 JAN MON", "0 */2 * * * *", "0 0 L * *"])
 def test_cron_patterns(text):
     assert units.cron(f" {text} ") == text
 
 
-@pytest.mark.parametrize("text", ["* * * *", "@often", "every day at five o'clock"])
+@pytest.mark.parametrize(
+    ("text", "meant"), [("@daily", "0 0 * * *"), ("0 3 ? * MON", "0 3 * * MON")]
+)
+def test_cron_patterns_that_are_written_otherwise(text, meant):
+    assert units.cron(text) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["* * * *", "@often", "@reboot", "every day at five o'clock", "99 * * * *", "*/0 * * * *",
+     "0 0 31 2 *", "0 0 * * FOO", "60 * * * * *"],
+)  # fmt: skip
 def test_no_cron_patterns(text):
     with pytest.raises(ValueError, match="cron"):
         units.cron(text)
