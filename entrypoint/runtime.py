@@ -111,6 +111,7 @@ class Runtime:
             f.Steer: self._steer,
             f.TrimPort: self._trim_port,
             f.WatchQueue: self._watch_queue,
+            f.FreeSlot: self._free_slot,
             f.StartCheck: self._start_check,
             f.StopCheck: self._stop_check,
             f.RefuseConnections: self._refuse_connections,
@@ -375,6 +376,8 @@ class Runtime:
     def _spawn(self, effect: f.Spawn) -> None:
         spec = effect.spec
         ports = self.ports.get(spec.name)
+        if ports is not None:
+            ports.occupy(effect.slot)
         ours: list[int] = []
         theirs: list[int] = []
         try:
@@ -494,6 +497,11 @@ class Runtime:
     def _stop_check(self, effect: f.StopCheck) -> None:
         if self._checker is not None:
             self._checker.stop(effect.incarnation)
+
+    def _free_slot(self, effect: f.FreeSlot) -> None:
+        ports = self.ports.get(effect.app)
+        if ports is not None:
+            ports.vacate(effect.slot)
 
     def _refuse_connections(self, effect: f.RefuseConnections) -> None:
         ports = self.ports.get(effect.app)

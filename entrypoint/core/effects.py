@@ -85,6 +85,13 @@ class WatchQueue(Effect):
     slot: int
 
 
+class FreeSlot(Effect):
+    """No worker will accept on this slot until one is spawned on it."""
+
+    app: str
+    slot: int
+
+
 class StartCheck(Effect):
     """Perform the check that the file asks for (`AppSpec.health`) on this worker.
 

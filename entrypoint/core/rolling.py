@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from . import reasons
 from . import worker as w
-from .effects import GrowPort, StopTimer, TrimPort
+from .effects import FreeSlot, GrowPort, StopTimer, TrimPort
 from .events import Timer
-from .lifecycle import launch, shares_port, stop_worker, stop_workers
+from .lifecycle import has_slots, launch, shares_port, stop_worker, stop_workers
 from .worker import Place, Pool, Reload, Worker
 
 TYPE_CHECKING = False
@@ -62,6 +62,8 @@ def free_slot(turn: Turn, app: str, slot: int) -> None:
         return
     if not any(worker.slot == slot for worker in turn.workers(app)):
         turn.put_pool(pool.replace(spare=(*pool.spare, slot)))
+        if has_slots(pool.spec):
+            turn.emit(FreeSlot(app, slot))
 
 
 def scale(turn: Turn, pool: Pool, wanted: int) -> None:

@@ -1,10 +1,12 @@
-"""Connections that came before the first worker, on a socket of a form nobody takes.
+"""Connections on a socket where nobody will accept.
 
-A bare port is bound for both families before any worker runs. If the workers then want
-AF_INET sockets (addresses.py), those are others, and what has queued meanwhile waits where
-nobody will accept. It cannot be moved in the kernel; so it is accepted here and passed on
-to the address's new sockets, byte for byte. That happens once in the life of an app, in
-its first second. The worker sees a connection from this host.
+They come to be in two ways. A bare port is bound for both families before any worker
+runs; if the workers then want AF_INET sockets (addresses.py), those are others, and what
+has queued meanwhile is left behind. And the handshake of a few ends when the worker that
+the kernel had chosen for them has left (`Listeners.vacate`).
+
+They cannot be moved in the kernel; so they are accepted here and passed on to the
+address's other sockets, byte for byte. The worker sees a connection from this host.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 else:
     import _socket
 
-# Two descriptors each. More than this many clients in an app's first second try again.
+# Two descriptors each. More clients than this try again.
 AT_MOST = 200
 _SIZE = 65536
 

@@ -7,6 +7,7 @@ import os
 
 from ..core.record import Record
 from ..kernel import sockets
+from ..loop import ERROR, HANGUP, READ
 from . import addresses
 from .addresses import Form
 from .errors import PortErrors, sentence
@@ -92,6 +93,8 @@ class Listeners:
         self._coming: list[Address] = []
         self._leaving: list[Address] = []
         self._early: Early | None = None
+        # Slots on which nobody accepts and somebody did.
+        self._vacant: set[int] = set()
         self.slots = 0
 
     # -- the whole --------------------------------------------------------------------
@@ -234,17 +237,65 @@ class Listeners:
         """Know its sockets again, and hear when a worker shuts one down."""
         for inode in group.inodes:
             self._inodes[inode] = (address, group)
-        for fd in group.descriptors:
+        for slot, fd in enumerate(group.descriptors):
             if group.listening and fd not in self._watched:
-                self._loop.register(fd, 0, lambda _events, g=group: self._shut_down(g))  # type: ignore[misc]
-                self._watched.add(fd)
+                self._watch(group, slot, fd)
             elif not group.listening:
                 self._unwatch(fd)
+
+    def _watch(self, group: Group, slot: int, fd: int) -> None:
+        events = READ if slot in self._vacant and not group.single else 0
+        self._loop.register(fd, events, lambda seen: self._seen(group, slot, seen))
+        self._watched.add(fd)
 
     def _unwatch(self, fd: int) -> None:
         if fd in self._watched:
             self._watched.discard(fd)
             self._loop.unregister(fd)
+
+    # -- slots without a worker -------------------------------------------------------
+
+    def occupy(self, slot: int) -> None:
+        """A worker is started that will accept on this slot."""
+        if slot in self._vacant:
+            self._vacant.discard(slot)
+            self._attend(slot, 0)
+
+    def vacate(self, slot: int) -> None:
+        """Nobody accepts on this slot any more: pass on what still comes there.
+
+        The kernel chooses a worker by the SYN, and queues the connection there when the
+        handshake ends: after a second, if its last packet was lost; when the first byte
+        comes, with TCP_DEFER_ACCEPT. By then the worker may have left.
+        """
+        self._vacant.add(slot)
+        self._attend(slot, READ)
+
+    def _attend(self, slot: int, events: int) -> None:
+        for _, group in self._all():
+            if not group.single and slot < len(group.descriptors):
+                fd = group.descriptors[slot]
+                if fd in self._watched:
+                    self._loop.modify(fd, events)
+
+    def _seen(self, group: Group, slot: int, events: int) -> None:
+        if events & (HANGUP | ERROR):
+            self._shut_down(group)
+        if slot not in self._vacant or not group.listening:
+            return
+        sock = group.socket(slot)
+        length = sockets.queue_length(sock)
+        self._proxy().take(sock, length, (group.form,))
+        if sockets.queue_length(sock) >= length > 0:
+            # No descriptors: it would be readable for ever.
+            self._loop.modify(sock.fileno(), 0)
+
+    def _proxy(self) -> Early:
+        if self._early is None:
+            from .early import Early
+
+            self._early = Early(self._loop)
+        return self._early
 
     def _shut_down(self, group: Group) -> None:
         for fd in group.descriptors:
@@ -497,13 +548,9 @@ class Listeners:
         waiting = group.waiting()
         if not waiting:
             return
-        from .early import Early
-
-        if self._early is None:
-            self._early = Early(self._loop)
         forms = tuple(other.form for other in address.groups.values() if other.users)
         for sock, length in waiting:
-            self._early.take(sock, length, forms)
+            self._proxy().take(sock, length, forms)
 
     def release(self, incarnation: int) -> None:
         """The worker is gone: its claims end, unlinked socket files come back."""

@@ -115,6 +115,14 @@ class Ports:
         """New connections go to these slots only; () means all."""
         self._listeners.steer(slots)
 
+    def occupy(self, slot: int) -> None:
+        """A worker is started that will accept on this slot."""
+        self._listeners.occupy(slot)
+
+    def vacate(self, slot: int) -> None:
+        """Nobody accepts on this slot: what still comes there is passed on to the others."""
+        self._listeners.vacate(slot)
+
     def queue_length(self, slot: int) -> int:
         """Connections that wait for this slot and that no other could accept."""
         return self._listeners.queue_length(slot)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -74,6 +75,8 @@ if release == "silent":
     signal.pause()
 listener.setblocking(False)
 listener.listen(64)
+if os.environ.get("DEFER"):
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
 os.write(1, b"up\\n")
 import select
 poll = select.poll()
@@ -226,6 +229,23 @@ def test_four_workers_two_at_a_time(tmp_path) -> None:
         with Load(run.port) as load:
             run.reload(3)
         run.stays_up(load)
+        assert run.stop() == 0
+
+
+def test_a_handshake_that_ends_after_its_worker_is_served_by_another(tmp_path) -> None:
+    """A lost ACK, a slow line, or as here TCP_DEFER_ACCEPT, which waits for the first byte.
+
+    The kernel has chosen the worker by the SYN; when the handshake ends the connection is
+    queued there, whoever is left.
+    """
+    with Served(tmp_path, env={"DEFER": "1"}) as run:
+        clients = [socket.create_connection(("127.0.0.1", run.port), 20) for _ in range(12)]
+        run.reload()
+        for number, client in enumerate(clients):
+            with client:
+                client.sendall(f"GET /{number} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
+                answer = b"".join(iter(lambda c=client: c.recv(4096), b""))
+            assert answer.endswith(f"one /{number}".encode()), answer
         assert run.stop() == 0
 
 

@@ -359,6 +359,11 @@ class World:
     def _do_stopcheck(self, effect: f.StopCheck) -> None:
         self.processes[effect.incarnation].check = 0
 
+    def _do_freeslot(self, effect: f.FreeSlot) -> None:
+        assert effect.slot < self.slots.get(effect.app, 0), effect
+        here = [p for p in self.live(effect.app) if p.slot == effect.slot]
+        assert all(p.incarnation in self.gone for p in here), (effect, here)
+
     def _do_refuseconnections(self, effect: f.RefuseConnections) -> None:
         self.refusing.add(effect.app)
 
