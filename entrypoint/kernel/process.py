@@ -43,6 +43,9 @@ else:
 # Nothing of ours gets so high; without close_range(2) each number costs a syscall.
 _HIGHEST_FD = 65536
 
+# Not empty once what was there before the first fork is frozen.
+_frozen: list[bool] = []
+
 
 class SpawnRequest(Record):
     """A process to start. Descriptors stay the caller's, who closes them afterwards.
@@ -133,10 +136,11 @@ def fork_child(request: SpawnRequest, report: Report, keep: int = -1) -> int:
     """
     moves = _moves(request)
     parent = os.getpid()
-    if gc.get_freeze_count() == 0:
+    if not _frozen:
         # What was made so far lives for ever: a collection in any process then leaves
-        # its pages shared.
+        # its pages shared. (`gc.get_freeze_count` would count them all, each time.)
         gc.freeze()
+        _frozen.append(True)
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, signals.ALL)
     try:
         pid = os.fork()
