@@ -47,6 +47,8 @@ def main() -> int:
         for row in ALL[name](options.rounds):
             done.append(row)
             print(as_text(row), flush=True)
+        if options.publish:  # after each, so that a run which is ended leaves what it has
+            publish.publish(publish.results(about, done), keep=bool(options.rows))
     verdicts = [verdict for row in done for verdict in row.verdicts()]
     met = sum(verdict.met for verdict in verdicts)
     minutes = (time.monotonic() - began) / 60
@@ -56,8 +58,6 @@ def main() -> int:
         publish.write_json(ROOT / options.json, results)
     if options.plot:
         publish.write_plot(ROOT / options.plot, results)
-    if options.publish:
-        publish.publish(results, only=options.rows)
     return 0
 
 

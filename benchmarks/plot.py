@@ -25,11 +25,11 @@ PANELS = (
     ("crash-p50", "crash → replacement (ms)", True),
     ("orphans-single-cpu", "CPU per orphan (µs)", False),
     ("signals-p50", "signal → worker's handler, p50 (µs)", False),
-    ("logs-plain-1-rate", "log lines a second, 1 writer", True),
-    ("logs-plain-8-rate", "log lines a second, 8 writers", True),
+    ("logs-plain-1-rate", "log lines a second, 1 writer (more is better)", False),
+    ("logs-plain-8-rate", "log lines a second, 8 writers (more is better)", False),
 )
 WIDTH, PANEL, GAP = 880, 420, 40
-LINE, BAR, HEAD, LABEL = 20, 12, 30, 116
+LINE, BAR, HEAD, LABEL = 20, 12, 30, 124
 
 
 def draw(rows: list[Row]) -> str:
@@ -56,8 +56,8 @@ def draw(rows: list[Row]) -> str:
         ),
         (
             f'<rect x="74" y="9" width="12" height="12" rx="2" fill="{THEIRS}"/>'
-            f'<text x="92" y="19">others; whiskers: least and greatest round; '
-            f"“log”: logarithmic scale</text>"
+            f'<text x="92" y="19">the others; less is better; whiskers: least and greatest round; '
+            f"log: logarithmic scale</text>"
         ),
     ]
     return "\n".join([*head, *parts, "</svg>"]) + "\n"
@@ -68,7 +68,7 @@ def _panel(row: Row, title: str, logarithmic: bool, left: int, top: int) -> list
     greatest = max(f.spread[1] for f in figures)
     least = min(f.spread[0] for f in figures)
     floor = 10 ** math.floor(math.log10(least)) if logarithmic and least > 0 else 0.0
-    room = PANEL - LABEL - 74
+    room = PANEL - LABEL - 62
 
     def x(value: float) -> float:
         if floor:
@@ -77,7 +77,7 @@ def _panel(row: Row, title: str, logarithmic: bool, left: int, top: int) -> list
             share = value / greatest if greatest else 0.0
         return left + LABEL + room * share
 
-    scale = " · log" if floor else ""
+    scale = ", log" if floor else ""
     out = [
         (
             f'<text x="{left}" y="{top + 12}" font-size="13" font-weight="600">'
@@ -102,7 +102,7 @@ def _panel(row: Row, title: str, logarithmic: bool, left: int, top: int) -> list
             ),
             (
                 f'<text x="{x(high) + 6:.1f}" y="{middle + 4}"{weight}>'
-                f"{escape(number(figure.median))}</text>"
+                f"{escape(_short(figure.median))}</text>"
             ),
         ]
         if len(figure.samples) > 1:
@@ -117,3 +117,10 @@ def _panel(row: Row, title: str, logarithmic: bool, left: int, top: int) -> list
         'stroke-width="1" fill="none"/>'
     )
     return out
+
+
+def _short(value: float) -> str:
+    """As `number`, and 1.5 M for 1,500,000."""
+    if value >= 1e6:
+        return f"{number(value / 1e6)} M"
+    return f"{number(value / 1e3)} k" if value >= 1e4 else number(value)

@@ -74,9 +74,9 @@ def write_plot(path: Path, content: dict[str, object]) -> None:
     path.write_text(plot.draw([from_json(row) for row in content["rows"]]), encoding="utf-8")
 
 
-def publish(content: dict[str, object], only: list[str]) -> None:
-    """Write results.json and what is made from it; `only`: keep the rows not measured now."""
-    if only and RESULTS.exists():
+def publish(content: dict[str, object], *, keep: bool) -> None:
+    """Write results.json and what is made from it; `keep` the rows that are not in `content`."""
+    if keep and RESULTS.exists():
         before = json.loads(RESULTS.read_text(encoding="utf-8"))
         fresh = {row["key"]: row for row in content["rows"]}
         kept = [fresh.pop(row["key"], row) for row in before["rows"]]

@@ -40,7 +40,13 @@ def _pyinit_full(folder: str, port: int) -> list[str]:
         "listen": f"127.0.0.1:{port}",
         "watch": True,
     }
-    file = {"apps": [app], "probes": {"listen": f"127.0.0.1:{free_port()}"}}
+    file = {
+        "apps": [app],
+        "probes": {"listen": f"127.0.0.1:{free_port()}"},
+        # Not where every pyinit of this machine has its own, and each that starts looks
+        # whether those of the others still answer.
+        "control": {"path": f"{folder}/../control"},
+    }
     path = Path(folder) / "ecosystem.yaml"
     path.write_text(json.dumps(file))
     return [PYINIT, "-c", str(path)]
