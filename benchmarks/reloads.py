@@ -238,6 +238,38 @@ def run(cells: list[tuple[Cell, reload_servers.Server]], options: argparse.Names
     return done
 
 
+def table(file: str) -> str:
+    """What a run has written to `file`, as Markdown: a line for each server and way."""
+    rows: dict[tuple[str, ...], list[dict]] = {}
+    for cell in json.loads(Path(file).read_text()):
+        name = cell["server"] if cell["init"] == "pyinit" else f"{cell['init']}: {cell['server']}"
+        rows.setdefault((name, cell["handoff"], cell["share"]), []).append(cell)
+    out = [
+        "| server | handed over | share | workers | reloads | answered | failed | kept: answered |"
+        " failed | may be sent again | ended idle |",
+        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for names, cells in rows.items():
+        each = [Cell(**cell) for cell in cells]
+
+        def kept(*kinds: str, of: list[Cell] = each) -> int:
+            return int(sum(cell.keep.get(kind, 0) for cell in of for kind in kinds))
+
+        columns = [
+            *names,
+            ", ".join(str(cell.instances) for cell in each),
+            sum(cell.reloads for cell in each),
+            f"{sum(cell.new.get('ok', 0) for cell in each):,.0f}",
+            sum(cell.failed for cell in each),
+            f"{kept('ok'):,}",
+            kept(*FAILURES),
+            kept("race"),
+            f"{kept('idle', 'announced'):,}",
+        ]
+        out.append("| " + " | ".join(str(column) for column in columns) + " |")
+    return "\n".join(out)
+
+
 def main() -> int:
     """The whole matrix, or the part of it that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -247,8 +279,12 @@ def main() -> int:
     parser.add_argument("-k", "--only", default="", help="words of which a cell's line has all")
     parser.add_argument("--peers", action="store_true", help="pm2 and gunicorn, 4 workers")
     parser.add_argument("--json", default="")
+    parser.add_argument("--table", help="show this file of an earlier run as Markdown")
     parser.add_argument("--log", type=Path, default=arena.ROOT / ".cache" / "reloads")
     options = parser.parse_args()
+    if options.table:
+        print(table(options.table))
+        return 0
     program("load")
     if options.peers:
         from . import reload_peers
