@@ -244,9 +244,9 @@ def table(file: str) -> str:
     for cell in json.loads(Path(file).read_text()):
         name = cell["server"] if cell["init"] == "pyinit" else f"{cell['init']}: {cell['server']}"
         rows.setdefault((name, cell["handoff"], cell["share"]), []).append(cell)
+    head = "server | handed over | share | workers | reloads | answered | failed | kept: answered"
     out = [
-        "| server | handed over | share | workers | reloads | answered | failed | kept: answered |"
-        " failed | may be sent again | ended idle |",
+        f"| {head} | failed | may be sent again | ended idle |",
         "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for names, cells in rows.items():
