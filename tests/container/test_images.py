@@ -158,16 +158,23 @@ def layers(engine: Engine, image: str) -> list[str]:
     return json.loads(engine.docker("image", "inspect", image).out)[0]["RootFS"]["Layers"]
 
 
-def test_make_image_labels_what_it_builds(engine: Engine) -> None:
-    subprocess.run(
-        [
-            *("make", "--no-print-directory", "-C", str(ROOT), "image", "TARGET=runtime"),
-            *("IMAGE=pyinit-test/made", f"BUILD_IMAGE={images.build_base(engine)}"),
-        ],
-        env={**engine.environ, "PATH": f"{Path(engine.client).parent}:{engine.environ['PATH']}"},
-        capture_output=True,
-        check=True,
-    )
+def test_make_image_labels_what_it_builds_and_make_sbom_tells_what_is_in_it(
+    engine: Engine, runtime_files: dict[str, bytes | None]
+) -> None:
+
+    def make(*words: str) -> bytes:
+        return subprocess.run(
+            ["make", "--no-print-directory", "-C", str(ROOT), "IMAGE=pyinit-test/made", *words],
+            env={
+                **engine.environ,
+                "PATH": f"{Path(engine.client).parent}:{engine.environ['PATH']}",
+            },
+            capture_output=True,
+            check=True,
+        ).stdout
+
+    make("image", "TARGET=runtime", f"BUILD_IMAGE={images.build_base(engine)}")
+    assert make("sbom") == runtime_files[BILL]
     told = json.loads(engine.docker("image", "inspect", "pyinit-test/made").out)[0]["Config"]
     labels = {key.rpartition(".")[2]: value for key, value in told["Labels"].items()}
     assert labels["title"] == "pyinit"

@@ -64,5 +64,5 @@ def test_make_explains_each_target_that_a_person_calls() -> None:
         text=True,
         check=True,
     ).stdout
-    for target in ("demo", "test", "unit", "lint", "bench", "image", "clean", "help"):
+    for target in ("demo", "test", "unit", "lint", "bench", "image", "sbom", "clean", "help"):
         assert re.search(rf"^  make {target} +\S", shown, re.MULTILINE), target
