@@ -52,30 +52,43 @@ def _checked(turn: Turn, pool: Pool) -> bool:
     )
 
 
-def obstacle(turn: Turn, pool: Pool, asked: tuple[str, ...] = ()) -> tuple[DependsSpec, ...]:
-    """Why it never starts: from what it waits for to the app that finished otherwise.
+def obstacles(turn: Turn) -> dict[str, DependsSpec]:
+    """Apps that never start, and why.
 
-    Empty while it may still start.
+    What they wait for, also through others, has ended otherwise than it must have. Each
+    app is looked at once: a file may hold a long chain.
     """
-    if pool.mode != "waiting" or pool.name in asked:
-        return ()
-    for depends in pool.spec.depends_on:
-        other = turn.pool(depends.app)
-        if other is None or _met(turn, depends):
+    pools = turn.pools()
+    # Most of the time there is none, and nothing to look for.
+    if not any(is_finished(pool) for pool in pools):
+        return {}
+    found: dict[str, DependsSpec] = {}
+    dependents: dict[str, list[str]] = {}
+    for pool in pools:
+        if pool.mode != "waiting":
             continue
-        if is_finished(other):
-            return (depends,)
-        further = obstacle(turn, other, (*asked, pool.name))
-        if further:
-            return (depends, *further)
-    return ()
+        for depends in pool.spec.depends_on:
+            other = turn.pool(depends.app)
+            if other is None or _met(turn, depends):
+                continue
+            dependents.setdefault(other.name, []).append(pool.name)
+            if is_finished(other):
+                found.setdefault(pool.name, depends)
+    todo = list(found)
+    while todo:
+        name = todo.pop()
+        for dependent in dependents.get(name, ()):
+            if dependent not in found:
+                found[dependent] = found[name]
+                todo.append(dependent)
+    return found
 
 
 def held(turn: Turn) -> set[str]:
     """Apps that others which still have workers depend on, directly or through others."""
     found: set[str] = set()
     for pool in turn.pools():
-        if pool.live:
+        if pool.live and pool.spec.depends_on:
             todo = [depends.app for depends in pool.spec.depends_on]
             seen = {pool.name}
             while todo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import rolling
 from . import worker as w
-from .depends import exit_code, may_start, obstacle
+from .depends import exit_code, may_start, obstacles
 from .effects import GrowPort, StopTimer
 from .events import Timer
 from .lifecycle import shares_port, stop_workers
@@ -66,35 +66,32 @@ def start_waiting(turn: Turn) -> None:
 def tell_blocked(turn: Turn) -> Pool | None:
     """Say once of each app that waits for what can never come; one that ends the run."""
     fatal = None
+    never = obstacles(turn)
     for pool in turn.pools():
-        if pool.mode != "waiting":
-            continue
-        chain = obstacle(turn, pool)
-        if bool(chain) != pool.blocked:
-            turn.put_pool(pool.replace(blocked=bool(chain)))
-            if chain:
-                _report_blocked(turn, pool, chain)
-        if chain and pool.spec.on_errored == "exit":
+        if pool.blocked != (pool.name in never):
+            turn.put_pool(pool.replace(blocked=pool.name in never))
+            if pool.name in never:
+                _report_blocked(turn, pool, never[pool.name])
+        if pool.name in never and pool.spec.on_errored == "exit":
             fatal = fatal or pool
     return fatal
 
 
-def _report_blocked(turn: Turn, pool: Pool, chain: tuple[DependsSpec, ...]) -> None:
-    last = chain[-1]
-    root = turn.the_pool(last.app)
+def _report_blocked(turn: Turn, pool: Pool, why: DependsSpec) -> None:
+    root = turn.the_pool(why.app)
     failed = [place.last_exit for place in turn.places(root.name) if place.last_code]
     turn.report(
         "error",
         "app never starts",
         app=pool.name,
-        depends_on=last.app,
-        condition=last.condition,
-        because=f"{last.app}: {failed[0] if failed else 'ended'}",
+        depends_on=why.app,
+        condition=why.condition,
+        because=f"{why.app}: {failed[0] if failed else 'ended'}",
         on_errored=pool.spec.on_errored,
     )
 
 
 def blocked_code(turn: Turn, pool: Pool) -> int:
     """The exit code of a run that ends because `pool` never starts; 0 is not one."""
-    chain = obstacle(turn, pool)
-    return exit_code(turn, turn.the_pool(chain[-1].app)) if chain else 0
+    why = obstacles(turn).get(pool.name)
+    return exit_code(turn, turn.the_pool(why.app)) if why is not None else 0

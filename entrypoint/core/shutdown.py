@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from . import starting
 from . import worker as w
-from .depends import exit_code, held, is_finished, obstacle
+from .depends import exit_code, held, is_finished, obstacles
 from .effects import ClosePort, Finish, RefuseConnections, StartTimer, StopTimer
 from .events import Timer
 from .lifecycle import kill, shares_port, stop_workers, terminate
@@ -133,8 +133,11 @@ def force(turn: Turn, why: str) -> None:
 def all_finished(turn: Turn) -> bool:
     """Every app finished by itself, or waits for what did and can never be started."""
     pools = turn.pools()
-    return any(is_finished(pool) for pool in pools) and all(
-        (pool.mode == "running" and is_finished(pool) and not pool.live) or obstacle(turn, pool)
+    if not any(is_finished(pool) for pool in pools):
+        return False
+    never = obstacles(turn)
+    return all(
+        (pool.mode == "running" and is_finished(pool) and not pool.live) or pool.name in never
         for pool in pools
     )
 

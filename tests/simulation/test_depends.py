@@ -140,3 +140,13 @@ def test_a_new_graph_counts_for_who_still_waits_and_for_the_end(world):
     world.emit(e.SignalArrived(SIGTERM))
     told = {world.processes[sent.incarnation].spec.name for sent in world.ordered(f.SendSignal)}
     assert "db" not in told
+
+
+def test_a_chain_of_any_length(world):
+    """Longer than Python's recursion goes."""
+    world.after_turn = lambda *_: None
+    ends(world, "app0", 5)
+    chain = [app(f"app{n}", depends_on=waits(f"app{n - 1}", COMPLETED)) for n in range(1, 1500)]
+    world.boot(once("app0"), *chain)
+    world.advance(3)
+    assert world.exit_code == 5
