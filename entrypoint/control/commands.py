@@ -177,7 +177,9 @@ def _reason(refusal: Refusal) -> str:
     if "signal" in fields:
         word = str(fields["signal"]).upper()
         known = [str(name) for name in fields.get("signals", [])]
-        close = difflib.get_close_matches(word if word[:3] == "SIG" else "SIG" + word, known, 1)
+        close = difflib.get_close_matches(
+            word if word[:3] == "SIG" else "SIG" + word, known, 1, cutoff=0.75
+        )
         return f"{refusal}{_did_you_mean(close)}"
     return str(refusal)
 
@@ -307,6 +309,8 @@ def _print_app(app: dict[str, Any]) -> None:
         told["command"] = shlex.join(app["command"])
     told["file"] = f"{app['source']}, revision {app['revision']}"
     known = {"workers", "config_error", "variables", "command", "mode", *_IN_STATUS, *told}
+    if app.get("watch") and not app["ignore_watch"]:
+        app["ignore_watch"] = "names that begin with a dot, and node_modules"
     told.update((key, _setting(key, value)) for key, value in app.items() if key not in known)
     if "variables" in app:
         told["env"] = f"{app['variables']} variables"
@@ -473,7 +477,7 @@ def _outcome(found: dict[str, Any]) -> str:
         return f"{found['app']}: failed: {found['message']}"
     if found["message"]:
         return f"{found['app']}: {found['message']}"
-    count = f"{found['done']} of {found['total']} workers"
+    count = f"{found['done']} of {found['total']} worker{'' if found['total'] == 1 else 's'}"
     return f"{found['app']}: {found['outcome']}, {count}, {found['took']:.1f} s"
 
 

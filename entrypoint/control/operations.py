@@ -12,7 +12,7 @@ from entrypoint.core import events as e
 from entrypoint.core.view import LAUNCHING, STATES
 from entrypoint.logs.schema import encode
 
-from .goals import DONE, judge
+from .goals import DONE, SCALE, judge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,8 +171,15 @@ class Operation:
             state=state,
             worker=order.index(instance) + 1,
             done=progress.done,
-            total=max(progress.total, len(order)),
+            total=max(self._total(app, progress), len(order)),
         )
+
+    def _total(self, app: str, progress: Progress) -> int:
+        """How many instances get a turn: of a scaled app those that come or go."""
+        goal = self._goals.get(app)
+        if goal is not None and goal.verb == SCALE:
+            return abs(goal.wanted - goal.total)
+        return progress.total
 
     def _tell_end(self, goal: Goal, progress: Progress) -> None:
         self._failed = self._failed or bool(progress.failed)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -247,6 +248,72 @@ def test_ctrl_c_of_the_client_leaves_the_operation_running(tmp_path) -> None:
         run.event("worker ready", 2, app="web")
         [after] = workers(run, "web")
         assert after["pid"] != before["pid"]
+
+
+def test_while_it_ends_commands_are_refused_and_ls_says_so(tmp_path) -> None:
+    stubborn = "trap '' TERM INT; echo up; while :; do sleep 0.1; done"
+    app = {"name": "web", "script": "sh", "args": ["-c", stubborn], "kill_timeout": 20000}
+    with Run(tmp_path, [app]) as run:
+        run.said("up")
+        answering(run)
+        client = begin(run, "restart", "web")
+        assert "stopping" in client.stdout.readline()
+        run.signal(signal.SIGTERM)
+        # Who waits for an operation is told that it will not come about.
+        said, _ = client.communicate(timeout=30)
+        assert "pyinit is stopping" in said
+        assert client.returncode == 1
+        for words in (["restart", "web"], ["scale", "web", "2"], ["reload", "--config"]):
+            done = pyinit(run, *words)
+            assert done.returncode == 1
+            assert "pyinit is stopping" in done.stderr
+        assert "pyinit is stopping" in pyinit(run, "ls").stdout
+
+
+def test_two_commands_on_one_app_both_end(tmp_path) -> None:
+    with Run(tmp_path, [server(tmp_path)]) as run:
+        ready(run, 2)
+        clients = [begin(run, *words) for words in (["reload", "web"], ["scale", "web", "3"])]
+        clients += [begin(run, "reload", "web")]
+        for client in clients:
+            said, _ = client.communicate(timeout=60)
+            assert client.returncode == 0, said
+        assert [worker["status"] for worker in workers(run, "web")] == ["online"] * 3
+
+
+def answering_otherwise(folder, answer: bytes) -> str:
+    path = str(folder / "other.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as client:
+            client.recv(65536)
+            client.sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b'HTTP/1.1 404 Not Found\r\n\r\n{"error":"no such command","version":"9.9"}', "9.9"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n404 page not found\n", "of version unknown"),
+        (b'HTTP/1.1 200 OK\r\n\r\n{"workers":[]}\n', "another version"),
+        (b"HTTP/1.1 200 OK\r\n\r\nnot json\n", "another version"),
+        (b"SSH-2.0-OpenSSH_9\r\n", "without an answer"),
+        (b"", "without an answer"),
+    ],
+)
+def test_what_answers_otherwise_is_told_and_is_no_traceback(tmp_path, answer, told) -> None:
+    path = answering_otherwise(tmp_path, answer)
+    words = [PYINIT, "ls", "--socket", path]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def _pid_of(run: Run, word: str) -> int:
