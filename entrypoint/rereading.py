@@ -127,7 +127,17 @@ class Rereading:
                     fresh[spec.name] = ports
             except PortErrors as error:
                 problems += error.problems
+        probes = self._runtime.probes
+        if probes is not None:
+            from .probes.server import ProbeErrors
+
+            try:
+                probes.prepare(plan.probes.listen)
+            except ProbeErrors as error:
+                problems += error.sentences
         if problems:
+            if probes is not None:
+                probes.discard()
             for ports in fresh.values():
                 ports.close()
             for ports in ports_of.values():
@@ -137,3 +147,5 @@ class Rereading:
             if spec.name in ports_of:
                 ports_of[spec.name].update(spec)
         ports_of.update(fresh)
+        if probes is not None:
+            probes.change(plan.probes.listen, plan.probes.ready_when)

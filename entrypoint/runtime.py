@@ -164,7 +164,7 @@ class Runtime:
             self.plan.probes.ready_when,
             __version__,
             self.extra_status,
-            metrics=self._metrics if self.plan.probes.metrics else None,
+            metrics=self._metrics,
             private_at=self.plan.control.path if self.plan.control.enabled else "",
             control=self._control if self.plan.control.enabled else None,
         )
@@ -177,6 +177,10 @@ class Runtime:
 
     def _metrics(self, accept: str) -> Answer | Later:
         """A page for a scraper; what makes it is loaded with the first one."""
+        if not self.plan.probes.metrics:
+            from .probes.answers import NO_METRICS
+
+            return NO_METRICS
         if self._collector is None:
             from .metrics.collect import Collector
 

@@ -20,8 +20,8 @@ LIVE = "live"
 _LIVE_KEYS = frozenset(("time", "multiline"))
 
 # Read once, at boot: a change counts for the next container.
-FIXED = ("probes", "control")
-LIVE_SECTIONS = ("log", "shutdown", "watch_config")
+FIXED = ("control",)
+LIVE_SECTIONS = ("probes", "log", "shutdown", "watch_config")
 
 
 class Change(Record):

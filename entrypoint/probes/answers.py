@@ -45,6 +45,9 @@ class Answer(Record):
     allow: str = ""
 
 
+NO_METRICS = Answer(404, b"not found: probes.metrics is false\n")
+
+
 class Handover(Record):
     """Instead of an answer: the client is given to `begin(sock, room)`, who closes it."""
 
@@ -88,7 +91,7 @@ def answer(
         return Answer(200, status_body(), JSON)
     if endpoint == "metrics" and not names:
         if metrics is None:
-            return Answer(404, b"not found: probes.metrics is false\n")
+            return NO_METRICS
         return metrics(request.accept)
     if endpoint not in ENDPOINTS or len(names) > 1:
         return Answer(404, b"not found: /livez, /readyz, /startupz, /healthz, /status, /metrics\n")

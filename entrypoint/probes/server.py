@@ -93,6 +93,7 @@ class ProbeServer:
         self._private_at = private_at
         self._control = control
         self._open: dict[ListenSpec, Listener] = {}
+        self._coming: dict[ListenSpec, _socket.socket] = {}
         self._room = Room(CONNECTION_LIMIT)
         self._private_listener: Listener | None = None
         self._private_room = Room(PRIVATE_LIMIT)
@@ -114,7 +115,8 @@ class ProbeServer:
         """Listen. Raises ProbeErrors, with nothing left open, when an address refuses."""
         second = self._listen_second()
         try:
-            self._listen(self._specs)
+            self.prepare(self._specs)
+            self.change(self._specs, self._ready_when)
         except ProbeErrors:
             if second is not None:
                 second.close()
@@ -125,12 +127,44 @@ class ProbeServer:
         if self._private and self._private_listener is None:
             self._open_private()
 
-    def change(self, listeners: tuple[ListenSpec, ...], ready_when: str) -> None:
-        """Listen on these instead; those that stay are not touched.
+    def prepare(self, listeners: tuple[ListenSpec, ...]) -> None:
+        """Bind what a file that was read again newly names; `change` or `discard` follows.
 
         Raises ProbeErrors and changes nothing when one of them cannot be listened on.
         """
-        self._listen(listeners)
+        self.discard()
+        here = {spec.text for spec in self._open}
+        sentences = []
+        for spec in dict.fromkeys(listeners):
+            if spec.text in here:
+                continue
+            try:
+                self._coming[spec] = listening.listen(spec)
+            except listening.ListenError as error:
+                sentences.append(str(error))
+        if sentences:
+            self.discard()
+            raise ProbeErrors(tuple(sentences))
+
+    def discard(self) -> None:
+        """What was prepared will not be needed."""
+        for spec, sock in self._coming.items():
+            sock.close()
+            _unlink(spec)
+        self._coming.clear()
+
+    def change(self, listeners: tuple[ListenSpec, ...], ready_when: str) -> None:
+        """Listen on these, which were prepared; those that stay are not touched."""
+        wanted = {spec.text: spec for spec in listeners}
+        for spec in tuple(self._open):
+            if spec.text not in wanted:
+                self._drop(spec)
+            else:
+                self._open[wanted[spec.text]] = self._open.pop(spec)
+        for spec, sock in self._coming.items():
+            self._open[spec] = Listener(self._loop, sock, self._room, self._welcome)
+        self._coming.clear()
+        self._specs = listeners
         self._ready_when = ready_when
 
     def close(self) -> None:
@@ -163,28 +197,6 @@ class ProbeServer:
     def addresses(self) -> tuple[Any, ...]:
         """`getsockname(2)` of each public listener, in the order of the file."""
         return tuple(self._open[spec].address for spec in self._specs if spec in self._open)
-
-    def _listen(self, specs: tuple[ListenSpec, ...]) -> None:
-        sentences = []
-        begun: list[tuple[ListenSpec, _socket.socket]] = []
-        for spec in specs:
-            if spec in self._open or spec in dict(begun):
-                continue
-            try:
-                begun.append((spec, listening.listen(spec)))
-            except listening.ListenError as error:
-                sentences.append(str(error))
-        if sentences:
-            for spec, sock in begun:
-                sock.close()
-                _unlink(spec)
-            raise ProbeErrors(tuple(sentences))
-        for spec in tuple(self._open):
-            if spec not in specs:
-                self._drop(spec)
-        for spec, sock in begun:
-            self._open[spec] = Listener(self._loop, sock, self._room, self._welcome)
-        self._specs = specs
 
     def _drop(self, spec: ListenSpec) -> None:
         self._open.pop(spec).close()

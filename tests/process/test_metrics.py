@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -214,3 +215,26 @@ def test_switched_off_it_is_not_found(folder, ports):
 def test_only_counters_and_histograms_end_like_counters():
     for family in FAMILIES:
         assert (family.kind in (COUNTER, HISTOGRAM)) or not family.sample.endswith("_total")
+
+
+def test_the_file_read_again_changes_the_probe_port(folder, ports):
+    probes, port = ports
+    other = free_port()
+    with Run(folder, [server(port)], probes={"listen": f"127.0.0.1:{probes}"}) as run:
+        run.event("app ready", app="web")
+        run.write(json.dumps({"apps": [server(port)], "probes": {"listen": "unix:/no/such/sock"}}))
+        run.signal(signal.SIGHUP)
+        run.event("config rejected")
+        seen = Samples(probes)
+        assert seen("pyinit_config_last_reload_successful") == 0
+        assert seen("pyinit_config_reloads_total", result="rejected") == 1
+        top = {"listen": [f"127.0.0.1:{other}"], "ready_when": "any", "metrics": False}
+        run.write(json.dumps({"apps": [server(port)], "probes": top}))
+        run.signal(signal.SIGHUP)
+        run.event("config accepted")
+        assert get(other, "/readyz") == (200, "ok")
+        assert get(other, "/metrics")[0] == 404
+        with pytest.raises(ConnectionRefusedError):
+            get(probes, "/readyz")
+        assert not run.events("reload started")
+        assert run.stop() == 0

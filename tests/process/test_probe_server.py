@@ -285,11 +285,17 @@ def test_listeners_change_while_clients_stay(house, tmp_path):
     house.read_answers(sock, 1)
     first = house.server.addresses
     unix = ListenSpec("unix", path=str(tmp_path / "p.sock"))
+    house.server.prepare((ANY_PORT, unix))
+    assert house.server.addresses == first  # not yet
+    house.server.discard()
+    assert not os.path.lexists(unix.path)
+    house.server.prepare((ANY_PORT, unix))
     house.server.change((ANY_PORT, unix), "any")
     assert house.server.addresses[0] == first[0]
     with pytest.raises(ProbeErrors):
-        house.server.change((ListenSpec("unix", path=str(tmp_path / "x" / "y")),), "any")
+        house.server.prepare((ListenSpec("unix", path=str(tmp_path / "x" / "y")),))
     assert len(house.server.addresses) == 2
+    house.server.prepare((unix,))
     house.server.change((unix,), "any")
     assert len(house.server.addresses) == 1
     sock.sendall(get("/livez"))

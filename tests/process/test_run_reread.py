@@ -106,6 +106,7 @@ def test_only_top_level_keys_change_and_no_worker_is_touched(tmp_path) -> None:
             "log": {"level": "debug"},
             "shutdown": {"drain_delay": 1},
             "probes": {"listen": f"unix:{tmp_path}/probes.sock"},
+            "control": {"path": f"{tmp_path}/control.sock"},
         }
         run.write(json.dumps({"apps": [{**sleeper(), "time": True}], **top}))
         dry = pyinit(run, "reload", "--config", "--dry-run")
@@ -114,10 +115,11 @@ def test_only_top_level_keys_change_and_no_worker_is_touched(tmp_path) -> None:
             assert told.returncode == 0, told
             assert "log: changed, at once" in told.stdout
             assert "shutdown: changed, at once" in told.stdout
-            assert "probes: a change of it needs a new container" in told.stdout
+            assert "probes: changed, at once" in told.stdout
+            assert "control: a change of it needs a new container" in told.stdout
             assert "idle: time, at once" in told.stdout
             assert "reloaded" not in told.stdout
-        run.event("config change needs a new container", key="probes")
+        run.event("config change needs a new container", key="control")
         assert [row["pid"] for row in workers(run, "idle")] == [row["pid"] for row in before]
         assert listed(run)["revision"] == 2
         assert not run.events("internal error")
