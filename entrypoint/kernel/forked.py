@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,23 @@ def fork_function(function: Callable[[], bytes]) -> tuple[int, int]:
     return pid, reading
 
 
+def _close_sockets() -> None:
+    """A listener that the parent closes must be gone with that, not with our end.
+
+    The address of an app that is removed and comes again would be in use.
+    """
+    try:
+        fds = os.listdir("/proc/self/fd")
+    except OSError:
+        return
+    for fd in map(int, fds):
+        try:
+            if fd > 2 and stat.S_ISSOCK(os.fstat(fd).st_mode):
+                os.close(fd)
+        except OSError:  # that of the folder itself
+            continue
+
+
 def _child(function: Callable[[], bytes], writing: int) -> None:
     code = FAILED
     try:
@@ -57,6 +75,7 @@ def _child(function: Callable[[], bytes], writing: int) -> None:
                 except (OSError, ValueError):
                     continue
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        _close_sockets()
         resource.setrlimit(resource.RLIMIT_CPU, (_CPU_LIMIT, _CPU_LIMIT))
         answer = memoryview(function())
         while answer:
