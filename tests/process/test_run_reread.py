@@ -18,6 +18,17 @@ from tests.support.run import Run, get
 pytestmark = [pytest.mark.process, pytest.mark.pid1]
 
 
+# From SIGUSR1 on it accepts nothing and does not end when it is told to.
+HANGS = """
+import signal, time
+def hang(*_):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("hangs", flush=True)
+    time.sleep(1000)
+signal.signal(signal.SIGUSR1, hang)
+"""
+
+
 def asked(port: int) -> socket.socket:
     """A connection with a request on it, which nobody has accepted yet."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=30)
@@ -78,11 +89,14 @@ def test_a_new_address_that_is_taken_changes_nothing(tmp_path) -> None:
 
 def test_an_app_that_comes_back_while_it_is_being_removed_has_its_port(tmp_path) -> None:
     port = free_port()
-    app = server(tmp_path, port, listen=[f"127.0.0.1:{port}"], instances=1, kill_timeout=1500)
+    app = server(tmp_path, port, listen=[f"127.0.0.1:{port}"], instances=1, kill_timeout=30000)
+    script = tmp_path / "server.py"
+    script.write_text(HANGS + script.read_text())
     with Run(tmp_path, [app, sleeper()]) as run:
         run.event("app ready", app="web")
-        pid = run.event("worker started", app="web")["pid"]
-        os.kill(run.outer_pid(pid), signal.SIGSTOP)  # it takes kill_timeout to end
+        pid = run.outer_pid(run.event("worker started", app="web")["pid"])
+        os.kill(pid, signal.SIGUSR1)
+        run.said("hangs")
         run.write(json.dumps({"apps": [sleeper()]}))
         run.signal(signal.SIGHUP)
         run.event("config accepted", 1)
@@ -90,6 +104,7 @@ def test_an_app_that_comes_back_while_it_is_being_removed_has_its_port(tmp_path)
             run.write(json.dumps({"apps": [app, sleeper()]}))
             run.signal(signal.SIGHUP)
             run.event("config accepted", 2)
+            os.kill(pid, signal.SIGKILL)
             run.event("worker ready", 2, app="web")
             assert get(port)[0] == 200
             # It waited on the socket that both had.
