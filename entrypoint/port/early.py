@@ -3,7 +3,7 @@
 They come to be in two ways. A bare port is bound for both families before any worker
 runs; if the workers then want AF_INET sockets (addresses.py), those are others, and what
 has queued meanwhile is left behind. And the handshake of a few ends when the worker that
-the kernel had chosen for them has left (`Listeners.vacate`).
+the kernel had chosen for them has left (vacancies.py).
 
 They cannot be moved in the kernel; so they are accepted here and passed on to the
 address's other sockets, byte for byte. The worker sees a connection from this host.

@@ -7,11 +7,12 @@ import os
 
 from ..core.record import Record
 from ..kernel import sockets
-from ..loop import ERROR, HANGUP, READ
+from ..loop import ERROR, HANGUP
 from . import addresses
 from .addresses import Form
 from .errors import PortErrors, sentence
 from .group import Group, UnixGroup
+from .vacancies import Vacancies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ class Listeners:
         self._coming: list[Address] = []
         self._leaving: list[Address] = []
         self._early: Early | None = None
-        # Slots on which nobody accepts and somebody did.
-        self._vacant: set[int] = set()
+        self.vacancies = Vacancies(loop, self._watched_groups, self._proxy)
         self.slots = 0
 
     # -- the whole --------------------------------------------------------------------
@@ -244,7 +244,7 @@ class Listeners:
                 self._unwatch(fd)
 
     def _watch(self, group: Group, slot: int, fd: int) -> None:
-        events = READ if slot in self._vacant and not group.single else 0
+        events = self.vacancies.events(group, slot)
         self._loop.register(fd, events, lambda seen: self._seen(group, slot, seen))
         self._watched.add(fd)
 
@@ -253,42 +253,16 @@ class Listeners:
             self._watched.discard(fd)
             self._loop.unregister(fd)
 
-    # -- slots without a worker -------------------------------------------------------
-
-    def occupy(self, slot: int) -> None:
-        """A worker is started that will accept on this slot."""
-        if slot in self._vacant:
-            self._vacant.discard(slot)
-            self._attend(slot, 0)
-
-    def vacate(self, slot: int) -> None:
-        """Nobody accepts on this slot any more: pass on what still comes there.
-
-        The kernel chooses a worker by the SYN, and queues the connection there when the
-        handshake ends: after a second, if its last packet was lost; when the first byte
-        comes, with TCP_DEFER_ACCEPT. By then the worker may have left.
-        """
-        self._vacant.add(slot)
-        self._attend(slot, READ)
-
-    def _attend(self, slot: int, events: int) -> None:
-        for _, group in self._all():
-            if not group.single and slot < len(group.descriptors):
-                fd = group.descriptors[slot]
-                if fd in self._watched:
-                    self._loop.modify(fd, events)
-
     def _seen(self, group: Group, slot: int, events: int) -> None:
         if events & (HANGUP | ERROR):
             self._shut_down(group)
-        if slot not in self._vacant or not group.listening:
-            return
-        sock = group.socket(slot)
-        length = sockets.queue_length(sock)
-        self._proxy().take(sock, length, (group.form,))
-        if sockets.queue_length(sock) >= length > 0:
-            # No descriptors: it would be readable for ever.
-            self._loop.modify(sock.fileno(), 0)
+        else:
+            self.vacancies.arrived(group, slot)
+
+    def _watched_groups(self) -> Iterator[Group]:
+        for _, group in self._all():
+            if group.listening and group.descriptors[0] in self._watched:
+                yield group
 
     def _proxy(self) -> Early:
         if self._early is None:
@@ -324,6 +298,7 @@ class Listeners:
         self._steered = slots
         for _, group in self._all():
             group.steer(slots)
+        self.vacancies.steered(slots)
 
     def queue_length(self, slot: int) -> int:
         """Connections that wait for this slot and could be accepted by no other."""

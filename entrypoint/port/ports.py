@@ -117,11 +117,11 @@ class Ports:
 
     def occupy(self, slot: int) -> None:
         """A worker is started that will accept on this slot."""
-        self._listeners.occupy(slot)
+        self._listeners.vacancies.occupy(slot)
 
     def vacate(self, slot: int) -> None:
         """Nobody accepts on this slot: what still comes there is passed on to the others."""
-        self._listeners.vacate(slot)
+        self._listeners.vacancies.vacate(slot)
 
     def queue_length(self, slot: int) -> int:
         """Connections that wait for this slot and that no other could accept."""

@@ -546,3 +546,50 @@ print("fine")
         timeout=60,
     )
     assert "fine" in done.stdout, done.stderr
+
+
+def test_what_comes_to_a_vacant_slot_is_passed_on_while_others_are_steered_to(opened):
+    port = free_port()
+    ports, loop = opened(spec(f"127.0.0.1:{port}"), slots=3)
+    ports.steer((0,))
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(b"question")
+        ports.vacate(0)
+        # Nobody could take it: it waits, and costs nothing.
+        before = loop.wakeups
+        loop.turn(0.05)
+        assert ports.queue_length(0) == 1
+        assert loop.wakeups <= before + 1
+        ports.steer((1,))
+
+        def passed_on() -> bool:
+            loop.turn(0.01)
+            return ports.queue_length(1) == 1
+
+        wait_until(passed_on)
+        assert ports.queue_length(0) == 0
+        worker = socket.socket(fileno=os.dup(ports.descriptors(1)[0][0]))
+        with worker, worker.accept()[0] as taken:
+            taken.setblocking(False)
+
+            def asked() -> bool:
+                loop.turn(0.01)
+                try:
+                    return taken.recv(100) == b"question"
+                except BlockingIOError:
+                    return False
+
+            wait_until(asked)
+            taken.sendall(b"answer")
+            client.setblocking(False)
+
+            def answered() -> bool:
+                loop.turn(0.01)
+                try:
+                    return client.recv(100) == b"answer"
+                except BlockingIOError:
+                    return False
+
+            wait_until(answered)
+        ports.occupy(0)
+    ports.steer((0, 1))
