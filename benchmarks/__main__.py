@@ -44,9 +44,11 @@ def main() -> int:
     began = time.monotonic()
     done: list[Row] = []
     for name in options.rows or ALL:
+        started = time.monotonic()
         for row in ALL[name](options.rounds):
             done.append(row)
             print(as_text(row), flush=True)
+        print(f"   ({name}: {time.monotonic() - started:.0f} s)", flush=True)
         if options.publish:  # after each, so that a run which is ended leaves what it has
             publish.publish(publish.results(about, done), keep=bool(options.rows))
     verdicts = [verdict for row in done for verdict in row.verdicts()]

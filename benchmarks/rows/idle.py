@@ -43,9 +43,6 @@ def _pyinit_full(folder: str, port: int) -> list[str]:
     file = {
         "apps": [app],
         "probes": {"listen": f"127.0.0.1:{free_port()}"},
-        # Not where every pyinit of this machine has its own, and each that starts looks
-        # whether those of the others still answer.
-        "control": {"path": f"{folder}/../control"},
     }
     path = Path(folder) / "ecosystem.yaml"
     path.write_text(json.dumps(file))
@@ -78,7 +75,11 @@ def _four_workers(stack: ExitStack, name: str) -> Init:
     os.mkdir(folder)
     inits.node_server(folder)
     env = {"PORT": str(port), "PM2_HOME": f"{folder}/pm2"}
-    init = stack.enter_context(Init(CONTESTANTS[name](folder, port), folder, env))
+    # A /run of its own, as in a container: each pyinit that starts asks the sockets that
+    # it finds there whether somebody still answers.
+    alone = ["sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"]
+    command = [*alone, *CONTESTANTS[name](folder, port)]
+    init = stack.enter_context(Init(command, folder, env))
     until(lambda: answers(port), deadline=60)
     until(lambda: settled(init.pid), deadline=60, pause=0.5)
     return init
