@@ -101,9 +101,19 @@ class Output:
                 if not current & os.O_NONBLOCK:
                     self._flagged = self._fd
             else:
-                # What is ready takes at least this much at once: pipe(7), tty_io.c.
-                self._piece = 256 if os.isatty(self._fd) else select.PIPE_BUF
-                self._send = self._write_small
+                self._take_pieces()
+
+    def _take_pieces(self) -> None:
+        # What is ready takes at least this much at once: pipe(7), tty_io.c.
+        self._piece = 256 if os.isatty(self._fd) else select.PIPE_BUF
+        self._send = self._write_small
+
+    def share(self) -> None:
+        """Workers may write to the same description from now on: its flags are theirs."""
+        if self._flagged >= 0:
+            os.set_blocking(self._flagged, True)
+            self._flagged = -1
+            self._take_pieces()
 
     # -- the three ways to write; each returns how many bytes went, or raises OSError -----
 

@@ -143,8 +143,11 @@ class LogPump:
         self.tap: Callable[[str, bytes], None] | None = None
         self._style: Style | None = None
         self._choose(spec)
-        self._out = Output(loop, self._fd, self._resume, shared=self.format == "raw")
-        self._old_out: Output | None = None
+        # Where lines go, and our own events: the same, but for `raw`.
+        self._out = self._events_out = Output(loop, fd_out, self._resume, shared=self._raw)
+        if self._raw:
+            self._events_out = Output(loop, fd_raw, self._resume, shared=True)
+        self._outs = {self._out, self._events_out}
         self._events = Events(
             self._write_event, level=spec.level, style=self._style, layout=self.layout
         )
@@ -153,9 +156,8 @@ class LogPump:
         """What `spec` means for the descriptors that are here."""
         self.spec = spec
         self.format = spec.format
-        fd_out, fd_raw = self._fds
-        self._fd = fd_raw if spec.format == "raw" else fd_out
-        terminal = os.isatty(self._fd)
+        self._raw = spec.format == "raw"
+        terminal = os.isatty(self._fds[self._raw])
         if self.format == "auto":
             self.format = "console" if terminal else "json"
         if self.format == "console" or (self.format == "raw" and terminal):
@@ -175,17 +177,19 @@ class LogPump:
         """
         self._timed = frozenset(app.name for app in apps if app.time)
         self._rules = {app.name: app.multiline for app in apps if app.multiline}
-        fd = self._fd
+        raw = self._raw
         self._choose(spec)
         if self._style is not None:
             self._style.expect(f"{app.name}:{max(0, app.instances - 1)}" for app in apps)
         self._events.configure(level=spec.level, style=self._style, layout=self.layout)
-        if self._fd != fd:
-            old, self._old_out = self._out, self._out
+        if raw != self._raw:
             # Some workers write past us from now on, or still do.
-            self._out = Output(self._loop, self._fd, self._resume, shared=True)
-            self._resume()
-            old.drained(old.close)
+            self._out.share()
+            others = self._outs - {self._out}
+            if not others:
+                others.add(Output(self._loop, self._fds[1], self._resume, shared=True))
+                self._outs |= others
+            self._events_out = others.pop() if self._raw else self._out
         for stream in self._streams.values():
             self._wrap(stream)
 
@@ -379,12 +383,14 @@ class LogPump:
             self.event("warning", "structlog cannot be imported", {"error": problem})
 
     def _write_event(self, record: bytes) -> None:
-        if self._out.pending > _EVENTS_LIMIT:
+        if self._events_out.pending > _EVENTS_LIMIT:
             self._events_lost += 1
             if self._events_lost == 1:
-                self._out.drained(self._tell_events_lost)
+                self._events_out.drained(self._tell_events_lost)
             return
-        self._write("", record)
+        self._events_out.write(record)
+        if self.tap is not None:
+            self.tap("", record)
 
     def _write(self, app: str, records: bytes) -> None:
         self._out.write(records)
@@ -401,7 +407,7 @@ class LogPump:
     @property
     def pending(self) -> int:
         """Bytes of records that are not written yet."""
-        return self._out.pending
+        return sum(out.pending for out in self._outs)
 
     @property
     def lost(self) -> int:
@@ -419,8 +425,8 @@ class LogPump:
         pyinit. Pipes that somebody still holds open are read as far as they are filled.
         """
         self._events.release()
-        if self._old_out is not None:
-            self._old_out.drain(deadline)
+        for out in self._outs:
+            out.drain(deadline)
         for stream in list(self._streams.values()):
             reads = 0
             while True:
@@ -436,9 +442,8 @@ class LogPump:
                 reads += 1
         left = self._end_all()
         self._out.drain(deadline)
-        if self._old_out is not None:
-            left += self._old_out.lost + self._old_out.lines
-        return left + self._out.lost + self._out.lines + self._events_lost
+        left += sum(out.lost + out.lines for out in self._outs)
+        return left + self._events_lost
 
     def last_word(self, level: str, event: str, fields: Mapping[str, object]) -> bytes:
         """An event as a record of this log, for where it does not go."""
@@ -467,9 +472,8 @@ class LogPump:
             os.close(stream.fd)
         self._streams.clear()
         self._open.clear()
-        self._out.close()
-        if self._old_out is not None:
-            self._old_out.close()
+        for out in self._outs:
+            out.close()
 
 
 def _count_lines(fd: int) -> int:

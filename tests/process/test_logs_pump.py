@@ -565,3 +565,17 @@ def test_flush_tells_what_is_held_back(bench):
     b.read()
     assert [record["event"] for record in b.records()] == ["one\n  two"]
     os.close(child_out)
+
+
+def test_a_blocked_stdout_and_a_change_to_raw_and_back_lose_nothing(bench):
+    b = bench()
+    b.start(FLOOD)
+    b.until(lambda: b.pump.pending >= HIGH_WATER, reading=False)
+    b.pump.configure(LogSpec("raw"))
+    b.pump.event("error", "on stderr", {})
+    b.until(lambda: len(b.output) > 1 << 20)
+    b.pump.configure(LogSpec("json"))
+    b.until(lambda: len(b.output) > 1 << 20)
+    b.children[0].kill()
+    records = b.finish()
+    assert [int(r["event"].split()[0]) for r in records] == list(range(len(records)))

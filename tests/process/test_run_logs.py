@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.support.commands import pyinit
+from tests.support.commands import listed, pyinit
 from tests.support.ports import free_port
 from tests.support.run import Run, get
 
@@ -267,7 +267,7 @@ def test_with_stdout_blocked_everything_else_goes_on(tmp_path) -> None:
         began = time.monotonic()
         run.signal(signal.SIGTERM)
         code = run.wait()
-        assert time.monotonic() - began < 2 + 1  # what a loaded machine may add
+        assert time.monotonic() - began < 2 + 3  # what a loaded machine may add
         assert code == 0
         [record] = [json.loads(line) for line in run.stderr.splitlines()]
         assert record["event"] == "log lines were not delivered"
@@ -309,7 +309,7 @@ def test_both_streams_blocked_for_ever_do_not_hold_up_the_end(tmp_path) -> None:
         run.until(lambda: full(reader), "a full pipe")
         began = time.monotonic()
         assert run.stop() == 0
-        assert time.monotonic() - began < 1 + 1
+        assert time.monotonic() - began < 1 + 3
     os.close(reader)
 
 
@@ -398,7 +398,7 @@ def test_the_log_changes_under_running_workers(tmp_path) -> None:
         run.until(lambda: b"a line" in run.lines[-1], "a line as text")
         assert run.lines[-1].startswith(b"app:0  | 20")
         reload(level="error")
-        run.until(lambda: pyinit(run, "logs", "app").returncode == 0)
+        run.until(lambda: listed(run).get("revision") == 4, "the third change")
         # Nobody was replaced for it.
         assert sum(b"worker started" in line for line in run.lines) == 1
         assert run.stop() == 0
