@@ -8,7 +8,6 @@ one and an unchanged one is found in the cache.
 
 from __future__ import annotations
 
-import functools
 import shutil
 import subprocess
 import sys
@@ -36,8 +35,11 @@ BUILD_PACKAGES = (
     *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "libcap-dev", "patchelf"),
     "musl-tools",
 )
-# Unpacked and nothing more, as "distroless" images are made: no shell, no package manager.
-BARE = {"node": ("nodejs",), "python": ("python3-minimal", "libpython3-stdlib")}
+# Images of one program each: (program, the folder that it reads).
+BARE = {
+    "node": ("/usr/bin/node", "/usr/share/nodejs"),
+    "python": ("/usr/bin/python3.11", "/usr/lib/python3.11"),
+}
 
 # As of node:22-bookworm-slim, which the README and the examples name.
 NPM = "npm@10.9.2"
@@ -49,11 +51,9 @@ BUILD_TOOLS = ("setuptools>=77", "wheel", "cyclonedx-python-lib>=8")
 
 
 def prepare(engine: Engine) -> None:
-    """Make what is missing, two at a time: on a new machine this is most of the time."""
+    """Make the two Debians at once when they are missing: most of the time of a first run."""
     with ThreadPoolExecutor(2) as pool:
-        makers = [lambda: build_base(engine), lambda: base(engine)]
-        makers += [functools.partial(bare, engine, name) for name in BARE]
-        for done in [pool.submit(make) for make in makers]:
+        for done in [pool.submit(build_base, engine), pool.submit(base, engine)]:
             done.result()
 
 
@@ -128,7 +128,14 @@ def node_slim(engine: Engine) -> str:
 
 def bare(engine: Engine, name: str) -> str:
     """An image of one language, without a shell; see `BARE`."""
-    return _debian(engine, f"bare-{name}", "extract", BARE[name])
+    program, folder = BARE[name]
+    return engine.build(
+        HERE / "bare",
+        f"pyinit-test/bare-{name}",
+        BASE_IMAGE=base(engine),
+        PROGRAM=program,
+        FOLDER=folder,
+    )
 
 
 def _debian(engine: Engine, name: str, variant: str, packages: tuple[str, ...]) -> str:
