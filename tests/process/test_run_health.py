@@ -43,8 +43,8 @@ Server(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 CHECK = {"http": "/healthz", "interval": "200ms", "timeout": "1s", "failures": 2}
 
 
-# Of a client, s: a request that a hanging worker has is not answered by another.
-PATIENCE = 5.0
+# Of a client, s.
+PATIENCE = 30.0
 
 
 class Load:
@@ -105,18 +105,17 @@ def test_a_worker_that_hangs_is_replaced_and_the_others_lose_nothing(tmp_path) -
             os.kill(run.outer_pid(victim), signal.SIGSTOP)
             run.event("worker unhealthy", pid=victim)
             found_out = time.monotonic()
-            gone = run.event("worker exited", pid=victim)
-            assert gone["signal"] == "SIGKILL"
+            run.event("worker exited", pid=victim)
             run.event("reload finished")
             at = len(load.answered)
             run.until(lambda: len(load.answered) > at + 50, "load after it")
-            fresh = run.event("worker ready", 4)["pid"]
-            run.until(lambda: any(pid == str(fresh) for _, pid in load.answered), "the new one")
+            old = {str(event["pid"]) for event in run.events("worker started")[:3]}
+            run.until(lambda: any(pid not in old for _, pid in load.answered), "the new one")
         # Whoever asked after it was found out was answered, and by another.
         assert not [began for began, _ in load.failed if began > found_out]
         assert not [1 for began, pid in load.answered if began > found_out and pid == str(victim)]
-        # Before, only those that had been given to it could wait for it.
-        assert len(load.failed) <= 4
+        # Before, what it had taken already is lost with it; what waited for it is not.
+        assert len(load.failed) <= 1
         assert run.stop() == 0
 
 

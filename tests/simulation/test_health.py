@@ -190,6 +190,14 @@ def test_one_that_is_well_again_before_it_was_replaced_is_ready_again(world):
     assert world.live() == [old]
 
 
+def test_a_program_that_hangs_without_end_leaves_nobody_spinning(world):
+    world.usual = lambda _spawn: Script(well_until=8.0, ignores=True, queue_takes=None)
+    world.up(shared(instances=2, health=CHECKED))
+    world.advance(300)
+    assert world.exit_code is None
+    assert len(spawn_times(world)) < 60
+
+
 def test_replacements_that_fail_are_tried_again_and_end_errored(world):
     world.up(shared(health=CHECKED, max_restarts=3))
     [old] = world.live()
