@@ -172,6 +172,7 @@ def _gone(turn: Turn, worker: Worker) -> None:
         rolling.free_slot(turn, worker.app, worker.slot)
     if worker.purpose == "reload" and place is not None and not place.successor:
         current = turn.worker(place.current)
-        if current is not None and current.state == w.ONLINE:
+        # Also one that is sick by now, which nothing replaces before this reload goes on.
+        if current is not None and current.state in w.SERVING_STATES:
             rolling.done(turn, worker.app, worker.instance)
     rolling.advance(turn, worker.app)

@@ -255,6 +255,18 @@ def test_a_reload_to_what_never_gets_healthy_keeps_the_old(world):
     assert world.ready() == 2
 
 
+def test_a_new_worker_that_is_sick_before_its_old_one_is_gone_ends_its_turn_of_a_reload(world):
+    spec = shared(instances=2, health=CHECKED.replace(failures=1), on_listen_timeout="force")
+    world.up(spec)
+    for process in world.live():
+        process.script = Script(ignores=True)
+    world.upcoming.append(Script(well_from=None))
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: world.said("worker unhealthy"))
+    world.settle(120)
+    assert world.is_up()
+
+
 def test_a_sick_worker_is_left_alone_while_the_container_drains(world):
     world.up(shared(health=CHECKED), drain_delay=30.0)
     world.one().script = Script(well_until=0.0)
