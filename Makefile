@@ -52,7 +52,7 @@ reference: $(HAVE_VENV)  ## Write docs/reference/file.md and metrics.md, and the
 	@$(PYTHON) k8s/monitoring/generate.py
 
 .PHONY: bench
-bench: setup  ## Start-up, memory and port figures, as ratios in one run
+bench: setup  ## Measure against the peers (ARGS="orphans logs -n 3", ARGS=--publish)
 	@$(PYTHON) -m benchmarks $(ARGS)
 
 .PHONY: image
