@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.shutdown import killing_after
 from .address import overlap, parse
 from .read import Reader
 
@@ -154,11 +155,12 @@ def check_times(
         return
     workers = _longest_stop(apps)
     needed = shutdown.drain_delay + workers
-    if 0 < shutdown.timeout < needed:
+    killing = killing_after(shutdown.timeout)
+    if 0 < killing < needed:
         problems.warn(
             *place,
-            f"drain_delay and kill_timeout may take {needed:g} s ({_which(apps)}), but after the "
-            f"timeout of {shutdown.timeout:g} s what is left is killed",
+            f"drain_delay and kill_timeout may take {needed:g} s ({_which(apps)}), but after "
+            f"{killing:g} s of the timeout of {shutdown.timeout:g} s what is left is killed",
         )
         needed = shutdown.timeout
     if 0 < shutdown.grace < needed:

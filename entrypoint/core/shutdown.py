@@ -37,6 +37,11 @@ FORCED = 137
 ERRORED = 1
 
 
+def killing_after(timeout: float) -> float:
+    """Seconds of `shutdown.timeout` after which what is left is killed."""
+    return timeout - min(SPARE, timeout * SPARE_SHARE)
+
+
 def begin(turn: Turn, signum: int, because: str, code: int | None = None) -> None:
     """Readiness goes off now; the workers are told after `shutdown.drain_delay`."""
     settings = turn.run.shutdown
@@ -44,8 +49,7 @@ def begin(turn: Turn, signum: int, because: str, code: int | None = None) -> Non
     turn.report("info", "shutdown started", because=because, drain_delay=settings.drain_delay)
     if settings.timeout > 0:
         turn.run = turn.run.replace(ends_by=turn.now + settings.timeout)
-        spare = min(SPARE, settings.timeout * SPARE_SHARE)
-        turn.emit(StartTimer(DEADLINE, settings.timeout - spare))
+        turn.emit(StartTimer(DEADLINE, killing_after(settings.timeout)))
     # An app that failed ends the container: there is nothing to drain for it.
     if settings.drain_delay > 0 and code is None:
         turn.emit(StartTimer(DRAIN, settings.drain_delay))
