@@ -191,3 +191,45 @@ while True:
         run.wait()
         wanted = f"got {int(getattr(signal, name))}"
         wait_until(lambda: wanted in run.err, run.story)
+
+
+# Says that its signals are ignored, makes an orphan at its word, and ends a little later.
+ORPHAN_THEN_EXIT = """
+import os, signal, sys, time
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+print("ready", flush=True)
+if os.fork() == 0:
+    if os.fork() == 0:
+        time.sleep(0.2)
+    os._exit(0)
+os.wait()
+time.sleep(0.5)
+sys.exit(7)
+"""
+
+
+# So long that no pause of a loaded machine is as long.
+GATHERING = """
+import sys
+from entrypoint import command
+command.GATHER = 0.5
+sys.exit(command.main(sys.argv[1:]))
+"""
+FLOOD = """
+import os, sys, time
+while True:
+    os.kill(int(sys.argv[1]), int(sys.argv[2]))
+    time.sleep(0.005)
+"""
+
+
+def test_signals_that_keep_coming_put_off_no_reaping():
+    pyinit = [sys.executable, "-c", GATHERING, "--"]
+    with Init([*pyinit, sys.executable, "-c", ORPHAN_THEN_EXIT]) as run:
+        run.says("ready")
+        flood = [sys.executable, "-c", FLOOD, str(run.pid), str(int(signal.SIGUSR1))]
+        with subprocess.Popen(flood, stderr=subprocess.DEVNULL) as sender:
+            try:
+                assert run.wait() == 7
+            finally:
+                sender.kill()
