@@ -11,7 +11,7 @@ from .addresses import Form
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 # Each takes two instructions of a program.
@@ -179,14 +179,18 @@ class Group:
         both = tuple(slot for slot in self.steered if slot in self.takers)
         return both or tuple(self.takers) or self.steered
 
-    def revive(self) -> tuple[int, ...]:
-        """Listen again where a worker has shut a socket down; those slots."""
+    def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:
+        """Listen again where a worker has shut a socket down; those slots.
+
+        `fallen`: the order in which that happened, as far as it is known. With each one the
+        kernel's array changes, so the same sockets gone in another order leave another array.
+        """
         if not self.listening:
             return ()
         down = tuple(
             place
-            for place, sock in enumerate(self._sockets)
-            if place in self._array and not sockets.is_listening(sock)
+            for place in dict.fromkeys((*fallen, *range(len(self._sockets))))
+            if place in self._array and not sockets.is_listening(self._sockets[place])
         )
         for place in down:
             # The last of the array took its place.
@@ -337,7 +341,7 @@ class UnixGroup(Group):
             return False
         return True
 
-    def revive(self) -> tuple[int, ...]:
+    def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:  # noqa: ARG002
         """A unix socket once shut down stays so: bind another at its path."""
         if not self.listening or not self._sockets:
             return ()

@@ -89,6 +89,8 @@ class Listeners:
         self._adopted: dict[Form, Address] = {}
         self._inodes: dict[int, tuple[Address, Group]] = {}
         self._watched: set[int] = set()
+        # Slots whose sockets workers have shut down, in that order, until they are revived.
+        self._fallen: dict[Group, list[int]] = {}
         self._steered: tuple[int, ...] = ()
         # Of a file read again: bound, not yet in force; and no longer declared.
         self._coming: list[Address] = []
@@ -255,7 +257,11 @@ class Listeners:
 
     def _seen(self, group: Group, slot: int, events: int) -> None:
         if events & (HANGUP | ERROR):
-            self._shut_down(group)
+            # At the end of this turn, with all that fell in it: in which order they did, which
+            # is that of epoll's list, tells where the kernel has put the others.
+            self._fallen.setdefault(group, []).append(slot)
+            key = ("revive", id(group))
+            self._loop.call_at(key, self._loop.now(), lambda: self._shut_down(group))
         else:
             self.vacancies.arrived(group, slot)
 
@@ -274,7 +280,7 @@ class Listeners:
     def _shut_down(self, group: Group) -> None:
         for fd in group.descriptors:
             self._unwatch(fd)
-        slots = group.revive()
+        slots = group.revive(self._fallen.pop(group, []))
         self._inodes = {inode: pair for inode, pair in self._inodes.items() if pair[1] != group}
         for address, other in self._all():
             if other is group:

@@ -126,6 +126,25 @@ def test_a_listener_that_a_worker_shut_down_is_revived_and_steered_right(opened)
             client.close()
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (3, 0), (0, 3), (2, 0, 1), (1, 0, 2), (3, 2, 0)])
+def test_several_that_fall_in_one_turn_are_steered_right_whatever_their_order(opened, order):
+    port = free_port()
+    ports, loop = opened(spec(f"127.0.0.1:{port}"), slots=5)
+    for victim in order:
+        with socket.socket(fileno=os.dup(ports.descriptors(victim)[0][0])) as listener:
+            listener.shutdown(socket.SHUT_RDWR)
+    loop.turn(1.0)
+    for slot in range(5):
+        ports.steer((slot,))
+        before = queues(ports)
+        client = connect(port, 1)[0]
+        after = queues(ports)
+        client.close()
+        assert [b - a for a, b in zip(before, after, strict=True)] == [
+            int(slot == at) for at in range(5)
+        ]
+
+
 def test_several_listeners_shut_down_at_once_are_revived(opened):
     port = free_port()
     ports, loop = opened(spec(f"127.0.0.1:{port}"))
