@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .kernel.signals import SignalPipe
     from .loading import Source
     from .metrics.collect import Collector
+    from .port.knocking import Knocking
     from .probes.answers import Answer, Handover, Later
     from .probes.http1 import Request
     from .probes.server import ProbeServer
@@ -112,6 +113,7 @@ class Runtime:
             f.TrimPort: self._trim_port,
             f.WatchQueue: self._watch_queue,
             f.FreeSlot: self._free_slot,
+            f.Knock: self._knock,
             f.StartCheck: self._start_check,
             f.StopCheck: self._stop_check,
             f.RefuseConnections: self._refuse_connections,
@@ -501,6 +503,24 @@ class Runtime:
     def _stop_check(self, effect: f.StopCheck) -> None:
         if self._checker is not None:
             self._checker.stop(effect.incarnation)
+
+    def _knock(self, effect: f.Knock) -> None:
+        ports = self.ports.get(effect.app)
+        knocking = ports.knock(effect.slot) if ports is not None else None
+        if knocking is not None:
+            self._await_accept(effect, knocking)
+
+    def _await_accept(self, effect: f.Knock, knocking: Knocking) -> None:
+        started = self.children.get(effect.incarnation)
+        if started is None:
+            knocking.close()
+        elif knocking.accepted():
+            knocking.close()
+            self.emit(e.QueueEmptied(effect.incarnation))
+        else:
+            key = ("knock", effect.incarnation)
+            again = self.loop.now() + QUEUE_PAUSE
+            self.loop.call_at(key, again, lambda: self._await_accept(effect, knocking))
 
     def _free_slot(self, effect: f.FreeSlot) -> None:
         ports = self.ports.get(effect.app)

@@ -150,7 +150,7 @@ APP_KEYS: tuple[Key, ...] = (
         "min_uptime",
         "time",
         "A worker that lives this long was stable. In a reload the new one has to, where "
-        "nothing tells that it is ready (`handoff: fds`).",
+        "nothing tells that it is ready (`handoff: fds` with `share: one`).",
         "1000",
     ),
     Key("restart_delay", "time", "Wait before a restart.", "0"),

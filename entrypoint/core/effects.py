@@ -85,6 +85,14 @@ class WatchQueue(Effect):
     slot: int
 
 
+class Knock(Effect):
+    """Answer with `QueueEmptied` once somebody accepts on `slot`; never, if nobody does."""
+
+    incarnation: int
+    app: str
+    slot: int
+
+
 class FreeSlot(Effect):
     """No worker will accept on this slot until one is spawned on it."""
 

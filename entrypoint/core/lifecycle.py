@@ -10,6 +10,7 @@ from . import health
 from . import worker as w
 from .effects import (
     Forget,
+    Knock,
     SendShutdownMessage,
     SendSignal,
     Spawn,
@@ -94,8 +95,9 @@ def spawned(turn: Turn, worker: Worker, pid: int, *, observed: bool) -> None:
 def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
     """execve(2) succeeded; that is readiness where nothing better can be known.
 
-    But not enough to end another worker for: a successor has to live for `min_uptime`
-    first, so that a release which cannot even start ends no reload.
+    But not enough to end another worker for, which a release that cannot even start would
+    then do. A successor has to accept a connection; where that cannot be told from what
+    its siblings accept, it has to live for `min_uptime`.
     """
     worker = turn.put_worker(worker.replace(observed=observed))
     if worker.spec.wait_ready or (shares_port(worker.spec) and worker.observed):
@@ -105,7 +107,10 @@ def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
     # A check tells more than a while of living.
     if worker.state == w.LAUNCHING and succeeds and worker.spec.health is None:
         turn.put_worker(worker.replace(unseen=True))
-        turn.emit(StartTimer(_timer("launch", worker), worker.spec.min_uptime))
+        if has_slots(worker.spec) and worker.spec.listen:
+            turn.emit(Knock(worker.incarnation, worker.app, worker.slot))
+        else:
+            turn.emit(StartTimer(_timer("launch", worker), worker.spec.min_uptime))
         return
     ready(turn, worker, "exec")
 
@@ -271,7 +276,9 @@ def _begin_stop(turn: Turn, worker: Worker, purpose: str, signum: int) -> bool:
 
 
 def queue_emptied(turn: Turn, worker: Worker) -> None:
-    """Its slot has no connection waiting."""
+    """Its slot has no connection waiting, or no longer (`Knock`)."""
+    if worker.state == w.LAUNCHING and worker.unseen:
+        ready(turn, worker, "accept")
     if worker.state == w.RETIRING:
         _retire_further(turn, turn.put_worker(worker.replace(queue_empty=True)))
 

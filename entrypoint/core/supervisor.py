@@ -214,6 +214,7 @@ class Supervisor:
 
     def _queue_emptied(self, turn: Turn, worker: Worker, _event: e.QueueEmptied) -> None:
         lifecycle.queue_emptied(turn, worker)
+        self._promote(turn, worker.incarnation)
 
     def _memory_exceeded(self, turn: Turn, worker: Worker, event: e.MemoryExceeded) -> None:
         pool = turn.the_pool(worker.app)

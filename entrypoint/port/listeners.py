@@ -357,6 +357,14 @@ class Listeners:
                 return address.port
         return 0
 
+    def first_steered(self) -> Group | None:
+        """The group of the first declared address that has a socket for each slot."""
+        for address in self._declared:
+            group = next(iter(address.groups.values()))
+            if group.listening and group.steers and not group.single:
+                return group
+        return None
+
     def declares(self, port: int) -> bool:
         """The file declares this port."""
         return any(address.port == port for address in self._declared)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..loop import Loop
     from .group import Group
     from .intercept import Interception
+    from .knocking import Knocking
     from .nodechannel import NodeChannel, Shared
 
     Log = Callable[[str, str, dict[str, object]], None]
@@ -114,6 +115,13 @@ class Ports:
     def steer(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots only; () means all."""
         self._listeners.steer(slots)
+
+    def knock(self, slot: int) -> Knocking | None:
+        """A connection of our own to this slot; None where it cannot be sent there."""
+        from .knocking import Knocking
+
+        group = self._listeners.first_steered()
+        return Knocking(group, slot) if group is not None else None
 
     def occupy(self, slot: int) -> None:
         """A worker is started that will accept on this slot."""

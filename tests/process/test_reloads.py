@@ -209,6 +209,8 @@ def test_reloads_fail_nobody(tmp_path, handoff, manner) -> None:
         run.stays_up(load)
         assert load.counts["closed"] >= 2  # kept connections end with their worker
         assert len(run.events("worker exited")) == times * 2
+        how = {event["by"] for event in run.events("worker ready")[2:]}
+        assert how == {"accept" if handoff == "fds" else "listen"}
         assert not run.events("worker killed")
         assert run.stop() == 0
 

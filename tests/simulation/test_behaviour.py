@@ -495,16 +495,22 @@ def test_a_successor_that_crashes_keeps_the_old(world):
     assert not world.view().reloading
 
 
-def test_a_successor_that_cannot_be_seen_to_listen_has_to_live_for_min_uptime():
+@pytest.mark.parametrize(
+    ("share", "says_after", "expected"),
+    [("slots", 0.7, 0.701), ("slots", None, 4.0), ("one", 0.7, 1.501)],
+)
+def test_a_successor_that_cannot_be_seen_to_listen(share, says_after, expected):
+    """It accepts; or time passes, where that cannot be seen."""
     world = World(observed=False)
     world.after_turn = invariants.check
-    world.up(shared(min_uptime=1.5))
+    world.up(shared(share=share, min_uptime=1.5, listen_timeout=4.0))
     old = world.one()
+    world.upcoming.append(Script(says_after=says_after))
     begun = world.now
     world.emit(e.ReloadAsked("web"))
     world.run_until(lambda: world.said("worker ready")[1:])
-    assert world.now - begun == pytest.approx(1.501)
-    assert not old.told
+    assert world.now - begun == pytest.approx(expected)
+    assert share == "one" or not old.told
     world.run_until(world.is_up)
     assert world.live() != [old]
 
@@ -514,7 +520,7 @@ def test_a_release_that_cannot_start_ends_no_worker_also_where_listen_cannot_be_
     world.after_turn = invariants.check
     world.up(shared(instances=2))
     old = world.live()
-    world.upcoming.append(Script(ends_after=0.5, code=1))
+    world.upcoming.append(Script(says_after=None, ends_after=0.5, code=1))
     world.emit(e.ReloadAsked("web"))
     world.advance(30)
     assert world.live() == old

@@ -359,6 +359,17 @@ class World:
     def _do_stopcheck(self, effect: f.StopCheck) -> None:
         self.processes[effect.incarnation].check = 0
 
+    def _do_knock(self, effect: f.Knock) -> None:
+        process = self.processes.get(effect.incarnation)
+        if process is None or process.script.says_after is None:
+            return
+
+        def accepted() -> None:
+            if process.alive:
+                self.emit(e.QueueEmptied(effect.incarnation))
+
+        self.at(process.script.says_after, accepted)
+
     def _do_freeslot(self, effect: f.FreeSlot) -> None:
         assert effect.slot < self.slots.get(effect.app, 0), effect
         here = [p for p in self.live(effect.app) if p.slot == effect.slot]
