@@ -7,7 +7,11 @@ import threading
 import time
 from collections import Counter
 
+from tests.support.wait import wait_until
+
 PAUSE = 0.01
+# So many answers of each kind are what a test may conclude something from.
+ENOUGH = 20
 
 
 class Load:
@@ -37,10 +41,15 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            wait_until(lambda: self.failures or self._enough(), lambda: str(self.counts))
         self._ends.set()
         for thread in self._threads:
             thread.join()
+
+    def _enough(self) -> bool:
+        return min(self.counts["ok"], self.counts["ok kept"]) > ENOUGH
 
     def _run(self, turn) -> None:
         while not self._ends.is_set():
