@@ -385,6 +385,9 @@ def leader_exited(turn: Turn, worker: Worker, *, group_left: bool) -> Worker:
     if told and not worker.killed and worker.spec.shutdown_with_message and worker.spec.node:
         # The message went to the leader alone.
         turn.emit(SendSignal(worker.incarnation, worker.stop_signal, group=True))
+    if worker.killed:
+        # It may have died long after SIGKILL: what is left of its group has a time anew.
+        turn.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
     if not told:
         signum = worker.stop_signal or worker.spec.kill_signal or SIGINT
         turn.emit(SendSignal(worker.incarnation, signum, group=True))

@@ -347,6 +347,13 @@ def test_a_worker_that_sigkill_cannot_end_does_not_hold_a_reload_up(world, spec)
     world.run_until(lambda: len(world.said("reload finished")) == 2)
 
 
+def test_a_group_that_cannot_end_after_a_worker_that_died_late_is_not_waited_for(world):
+    world.upcoming.append(Script(stop_takes=7.9, stop_code=None, undying=True, group="undying"))
+    world.up(app(kill_timeout=1.6))
+    world.emit(e.RestartAsked("web"))
+    world.run_until(world.is_up, 20)
+
+
 @pytest.mark.parametrize("purpose", ["", "stop"])
 def test_a_worker_killed_before_its_exec_has_failed_to_start_unless_it_was_told(world, purpose):
     world.upcoming.append(Script(exec_after=5.0))
