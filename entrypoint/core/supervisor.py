@@ -391,7 +391,7 @@ class Supervisor:
                 successor = turn.run.plan.app(pool.name)
                 if successor is None:
                     turn.emit(ClosePort(pool.name))
-                else:
+                elif shares_port(pool.spec):
                     # It is in the file again: its sockets stay, with what waits on them.
                     turn.emit(TrimPort(pool.name))
                     add_app(turn, successor)

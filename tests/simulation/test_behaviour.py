@@ -347,6 +347,13 @@ def test_a_worker_that_sigkill_cannot_end_does_not_hold_a_reload_up(world, spec)
     world.run_until(lambda: len(world.said("reload finished")) == 2)
 
 
+def test_an_app_without_a_port_that_is_removed_and_added_again_is_started(world):
+    world.up(app(), app("other"))
+    reread(world, plan(app("other"), revision=2))
+    reread(world, plan(app(), app("other"), revision=3))
+    world.run_until(world.is_up)
+
+
 def test_a_group_that_cannot_end_after_a_worker_that_died_late_is_not_waited_for(world):
     world.upcoming.append(Script(stop_takes=7.9, stop_code=None, undying=True, group="undying"))
     world.up(app(kill_timeout=1.6))
