@@ -391,9 +391,10 @@ class Supervisor:
                 successor = turn.run.plan.app(pool.name)
                 if successor is None:
                     turn.emit(ClosePort(pool.name))
-                elif shares_port(pool.spec):
+                else:
                     # It is in the file again: its sockets stay, with what waits on them.
-                    turn.emit(TrimPort(pool.name))
+                    if shares_port(pool.spec):
+                        turn.emit(TrimPort(pool.name))
                     add_app(turn, successor)
         start_waiting(turn)
         for pool in turn.touched():
