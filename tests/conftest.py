@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import pytest
@@ -26,4 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.chdir(config.invocation_params.dir)
+    # A shell without job control starts what is in the background with these two ignored,
+    # and that is inherited, by the tests' programs and by tini too.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     os.execvpe(command[0], [*command, *config.invocation_params.args], namespace.environment())
