@@ -37,7 +37,7 @@ SIGHUP = 1
 SIGINT = 2
 SIGQUIT = 3
 SIGTERM = 15
-STOP_SIGNALS = (SIGINT, SIGQUIT, SIGTERM)
+STOP_SIGNALS = {SIGINT: "SIGINT", SIGQUIT: "SIGQUIT", SIGTERM: "SIGTERM"}
 
 
 class Supervisor:
@@ -150,9 +150,9 @@ class Supervisor:
         phase = turn.run.phase
         if signum in STOP_SIGNALS:
             if phase == "running":
-                shutdown.begin(turn, signum, f"signal {signum}")
+                shutdown.begin(turn, signum, STOP_SIGNALS[signum])
             elif phase in ("draining", "stopping"):
-                shutdown.hurry(turn, f"second signal {signum}")
+                shutdown.hurry(turn, f"a second signal, {STOP_SIGNALS[signum]}")
         elif signum == SIGHUP:
             if phase == "running":
                 turn.emit(ReadPlan())
