@@ -13,7 +13,7 @@ from tests.container.engine import Engine, why_not
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_absent = ""
+NO_ENGINE = "no Docker engine"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,12 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    global _absent  # noqa: PLW0603  the summary below has no other way to know
-    _absent = why_not()
-    if _absent:
+    absent = why_not()
+    if absent:
         if os.environ.get("CI"):
-            pytest.fail(f"no Docker engine in CI: {_absent}")
-        pytest.skip(f"no Docker engine: {_absent}")
+            pytest.fail(f"{NO_ENGINE} in CI: {absent}")
+        pytest.skip(f"{NO_ENGINE}: {absent}")
     engine = Engine()
     yield engine
     # Layers of earlier states of the code, which nothing names any more.
@@ -72,6 +71,10 @@ def node_http_image(engine: Engine, pyinit_image: str) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _absent:
+    # From the reports: with xdist the tests ran in another process than this.
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = {report.longrepr[2] for report in reports if NO_ENGINE in str(report.longrepr)}
+    if reasons:
         terminalreporter.section("container tests DID NOT RUN", sep="!", red=True, bold=True)
-        terminalreporter.line(_absent)
+        for reason in sorted(reasons):
+            terminalreporter.line(reason)
