@@ -150,7 +150,9 @@ def test_alias_towers_count_as_depth():
 @pytest.mark.parametrize("parse", [parse_yaml, parse_json])
 @pytest.mark.parametrize("depth", [DEEPEST + 1, 100_000])
 def test_depth_is_bounded(parse, depth):
-    assert "levels deep" in error_of(parse, "[" * depth)
+    said = error_of(parse, "[" * depth)
+    # libyaml 0.2.6 has a bound of its own, beyond ours, and reads ahead.
+    assert "levels deep" in said or "maximum nesting depth" in said
 
 
 @pytest.mark.parametrize(
