@@ -91,13 +91,15 @@ def test_the_soft_limit_is_raised_for_pid_1_and_the_workers_get_what_it_was(tmp_
 @needs_root
 def test_a_limit_of_processes_is_named_and_waited_for(tmp_path):
     apps = [{**SLEEP, "instances": 3, "exec_mode": "fork", "max_restarts": 1000}]
+    # The limit counts the user's processes in all namespaces: a user of this test alone.
+    loner = [word.replace("12345", "12346") for word in STRANGER]
     # One for pyinit, one for a worker.
-    with Run(tmp_path, apps, wrap=(*STRANGER, "prlimit", "--nproc=2")) as run:
+    with Run(tmp_path, apps, wrap=(*loner, "prlimit", "--nproc=2")) as run:
         run.event("worker ready")
-        assert "user 12345 may have 2 processes" in reason(run)
+        assert "user 12346 may have 2 processes" in reason(run)
         # SIGHUP needs a process too: said, and nothing changes.
         run.signal(signal.SIGHUP)
-        assert "user 12345 may have 2 processes" in run.event("config rejected")["reason"]
+        assert "user 12346 may have 2 processes" in run.event("config rejected")["reason"]
         assert run.stop() == 0
 
 
