@@ -508,11 +508,11 @@ class Runtime:
         ports = self.ports.get(effect.app)
         knocking = ports.knock(effect.slot) if ports is not None else None
         if knocking is not None:
-            self._await_accept(effect, knocking)
+            self._await_accept(effect, knocking, self.loop.now() + effect.within)
 
-    def _await_accept(self, effect: f.Knock, knocking: Knocking) -> None:
+    def _await_accept(self, effect: f.Knock, knocking: Knocking, until: float) -> None:
         started = self.children.get(effect.incarnation)
-        if started is None:
+        if started is None or self.loop.now() >= until:
             knocking.close()
         elif knocking.accepted():
             knocking.close()
@@ -520,7 +520,7 @@ class Runtime:
         else:
             key = ("knock", effect.incarnation)
             again = self.loop.now() + QUEUE_PAUSE
-            self.loop.call_at(key, again, lambda: self._await_accept(effect, knocking))
+            self.loop.call_at(key, again, lambda: self._await_accept(effect, knocking, until))
 
     def _free_slot(self, effect: f.FreeSlot) -> None:
         ports = self.ports.get(effect.app)

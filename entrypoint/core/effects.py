@@ -86,11 +86,12 @@ class WatchQueue(Effect):
 
 
 class Knock(Effect):
-    """Answer with `QueueEmptied` once somebody accepts on `slot`; never, if nobody does."""
+    """Answer with `QueueEmptied` if somebody accepts on `slot` within so many seconds."""
 
     incarnation: int
     app: str
     slot: int
+    within: float
 
 
 class FreeSlot(Effect):

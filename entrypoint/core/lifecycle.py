@@ -108,7 +108,8 @@ def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
     if worker.state == w.LAUNCHING and succeeds and worker.spec.health is None:
         turn.put_worker(worker.replace(unseen=True))
         if has_slots(worker.spec) and worker.spec.listen:
-            turn.emit(Knock(worker.incarnation, worker.app, worker.slot))
+            within = health.launch_bound(worker.spec)
+            turn.emit(Knock(worker.incarnation, worker.app, worker.slot, within))
         else:
             turn.emit(StartTimer(_timer("launch", worker), worker.spec.min_uptime))
         return

@@ -363,6 +363,8 @@ class World:
         process = self.processes.get(effect.incarnation)
         if process is None or process.script.says_after is None:
             return
+        if process.script.says_after > effect.within:
+            return
 
         def accepted() -> None:
             if process.alive:
