@@ -23,6 +23,15 @@ from . import inits
 ORPHANS = 10_000
 SIGNALS = 1_000
 
+# Whose way of running one command is compared: (folder, command) → the whole command line.
+CONTESTANTS = {
+    "tini": lambda _f, c: [tool("tini"), "--", *c],
+    "dumb-init": lambda _f, c: [tool("dumb-init"), *c],
+    "bare Python loop": lambda _f, c: bare_loop(*c),
+    "pyinit --": lambda _f, c: [PYINIT, "--", *c],
+    "pyinit -c": inits.pyinit,
+}
+
 
 def _orphans(command_for, litter: int) -> dict[str, float]:
     with workspace() as folder:
@@ -35,13 +44,6 @@ def _orphans(command_for, litter: int) -> dict[str, float]:
 
 
 def orphans(count: int) -> list[Row]:
-    contestants = {
-        "tini": lambda _f, c: [tool("tini"), "--", *c],
-        "dumb-init": lambda _f, c: [tool("dumb-init"), *c],
-        "bare Python loop": lambda _f, c: bare_loop(*c),
-        "pyinit --": lambda _f, c: [PYINIT, "--", *c],
-        "pyinit -c": inits.pyinit,
-    }
     # They are known to leave most of them: one round shows it.
     others = {"supervisor": inits.supervisor, "circus": inits.circus, "pm2-runtime": inits.pm2}
     units = {"cpu": "µs", "left": "left", "made": "µs"}
@@ -51,7 +53,7 @@ def orphans(count: int) -> list[Row]:
         def measures(chosen, litter=litter):
             return {name: lambda each=each: _orphans(each, litter) for name, each in chosen.items()}
 
-        figures = rounds_of(count, measures(contestants), units, seconds=60)
+        figures = rounds_of(count, measures(CONTESTANTS), units, seconds=60)
         once = rounds_of(1, measures(others), units, warm_up=False)
         for what in units:
             figures[what].update(once[what])
@@ -105,16 +107,9 @@ def _signals(command_for) -> dict[str, float]:
 
 
 def signals(count: int) -> list[Row]:
-    contestants = {
-        "tini": lambda _f, c: [tool("tini"), "--", *c],
-        "dumb-init": lambda _f, c: [tool("dumb-init"), *c],
-        "bare Python loop": lambda _f, c: bare_loop(*c),
-        "pyinit --": lambda _f, c: [PYINIT, "--", *c],
-        "pyinit -c": inits.pyinit,
-    }
     figures = rounds_of(
         count,
-        {name: lambda each=each: _signals(each) for name, each in contestants.items()},
+        {name: lambda each=each: _signals(each) for name, each in CONTESTANTS.items()},
         {"p50": "µs", "p99": "µs", "lost": "lost"},
     )
     how = (
