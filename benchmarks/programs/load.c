@@ -2,8 +2,8 @@
  *
  *   load PORT new|keep CONNECTIONS RATE HUNG_AFTER_MS
  *
- * Runs until SIGTERM, lets the requests under way end (or hang), and prints one JSON
- * object. A request is `GET /N`, its only right answer `200` with the body `ok /N`.
+ * Runs until SIGTERM and lets the requests under way end (or hang). Prints its counts as one
+ * JSON object a line, each second and at the end. A request is `GET /N`, its only right answer `200` with the body `ok /N`.
  *
  *   new   a connection for each request (`Connection: close`)
  *   keep  requests one after the other on CONNECTIONS connections
@@ -75,6 +75,15 @@ static void drop(struct client *c) {
     if (c->fd >= 0) close(c->fd);
     c->fd = -1;
     c->state = CLOSED;
+}
+
+static void tell(void) {
+    printf("{\"ok\": %ld, \"refused\": %ld, \"reset\": %ld, \"hung\": %ld, \"wrong\": %ld, "
+           "\"middle\": %ld, \"race\": %ld, \"idle\": %ld, \"announced\": %ld, \"opened\": %ld, "
+           "\"slowest_ms\": %.1f}\n",
+           count.ok, count.refused, count.reset, count.hung, count.wrong, count.middle, count.race,
+           count.idle, count.announced, count.opened, slowest * 1e3);
+    fflush(stdout);
 }
 
 static void watch(struct client *c, int operation, unsigned events) {
@@ -237,7 +246,7 @@ int main(int argc, char **argv) {
     signal(SIGTERM, stop);
     signal(SIGINT, stop);
     poll_fd = epoll_create1(0);
-    double next = now(), last_look = next;
+    double next = now(), last_look = next, last_told = next;
     int turn = 0;
     for (;;) {
         double t = now();
@@ -264,16 +273,16 @@ int main(int argc, char **argv) {
                 }
             }
         }
+        if (t - last_told > 1) {
+            last_told = t;
+            tell();
+        }
         struct epoll_event events[256];
         double until = next - now();
         int wait = ending || until > 0.05 ? 50 : until > 0.001 ? (int)(until * 1e3) : 1;
         int found = epoll_wait(poll_fd, events, 256, wait);
         for (int i = 0; i < found; i++) happened(events[i].data.ptr, events[i].events);
     }
-    printf("{\"ok\": %ld, \"refused\": %ld, \"reset\": %ld, \"hung\": %ld, \"wrong\": %ld, "
-           "\"middle\": %ld, \"race\": %ld, \"idle\": %ld, \"announced\": %ld, \"opened\": %ld, "
-           "\"slowest_ms\": %.1f}\n",
-           count.ok, count.refused, count.reset, count.hung, count.wrong, count.middle, count.race,
-           count.idle, count.announced, count.opened, slowest * 1e3);
+    tell();
     return 0;
 }
