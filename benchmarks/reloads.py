@@ -298,6 +298,8 @@ def main() -> int:
     if options.table:
         print(table(options.table))
         return 0
+    # What nohup ignores its children ignore too, and SIGHUP is what this is about.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     program("load")
     if options.peers:
         from . import reload_peers
