@@ -54,5 +54,5 @@ class Terminal:
         self._fd = next((fd for fd in (0, 1, 2) if os.isatty(fd)), -1)
 
     def hung_up(self) -> bool:
-        """It was closed: then SIGHUP comes of that (tty_ioctl(4)), and means the end."""
+        """It was closed: a SIGHUP comes of that (tty_ioctl(4))."""
         return self._fd >= 0 and not os.isatty(self._fd)

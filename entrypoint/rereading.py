@@ -12,7 +12,7 @@ from .core.diff import fixed_keys
 from .kernel import limits
 from .loading import Loading, Outcome
 from .loop import READ
-from .port.ports import PortErrors, Ports
+from .port.errors import PortErrors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,20 +113,8 @@ class Rereading:
 
     def _prepare_ports(self, plan: Plan) -> None:
         """Bind what is new before anything changes. Raises PortErrors, nothing changed."""
-        ports_of = self._runtime.ports
-        fresh: dict[str, Ports] = {}
-        problems: list[str] = []
-        for spec in plan.apps:
-            existing = ports_of.get(spec.name)
-            try:
-                if existing is not None:
-                    existing.check(spec)
-                else:
-                    ports = self._runtime.new_ports(spec)
-                    ports.open(spec.instances + max(1, spec.reload_parallel))
-                    fresh[spec.name] = ports
-            except PortErrors as error:
-                problems += error.problems
+        ports = self._runtime.ports
+        fresh, problems = ports.prepare(plan.apps)
         probes = self._runtime.probes
         if probes is not None:
             from .probes.server import ProbeErrors
@@ -138,14 +126,8 @@ class Rereading:
         if problems:
             if probes is not None:
                 probes.discard()
-            for ports in fresh.values():
-                ports.close()
-            for ports in ports_of.values():
-                ports.discard()
+            ports.discard(fresh)
             raise PortErrors(problems)
-        for spec in plan.apps:
-            if spec.name in ports_of:
-                ports_of[spec.name].update(spec)
-        ports_of.update(fresh)
+        ports.accept(plan.apps, fresh)
         if probes is not None:
             probes.change(plan.probes.listen, plan.probes.ready_when)

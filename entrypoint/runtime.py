@@ -19,20 +19,21 @@ import os
 from collections import deque
 
 from . import __version__
-from .children import Children, Started
+from .children import Children
 from .core import effects as f
 from .core import events as e
 from .core.supervisor import Supervisor
 from .exits import Exits
 from .home import Terminal
-from .kernel import limits, process, reap, signals
+from .kernel import process, reap, signals
+from .launching import Launching
 from .logs import early
-from .logs.pump import LogPump, worker_pipe
+from .logs.pump import LogPump
 from .loop import READ, Loop
 from .metrics.tallies import Tallies
-from .port.ports import PortErrors, Ports
+from .port.effects import PortEffects
+from .port.errors import PortErrors
 from .reaping import Reaping
-from .requests import request_for
 from .rereading import Rereading
 from .schedules import Schedules
 from .watching import Watching
@@ -45,18 +46,14 @@ if TYPE_CHECKING:
     from .control.places import Peer
     from .control.recent import Recent
     from .control.service import Service
-    from .core.spec import AppSpec, Plan
-    from .kernel.notify import NotifySocket
+    from .core.spec import Plan
     from .kernel.signals import SignalPipe
     from .loading import Source
     from .metrics.collect import Collector
-    from .port.knocking import Knocking
     from .probes.answers import Answer, Handover, Later
     from .probes.http1 import Request
     from .probes.server import ProbeServer
 
-# How often a queue that must empty is looked at: there is no event for it (s).
-QUEUE_PAUSE = 0.005
 # The longest that the logs may take to come out when no `shutdown.timeout` says so (s).
 FLUSH_AT_MOST = 5.0
 # How long stderr may take the word that stdout took nothing (s).
@@ -76,26 +73,26 @@ class Runtime:
         self.errors = 0
         self.exit_code: int | None = None
         self._ends_by = 0.0  # when the time to stop is over; 0: no bound
-        self.ports: dict[str, Ports] = {}
         self.pump = LogPump(loop, 1, plan.log)
         self.pump.configure(plan.log, plan.apps)
         self.exits = Exits(self.pump)
-        self.children = Children(loop, self.emit, self._filter_installed, self._filter_refused)
+        self._launching = Launching(self)
+        self.children = Children(
+            loop, self.emit, self._launching.filter_installed, self._launching.filter_refused
+        )
+        self.ports = PortEffects(loop, self.children, self.emit, self.log, self._observed)
         self._reaping = Reaping(loop, self.children)
         self.is_init = process.is_init()
         self._pipe = pipe
         self._terminal = Terminal()
         self._queue: deque[e.Event] = deque()
         self._pumping = False
-        self._filter_errno = 0
         self.rereading = Rereading(self)
         self.tallies = Tallies()
         loop.observe = self.tallies.turn_seconds.observe
         self.watching = Watching(self)
         self.schedules = Schedules(self)
-        self._notify: NotifySocket | None = None
         self._checker: Checker | None = None  # made with the first check
-        self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self.probes: ProbeServer | None = None
         self._collector: Collector | None = None
         self._service: Service | None = None
@@ -103,20 +100,20 @@ class Runtime:
         self.observer: Callable[[e.Event, Sequence[f.Effect]], None] | None = None
         self.recent: Recent | None = None
         self._perform: dict[type[f.Effect], Callable[..., None]] = {
-            f.Spawn: self._spawn,
+            f.Spawn: self._launching.spawn,
             f.SendSignal: self._send_signal,
             f.SendShutdownMessage: self._send_shutdown_message,
             f.StartTimer: self._start_timer,
             f.StopTimer: self._stop_timer,
-            f.GrowPort: self._grow_port,
-            f.Steer: self._steer,
-            f.TrimPort: self._trim_port,
-            f.WatchQueue: self._watch_queue,
-            f.FreeSlot: self._free_slot,
-            f.Knock: self._knock,
+            f.GrowPort: self.ports.grow,
+            f.Steer: self.ports.steer,
+            f.TrimPort: self.ports.trim,
+            f.WatchQueue: self.ports.watch_queue,
+            f.FreeSlot: self.ports.free_slot,
+            f.Knock: self.ports.knock,
             f.StartCheck: self._start_check,
             f.StopCheck: self._stop_check,
-            f.RefuseConnections: self._refuse_connections,
+            f.RefuseConnections: self.ports.refuse_connections,
             f.ClosePort: self._close_port,
             f.ReadPlan: lambda _effect: self.rereading.begin(),
             f.Forget: self._forget,
@@ -129,31 +126,12 @@ class Runtime:
 
     def open(self) -> None:
         """Bind everything the plan declares. Raises PortErrors, leaves nothing open."""
-        opened: list[Ports] = []
-        problems: list[str] = []
-        for spec in self.plan.apps:
-            ports = self.new_ports(spec)
-            try:
-                ports.open(spec.instances + max(1, spec.reload_parallel))
-            except PortErrors as error:
-                problems += error.problems
-            else:
-                opened.append(ports)
-                self.ports[spec.name] = ports
+        problems = self.ports.open(self.plan.apps)
         if self.plan.probes.listen or self.plan.control.path:
             problems += self._open_probes()
         if problems:
-            for ports in opened:
-                ports.close()
-            self.ports.clear()
+            self.ports.close()
             raise PortErrors(problems)
-
-    def new_ports(self, spec: AppSpec) -> Ports:
-        """The port of an app, nothing bound yet."""
-        ports = Ports(self.loop, spec, self.log, self._observed)
-        # Before anything listens: what comes first must not go to a spare slot.
-        ports.steer(tuple(range(spec.instances)))
-        return ports
 
     def _open_probes(self) -> tuple[str, ...]:
         """Answer probes, on the private socket at least; what could not be listened on."""
@@ -327,10 +305,9 @@ class Runtime:
         if signum == signals.SIGCHLD:
             self._reaping.reap()
         elif signum in signals.STOPS or signum == signals.SIGHUP:
-            if signum == signals.SIGHUP and self._terminal.hung_up():
-                signum = signals.SIGTERM
             self.log("info", "signal received", {"signal": signals.name_of(signum)})
-            self.emit(e.SignalArrived(signum))
+            gone = signum == signals.SIGHUP and self._terminal.hung_up()
+            self.emit(e.SignalArrived(signum, terminal_gone=gone))
         elif signum in signals.FORWARDABLE or signum == signals.SIGCONT:
             self.emit(e.SignalArrived(signum))
 
@@ -345,96 +322,7 @@ class Runtime:
             where = {"app": started.spec.name, "instance": started.instance} if started else {}
             self.log("debug", "address bound", {**where, **fields})
 
-    def _notified(self, _events: int) -> None:
-        from .kernel import proc
-        from .notifications import told
-
-        if self._notify is None:
-            return
-        for pid, message in self._notify.receive():
-            incarnation = self.children.incarnation_of(proc.owner(pid, self.children.pids))
-            if not incarnation:
-                continue
-            event = told(incarnation, message)
-            if event is not None:
-                self.emit(event)
-            if message.get("READY") == "1":
-                self.emit(e.WorkerReady(incarnation, "notify"))
-
-    def _filter_installed(self, started: Started, fd: int) -> None:
-        self.ports[started.spec.name].attach_filter(started.incarnation, started.slot, fd)
-
-    def _filter_refused(self, errno: int) -> None:
-        if self._filter_errno == 0:
-            self._filter_errno = errno
-            self.log(
-                "warning",
-                "interception refused",
-                {
-                    "reason": f"seccomp: {os.strerror(errno)}",
-                    "then": "a port reaches workers by descriptors or Node's protocol only; "
-                    "of others that bind the same port, the second finds it in use",
-                },
-            )
-
     # -- effects → syscalls -------------------------------------------------------------
-
-    def _spawn(self, effect: f.Spawn) -> None:
-        spec = effect.spec
-        ports = self.ports.get(spec.name)
-        if ports is not None:
-            ports.occupy(effect.slot)
-        ours: list[int] = []
-        theirs: list[int] = []
-        try:
-            started = Started(effect.incarnation, 0, spec, effect.instance, effect.slot)
-            request, started = request_for(
-                started,
-                ports,
-                notify_path=self._notify_path(),
-                filtered=self._filter_errno == 0,
-                init=self.is_init,
-            )
-            if self.pump.format != "raw":
-                for _ in range(2):
-                    reading, writing = worker_pipe(spec.uid, spec.gid)
-                    ours.append(reading)
-                    theirs.append(writing)
-                request = request.replace(stdout=theirs[0], stderr=theirs[1])
-            started = self.children.start(started, request.replace(stdin=self._null))
-        except (OSError, ValueError) as error:
-            for fd in (*ours, *theirs):
-                os.close(fd)
-            if ports is not None:
-                ports.forget(effect.incarnation)
-            reason = limits.explain(error) if isinstance(error, OSError) else str(error)
-            self.emit(e.SpawnFailed(effect.incarnation, f"fork: {reason}"))
-            return
-        for fd in theirs:
-            os.close(fd)
-        if ports is not None:
-            ports.node_started(effect.incarnation)
-        if ours:
-            self.pump.attach(
-                spec.name,
-                effect.instance,
-                effect.incarnation,
-                started.pid,
-                ours[0],
-                ours[1],
-                spec.time,
-                spec.multiline,
-            )
-        self.emit(e.WorkerSpawned(effect.incarnation, started.pid, started.observed))
-
-    def _notify_path(self) -> str:
-        """The NOTIFY_SOCKET of all workers, made with the first of them."""
-        if self._notify is None:
-            from .kernel.notify import NotifySocket
-
-            self._notify = NotifySocket()
-            self.loop.register(self._notify.fd, READ, self._notified)
-        return self._notify.path
 
     def _send_signal(self, effect: f.SendSignal) -> None:
         started = self.children.get(effect.incarnation)
@@ -470,29 +358,6 @@ class Runtime:
     def _stop_timer(self, effect: f.StopTimer) -> None:
         self.loop.cancel(effect.timer)
 
-    def _grow_port(self, effect: f.GrowPort) -> None:
-        ports = self.ports.get(effect.app)
-        if ports is not None:
-            ports.grow(effect.slots)
-
-    def _steer(self, effect: f.Steer) -> None:
-        ports = self.ports.get(effect.app)
-        if ports is not None:
-            ports.steer(effect.slots)
-
-    def _trim_port(self, effect: f.TrimPort) -> None:
-        ports = self.ports.get(effect.app)
-        if ports is not None:
-            ports.trim()
-
-    def _watch_queue(self, effect: f.WatchQueue) -> None:
-        ports = self.ports.get(effect.app)
-        key = ("queue", effect.incarnation)
-        if ports is None or ports.queue_length(effect.slot) == 0:
-            self.emit(e.QueueEmptied(effect.incarnation))
-        elif self.children.get(effect.incarnation) is not None:
-            self.loop.call_at(key, self.loop.now() + QUEUE_PAUSE, lambda: self._watch_queue(effect))
-
     def _start_check(self, effect: f.StartCheck) -> None:
         if self._checker is None:
             from .checks.checker import Checker
@@ -504,46 +369,16 @@ class Runtime:
         if self._checker is not None:
             self._checker.stop(effect.incarnation)
 
-    def _knock(self, effect: f.Knock) -> None:
-        ports = self.ports.get(effect.app)
-        knocking = ports.knock(effect.slot) if ports is not None else None
-        if knocking is not None:
-            self._await_accept(effect, knocking, self.loop.now() + effect.within)
-
-    def _await_accept(self, effect: f.Knock, knocking: Knocking, until: float) -> None:
-        started = self.children.get(effect.incarnation)
-        if started is None or self.loop.now() >= until:
-            knocking.close()
-        elif knocking.accepted():
-            knocking.close()
-            self.emit(e.QueueEmptied(effect.incarnation))
-        else:
-            key = ("knock", effect.incarnation)
-            again = self.loop.now() + QUEUE_PAUSE
-            self.loop.call_at(key, again, lambda: self._await_accept(effect, knocking, until))
-
-    def _free_slot(self, effect: f.FreeSlot) -> None:
-        ports = self.ports.get(effect.app)
-        if ports is not None:
-            ports.vacate(effect.slot)
-
-    def _refuse_connections(self, effect: f.RefuseConnections) -> None:
-        ports = self.ports.get(effect.app)
-        if ports is not None:
-            ports.refuse()
-
     def _close_port(self, effect: f.ClosePort) -> None:
-        ports = self.ports.pop(effect.app, None)
-        if ports is not None:
-            ports.close()
+        self.ports.close_port(effect)
         self.tallies.forget(effect.app)
         self.pump.forget(effect.app)
 
     def _forget(self, effect: f.Forget) -> None:
         started = self.children.get(effect.incarnation)
-        self.loop.cancel(("queue", effect.incarnation))
-        if started is not None and started.spec.name in self.ports:
-            self.ports[started.spec.name].forget(effect.incarnation)
+        ports = self.ports.get(started.spec.name) if started is not None else None
+        if ports is not None:
+            ports.forget(effect.incarnation)
         self.children.forget(effect.incarnation)
 
     def _report(self, effect: f.Report) -> None:
@@ -575,8 +410,7 @@ class Runtime:
         if self.probes is not None:
             self.probes.close()
         self.watching.close()
-        if self._notify is not None:
-            self._notify.close()
+        self._launching.close()
         self._flush(code)
         return code
 

@@ -43,9 +43,13 @@ class PlanRejected(Event):
 
 
 class SignalArrived(Event):
-    """PID 1 received `signum` (`signal(7)`)."""
+    """PID 1 received `signum` (`signal(7)`).
+
+    `terminal_gone`: the terminal that it was started on is closed (tty_ioctl(4)).
+    """
 
     signum: int
+    terminal_gone: bool = False
 
 
 class WorkerSpawned(Event):

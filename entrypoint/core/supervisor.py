@@ -146,13 +146,16 @@ class Supervisor:
     # -- signals ----------------------------------------------------------------
 
     def _signal_arrived(self, turn: Turn, event: e.SignalArrived) -> None:
-        signum = event.signum
+        signum, name = event.signum, STOP_SIGNALS.get(event.signum, "")
+        if signum == SIGHUP and event.terminal_gone:
+            # Nobody asks for a reload by closing a window.
+            signum, name = SIGTERM, "SIGHUP of a closed terminal"
         phase = turn.run.phase
         if signum in STOP_SIGNALS:
             if phase == "running":
-                shutdown.begin(turn, signum, STOP_SIGNALS[signum])
+                shutdown.begin(turn, signum, name)
             elif phase in ("draining", "stopping"):
-                shutdown.hurry(turn, f"a second signal, {STOP_SIGNALS[signum]}")
+                shutdown.hurry(turn, f"a second signal, {name}")
         elif signum == SIGHUP:
             if phase == "running":
                 turn.emit(ReadPlan())

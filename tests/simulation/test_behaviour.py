@@ -84,6 +84,14 @@ def test_instances_whose_turn_has_not_come_are_seen_and_a_stop_forgets_them(worl
     assert len(spawn_times(world)) == 1
 
 
+def test_the_hangup_of_a_closed_terminal_is_a_stop(world):
+    world.boot(shared(instances=2))
+    world.emit(e.SignalArrived(SIGHUP, terminal_gone=True))
+    world.settle()
+    assert world.exit_code == 0
+    assert not world.ordered(f.ReadPlan)
+
+
 def test_without_autostart_an_app_waits_until_it_is_started(world):
     needs = shared("api", depends_on=(DependsSpec("web"),))
     world.boot(shared(autostart=False, instances=2), needs, app("job"))

@@ -1,0 +1,134 @@
+"""A worker is started: its pipes, its descriptors, its filter, then fork(2).
+
+Performs `Spawn`, and says what came of it as `WorkerSpawned` or `SpawnFailed`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .children import Started
+from .core import events as e
+from .kernel import limits
+from .logs.pump import worker_pipe
+from .loop import READ
+from .requests import request_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .core.effects import Spawn
+    from .kernel.notify import NotifySocket
+    from .runtime import Runtime
+
+
+class Launching:
+    """The starts of one run, and what all workers share: NOTIFY_SOCKET, /dev/null."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._notify: NotifySocket | None = None
+        self._filter_errno = 0
+
+    def spawn(self, effect: Spawn) -> None:
+        """Perform it."""
+        runtime, spec = self._runtime, effect.spec
+        ports = runtime.ports.get(spec.name)
+        if ports is not None:
+            ports.occupy(effect.slot)
+        ours: list[int] = []
+        theirs: list[int] = []
+        try:
+            started = Started(effect.incarnation, 0, spec, effect.instance, effect.slot)
+            request, started = request_for(
+                started,
+                ports,
+                notify_path=self._notify_path(),
+                filtered=self._filter_errno == 0,
+                init=runtime.is_init,
+            )
+            if runtime.pump.format != "raw":
+                for _ in range(2):
+                    reading, writing = worker_pipe(spec.uid, spec.gid)
+                    ours.append(reading)
+                    theirs.append(writing)
+                request = request.replace(stdout=theirs[0], stderr=theirs[1])
+            started = runtime.children.start(started, request.replace(stdin=self._null))
+        except (OSError, ValueError) as error:
+            for fd in (*ours, *theirs):
+                os.close(fd)
+            if ports is not None:
+                ports.forget(effect.incarnation)
+            reason = limits.explain(error) if isinstance(error, OSError) else str(error)
+            runtime.emit(e.SpawnFailed(effect.incarnation, f"fork: {reason}"))
+            return
+        for fd in theirs:
+            os.close(fd)
+        if ports is not None:
+            ports.node_started(effect.incarnation)
+        if ours:
+            runtime.pump.attach(
+                spec.name,
+                effect.instance,
+                effect.incarnation,
+                started.pid,
+                ours[0],
+                ours[1],
+                spec.time,
+                spec.multiline,
+            )
+        runtime.emit(e.WorkerSpawned(effect.incarnation, started.pid, started.observed))
+
+    # -- sd_notify(3) -----------------------------------------------------------------
+
+    def _notify_path(self) -> str:
+        """The NOTIFY_SOCKET of all workers, made with the first of them."""
+        if self._notify is None:
+            from .kernel.notify import NotifySocket
+
+            self._notify = NotifySocket()
+            self._runtime.loop.register(self._notify.fd, READ, self._notified)
+        return self._notify.path
+
+    def _notified(self, _events: int) -> None:
+        from .kernel import proc
+        from .notifications import told
+
+        if self._notify is None:
+            return
+        children = self._runtime.children
+        for pid, message in self._notify.receive():
+            incarnation = children.incarnation_of(proc.owner(pid, children.pids))
+            if not incarnation:
+                continue
+            event = told(incarnation, message)
+            if event is not None:
+                self._runtime.emit(event)
+            if message.get("READY") == "1":
+                self._runtime.emit(e.WorkerReady(incarnation, "notify"))
+
+    # -- the filter -------------------------------------------------------------------
+
+    def filter_installed(self, started: Started, fd: int) -> None:
+        """A worker has put the filter on itself; `fd` is its notifier."""
+        ports = self._runtime.ports[started.spec.name]
+        ports.attach_filter(started.incarnation, started.slot, fd)
+
+    def filter_refused(self, errno: int) -> None:
+        """The kernel has refused it, and would for the next one."""
+        if self._filter_errno == 0:
+            self._filter_errno = errno
+            self._runtime.log(
+                "warning",
+                "interception refused",
+                {
+                    "reason": f"seccomp: {os.strerror(errno)}",
+                    "then": "a port reaches workers by descriptors or Node's protocol only; "
+                    "of others that bind the same port, the second finds it in use",
+                },
+            )
+
+    def close(self) -> None:
+        """The end of the run: nobody is listened to any more."""
+        if self._notify is not None:
+            self._notify.close()

@@ -1,0 +1,189 @@
+"""What the core orders of the apps' ports: they are held here, by the app's name.
+
+An effect for an app whose port is closed already is passed over: the app is gone.
+"""
+
+from __future__ import annotations
+
+from ..core import effects as f
+from ..core import events as e
+from .ports import PortErrors, Ports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..children import Children
+    from ..core.spec import AppSpec
+    from ..loop import Loop
+    from .ports import Log, Observed
+
+# How often a queue that must empty is looked at: there is no event for it (s).
+QUEUE_PAUSE = 0.005
+_FOR_EVER = float("inf")
+
+
+class PortEffects:
+    """The ports of all apps of a run."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        children: Children,
+        emit: Callable[[e.Event], None],
+        log: Log,
+        observed: Observed,
+    ) -> None:
+        self._loop = loop
+        self._children = children
+        self._emit = emit
+        self._log = log
+        self._observed = observed
+        self._ports: dict[str, Ports] = {}
+
+    def get(self, app: str) -> Ports | None:
+        """The port of an app; None when there is no such app, or no longer."""
+        return self._ports.get(app)
+
+    def __getitem__(self, app: str) -> Ports:
+        """The port of an app. Raises KeyError."""
+        return self._ports[app]
+
+    def __iter__(self) -> Iterator[Ports]:
+        return iter(self._ports.values())
+
+    # -- another plan -----------------------------------------------------------------
+
+    def open(self, specs: tuple[AppSpec, ...]) -> tuple[str, ...]:
+        """Bind all that these apps declare; what could not be bound, as sentences."""
+        problems: list[str] = []
+        for spec in specs:
+            try:
+                self._ports[spec.name] = self._opened(spec)
+            except PortErrors as error:
+                problems += error.problems
+        return tuple(problems)
+
+    def _opened(self, spec: AppSpec) -> Ports:
+        ports = Ports(self._loop, spec, self._log, self._observed)
+        # Before anything listens: what comes first must not go to a spare slot.
+        ports.steer(tuple(range(spec.instances)))
+        ports.open(spec.instances + max(1, spec.reload_parallel))
+        return ports
+
+    def prepare(self, specs: tuple[AppSpec, ...]) -> tuple[dict[str, Ports], tuple[str, ...]]:
+        """Bind what is new in these apps: ports of apps that are, and what could not be bound.
+
+        Nothing counts before `accept`; `discard` gives it up.
+        """
+        fresh: dict[str, Ports] = {}
+        problems: list[str] = []
+        for spec in specs:
+            existing = self._ports.get(spec.name)
+            try:
+                if existing is not None:
+                    existing.check(spec)
+                else:
+                    fresh[spec.name] = self._opened(spec)
+            except PortErrors as error:
+                problems += error.problems
+        return fresh, tuple(problems)
+
+    def accept(self, specs: tuple[AppSpec, ...], fresh: dict[str, Ports]) -> None:
+        """These apps count from now on, with what `prepare` has bound for them."""
+        for spec in specs:
+            if spec.name in self._ports:
+                self._ports[spec.name].update(spec)
+        self._ports.update(fresh)
+
+    def discard(self, fresh: dict[str, Ports]) -> None:
+        """What `prepare` has bound will not be needed."""
+        for ports in fresh.values():
+            ports.close()
+        for ports in self:
+            ports.discard()
+
+    def close(self) -> None:
+        """Close all: nothing was started."""
+        for ports in self:
+            ports.close()
+        self._ports.clear()
+
+    # -- effects ----------------------------------------------------------------------
+
+    def grow(self, effect: f.GrowPort) -> None:
+        """Perform it. Raises OSError."""
+        if ports := self.get(effect.app):
+            ports.grow(effect.slots)
+
+    def steer(self, effect: f.Steer) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.steer(effect.slots)
+
+    def trim(self, effect: f.TrimPort) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.trim()
+
+    def free_slot(self, effect: f.FreeSlot) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.vacate(effect.slot)
+
+    def refuse_connections(self, effect: f.RefuseConnections) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.refuse()
+
+    def close_port(self, effect: f.ClosePort) -> None:
+        """Perform it."""
+        if ports := self._ports.pop(effect.app, None):
+            ports.close()
+
+    def watch_queue(self, effect: f.WatchQueue) -> None:
+        """Perform it. Of an app without a port the queue is empty."""
+        ports = self.get(effect.app)
+        self._look(
+            ("queue", effect.incarnation),
+            effect.incarnation,
+            lambda: ports is None or ports.queue_length(effect.slot) == 0,
+        )
+
+    def knock(self, effect: f.Knock) -> None:
+        """Perform it, where a connection can be sent to one slot."""
+        ports = self.get(effect.app)
+        knocking = ports.knock(effect.slot) if ports is not None else None
+        if knocking is not None:
+            self._look(
+                ("knock", effect.incarnation),
+                effect.incarnation,
+                knocking.accepted,
+                until=self._loop.now() + effect.within,
+                end=knocking.close,
+            )
+
+    def _look(
+        self,
+        key: tuple[str, int],
+        incarnation: int,
+        is_empty: Callable[[], bool],
+        *,
+        until: float = _FOR_EVER,
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Look until `is_empty`, and say so; give up with the worker, or when it is `until`.
+
+        `end` is called in either case.
+        """
+        empty = is_empty()
+        if empty or self._children.get(incarnation) is None or self._loop.now() >= until:
+            end()
+            if empty:
+                self._emit(e.QueueEmptied(incarnation))
+            return
+        self._loop.call_at(
+            key,
+            self._loop.now() + QUEUE_PAUSE,
+            lambda: self._look(key, incarnation, is_empty, until=until, end=end),
+        )
