@@ -10,7 +10,7 @@ import os
 
 from .core import events as e
 from .core.record import Record
-from .kernel import process, reap, signals
+from .kernel import kill, process, reap, signals
 from .loop import READ
 
 TYPE_CHECKING = False
@@ -168,7 +168,7 @@ class Children:
     def _worker_ended(self, incarnation: int, status: int) -> None:
         self._told(incarnation)
         started = self._close_channel(self._started[incarnation])
-        group_left = started.spec.treekill and process.group_exists(started.pid)
+        group_left = started.spec.treekill and kill.group_exists(started.pid)
         self._put(started.replace(reaped=True))
         if group_left:
             self._lingering.add(incarnation)
@@ -187,7 +187,7 @@ class Children:
     def _look_for_empty_groups(self) -> None:
         for incarnation in tuple(self._lingering):
             started = self._started.get(incarnation)
-            if started is None or not process.group_exists(started.pid):
+            if started is None or not kill.group_exists(started.pid):
                 self._lingering.discard(incarnation)
                 self._emit(e.GroupEmptied(incarnation))
 
@@ -204,11 +204,11 @@ class Children:
             return
         if started.reaped and not (group and incarnation in self._lingering):
             return
-        process.send_signal(started.pid, signum, group)
+        kill.send_signal(started.pid, signum, group)
         a_stop = signum in {*signals.STOPS, started.spec.kill_signal}
-        if a_stop and not started.reaped and process.is_suspended(started.pid):
+        if a_stop and not started.reaped and kill.is_suspended(started.pid):
             # It would not see the signal before SIGKILL (docker exec … kill -STOP).
-            process.send_signal(started.pid, signals.SIGCONT, group)
+            kill.send_signal(started.pid, signals.SIGCONT, group)
 
     def forget(self, incarnation: int) -> None:
         """Nothing of the worker is left."""

@@ -268,7 +268,7 @@ class Command:
 
     def forward(self, number: int) -> None:
         """Send it to the child, to its group with `-g`."""
-        from .kernel.process import send_signal
+        from .kernel.kill import send_signal
 
         # A group that Ctrl-Z has stopped is continued as a group.
         group = self.options.group
@@ -336,7 +336,7 @@ class Command:
 
     def finish_group(self) -> None:
         """SIGTERM to what is left of the group; wait; SIGKILL at the deadline or a stop."""
-        from .kernel.process import group_exists
+        from .kernel.kill import group_exists
 
         if not group_exists(self.child):
             return
@@ -359,7 +359,7 @@ class Command:
 
     def to_group(self, number: int) -> None:
         """Signal what is left of the group, if anything is."""
-        from .kernel.process import send_signal
+        from .kernel.kill import send_signal
 
         try:
             send_signal(self.child, number, group=True)

@@ -25,7 +25,7 @@ from .core import events as e
 from .core.supervisor import Supervisor
 from .exits import Exits
 from .home import Terminal
-from .kernel import process, reap, signals
+from .kernel import kill, reap, signals
 from .launching import Launching
 from .logs import early
 from .logs.pump import LogPump
@@ -82,7 +82,7 @@ class Runtime:
         )
         self.ports = PortEffects(loop, self.children, self.emit, self.log, self._observed)
         self._reaping = Reaping(loop, self.children)
-        self.is_init = process.is_init()
+        self.is_init = kill.is_init()
         self._pipe = pipe
         self._terminal = Terminal()
         self._queue: deque[e.Event] = deque()
@@ -429,9 +429,9 @@ class Runtime:
 
     def _sweep(self) -> None:
         if self.is_init:
-            process.sweep(signals.SIGKILL)
+            kill.sweep(signals.SIGKILL)
         else:
-            process.sweep_below(signals.SIGKILL)
+            kill.sweep_below(signals.SIGKILL)
 
     def _children_left(self) -> bool:
         self._reaping.reap()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ..kernel import process, signals
+from ..kernel import kill, process, signals
 from ..kernel.reap import exit_code
 from ..loop import READ
 from ..requests import check_request
@@ -39,7 +39,7 @@ class ExecCheck:
     ) -> None:
         self._loop = loop
         self._children = children
-        self._request = check_request(started, ports, init=process.is_init())
+        self._request = check_request(started, ports, init=kill.is_init())
         self._ended = ended
         self._said = b""
         self._reading = -1
@@ -72,7 +72,7 @@ class ExecCheck:
 
     def _kill(self) -> None:
         try:
-            process.send_signal(self._pid, signals.SIGKILL, group=True)
+            kill.send_signal(self._pid, signals.SIGKILL, group=True)
         except (PermissionError, ValueError):
             pass  # all of it is another user's, or it was never there
 
@@ -87,7 +87,7 @@ class ExecCheck:
 
     def _reaped(self, status: int) -> None:
         # What it left in its group would fill the pid space, a process each time.
-        if process.group_exists(self._pid):
+        if kill.group_exists(self._pid):
             self._kill()
         if self._reading < 0:
             return  # given up before

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from entrypoint.kernel import process, reap, signals
+from entrypoint.kernel import kill, process, reap, signals
 from entrypoint.kernel.process import Execed, Executing, SpawnFailed, SpawnRequest
 from tests.support.namespace import Init, signal_sets, state
 from tests.support.wait import wait_until
@@ -205,7 +205,7 @@ def test_it_leads_a_group_or_a_session():
 def test_a_signal_right_after_spawn_reaches_the_group():
     for _ in range(20):
         child = process.spawn(SpawnRequest(("sleep", "1000"), dict(os.environ)))
-        assert process.send_signal(child.pid, signal.SIGTERM, group=True)
+        assert kill.send_signal(child.pid, signal.SIGTERM, group=True)
         _, status = os.waitpid(child.pid, 0)
         assert os.WTERMSIG(status) == signal.SIGTERM
         os.close(child.channel)
@@ -286,16 +286,16 @@ os.kill(os.getpid(), 9)
 def test_everybody_is_never_a_worker():
     for pid in (1, 0, -1):
         with pytest.raises(ValueError, match="pid"):
-            process.send_signal(pid, 0)
+            kill.send_signal(pid, 0)
 
 
 def test_a_group_is_there_until_it_is_reaped():
     child = process.spawn(SpawnRequest(("true",), dict(os.environ)))
     os.close(child.channel)
-    assert process.group_exists(child.pid)
+    assert kill.group_exists(child.pid)
     os.waitpid(child.pid, 0)
-    assert not process.group_exists(child.pid)
-    assert not process.send_signal(child.pid, signal.SIGTERM)
+    assert not kill.group_exists(child.pid)
+    assert not kill.send_signal(child.pid, signal.SIGTERM)
 
 
 # -- the sweep -------------------------------------------------------------------------------
@@ -304,8 +304,8 @@ def test_a_group_is_there_until_it_is_reaped():
 def test_the_sweep_is_refused_outside_pid_1():
     """kill(-1) here would end the tests, and outside a namespace the machine."""
     called = []
-    with pytest.raises(process.NotInitError):
-        process.sweep(signal.SIGKILL, kill=lambda *args: called.append(args))
+    with pytest.raises(kill.NotInitError):
+        kill.sweep(signal.SIGKILL, kill=lambda *args: called.append(args))
     assert called == []
 
 
@@ -324,15 +324,15 @@ def test_the_sweep_believes_nobody_alone(monkeypatch, pid, parent, inner):
     monkeypatch.setattr(os, "getppid", lambda: parent)
     monkeypatch.setattr("entrypoint.kernel.proc.namespace_pids", lambda: inner)
     called = []
-    with pytest.raises(process.NotInitError):
-        process.sweep(signal.SIGKILL, kill=lambda *args: called.append(args))
+    with pytest.raises(kill.NotInitError):
+        kill.sweep(signal.SIGKILL, kill=lambda *args: called.append(args))
     assert called == []
 
 
 SWEEP = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from entrypoint.kernel import process
+from entrypoint.kernel import kill
 children = []
 for _ in range(3):
     pid = os.fork()
@@ -340,10 +340,10 @@ for _ in range(3):
         signal.pause()
         os._exit(0)
     children.append(pid)
-assert process.sweep(signal.SIGKILL)
+assert kill.sweep(signal.SIGKILL)
 for pid in children:
     assert os.waitpid(pid, 0)[1] == signal.SIGKILL
-assert not process.sweep(signal.SIGKILL)
+assert not kill.sweep(signal.SIGKILL)
 print("swept", flush=True)
 """
 

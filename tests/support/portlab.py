@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from entrypoint.core.spec import AppSpec, ListenSpec
-from entrypoint.kernel import process, signals
+from entrypoint.kernel import kill, process, signals
 from entrypoint.loop import READ, Loop
 from entrypoint.port.ports import Ports
 from tests.support.wait import wait_until
@@ -182,14 +182,14 @@ class Lab:
     def stop(self, worker: Worker, number: int = signal.SIGTERM, timeout: float = 10.0) -> int:
         """Signal the worker's group, wait, forget it; its wait status."""
         if not self._ended(worker):
-            process.send_signal(worker.pid, number, group=True)
+            kill.send_signal(worker.pid, number, group=True)
             try:
                 wait_until(lambda: self._ended(worker), timeout=timeout)
             except AssertionError:
-                process.send_signal(worker.pid, signals.SIGKILL, group=True)
+                kill.send_signal(worker.pid, signals.SIGKILL, group=True)
                 wait_until(lambda: self._ended(worker))
         try:
-            process.send_signal(worker.pid, signals.SIGKILL, group=True)
+            kill.send_signal(worker.pid, signals.SIGKILL, group=True)
         except OSError:
             pass
         with self.lock:
