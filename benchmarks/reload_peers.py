@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import reload_servers
 from .arena import BIN, free_port, tool, until, workspace
-from .reloads import ONE_RELOAD, Cell, Load, Told, answers
+from .reloads import ONE_RELOAD, Cell, Told, answers, under_load
 
 if TYPE_CHECKING:
     import argparse
@@ -80,20 +80,11 @@ def _measure(
             until(lambda: answers(port), deadline=60)
             # All of them: nothing tells when the others are there.
             time.sleep(3)
-            log = str(options.log / cell.file_name)
-            loads = [
-                Load(port, "new", 8, options.rate, Path(log + ".new.log")),
-                Load(port, "keep", 8, options.rate / 4, Path(log + ".keep.log")),
-            ]
-            began = time.monotonic()
-            try:
-                for turn in range(1, options.reloads + 1):
-                    reload(init)
-                    cell.reloads = turn
-            except (TimeoutError, subprocess.SubprocessError) as error:
-                cell.problems.append(f"reload {cell.reloads + 1}: {error}")
-            finally:
-                cell.seconds = round(time.monotonic() - began, 1)
-                cell.new, cell.keep = (load.end() for load in loads)
-                Path(log + ".init.log").write_bytes(b"".join(init.lines))
+            with under_load(cell, init, port, options):
+                try:
+                    for turn in range(1, options.reloads + 1):
+                        reload(init)
+                        cell.reloads = turn
+                except (TimeoutError, subprocess.SubprocessError) as error:
+                    cell.problems.append(f"reload {cell.reloads + 1}: {error}")
     return cell

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -23,9 +24,13 @@ import time
 import urllib.request
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import arena, reload_servers
 from .arena import PYINIT, Init, Missing, free_port, program, until, workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FAILURES = ("refused", "reset", "hung", "wrong", "middle")
 ONE_RELOAD = 90.0
@@ -142,6 +147,23 @@ class Told(Init):
         return sum(word in line for line in list(self.lines))
 
 
+@contextlib.contextmanager
+def under_load(cell: Cell, init: Told, port: int, options: argparse.Namespace) -> Iterator[Load]:
+    """Both clients at work; gives the one of new connections. What they count goes to `cell`."""
+    log = str(options.log / cell.file_name)
+    loads = [
+        Load(port, "new", 8, options.rate, Path(log + ".new.log")),
+        Load(port, "keep", 8, options.rate / 4, Path(log + ".keep.log")),
+    ]
+    began = time.monotonic()
+    try:
+        yield loads[0]
+    finally:
+        cell.seconds = round(time.monotonic() - began, 1)
+        cell.new, cell.keep = (load.end() for load in loads)
+        Path(log + ".init.log").write_bytes(b"".join(init.lines))
+
+
 def _ecosystem(cell: Cell, command: str, keys: dict[str, object], folder: Path, port: int) -> str:
     app = {
         "name": "app",
@@ -171,18 +193,8 @@ def measure(cell: Cell, server: reload_servers.Server, options: argparse.Namespa
         with Told([PYINIT, "-c", file], name) as init:
             until(lambda: init.count(b'"app ready"'), deadline=60, pause=0.05)
             until(lambda: answers(port), deadline=60)
-            log = str(options.log / cell.file_name)
-            loads = [
-                Load(port, "new", 8, options.rate, Path(log + ".new.log")),
-                Load(port, "keep", 8, options.rate / 4, Path(log + ".keep.log")),
-            ]
-            began = time.monotonic()
-            try:
-                _reload(cell, init, loads[0], options)
-            finally:
-                cell.seconds = round(time.monotonic() - began, 1)
-                cell.new, cell.keep = (load.end() for load in loads)
-                Path(log + ".init.log").write_bytes(b"".join(init.lines))
+            with under_load(cell, init, port, options) as load:
+                _reload(cell, init, load, options)
     return cell
 
 

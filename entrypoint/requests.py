@@ -54,17 +54,9 @@ def request_for(
     argv = tuple(_filled(word, words) for word in spec.command)
     _fill(env, spec, words)
     install_filter = filtered and ports is not None and ports.wants_filter()
-    request = process.SpawnRequest(
-        argv=argv,
-        env=env,
-        cwd=spec.cwd,
-        uid=spec.uid,
-        gid=spec.gid,
-        groups=spec.groups,
-        user=_user(spec),
+    request = _as_its_user(spec, argv, env, init=init).replace(
         keep_fds=tuple(keep),
         own_pid=(*(("LISTEN_PID",) if given else ()), *(("WATCHDOG_PID",) if watched else ())),
-        parent_death_signal=0 if init else signals.SIGKILL,
         install_filter=install_filter,
     )
     return request, started.replace(observed=observed)
@@ -84,8 +76,16 @@ def check_request(started: Started, ports: Ports | None, *, init: bool) -> proce
     env["PYINIT_APP"] = spec.name
     env["PYINIT_INSTANCE"] = str(started.instance)
     env["PYINIT_PID"] = str(started.pid)
+    argv = tuple(_filled(word, words) for word in (health.command if health else ()))
+    return _as_its_user(spec, argv, env, init=init)
+
+
+def _as_its_user(
+    spec: AppSpec, argv: tuple[str, ...], env: dict[str, str], *, init: bool
+) -> process.SpawnRequest:
+    """A process in the folder of the app and as its user."""
     return process.SpawnRequest(
-        argv=tuple(_filled(word, words) for word in (health.command if health else ())),
+        argv=argv,
         env=env,
         cwd=spec.cwd,
         uid=spec.uid,
