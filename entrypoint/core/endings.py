@@ -145,15 +145,14 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
         turn.put_place(place.replace(current=0, state=w.STOPPED))
     elif worker.purpose in ("restart", "reload"):
         place = place.replace(current=0, unstable=(), delay=0.0)
-        turn.count("restart", pool.name, reasons.label(worker.because))
+        place = lifecycle.restarted(turn, place, reasons.label(worker.because))
         lifecycle.launch(turn, place, pool.spec, place.slot)
     elif worker.purpose in ("", "failed start", *BROKEN):
         reason = reasons.of_end(worker, place)
         successor = turn.worker(place.successor)
         if successor is not None and successor.state == w.LAUNCHING:
             # Its successor is on the way and takes over when it is ready.
-            turn.put_place(place.replace(current=0, restarts=place.restarts + 1))
-            turn.count("restart", pool.name, reason)
+            turn.put_place(lifecycle.restarted(turn, place.replace(current=0), reason))
             return
         # A successor that is on its way out halts the reload with its own end.
         if worker.never_up and successor is None:

@@ -443,8 +443,7 @@ def after_exit(
             last_exit=place.last_exit,
         )
         return turn.put_place(place.replace(state=w.ERRORED))
-    place = place.replace(restarts=place.restarts + 1)
-    turn.count("restart", pool.name, reason)
+    place = restarted(turn, place, reason)
     wait = max(least, delay if spec.exp_backoff_restart_delay else spec.restart_delay)
     if wait <= 0:
         turn.put_place(place)
@@ -455,6 +454,15 @@ def after_exit(
     )
     turn.emit(StartTimer(Timer("restart", pool.name, worker.incarnation), wait))
     return turn.put_place(place.replace(state=w.WAITING_RESTART, waits_for=worker.incarnation))
+
+
+def restarted(turn: Turn, place: Place, label: str) -> Place:
+    """A worker is started in the place of another: one more for people and for the metrics.
+
+    As in PM2 whatever the reason, a crash as well as a reload; the metrics tell them apart.
+    """
+    turn.count("restart", place.app, label)
+    return place.replace(restarts=place.restarts + 1)
 
 
 def after_failure(turn: Turn, place: Place, spec: AppSpec, uptime: float = 0.0) -> Place:

@@ -14,7 +14,14 @@ from . import reasons
 from . import worker as w
 from .effects import FreeSlot, GrowPort, StopTimer, TrimPort
 from .events import Timer
-from .lifecycle import has_slots, launch, shares_port, stop_worker, stop_workers
+from .lifecycle import (
+    has_slots,
+    launch,
+    restarted,
+    shares_port,
+    stop_worker,
+    stop_workers,
+)
 from .worker import Place, Pool, Reload, Worker
 
 TYPE_CHECKING = False
@@ -218,18 +225,17 @@ def successor_ready(turn: Turn, place: Place, worker: Worker) -> None:
         state=w.RUNNING,
         waits_for=0,
     )
-    if repairs:
-        # What failed before still counts: this one may be as sick in a moment.
-        after = after.replace(restarts=place.restarts + 1)
-    else:
+    if not repairs:
+        # In a repair what failed before still counts: this one may be as sick in a moment.
         after = after.replace(unstable=(), delay=0.0)
-    turn.put_place(after)
     if old is not None:
         # One that had ended before was counted with its end.
         why = pool.reload.reason if pool.reload else ""
-        turn.count("restart", place.app, reasons.of_repair(old) if repairs else reasons.label(why))
+        label = reasons.of_repair(old) if repairs else reasons.label(why)
+        turn.put_place(restarted(turn, after, label))
         stop_worker(turn, old, "reload")
     else:
+        turn.put_place(after)
         turn.emit(StopTimer(Timer("restart", place.app, place.waits_for)))
         free_slot(turn, place.app, place.slot)
         done(turn, place.app, place.instance)
