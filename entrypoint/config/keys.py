@@ -255,7 +255,8 @@ APP_KEYS: tuple[Key, ...] = (
         "on_listen_timeout",
         "choice",
         "A worker that is not ready in time: `force` goes on as if it were (PM2), `abort` keeps "
-        "the old worker, `auto`: abort once any worker of the app has said that it is ready.",
+        "the old worker, `auto`: abort once any worker of the app has said that it is ready, or "
+        "where the old worker listens and the new one does not.",
         "auto",
         ("auto", "force", "abort"),
     ),

@@ -124,8 +124,10 @@ def ready(turn: Turn, worker: Worker, source: str) -> None:
     """
     pool = turn.the_pool(worker.app)
     said = source in ("notify", "node", "listen", "health")
-    if source == "listen" and worker.spec.wait_ready:
-        return
+    if source == "listen":
+        worker = turn.put_worker(worker.replace(listens=True))
+        if worker.spec.wait_ready:
+            return
     if worker.reloading and source == "notify":
         worker = turn.put_worker(worker.replace(reloading=False))
     if worker.spec.health is not None and source not in ("health", "timeout"):
@@ -161,7 +163,7 @@ def launch_overdue(turn: Turn, worker: Worker) -> bool:
     pool = turn.the_pool(worker.app)
     rule = worker.spec.on_listen_timeout
     if rule == "auto":
-        rule = "abort" if pool.said_ready else "force"
+        rule = "abort" if pool.said_ready or _falls_short(turn, worker) else "force"
     awaited = "ready" if worker.spec.wait_ready else "listen"
     if worker.up_by:
         awaited = f"health ({worker.check_reason})" if worker.check_reason else "health"
@@ -176,6 +178,15 @@ def launch_overdue(turn: Turn, worker: Worker) -> bool:
         then="carry on as if ready" if rule == "force" else "give up on this worker",
     )
     return rule == "force"
+
+
+def _falls_short(turn: Turn, worker: Worker) -> bool:
+    """It does not listen, and the worker that it is to replace does."""
+    place = turn.place(worker.app, worker.instance)
+    if place is None or place.successor != worker.incarnation:
+        return False
+    old = turn.worker(place.current)
+    return old is not None and old.listens and not worker.listens
 
 
 def arm(turn: Turn, worker: Worker, kind: str, delay: float) -> Worker:

@@ -109,6 +109,7 @@ class Worker(Record):
     state: str = LAUNCHING
     pid: int = 0
     observed: bool = False
+    listens: bool = False  # it was seen to, which alone need not make it ready
     unseen: bool = False  # nothing tells when it serves: its launch timer makes it ready
     # reload | restart | stop | scale | remove | shutdown | failed start | health |
     # watchdog | lost

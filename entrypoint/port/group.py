@@ -35,6 +35,8 @@ class Group:
         # socket. The others' slots get nothing: with PM2's `increment_var: PORT` each
         # worker binds a port of its own, and nobody would take what another is given.
         self.takers: dict[int, int] = {}
+        # Where the last of them were: their next workers, if there will be any, come there.
+        self._awaited: tuple[int, ...] = ()
         self.declared = False
         self._plug: _socket.socket | None = None
         self.steered: tuple[int, ...] = ()
@@ -177,7 +179,7 @@ class Group:
     def _open_slots(self) -> tuple[int, ...]:
         """Of those that are steered to, the ones whose worker has this very address."""
         both = tuple(slot for slot in self.steered if slot in self.takers)
-        return both or tuple(self.takers) or self.steered
+        return both or tuple(self.takers) or self._awaited or self.steered
 
     def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:
         """Listen again where a worker has shut a socket down; those slots.
@@ -218,6 +220,7 @@ class Group:
             return sock
         known = slot in self.takers
         self.takers[slot] = incarnation
+        self._awaited = ()
         if not known:
             self.steer(self.steered)
         return sock
@@ -228,6 +231,14 @@ class Group:
         gone = [slot for slot, taker in self.takers.items() if taker == incarnation]
         for slot in gone:
             del self.takers[slot]
+        if gone and not self.takers:
+            self._awaited = tuple(gone)
+
+    def vacate(self, slot: int) -> None:
+        """No worker will come to this slot: nobody is to wait there for one."""
+        if slot in self._awaited:
+            self._awaited = tuple(each for each in self._awaited if each != slot)
+            self.steer(self.steered)
 
     def set_blocking(self, slot: int, blocking: bool) -> None:
         """Whether accept(2) waits, for all who hold this slot's socket."""

@@ -41,6 +41,8 @@ class Vacancies:
     def vacate(self, slot: int) -> None:
         """Nobody accepts on this slot any more."""
         self._vacant.add(slot)
+        for group in self._groups():
+            group.vacate(slot)
         self._attend((slot,))
 
     def steered(self, slots: tuple[int, ...]) -> None:

@@ -20,11 +20,13 @@ from tests.support.run import Run, get
 
 # `polite` closes what is idle, answers what it has read, and ends; `rude` ends.
 SERVER = """
-import os, signal, socket, sys, threading
+import os, signal, socket, sys, threading, time
 where, manner = sys.argv[1:3]
 release = open("release").read().strip()
 if release == "broken":
     sys.exit("broken release")
+while release == "slow" and not os.path.exists("go"):
+    time.sleep(0.01)
 if where == "fd":
     listener = socket.socket(fileno=3)
 else:
@@ -93,7 +95,6 @@ while not leaving.is_set():
         busy.add(conn)
     threading.Thread(target=serve, args=(conn,), daemon=True).start()
 listener.close()
-import time
 while True:
     with lock:
         for conn in idle:
@@ -315,6 +316,21 @@ def test_a_release_that_never_listens(tmp_path, rule) -> None:
         else:
             run.event("reload aborted")
             assert run.answers("one")
+        assert run.stop() == 0
+
+
+def test_who_comes_before_a_forced_release_listens_is_served_by_it(tmp_path) -> None:
+    """The old worker has left, and the only one that had the port with it."""
+    keys = {"wait_ready": True, "on_listen_timeout": "force", "listen_timeout": 500}
+    with Served(tmp_path, instances=1, listen=None, **keys) as run:
+        run.release("slow")
+        run.reload()
+        assert run.event("worker ready", 2)["by"] == "timeout"
+        with socket.create_connection(("127.0.0.1", run.port), 20) as client:
+            client.sendall(b"GET /1 HTTP/1.1\r\nConnection: close\r\n\r\n")
+            (run.folder / "go").touch()
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+        assert answer.endswith(b"slow /1"), run.story()
         assert run.stop() == 0
 
 

@@ -264,6 +264,18 @@ def test_abort_counts_a_silent_first_start_as_failed(world):
     assert len(spawn_times(world)) == 3
 
 
+@pytest.mark.parametrize(("listens", "ends"), [(True, "finished"), (False, "aborted")])
+def test_auto_keeps_who_listens_from_one_that_does_not(world, listens, ends):
+    """As npm's `serve` in a file of PM2, which never says that it is ready."""
+    world.up(shared(wait_ready=True, listen_timeout=2.0))
+    [old] = world.live()
+    world.upcoming.append(Script(says_after=0.1 if listens else None))
+    world.emit(e.ReloadAsked("web"))
+    world.settle(20)
+    assert world.said(f"reload {ends}")
+    assert (world.one() is old) is not listens
+
+
 def test_auto_forces_while_no_worker_ever_said_ready_and_aborts_once_one_has(world):
     always(world, Script(says="node", says_after=None))
     world.boot(shared(wait_ready=True, listen_timeout=2.0))
