@@ -31,7 +31,7 @@ from .links import hops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from ..loop import Loop
 
@@ -71,11 +71,12 @@ class Watcher:
         self._inotify = Inotify()
         self._paths: dict[int, bytes] = {}
         self._watches: dict[bytes, int] = {}
-        self._seen: set[tuple[int, int]] = set()
+        # Watches of folders that were listed too, not only watched for what is above them.
+        self._walked: set[int] = set()
         # By watch and name: roots, or what is above them, that may come and go there.
         self._wanted: dict[int, dict[bytes, bytes]] = {}
         # By watch and name: the paths whose way leads through there; and back.
-        self._through: dict[tuple[int, bytes], set[bytes]] = {}
+        self._through: dict[int, dict[bytes, set[bytes]]] = {}
         self._ways: dict[bytes, list[tuple[int, bytes]]] = {}
         self._todo: deque[tuple[bytes, bool]] = deque()
         self._first_change = 0.0
@@ -128,11 +129,12 @@ class Watcher:
 
     def _follow(self, path: bytes) -> None:
         """Notice whatever changes where `path` leads, if links are on its way."""
-        for hop in self._ways.pop(path, ()):
-            others = self._through.get(hop, set())
+        for wd, name in self._ways.pop(path, ()):
+            names = self._through.get(wd, {})
+            others = names.get(name, set())
             others.discard(path)
             if not others:
-                self._through.pop(hop, None)
+                names.pop(name, None)
         way = hops(path)
         if len(way) < 2:
             return
@@ -142,7 +144,7 @@ class Watcher:
         for folder, name in way:
             wd = self._add(folder, rename=False)
             if wd >= 0:
-                self._through.setdefault((wd, name), set()).add(path)
+                self._through.setdefault(wd, {}).setdefault(name, set()).add(path)
                 self._ways.setdefault(path, []).append((wd, name))
 
     def _later(self, folder: bytes, *, told: bool) -> None:
@@ -160,17 +162,14 @@ class Watcher:
             self._loop.call_at(("walk", id(self)), self._loop.now(), self._walk)
 
     def _add_folder(self, folder: bytes, *, told: bool) -> None:
-        try:
-            found = os.stat(folder)
-        except OSError:
+        if not os.path.isdir(folder):
             return  # gone again
-        # Links are followed, once: a link to a folder above would be walked for ever.
-        key = (found.st_dev, found.st_ino)
-        if key in self._seen and folder not in self._watches:
+        # Links are followed, once: a link to a folder above would be walked for ever. The
+        # kernel has the same number for the same folder.
+        wd = self._add(folder, unless=self._walked)
+        if wd < 0 or self._paths[wd] != folder:
             return
-        self._seen.add(key)
-        if self._add(folder) < 0:
-            return
+        self._walked.add(wd)
         try:
             with os.scandir(folder) as entries:
                 inside = [(each.path, each.is_dir(), each.is_symlink()) for each in entries]
@@ -187,10 +186,11 @@ class Watcher:
             elif is_link:
                 self._follow(path)
 
-    def _add(self, path: bytes, *, rename: bool = True) -> int:
+    def _add(self, path: bytes, *, rename: bool = True, unless: Container[int] = ()) -> int:
         """The number of the watch of a file or folder; negative: it has none.
 
-        `rename`: a folder that is watched by another path goes by this one from now on.
+        `rename`: a folder that is watched by another path goes by this one from now on,
+        `unless` it is one of these.
         """
         if path in self._watches:
             return self._watches[path]
@@ -207,7 +207,7 @@ class Watcher:
             self._failed(f"{os.fsdecode(path)}: {error.strerror}")
             return -1
         before = self._paths.get(wd)
-        if before is None or rename:
+        if before is None or (rename and wd not in unless):
             if before is not None:
                 self._watches.pop(before, None)
             self._paths[wd] = path
@@ -220,26 +220,15 @@ class Watcher:
             wd = self._watches[path]
             self._inotify.remove(wd)
             self._lost(wd)
-        self._forget_seen()
 
     def _lost(self, wd: int) -> None:
         """The kernel has, or will have, no such watch."""
         path = self._paths.pop(wd, None)
         if path is not None:
             self._watches.pop(path, None)
+        self._walked.discard(wd)
         self._wanted.pop(wd, None)
-        for hop in [hop for hop in self._through if hop[0] == wd]:
-            del self._through[hop]
-
-    def _forget_seen(self) -> None:
-        # Inode numbers are used again: a new folder may have a dead one's.
-        self._seen = set()
-        for path in self._watches:
-            try:
-                found = os.stat(path)
-            except OSError:
-                continue
-            self._seen.add((found.st_dev, found.st_ino))
+        self._through.pop(wd, None)
 
     # -- what happens ------------------------------------------------------------------
 
@@ -258,7 +247,6 @@ class Watcher:
         if event.mask & flags.IN_IGNORED:
             # The kernel dropped the watch: its folder is gone.
             self._lost(event.wd)
-            self._forget_seen()
             self._look_for_roots(folder)
             return
         if event.mask & (flags.IN_DELETE_SELF | flags.IN_MOVE_SELF):
@@ -272,7 +260,7 @@ class Watcher:
             self._note(folder)  # a file that is watched by itself
             return
         appeared = bool(event.mask & (flags.IN_CREATE | flags.IN_MOVED_TO))
-        for path in tuple(self._through.get((event.wd, event.name), ())):
+        for path in tuple(self._through.get(event.wd, {}).get(event.name, ())):
             self._leads_elsewhere(path)
         wanted = self._wanted.get(event.wd, {}).get(event.name)
         if appeared and wanted is not None:
@@ -322,7 +310,7 @@ class Watcher:
     def _look_for_roots(self, near: bytes) -> None:
         """Roots at or below `near` may have come or gone."""
         for root in self._roots:
-            if root == near or root.startswith(near + b"/") or near.startswith(root + b"/"):
+            if root == near or root.startswith(near + b"/"):
                 there = root in self._watches
                 self._watch_root(root)
                 if not there and os.path.exists(root) and root != near:

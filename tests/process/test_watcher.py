@@ -416,6 +416,30 @@ def test_ten_thousand_folders_are_walked_in_slices(watched, tmp_path) -> None:
     it.loop.close()
 
 
+def test_a_deleted_tree_costs_its_size_and_not_its_square(watched, tmp_path, monkeypatch) -> None:
+    """`rm -rf dist`, while PID 1 answers probes."""
+    for a in range(30):
+        for b in range(9):
+            (tmp_path / "dist" / f"{a}" / f"{b}").mkdir(parents=True)
+    it = watched()
+    looks = [0]
+
+    def counted(real):
+        def call(*args, **named):
+            looks[0] += 1
+            return real(*args, **named)
+
+        return call
+
+    subprocess.run(["rm", "-rf", tmp_path / "dist"], check=True)
+    for name in ("stat", "lstat", "scandir"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    it.next()
+    it.until(lambda: not it.watcher.walking)
+    assert looks[0] < 300
+    it.nothing_before(tmp_path / "end.js")
+
+
 def test_the_limit_of_watches_is_named(watched, tmp_path, monkeypatch) -> None:
     import errno
 
