@@ -172,7 +172,12 @@ class Watcher:
         self._walked.add(wd)
         try:
             with os.scandir(folder) as entries:
-                inside = [(each.path, each.is_dir(), each.is_symlink()) for each in entries]
+                inside = [
+                    (each.path, each.is_dir(follow_symlinks=False), each.is_symlink())
+                    for each in entries
+                ]
+        except FileNotFoundError:
+            return  # gone again
         except OSError as error:
             self._failed(f"{os.fsdecode(folder)}: {error.strerror}")
             return
@@ -181,7 +186,8 @@ class Watcher:
                 continue
             if not told:
                 self._note(path)
-            if is_folder:
+            # Not the entry's is_dir(): it raises for a circle, or where we may not look.
+            if is_folder or (is_link and os.path.isdir(path)):
                 self._todo.append((path, told))
             elif is_link:
                 self._follow(path)
@@ -203,6 +209,8 @@ class Watcher:
             self._todo.clear()
             self._failed(f"{os.fsdecode(path)}: {error.strerror}; not all is watched")
             return -1
+        except FileNotFoundError:
+            return -1  # gone again
         except OSError as error:
             self._failed(f"{os.fsdecode(path)}: {error.strerror}")
             return -1

@@ -327,6 +327,37 @@ def test_a_link_that_appears_later_is_followed(watched, tmp_path) -> None:
     assert it.next() == str(root / "a.js")
 
 
+def test_a_link_that_leads_nowhere_hides_nothing_beside_it(watched, tmp_path) -> None:
+    """A circle raises ELOOP in stat(2); so does EACCES what lies in a folder closed to us."""
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "gone").symlink_to("nothing/at/all")
+    (tmp_path / "lib").mkdir()
+    it = watched()
+    assert it.errors == []
+    (tmp_path / "lib" / "a.js").write_text("1")
+    assert it.next() == str(tmp_path / "lib" / "a.js")
+
+
+def test_a_folder_that_is_gone_before_it_is_watched_is_no_error(
+    watched, tmp_path, monkeypatch
+) -> None:
+    from entrypoint.kernel.inotify import Inotify
+
+    real = Inotify.add
+
+    def raced(self, path):
+        if path.endswith(b"/tmp123"):
+            os.rmdir(path)
+        return real(self, path)
+
+    monkeypatch.setattr(Inotify, "add", raced)
+    it = watched()
+    (tmp_path / "tmp123").mkdir()
+    it.until(lambda: not (tmp_path / "tmp123").exists())
+    it.nothing_before(tmp_path / "end.js")
+    assert it.errors == []
+
+
 def test_a_link_to_a_device_is_not_followed(watched, tmp_path) -> None:
     (tmp_path / "null").symlink_to("/dev/null")
     it = watched()
