@@ -68,7 +68,14 @@ class Watcher:
         self._changed = changed
         self._failed = failed
         self._quiet = max(QUIET, delay)
-        self._inotify = Inotify()
+        self._first_change = 0.0
+        # Paths of this burst, and whether they were not there before it.
+        self._noted: dict[bytes, bool] = {}
+        self._begin(Inotify())
+
+    def _begin(self, inotify: Inotify) -> None:
+        """Watch all roots with an instance that has no watch yet."""
+        self._inotify = inotify
         self._paths: dict[int, bytes] = {}
         self._watches: dict[bytes, int] = {}
         # Watches of folders that were listed too, not only watched for what is above them.
@@ -79,11 +86,10 @@ class Watcher:
         self._through: dict[int, dict[bytes, set[bytes]]] = {}
         self._ways: dict[bytes, list[tuple[int, bytes]]] = {}
         self._todo: deque[tuple[bytes, bool]] = deque()
-        self._first_change = 0.0
-        # Paths of this burst, and whether they were not there before it.
-        self._noted: dict[bytes, bool] = {}
         self._full = False
-        loop.register(self._inotify.fd, READ, self._readable)
+        # Events were lost: what is watched again when all is walked counts as a change.
+        self._missed = False
+        self._loop.register(self._inotify.fd, READ, self._readable)
         for root in self._roots:
             self._watch_root(root)
 
@@ -100,6 +106,9 @@ class Watcher:
     def close(self) -> None:
         """Stop watching."""
         self._loop.cancel(("watch", id(self)))
+        self._end()
+
+    def _end(self) -> None:
         self._loop.cancel(("walk", id(self)))
         self._loop.unregister(self._inotify.fd)
         self._inotify.close()
@@ -155,11 +164,14 @@ class Watcher:
     def _walk(self) -> None:
         for _ in range(SLICE):
             if not self._todo:
-                return
+                break
             folder, told = self._todo.popleft()
             self._add_folder(folder, told=told)
         if self._todo:
             self._loop.call_at(("walk", id(self)), self._loop.now(), self._walk)
+        elif self._missed:
+            self._missed = False
+            self._note(self._roots[0])
 
     def _add_folder(self, folder: bytes, *, told: bool) -> None:
         if not os.path.isdir(folder):
@@ -241,14 +253,15 @@ class Watcher:
     # -- what happens ------------------------------------------------------------------
 
     def _readable(self, _events: int) -> None:
+        overflow = self._inotify.flags.IN_Q_OVERFLOW
         for event in self._inotify.read():
+            if event.mask & overflow:
+                self._overflowed()
+                return  # what follows is told of watches that are no more
             self._one(event)
 
     def _one(self, event: Changed) -> None:
         flags = self._inotify.flags
-        if event.mask & flags.IN_Q_OVERFLOW:
-            self._overflowed()
-            return
         folder = self._paths.get(event.wd)
         if folder is None:
             return
@@ -325,13 +338,18 @@ class Watcher:
                     self._note(root)
 
     def _overflowed(self) -> None:
-        for root in self._roots:
-            self._watch_root(root)
-        for path in tuple(self._watches):
-            if os.path.isdir(path):
-                self._todo.append((path, True))
-        self._loop.call_at(("walk", id(self)), self._loop.now(), self._walk)
-        self._note(self._roots[0] if self._roots else b"")
+        # Also lost may be that watches ended (IN_IGNORED), and nothing else tells which:
+        # none is kept. In another instance, for each watch that is removed from this one
+        # would be one more event in its full queue.
+        self._note(self._roots[0])
+        try:
+            fresh = Inotify()
+        except OSError as error:
+            self._failed(f"{error.strerror}; not all is watched")
+            return
+        self._end()
+        self._begin(fresh)
+        self._missed = True
 
     # -- telling -------------------------------------------------------------------------
 

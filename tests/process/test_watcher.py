@@ -425,6 +425,23 @@ def test_an_overflow_of_the_queue_is_a_change_and_everything_is_watched_after_it
     it.until(lambda: str(tmp_path / "new" / "x.js") in it.told)
 
 
+def test_a_folder_made_anew_during_an_overflow_is_watched(watched, tmp_path) -> None:
+    """That the watch of the old one ended is among what is lost."""
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    (tmp_path / "dist").mkdir()
+    it = watched()
+    files = [tmp_path / "a.js", tmp_path / "b.js"]
+    for n in range(limit // 2 + 100):
+        os.close(os.open(files[n % 2], os.O_CREAT | os.O_WRONLY))
+        os.unlink(files[n % 2])
+    (tmp_path / "dist").rmdir()
+    (tmp_path / "dist").mkdir()
+    it.next()
+    it.until(lambda: not it.watcher.walking)
+    (tmp_path / "dist" / "x.js").write_text("1")
+    it.until(lambda: str(tmp_path / "dist" / "x.js") in it.told)
+
+
 def test_ten_thousand_folders_are_walked_in_slices(watched, tmp_path) -> None:
     for a in range(100):
         for b in range(100):
