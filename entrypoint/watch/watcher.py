@@ -198,11 +198,17 @@ class Watcher:
                 continue
             if not told:
                 self._note(path)
-            # Not the entry's is_dir(): it raises for a circle, or where we may not look.
-            if is_folder or (is_link and os.path.isdir(path)):
-                self._todo.append((path, told))
+            if is_folder:
+                # Before what links lead to: a folder goes by its own path if it has one here.
+                self._todo.appendleft((path, told))
             elif is_link:
-                self._follow(path)
+                self._link(path, told=told)
+
+    def _link(self, path: bytes, *, told: bool) -> None:
+        self._follow(path)
+        # Not the entry's is_dir(): it raises for a circle, or where we may not look.
+        if os.path.isdir(path):
+            self._later(path, told=told)
 
     def _add(self, path: bytes, *, rename: bool = True, unless: Container[int] = ()) -> int:
         """The number of the watch of a file or folder; negative: it has none.
@@ -236,10 +242,17 @@ class Watcher:
 
     def _drop_tree(self, folder: bytes) -> None:
         below = folder + b"/"
+        led: set[bytes] = set()
         for path in [p for p in self._watches if p == folder or p.startswith(below)]:
             wd = self._watches[path]
             self._inotify.remove(wd)
+            led |= self._led_through(wd)
             self._lost(wd)
+        for path in led:
+            self._follow(path)
+
+    def _led_through(self, wd: int) -> set[bytes]:
+        return {path for paths in self._through.get(wd, {}).values() for path in paths}
 
     def _lost(self, wd: int) -> None:
         """The kernel has, or will have, no such watch."""
@@ -267,15 +280,18 @@ class Watcher:
             return
         if event.mask & flags.IN_IGNORED:
             # The kernel dropped the watch: its folder is gone.
+            led = self._led_through(event.wd)
             self._lost(event.wd)
-            self._look_for_roots(folder)
+            self._gone(folder, led)
             return
         if event.mask & (flags.IN_DELETE_SELF | flags.IN_MOVE_SELF):
             if self._in_root(folder):
                 self._note(folder)
+            led = set()
             if event.mask & flags.IN_MOVE_SELF:
+                led = self._led_through(event.wd)
                 self._drop_tree(folder)
-            self._look_for_roots(folder)
+            self._gone(folder, led)
             return
         if not event.name:
             self._note(folder)  # a file that is watched by itself
@@ -296,13 +312,19 @@ class Watcher:
             self._appeared(path, is_folder=is_folder)
         self._note(path, created=bool(event.mask & flags.IN_CREATE))
 
+    def _gone(self, folder: bytes, led: set[bytes]) -> None:
+        """Roots may have gone with a folder; `led`: the paths whose way was through it."""
+        self._look_for_roots(folder)
+        for path in led:
+            self._leads_elsewhere(path)
+
     def _appeared(self, path: bytes, *, is_folder: bool) -> None:
         if path in self._watches and not is_folder and path not in self._roots:
             self._drop_tree(path)  # a link to another folder than before
-        if is_folder or os.path.isdir(path):
+        if is_folder:
             self._later(path, told=False)
         elif os.path.islink(path):
-            self._follow(path)
+            self._link(path, told=False)
 
     def _leads_elsewhere(self, path: bytes) -> None:
         """Something on the way of `path` has changed."""
@@ -310,7 +332,9 @@ class Watcher:
             self._drop_tree(path)
             self._watch_root(path)
         else:
-            self._follow(path)
+            if path in self._watches:
+                self._drop_tree(path)
+            self._link(path, told=True)
         if path in self._roots or not self._ignored(path):
             self._note(path)
 

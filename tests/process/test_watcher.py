@@ -358,6 +358,74 @@ def test_a_folder_that_is_gone_before_it_is_watched_is_no_error(
     assert it.errors == []
 
 
+def rename(source: Path, target: Path) -> None:
+    source.rename(target)
+
+
+def rebuild(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+
+
+@pytest.mark.parametrize("link", ["lib", "settings.json"])
+@pytest.mark.parametrize("put", [rename, rebuild])
+def test_what_a_link_leads_to_may_go_and_come_back(watched, tmp_path, link, put) -> None:
+    """`packages/ui -> ../../ui/dist`, and `rm -rf dist` is how a build begins."""
+    root, dist, new = tmp_path / "root", tmp_path / "dist", tmp_path / "new"
+    for folder in (root, dist, new):
+        folder.mkdir()
+    for folder in (dist, new):
+        (folder / "settings.json").write_text("1")
+    (root / link).symlink_to("../dist" if link == "lib" else "../dist/settings.json")
+    seen = root / "lib" / "settings.json" if link == "lib" else root / link
+    it = watched(str(root))
+    (dist / "settings.json").unlink()
+    it.next()
+    put(dist, tmp_path / "old")
+    shutil.rmtree(dist, ignore_errors=True)
+    it.next()
+    put(new, dist)
+    it.next()
+    it.until(lambda: not it.watcher.walking)
+    (dist / "settings.json").write_text("2")
+    assert it.next() == str(seen)
+
+
+def test_a_link_to_a_folder_that_is_not_there_yet(watched, tmp_path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "lib").symlink_to("../dist")
+    it = watched(str(root))
+    (tmp_path / "dist" / "deep").mkdir(parents=True)
+    it.next()
+    it.until(lambda: not it.watcher.walking)
+    (tmp_path / "dist" / "deep" / "a.js").write_text("1")
+    assert it.next() == str(root / "lib" / "deep" / "a.js")
+
+
+def test_a_link_that_is_removed_takes_its_folder_along_but_none_of_the_tree(
+    watched, tmp_path
+) -> None:
+    """Capistrano's `current` and its `releases` in one watched folder."""
+    root, far = tmp_path / "root", tmp_path / "far"
+    for folder in (root / "releases" / "1", root / "releases" / "2", far):
+        folder.mkdir(parents=True)
+    (root / "current").symlink_to("releases/1")
+    (root / "far").symlink_to("../far")
+    it = watched(str(root))
+    (root / "new").symlink_to("releases/2")
+    (root / "new").rename(root / "current")
+    it.next()
+    (root / "far").unlink()
+    it.next()
+    it.until(lambda: not it.watcher.walking)
+    (far / "a.js").write_text("1")
+    it.nothing_before(root / "end.js")
+    for release in ("1", "2"):
+        (root / "releases" / release / "a.js").write_text("1")
+        assert it.next() == str(root / "releases" / release / "a.js")
+
+
 def test_a_link_to_a_device_is_not_followed(watched, tmp_path) -> None:
     (tmp_path / "null").symlink_to("/dev/null")
     it = watched()
