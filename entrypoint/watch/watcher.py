@@ -43,6 +43,8 @@ QUIET = 0.1
 AT_LEAST = 3.0
 # Paths of a burst that are remembered, to tell people one of them.
 NOTED_LIMIT = 64
+# Files whose last change is remembered.
+CLOSED_LIMIT = 4096
 
 
 class Watcher:
@@ -71,6 +73,8 @@ class Watcher:
         self._first_change = 0.0
         # Paths of this burst, and whether they were not there before it.
         self._noted: dict[bytes, bool] = {}
+        # Files that were closed: st_ctime_ns.
+        self._closed: dict[bytes, int] = {}
         self._begin(Inotify())
 
     def _begin(self, inotify: Inotify) -> None:
@@ -293,17 +297,22 @@ class Watcher:
                 self._drop_tree(folder)
             self._gone(folder, led)
             return
-        if not event.name:
-            self._note(folder)  # a file that is watched by itself
+        if not event.name:  # a file that is watched by itself
+            if not event.mask & flags.IN_CLOSE_WRITE or self._written(folder):
+                self._note(folder)
+            return
+        path = folder + b"/" + event.name if folder != b"/" else b"/" + event.name
+        leading = tuple(self._through.get(event.wd, {}).get(event.name, ()))
+        counts = self._counts(folder, path, event.name)
+        if event.mask & flags.IN_CLOSE_WRITE and (leading or counts) and not self._written(path):
             return
         appeared = bool(event.mask & (flags.IN_CREATE | flags.IN_MOVED_TO))
-        for path in tuple(self._through.get(event.wd, {}).get(event.name, ())):
-            self._leads_elsewhere(path)
+        for each in leading:
+            self._leads_elsewhere(each)
         wanted = self._wanted.get(event.wd, {}).get(event.name)
         if appeared and wanted is not None:
             self._look_for_roots(wanted)
-        path = folder + b"/" + event.name if folder != b"/" else b"/" + event.name
-        if not self._counts(folder, path, event.name):
+        if not counts:
             return
         is_folder = bool(event.mask & flags.IN_ISDIR)
         if is_folder and event.mask & flags.IN_MOVED_FROM:
@@ -311,6 +320,22 @@ class Watcher:
         elif appeared:
             self._appeared(path, is_folder=is_folder)
         self._note(path, created=bool(event.mask & flags.IN_CREATE))
+
+    def _written(self, path: bytes) -> bool:
+        """Whether a file is not as it was when it was closed the last time.
+
+        Whoever opens it for writing and writes nothing closes it, too: SQLite does for
+        each connection, and a worker's death for every file that it had open. A restart for
+        that would be followed by the next one. st_ctime, for nobody can set it back.
+        """
+        try:
+            now = os.stat(path).st_ctime_ns
+        except OSError:
+            return True
+        if len(self._closed) >= CLOSED_LIMIT:
+            self._closed.clear()
+        before, self._closed[path] = self._closed.get(path), now
+        return now != before
 
     def _gone(self, folder: bytes, led: set[bytes]) -> None:
         """Roots may have gone with a folder; `led`: the paths whose way was through it."""

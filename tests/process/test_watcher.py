@@ -148,6 +148,31 @@ def test_a_file_that_comes_and_goes_is_no_change(watched, tmp_path) -> None:
     it.nothing_before(tmp_path / "end.js")
 
 
+@pytest.mark.parametrize("what", ["folder", "file", "link"])
+def test_a_file_that_was_opened_for_writing_and_not_written_is_no_change(
+    watched, tmp_path, what
+) -> None:
+    """SQLite does so for each connection; a worker's death closes all of its files."""
+    (tmp_path / "far").mkdir()
+    base = tmp_path / "root"
+    base.mkdir()
+    file = tmp_path / "far" / "app.db" if what == "link" else base / "app.db"
+    file.write_text("1")
+    if what == "link":
+        (base / "app.db").symlink_to(file)
+    it = watched(
+        *((str(base / "app.db"), str(base / "end.js")) if what == "file" else (str(base),))
+    )
+    file.write_text("2")
+    assert it.next() == str(base / "app.db")
+    for _ in range(3):
+        os.close(os.open(file, os.O_RDWR))
+    it.nothing_before(base / "end.js")
+    with open(file, "r+") as opened:
+        opened.write("3")
+    assert it.next() == str(base / "app.db")
+
+
 def test_deleting_is_a_change(watched, tmp_path) -> None:
     (tmp_path / "a.js").write_text("1")
     it = watched()
