@@ -65,11 +65,7 @@ class Watching:
             runtime.log("info", "files changed", {"app": spec.name, "path": told})
             runtime.emit(e.RenewAsked(spec.name, "files changed"))
 
-        try:
-            by_pattern = ignorer(spec.ignore_watch, spec.cwd, spec.watch)
-        except ValueError as error:
-            self._failed({"app": spec.name}, str(error))
-            return None
+        by_pattern = ignorer(spec.ignore_watch, spec.cwd, spec.watch)
         own = {os.fsencode(path) for path in config}
         return self._watcher(
             {"app": spec.name},

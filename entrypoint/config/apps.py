@@ -74,6 +74,8 @@ _NO_ENV_NAME = frozenset(
     ("env_", *keys.by_spelling(keys.APP_KEYS), *keys.IGNORED_APP_KEYS),
 )
 _PLACEHOLDERS = ("{fd}", "{port}", "{instance}")
+# What plain paths have not: for them `re` is not imported.
+_SPECIAL = frozenset("*?[{(+^$|\\")
 # PM2: `new_env.listen_timeout || default`.
 _ZERO_IS_DEFAULT = ("listen_timeout", "kill_timeout")
 
@@ -226,6 +228,7 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
     for name in _ZERO_IS_DEFAULT:
         if app.value(name):
             changes[name] = app.value(name)
+    _check_ignored(reader, app, cwd)
     watch = app.value("watch", False)
     if watch:
         roots = (cwd,) if watch is True else watch
@@ -245,6 +248,25 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         groups=identity.groups,
         **changes,
     )
+
+
+def _check_ignored(reader: Reader, app: RawApp, cwd: str) -> None:
+    """A pattern that means nothing is an error here, and not when files are watched."""
+    patterns = app.value("ignore_watch", ())
+    if _SPECIAL.isdisjoint("".join(patterns)):
+        return
+    from ..watch.ignoring import ignorer, regular
+    from .patterns import check_pattern
+
+    node, where = app.place("ignore_watch")
+    items = node.items if node.kind == "seq" else [node]
+    for number, (item, pattern) in enumerate(zip(items, patterns, strict=True)):
+        try:
+            ignorer((pattern,), cwd)
+            check_pattern(regular(pattern))
+        except ValueError as error:
+            at = f"{where}[{number}]" if node.kind == "seq" else where
+            reader.fail(item, at, f"{reader.told(item, pattern)} {error}")
 
 
 def _folder(reader: Reader, app: RawApp, cwd: str) -> str:

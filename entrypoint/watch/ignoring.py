@@ -41,7 +41,7 @@ _BETWEEN_SLASHES = re.compile(r"^/(.+)/([i]*)$", re.DOTALL)
 def ignorer(
     patterns: tuple[str, ...], cwd: str, roots: tuple[str, ...] = ()
 ) -> Callable[[bytes], bool]:
-    """Whether an absolute path is ignored. Raises ValueError for a wrong expression.
+    """Whether an absolute path is ignored. Raises ValueError for a wrong pattern.
 
     `roots`: what is watched, where names below it count; `cwd` if not told.
     """
@@ -55,11 +55,7 @@ def ignorer(
             return _DEFAULT.search(below) is not None or _EDITORS.search(below) is not None
 
         return by_default
-    expressions = [
-        re.compile(_expression(p, cwd).encode("utf-8", "surrogateescape"))
-        for p in patterns
-        if not _is_regular(p)
-    ]
+    expressions = [_compiled(p, _expression(p, cwd)) for p in patterns if not _is_regular(p)]
     searched = [_EDITORS, *(_regular(p) for p in patterns if _is_regular(p))]
 
     def ignored(path: bytes) -> bool:
@@ -82,16 +78,28 @@ def _is_regular(pattern: str) -> bool:
     return found is not None and bool(re.search(r"[\\^$|()+*?\[]", found[1]))
 
 
-def _regular(pattern: str) -> re.Pattern[bytes]:
+def regular(pattern: str) -> str:
+    """The regular expression that a text of `ignore_watch` is; empty for a path or a glob."""
+    if not _is_regular(pattern):
+        return ""
     found = _BETWEEN_SLASHES.match(pattern)
     # PM2's documentation has lost the first slash of its expression and kept the last.
-    text, flags = (found[1], found[2]) if found is not None else (pattern.removesuffix("/"), "")
+    return found[1] if found is not None else pattern.removesuffix("/")
+
+
+def _regular(pattern: str) -> re.Pattern[bytes]:
+    found = _BETWEEN_SLASHES.match(pattern)
+    ignoring_case = found is not None and "i" in found[2]
+    return _compiled(pattern, regular(pattern), re.IGNORECASE if ignoring_case else 0)
+
+
+def _compiled(pattern: str, expression: str, flags: int = 0) -> re.Pattern[bytes]:
     try:
-        return re.compile(
-            text.encode("utf-8", "surrogateescape"), re.IGNORECASE if "i" in flags else 0
-        )
-    except re.error as error:
-        raise ValueError(f"{pattern} is no regular expression: {error}") from None
+        return re.compile(expression.encode("utf-8", "surrogateescape"), flags)
+    except (re.error, OverflowError, RecursionError) as error:
+        kind = "regular expression" if _is_regular(pattern) else "glob"
+        # Not where: the place would be one in the expression that a glob becomes.
+        raise ValueError(f"is no {kind}: {getattr(error, 'msg', error)}") from None
 
 
 def _expression(pattern: str, cwd: str) -> str:
@@ -122,9 +130,8 @@ def _glob(pattern: str) -> str:
         elif character == "?":
             out.append("[^/]")
             at += 1
-        elif character == "[" and (end := pattern.find("]", at + 2)) > 0:
-            inside = pattern[at + 1 : end].replace("\\", "\\\\")
-            out.append("[^" + inside[1:] + "]" if inside[0] in "!^" else "[" + inside + "]")
+        elif character == "[" and (end := _class_end(pattern, at)) > 0:
+            out.append(_class(pattern[at + 1 : end]))
             at = end + 1
         elif character == "{" and (end := pattern.find("}", at)) > 0:
             choices = pattern[at + 1 : end].split(",")
@@ -134,3 +141,16 @@ def _glob(pattern: str) -> str:
             out.append(re.escape(character))
             at += 1
     return "".join(out)
+
+
+def _class_end(pattern: str, at: int) -> int:
+    """Where the class that begins at `at` ends: a `]` that comes first is one of it."""
+    return pattern.find("]", at + (3 if pattern[at + 1 : at + 2] in ("!", "^") else 2))
+
+
+def _class(inside: str) -> str:
+    negated = inside[0] in "!^"
+    members = inside[1:] if negated else inside
+    # All that Python knows in a class, or may one day, but the range.
+    escaped = "".join("\\" + c if c in r"\[]^&|~" else c for c in members)
+    return f"[{'^/' if negated else ''}{escaped}]"

@@ -32,6 +32,12 @@ from entrypoint.watch.ignoring import ignorer
         (("[ab].js",), "/app/c.js", False),
         (("[!ab].js",), "/app/c.js", True),
         (("*",), "/app/.env", True),
+        # Classes: a `]` that comes first is one of it; a negated one has no slash in it.
+        (("[]x].js",), "/app/].js", True),
+        (("[!]x].js",), "/app/a.js", True),
+        (("[!]x].js",), "/app/].js", False),
+        (("src[!x]a.js",), "/app/src/a.js", False),
+        (("[[x].js",), "/app/[.js", True),
         # Regular expressions.
         ((r"/\.log$/",), "/app/logs/x.log", True),
         ((r"/[\/\\]\./",), "/app/.git/HEAD", True),

@@ -1,0 +1,45 @@
+"""`ignore_watch`: what cannot be understood is an error of the file."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrypoint.config.errors import ConfigErrors
+
+
+def ignored(folder, pattern: str) -> tuple[str, ...]:
+    text = f"apps:\n  - script: app.js\n    ignore_watch:\n      - src\n      - '{pattern}'\n"
+    return folder.load(text).plan.apps[0].ignore_watch
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["*.log", "[!a-z]*", "[]x]", "[!]x]", "[[:alpha:]].js", "[a&&b||~~]", "a[", "{a,b", "\\",
+     "/\\.test\\.js$/", "/(readme|license)/i", "[\\/\\\\]\\./", "logs/", "c++/(x)"],
+)  # fmt: skip
+def test_patterns_that_mean_something(folder, pattern, recwarn) -> None:
+    assert ignored(folder, pattern) == ("src", pattern)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("pattern", "error"),
+    [
+        ("[z-a].js", "'[z-a].js' is no glob: bad character range"),
+        ("/(/", "'/(/' is no regular expression: "),
+        ("/a**/i", "is no regular expression: multiple repeat"),
+        ("/(a+)+$/", "has a repeat within a repeat: matching it could take for ever"),
+    ],
+)
+def test_others_are_errors_with_their_place(folder, pattern, error) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        ignored(folder, pattern)
+    (told,) = caught.value.errors
+    assert (told.line, told.column, told.path) == (5, 9, "apps[0].ignore_watch[1]")
+    assert error in told.message
+
+
+def test_one_pattern_needs_no_list(folder) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        folder.load("apps: [{script: app.js, ignore_watch: '[z-a]'}]\n")
+    assert caught.value.errors[0].path == "apps[0].ignore_watch"
