@@ -40,6 +40,20 @@ SIGTERM = 15
 STOP_SIGNALS = {SIGINT: "SIGINT", SIGQUIT: "SIGQUIT", SIGTERM: "SIGTERM"}
 
 
+# A worker that was too big so soon (s) after it might first be replaced for it most likely
+# needs so much: the next one is left in peace for twice as long, up to PM2's 30 s. Not one
+# that takes so many times its limit: that is a leak.
+_SOON = 5.0
+_SHORTEST, _LONGEST = 1.0, 30.0
+_MUCH = 4
+
+
+def _patience(before: float, lived: float) -> float:
+    if lived >= before + _SOON:
+        return 0.0
+    return min(_LONGEST, max(_SHORTEST, 2 * before))
+
+
 class Supervisor:
     """The state of all apps and what happens to it."""
 
@@ -229,6 +243,10 @@ class Supervisor:
             return
         if pool.reload is not None and worker.instance in pool.reload.queue:
             return  # its turn comes
+        lived = turn.now - worker.launched_at
+        if lived < place.memory_patience and event.rss < _MUCH * worker.spec.max_memory_restart:
+            return
+        turn.put_place(place.replace(memory_patience=_patience(place.memory_patience, lived)))
         turn.report(
             "warning",
             "memory limit exceeded",

@@ -179,6 +179,7 @@ class Place(Record):
     last_code: int = 0
     waits_for: int = 0  # incarnation named by the restart timer
     repair_at: float = 0.0  # its sick worker is not replaced before that
+    memory_patience: float = 0.0  # a worker too big is not replaced before it lived so long
 
 
 class Reload(Record):

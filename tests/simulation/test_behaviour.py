@@ -701,6 +701,35 @@ def test_memory_exceeded_is_told_once_while_its_worker_waits_for_its_turn(world)
     assert len(spawn_times(world)) == 4
 
 
+def looked_at(world: World, rss, seconds: float) -> list[float]:
+    """When workers were replaced, of which `rss(uptime)` is what the looks find."""
+    for _ in range(int(seconds * 4)):
+        world.advance(0.25)
+        for process in world.live():
+            size = rss(world.now - process.execed_at)
+            if size > process.spec.max_memory_restart:
+                world.emit(e.MemoryExceeded(process.incarnation, size))
+    return spawn_times(world)
+
+
+def test_a_limit_below_what_the_program_needs_leaves_it_longer_each_time(world):
+    """Without a port there is nobody in the meantime."""
+    world.up(app(max_memory_restart=100))
+    times = looked_at(world, lambda _uptime: 130, 240)
+    lives = [after - before for before, after in itertools.pairwise(times)]
+    assert lives[:6] == pytest.approx([0.25, 1, 2, 4, 8, 16], abs=0.6)
+    assert all(30 <= life < 32 for life in lives[6:])
+
+
+def test_a_leak_is_replaced_each_time_as_soon_as_it_is_too_big(world):
+    world.up(app(max_memory_restart=100))
+    times = looked_at(world, lambda uptime: int(15 * uptime), 60)
+    assert all(after - before < 8 for before, after in itertools.pairwise(times))
+    # And one that is fast at four times its limit.
+    times = looked_at(world, lambda uptime: int(50 * uptime), 60)
+    assert all(after - before < 9 for before, after in itertools.pairwise(times))
+
+
 # -- the file ---------------------------------------------------------------------------
 
 
