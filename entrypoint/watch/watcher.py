@@ -201,7 +201,7 @@ class Watcher:
             if self._ignored(path):
                 continue
             if not told:
-                self._note(path)
+                self._note(path, created=True)
             if is_folder:
                 # Before what links lead to: a folder goes by its own path if it has one here.
                 self._todo.appendleft((path, told))

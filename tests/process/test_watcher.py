@@ -148,6 +148,20 @@ def test_a_file_that_comes_and_goes_is_no_change(watched, tmp_path) -> None:
     it.nothing_before(tmp_path / "end.js")
 
 
+def test_a_folder_that_comes_and_goes_with_all_that_is_in_it_is_no_change(
+    watched, tmp_path
+) -> None:
+    it = watched()
+    before = it.watcher.folders
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / "a").write_text("1")
+    # It is walked, and its files are seen, before it goes.
+    it.until(lambda: it.watcher.folders == before + 1)
+    shutil.rmtree(tmp_path / "tmp")
+    it.until(lambda: not it.watcher._noted)  # the burst is over
+    assert it.told == []
+
+
 @pytest.mark.parametrize("what", ["folder", "file", "link"])
 def test_a_file_that_was_opened_for_writing_and_not_written_is_no_change(
     watched, tmp_path, what
