@@ -102,6 +102,7 @@ class Inotify:
         flags = self.flags
         self.mask = (
             flags.IN_CLOSE_WRITE
+            | flags.IN_ATTRIB
             | flags.IN_CREATE
             | flags.IN_DELETE
             | flags.IN_MOVED_FROM

@@ -297,14 +297,19 @@ class Watcher:
                 self._drop_tree(folder)
             self._gone(folder, led)
             return
+        # Neither says that the file is another one now.
+        doubtful = event.mask & (flags.IN_CLOSE_WRITE | flags.IN_ATTRIB)
+        touched = bool(event.mask & flags.IN_ATTRIB)
+        if touched and event.mask & flags.IN_ISDIR:
+            return
         if not event.name:  # a file that is watched by itself
-            if not event.mask & flags.IN_CLOSE_WRITE or self._written(folder):
+            if not doubtful or self._written(folder, touched=touched):
                 self._note(folder)
             return
         path = folder + b"/" + event.name if folder != b"/" else b"/" + event.name
         leading = tuple(self._through.get(event.wd, {}).get(event.name, ()))
         counts = self._counts(folder, path, event.name)
-        if event.mask & flags.IN_CLOSE_WRITE and (leading or counts) and not self._written(path):
+        if doubtful and not ((leading or counts) and self._written(path, touched=touched)):
             return
         appeared = bool(event.mask & (flags.IN_CREATE | flags.IN_MOVED_TO))
         for each in leading:
@@ -321,17 +326,23 @@ class Watcher:
             self._appeared(path, is_folder=is_folder)
         self._note(path, created=bool(event.mask & flags.IN_CREATE))
 
-    def _written(self, path: bytes) -> bool:
+    def _written(self, path: bytes, *, touched: bool) -> bool:
         """Whether a file is not as it was when it was closed the last time.
+
+        `touched`: its time, mode or owner was set. `touch` of BusyBox, and Python's, do not
+        open the file; that they set the time to now is what tells them from chmod(1).
 
         Whoever opens it for writing and writes nothing closes it, too: SQLite does for
         each connection, and a worker's death for every file that it had open. A restart for
         that would be followed by the next one. st_ctime, for nobody can set it back.
         """
         try:
-            now = os.stat(path).st_ctime_ns
+            found = os.stat(path)
         except OSError:
-            return True
+            return not touched
+        now = found.st_ctime_ns
+        if touched and found.st_mtime_ns != now:
+            return False
         if len(self._closed) >= CLOSED_LIMIT:
             self._closed.clear()
         before, self._closed[path] = self._closed.get(path), now

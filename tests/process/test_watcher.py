@@ -187,6 +187,21 @@ def test_a_file_that_was_opened_for_writing_and_not_written_is_no_change(
     assert it.next() == str(base / "app.db")
 
 
+def test_touching_a_file_is_a_change_and_chmod_is_none(watched, tmp_path) -> None:
+    for name in ("a.js", "b.js"):
+        (tmp_path / name).write_text("1")
+    it = watched()
+    os.chmod(tmp_path / "b.js", 0o600)
+    os.utime(tmp_path / "b.js", (1, 1))
+    os.chmod(tmp_path, 0o700)
+    os.utime(tmp_path)
+    it.nothing_before(tmp_path / "end.js")
+    os.utime(tmp_path / "a.js")  # without opening it, as BusyBox
+    assert it.next() == str(tmp_path / "a.js")
+    subprocess.run(["touch", tmp_path / "b.js"], check=True)
+    assert it.next() == str(tmp_path / "b.js")
+
+
 def test_deleting_is_a_change(watched, tmp_path) -> None:
     (tmp_path / "a.js").write_text("1")
     it = watched()
