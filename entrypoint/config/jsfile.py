@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 LONGEST = 10.0  # seconds
 
 # `import()` reads CommonJS and ES modules alike. The answer's first byte says whether it
-# is the configuration or a problem.
-_PROGRAM = """
+# is the configuration or a problem. A RegExp, which JSON knows not, becomes the text that
+# `ignore_watch` takes for one (watch/ignoring.py).
+_PROGRAM = r"""
 const fs = require('fs');
 const pipe = Number(process.argv[2]);
+const plain = (_key, value) => {
+  if (Object.prototype.toString.call(value) !== '[object RegExp]') return value;
+  const text = /[\\^$|()+*?[]/.test(value.source) ? value.source : `(?:${value.source})`;
+  return `/${text}/${value.ignoreCase ? 'i' : ''}`;
+};
 const answer = (mark, value) => {
-  const data = Buffer.from(mark + JSON.stringify(value));
+  const data = Buffer.from(mark + JSON.stringify(value, plain));
   for (let at = 0; at < data.length;) {
     try { at += fs.writeSync(pipe, data, at); } catch (e) { if (e.code !== 'EAGAIN') throw e; }
   }

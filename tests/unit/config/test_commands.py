@@ -12,6 +12,7 @@ from entrypoint.config import commands, keys
 from entrypoint.config.load import load
 from entrypoint.config.schema import schema
 from entrypoint.config.starter import starter
+from entrypoint.watch.ignoring import ignorer
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node here")
@@ -221,6 +222,20 @@ def test_a_config_js_is_evaluated_by_node(real_node, capsys, name, text):
     here = capsys.readouterr().out
     real_node.file("out.yaml", here)
     assert load("out.yaml", environ=real_node.environ).plan.apps[0].command == app.command
+
+
+@needs_node
+def test_a_regexp_of_a_config_js_is_one_of_ignore_watch(real_node):
+    text = (
+        "module.exports = {apps: [{script: 'app.js', ignore_watch: "
+        "[/node_modules/, /\\.(log|tmp)$/i, new RegExp('a/b'), 'src']}]}"
+    )
+    patterns = real_node.load(text, name="f.config.js").plan.apps[0].ignore_watch
+    assert patterns == ("/(?:node_modules)/", "/\\.(log|tmp)$/i", "/a\\/b/", "src")
+    ignored = ignorer(patterns, "/app")
+    paths = (b"lib/node_modules/x", b"x.LOG", b"a/b", b"src/a.js")
+    assert all(ignored(b"/app/" + path) for path in paths)
+    assert not ignored(b"/app/lib/a.js")
 
 
 @needs_node
