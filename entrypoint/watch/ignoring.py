@@ -3,7 +3,8 @@ r"""`ignore_watch` as PM2 understands it, which hands it to chokidar 3.
 - A text without glob characters is a path, relative to the app's `cwd`: it and all that
   is below it are ignored (`node_modules`, `public/uploads`, `/tmp/cache`).
 - A text with `*`, `?`, `[…]` or `{a,b}` is a glob for the whole path, relative to `cwd`:
-  `*` and `?` stay within a folder, `**` does not. Unlike in a shell a dot at the
+  `*` and `?` stay within a folder, `**` as a whole name does not. `[!…]` is the complement,
+  as in a shell (for chokidar only `[^…]` is). Unlike in a shell a dot at the
   beginning of a name is matched like any other character (anymatch's `dot: true`).
   A backslash takes the next character as it is. Not supported: `!(…)` and its kind,
   `{1..9}`, `[[:alpha:]]`.
@@ -55,13 +56,19 @@ def ignorer(
             return _DEFAULT.search(below) is not None or _EDITORS.search(below) is not None
 
         return by_default
-    expressions = [_compiled(p, _expression(p, cwd)) for p in patterns if not _is_regular(p)]
-    searched = [_EDITORS, *(_regular(p) for p in patterns if _is_regular(p))]
+    expressions = [
+        _compiled(p, _expression(p, cwd), re.DOTALL) for p in patterns if not _is_regular(p)
+    ]
+    searched = [_regular(p) for p in patterns if _is_regular(p)]
 
     def ignored(path: bytes) -> bool:
         if _is_swap(path):
             return False
-        return any(e.match(path) for e in expressions) or any(e.search(path) for e in searched)
+        if _EDITORS.search(path):
+            return True
+        # As text, for `?` is one character and not one byte of it.
+        text = os.fsdecode(path)
+        return any(e.match(text) for e in expressions) or any(e.search(text) for e in searched)
 
     return ignored
 
@@ -87,15 +94,15 @@ def regular(pattern: str) -> str:
     return found[1] if found is not None else pattern.removesuffix("/")
 
 
-def _regular(pattern: str) -> re.Pattern[bytes]:
+def _regular(pattern: str) -> re.Pattern[str]:
     found = _BETWEEN_SLASHES.match(pattern)
     ignoring_case = found is not None and "i" in found[2]
     return _compiled(pattern, regular(pattern), re.IGNORECASE if ignoring_case else 0)
 
 
-def _compiled(pattern: str, expression: str, flags: int = 0) -> re.Pattern[bytes]:
+def _compiled(pattern: str, expression: str, flags: int = 0) -> re.Pattern[str]:
     try:
-        return re.compile(expression.encode("utf-8", "surrogateescape"), flags)
+        return re.compile(expression, flags)
     except (re.error, OverflowError, RecursionError) as error:
         kind = "regular expression" if _is_regular(pattern) else "glob"
         # Not where: the place would be one in the expression that a glob becomes.
@@ -103,10 +110,12 @@ def _compiled(pattern: str, expression: str, flags: int = 0) -> re.Pattern[bytes
 
 
 def _expression(pattern: str, cwd: str) -> str:
-    absolute = os.path.normpath(os.path.join(cwd, pattern))
     if not _GLOB.search(pattern):
+        absolute = os.path.normpath(os.path.join(cwd, pattern))
         return re.escape(absolute) + r"(?:/.*)?\Z"
-    return _glob(absolute) + r"\Z"
+    # What is special in the name of `cwd` is not.
+    here = _GLOB.sub(r"\\\g<0>", cwd)
+    return _glob(os.path.normpath(os.path.join(here, pattern))) + r"\Z"
 
 
 def _glob(pattern: str) -> str:
@@ -115,10 +124,12 @@ def _glob(pattern: str) -> str:
     at = 0
     while at < len(pattern):
         character = pattern[at]
-        if pattern.startswith("**/", at):
+        # `**` that is not a whole name is no more than `*`.
+        first = at == 0 or pattern[at - 1] == "/"
+        if first and pattern.startswith("**/", at):
             out.append("(?:[^/]*/)*")
             at += 3
-        elif pattern.startswith("**", at):
+        elif first and pattern[at:] == "**":
             out.append(".*")
             at += 2
         elif character == "\\" and at + 1 < len(pattern):
@@ -133,14 +144,28 @@ def _glob(pattern: str) -> str:
         elif character == "[" and (end := _class_end(pattern, at)) > 0:
             out.append(_class(pattern[at + 1 : end]))
             at = end + 1
-        elif character == "{" and (end := pattern.find("}", at)) > 0:
-            choices = pattern[at + 1 : end].split(",")
+        elif character == "{" and len(choices := _choices(pattern, at)) > 1:
             out.append("(?:" + "|".join(_glob(choice) for choice in choices) + ")")
-            at = end + 1
+            at += sum(len(choice) + 1 for choice in choices) + 1
         else:
             out.append(re.escape(character))
             at += 1
     return "".join(out)
+
+
+def _choices(pattern: str, at: int) -> list[str]:
+    """What is between the commas of the braces that open at `at`; none if they never close."""
+    found = [""]
+    depth = 0
+    for character in pattern[at + 1 :]:
+        if character == "}" and not depth:
+            return found
+        if character == "," and not depth:
+            found.append("")
+            continue
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        found[-1] += character
+    return []
 
 
 def _class_end(pattern: str, at: int) -> int:

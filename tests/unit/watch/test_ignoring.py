@@ -32,6 +32,21 @@ from entrypoint.watch.ignoring import ignorer
         (("[ab].js",), "/app/c.js", False),
         (("[!ab].js",), "/app/c.js", True),
         (("*",), "/app/.env", True),
+        # Braces within braces; without a comma they are none.
+        (("*.{css,{js,map}}",), "/app/x.map", True),
+        (("*.{css,{js,map}}",), "/app/x.css}", False),
+        (("{a,b{c,d}}/{x,y}",), "/app/bd/y", True),
+        (("a{b}.js",), "/app/a{b}.js", True),
+        (("{a,b",), "/app/{a,b", True),
+        # Two stars that are not a whole name stay within a folder.
+        (("**.js",), "/app/a.js", True),
+        (("**.js",), "/app/src/a.js", False),
+        (("s**/a.js",), "/app/src/a.js", True),
+        (("s**/a.js",), "/app/src/b/a.js", False),
+        (("**/x/**",), "/app/a/x/b/c", True),
+        (("?.js",), "/app/ö.js", True),
+        (("[äö].js",), "/app/ö.js", True),
+        (("a*",), "/app/a\nb", True),
         # Classes: a `]` that comes first is one of it; a negated one has no slash in it.
         (("[]x].js",), "/app/].js", True),
         (("[!]x].js",), "/app/a.js", True),
@@ -88,6 +103,13 @@ def test_by_default_names_below_another_root_count_from_there() -> None:
     ignored = ignorer((), "/app", ("/app", "/srv/.shared/lib"))
     assert ignored(b"/srv/.shared/lib/a.js") is False
     assert ignored(b"/srv/.shared/lib/.git/x") is True
+
+
+@pytest.mark.parametrize("cwd", ["/srv/app[1]", "/srv/{a,b}", "/srv/a*b", "/srv/a\\b"])
+def test_the_name_of_the_folder_is_no_glob(cwd) -> None:
+    for pattern in ("*.log", "sub/../*.log", "./*.log", "**/x.*"):
+        assert ignorer((pattern,), cwd)(f"{cwd}/x.log".encode()) is True
+    assert ignorer(("../*.log",), cwd)(b"/srv/x.log") is True
 
 
 def test_names_that_are_not_utf8_are_matched_too() -> None:
