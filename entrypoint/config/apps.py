@@ -233,6 +233,7 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
     if watch:
         roots = (cwd,) if watch is True else watch
         changes["watch"] = tuple(os.path.normpath(os.path.join(cwd, root)) for root in roots)
+        _warn_of_globs(reader, app, changes["watch"])
     return AppSpec(
         name=app.name,
         command=found.argv,
@@ -248,6 +249,23 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         groups=identity.groups,
         **changes,
     )
+
+
+def _warn_of_globs(reader: Reader, app: RawApp, roots: tuple[str, ...]) -> None:
+    """PM2 watches what matches `src/**/*.js`; here it is a name that never appears."""
+    node, where = app.place("watch")
+    items = node.items if node.kind == "seq" else [node]
+    for number, (item, root) in enumerate(zip(items, roots, strict=False)):
+        name = "" if item.is_null else item.text
+        if not (name.startswith("!") or not frozenset("*?[{").isdisjoint(name)):
+            continue
+        if not os.path.lexists(root):
+            reader.problems.warn(
+                item,
+                f"{where}[{number}]" if node.kind == "seq" else where,
+                f"{reader.told(item, name)} is taken as a name: give the folder, "
+                "and what not to watch in `ignore_watch`",
+            )
 
 
 def _check_ignored(reader: Reader, app: RawApp, cwd: str) -> None:

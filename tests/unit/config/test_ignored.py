@@ -1,4 +1,4 @@
-"""`ignore_watch`: what cannot be understood is an error of the file."""
+"""`watch` and `ignore_watch`: what cannot be understood is told where the file is read."""
 
 from __future__ import annotations
 
@@ -43,3 +43,13 @@ def test_one_pattern_needs_no_list(folder) -> None:
     with pytest.raises(ConfigErrors) as caught:
         folder.load("apps: [{script: app.js, ignore_watch: '[z-a]'}]\n")
     assert caught.value.errors[0].path == "apps[0].ignore_watch"
+
+
+def test_a_glob_in_watch_is_told_to_be_none(folder) -> None:
+    folder.file("src/[id].js")
+    text = "apps:\n  - script: app.js\n    watch: [src, 'src/[id].js', 'src/*.js', '!src/x']\n"
+    loaded = folder.load(text)
+    first, second = loaded.warnings
+    assert "3:33: apps[0].watch[2]: 'src/*.js' is taken as a name" in first
+    assert "apps[0].watch[3]: '!src/x'" in second
+    assert folder.load(text.replace("watch: [", "watch: true # [")).warnings == ()
