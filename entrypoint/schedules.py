@@ -48,6 +48,8 @@ class Schedules:
         for key in self._timed:
             self._loop.cancel(key)
         self._timed.clear()
+        if any(spec.cron_restart for spec in plan.apps):
+            self._warn_of_zone()
         for spec in plan.apps:
             if spec.max_memory_restart:
                 self._next(("memory", spec.name), MEMORY_NEAR)
@@ -85,6 +87,15 @@ class Schedules:
         self._next(("memory", name), delay)
 
     # -- the clock ----------------------------------------------------------------------
+
+    def _warn_of_zone(self) -> None:
+        from datetime import UTC
+
+        # Node has a data base of its own; slim images have none of the system's.
+        name = zone_name()
+        if name and local_zone() is UTC and name not in ("UTC", "UTC0"):
+            reason = f"there is no time zone {name!r} here (tzdata): it counts in UTC"
+            self._runtime.log("warning", "cron_restart in UTC", {"reason": reason})
 
     def _plan_cron(self, spec: AppSpec) -> None:
         # The moment is kept: when the loop wakes for it, it is not the next one any more.
@@ -150,12 +161,17 @@ def next_time(expression: str, now: datetime | None = None) -> float:
         raise ValueError(f"{expression!r} is never due") from None
 
 
+def zone_name() -> str:
+    """`TZ`, which may begin with a colon (tzset(3))."""
+    return os.environ.get("TZ", "").removeprefix(":")
+
+
 def local_zone() -> tzinfo:
     """The zone of `TZ`, else of /etc/localtime, else UTC; with its summer time."""
     from datetime import UTC
     from zoneinfo import ZoneInfo
 
-    name = os.environ.get("TZ", "").removeprefix(":")
+    name = zone_name()
     try:
         if name:
             return ZoneInfo(name)
