@@ -334,7 +334,8 @@ class Watcher:
 
         Whoever opens it for writing and writes nothing closes it, too: SQLite does for
         each connection, and a worker's death for every file that it had open. A restart for
-        that would be followed by the next one. st_ctime, for nobody can set it back.
+        that would be followed by the next one. The first time counts: nobody knows how it
+        was. st_ctime, for nobody can set it back.
         """
         try:
             found = os.stat(path)
