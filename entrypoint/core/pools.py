@@ -44,13 +44,15 @@ def change_app(turn: Turn, pool: Pool, spec: AppSpec) -> None:
         instances=spec.instances, autostart=spec.autostart, time=spec.time, multiline=spec.multiline
     )
     only_scaled = same == spec
+    # What a person has scaled stays so until the file says another number.
+    rescaled = spec.instances not in (pool.spec.instances, pool.wanted)
     pool = turn.put_pool(pool.replace(spec=spec))
     if shares_port(spec) and pool.slots:
         turn.emit(GrowPort(pool.name, pool.slots))
     # The reload first: instances that the scaling adds begin with the new spec.
     if not only_scaled:
         rolling.begin(turn, pool, "config changed")
-    if spec.instances != pool.wanted:
+    if rescaled:
         rolling.scale(turn, turn.the_pool(spec.name), spec.instances)
 
 

@@ -771,6 +771,18 @@ def test_a_file_that_changes_and_scales_starts_each_new_worker_once(world):
     assert len(spawn_times(world)) == 2 + 4
 
 
+def test_what_a_person_has_scaled_stays_until_the_file_says_another_number(world):
+    world.up(shared(instances=2))
+    world.emit(e.ScaleAsked("web", 4))
+    world.run_until(world.is_up)
+    reread(world, plan(shared(instances=2, env=(("A", "1"),)), revision=2))
+    world.settle(10)
+    assert [p.spec.env for p in world.live()] == [(("A", "1"),)] * 4
+    reread(world, plan(shared(instances=3, env=(("A", "1"),)), revision=3))
+    world.settle(10)
+    assert len(world.live()) == 3
+
+
 def test_a_broken_file_changes_nothing(world):
     world.up(app())
     old = world.live()
