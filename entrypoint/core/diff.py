@@ -15,9 +15,12 @@ ADDED = "added"
 REMOVED = "removed"
 SCALED = "scaled"
 CHANGED = "changed"
-# What concerns the log alone, which changes under the workers.
+# What concerns the log alone, which changes under the workers, or the next boot alone.
 LIVE = "live"
-_LIVE_KEYS = frozenset(("time", "multiline"))
+_LOG_KEYS = ("time", "multiline")
+_BOOT_KEYS = ("autostart",)
+# Of an app: no worker is replaced because of these.
+KEEPING_WORKERS = ("instances", *_LOG_KEYS, *_BOOT_KEYS)
 
 # Read once, at boot: a change counts for the next container.
 FIXED = ("control",)
@@ -28,8 +31,8 @@ class Change(Record):
     """One app. `keys`: what the file says differently, `env.NAME` for a variable.
 
     `was` and `now` are numbers of instances; `added` has only the second, `removed` only
-    the first. `scaled` means that nothing but `instances` differs, `live` that only its
-    lines in the log do: no worker is replaced.
+    the first. With `scaled`, where `instances` differs, and `live`, where it does not, no
+    worker is replaced.
     """
 
     app: str
@@ -46,12 +49,20 @@ class Change(Record):
         if self.kind == REMOVED:
             return f"{self.app}: removed, {_instances(self.was)} to stop"
         if self.kind == LIVE:
-            return f"{self.app}: {', '.join(self.keys)}, at once"
+            return f"{self.app}: {self._besides}"
         scaled = f"{_instances(self.was)} → {self.now}"
         if self.kind == SCALED:
-            return f"{self.app}: scaled, {scaled}"
+            return f"{self.app}: " + "; ".join(filter(None, (f"scaled, {scaled}", self._besides)))
         told = f"{self.app}: changed ({', '.join(self.keys)}), to be reloaded"
         return told if self.was == self.now else f"{told}; {scaled}"
+
+    @property
+    def _besides(self) -> str:
+        """What else changes without a worker being replaced, and when it counts."""
+        log = [key for key in self.keys if key in _LOG_KEYS]
+        boot = [key for key in self.keys if key in _BOOT_KEYS]
+        told = [f"{', '.join(log)}, at once"] if log else []
+        return "; ".join((*told, *(f"{key}, at the next boot" for key in boot)))
 
 
 def _instances(number: int) -> str:
@@ -72,11 +83,16 @@ def differences(old: Plan, new: Plan) -> tuple[Change, ...]:
             touched.append(Change(app.name, ADDED, now=app.instances))
         elif before != app:
             keys = changed_keys(before, app)
-            kind = SCALED if keys == ("instances",) else CHANGED
-            if _LIVE_KEYS.issuperset(keys):
-                kind = LIVE
+            kind = CHANGED
+            if keeps_workers(before, app):
+                kind = SCALED if before.instances != app.instances else LIVE
             touched.append(Change(app.name, kind, keys, before.instances, app.instances))
     return (*gone, *touched)
+
+
+def keeps_workers(old: AppSpec, new: AppSpec) -> bool:
+    """No worker has to be replaced to make `old` what `new` says."""
+    return old.replace(**{key: getattr(new, key) for key in KEEPING_WORKERS}) == new
 
 
 def changed_keys(old: AppSpec, new: AppSpec) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import rolling
 from . import worker as w
 from .depends import exit_code, may_start, obstacles
+from .diff import keeps_workers
 from .effects import GrowPort, StopTimer
 from .events import Timer
 from .lifecycle import shares_port, stop_workers
@@ -40,17 +41,14 @@ def remove_app(turn: Turn, pool: Pool) -> None:
 
 def change_app(turn: Turn, pool: Pool, spec: AppSpec) -> None:
     """The file says something else of it: scale, reload, or both."""
-    same = pool.spec.replace(
-        instances=spec.instances, autostart=spec.autostart, time=spec.time, multiline=spec.multiline
-    )
-    only_scaled = same == spec
+    kept = keeps_workers(pool.spec, spec)
     # What a person has scaled stays so until the file says another number.
     rescaled = spec.instances not in (pool.spec.instances, pool.wanted)
     pool = turn.put_pool(pool.replace(spec=spec))
     if shares_port(spec) and pool.slots:
         turn.emit(GrowPort(pool.name, pool.slots))
     # The reload first: instances that the scaling adds begin with the new spec.
-    if not only_scaled:
+    if not kept:
         rolling.begin(turn, pool, "config changed")
     if rescaled:
         rolling.scale(turn, turn.the_pool(spec.name), spec.instances)

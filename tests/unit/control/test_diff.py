@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from entrypoint.core.diff import ADDED, CHANGED, REMOVED, SCALED, differences, fixed_keys
+import pytest
+
+from entrypoint.core.diff import ADDED, CHANGED, LIVE, REMOVED, SCALED, differences, fixed_keys
 from entrypoint.core.spec import AppSpec, ControlSpec, LogSpec, Plan, ShutdownSpec
 
 WEB = AppSpec("web", ("node", "web.js"), "/", env=(("A", "1"), ("TOKEN", "secret")))
@@ -20,6 +22,28 @@ def test_apps_come_go_and_are_scaled() -> None:
     assert (scaled.app, scaled.kind, scaled.was, scaled.now) == ("api", SCALED, 2, 4)
     assert (added.app, added.kind) == ("new", ADDED)
     assert scaled.text == "api: scaled, 2 instances → 4"
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind", "text"),
+    [
+        ({"time": True}, LIVE, "api: time, at once"),
+        ({"autostart": False}, LIVE, "api: autostart, at the next boot"),
+        (
+            {"instances": 3, "time": True, "autostart": False},
+            SCALED,
+            "api: scaled, 2 instances → 3; time, at once; autostart, at the next boot",
+        ),
+        (
+            {"instances": 3, "kill_timeout": 1.0},
+            CHANGED,
+            "api: changed (instances, kill_timeout), to be reloaded; 2 instances → 3",
+        ),
+    ],
+)
+def test_what_replaces_no_worker_is_not_told_as_a_reload(keys, kind, text) -> None:
+    [change] = differences(Plan((API,)), Plan((API.replace(**keys),)))
+    assert (change.kind, change.text) == (kind, text)
 
 
 def test_a_changed_variable_is_named_and_its_value_is_not() -> None:
