@@ -132,8 +132,9 @@ def _reload(goal: Goal, app: AppView, told: Mapping[str, Mapping[str, object]]) 
     if failed:
         return Progress(0, total, ended=True, failed=failed)
     if "reload finished" in told:
-        if goal.verb == CHANGE and not _settled(app):
-            return Progress(_through(app), app.wanted)
+        if goal.verb == CHANGE:
+            # Those that it was scaled by were not in the reload, or are no longer there.
+            return Progress(_through(app), app.wanted, ended=_settled(app))
         return Progress(total, total, ended=True)
     if "reload started" in told:
         return Progress(0, total, ended=True, failed="another command came between")

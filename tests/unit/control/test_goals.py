@@ -135,6 +135,13 @@ def test_a_stopped_app_is_scaled_for_later() -> None:
     assert said[-1].startswith('{"exit":0')
 
 
+@pytest.mark.parametrize("wanted", [1, 2, 4])
+def test_a_changed_app_that_is_scaled_too_ends_with_the_number_of_the_file(wanted) -> None:
+    spec = WEB.replace(instances=wanted, env=(("A", "1"),))
+    said = World(WEB).ask("change", e.PlanAccepted(Plan((spec,), revision=2)), wanted)
+    assert f'"outcome":"changed","message":"","done":{wanted},"total":{wanted}' in said[-2]
+
+
 def test_a_restart_that_ends_in_errored_fails() -> None:
     world = World(WEB.replace(max_restarts=2, min_uptime=1000.0))
     world.broken = True
