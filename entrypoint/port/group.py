@@ -97,6 +97,14 @@ class Group:
         self._sockets[place].listen(self.backlog)
         self._array.append(place)
 
+    def tune(self, backlog: int, mode: int | None) -> None:  # noqa: ARG002
+        """Another backlog, and another `mode` where there is a file. Raises OSError."""
+        if backlog == self.backlog or self._plug is not None:
+            return
+        self.backlog = backlog
+        for place in self._array:
+            self._sockets[place].listen(backlog)
+
     def quiet(self) -> None:
         """Refuse connections, keep the port; `listen` takes them again."""
         self.listening = False
@@ -351,6 +359,16 @@ class UnixGroup(Group):
         except OSError:
             return False
         return True
+
+    def tune(self, backlog: int, mode: int | None) -> None:
+        """A mode that is no longer said stays as it is."""
+        super().tune(backlog, mode)
+        if mode is None or mode == self._mode:
+            return
+        self._mode = mode
+        path = self.form.path
+        if self._identity is not None and sockets.file_identity(path) == self._identity:
+            os.chmod(path, mode)
 
     def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:  # noqa: ARG002
         """A unix socket once shut down stays so: bind another at its path."""

@@ -43,6 +43,11 @@ class Address:
         self.assumed_dual = False
 
     @property
+    def home(self) -> Form | None:
+        """Which address the file says, whatever else it says of it; None: it says nothing."""
+        return addresses.first_form(self.declared) if self.declared is not None else None
+
+    @property
     def port(self) -> int:
         """The TCP port, 0 for a unix socket."""
         return next(iter(self.groups)).port
@@ -119,10 +124,10 @@ class Listeners:
     def prepare(self, app: AppSpec) -> None:
         """Bind what this revision newly declares. Raises PortErrors, nothing changed."""
         self.discard()
-        known = {a.declared for a in (*self._declared, *self._leaving)}
+        known = {*self._adopted, *(a.home for a in (*self._declared, *self._leaving))}
         problems: list[str] = []
         for spec in app.listen:
-            if spec in known or addresses.first_form(spec) in self._adopted:
+            if addresses.first_form(spec) in known:
                 continue
             try:
                 self._coming.append(self._open(spec))
@@ -145,17 +150,37 @@ class Listeners:
         """
         self._app = app
         self._adopts = app.exec_mode == "cluster"
-        here = {a.declared: a for a in (*self._declared, *self._leaving, *self._coming)}
+        here = {a.home: a for a in (*self._declared, *self._leaving, *self._coming)}
         declared = []
         for spec in app.listen:
-            address = here.pop(spec, None) or self._adopted.pop(addresses.first_form(spec), None)
+            form = addresses.first_form(spec)
+            address = here.pop(form, None) or self._adopted.pop(form, None)
             if address is not None:
-                address.spec = address.spec or spec
-                address.declared = spec
+                self._declare(address, spec)
                 declared.append(address)
         self._declared = declared
         self._leaving = list(here.values())
         self._coming = []
+
+    def _declare(self, address: Address, spec: ListenSpec) -> None:
+        """The file says this of it now: what is not its address may be new."""
+        before = address.spec
+        address.declared = spec
+        # Its host may be narrowed to what this machine can do.
+        address.spec = spec
+        if before is not None:
+            address.spec = before.replace(name=spec.name, backlog=spec.backlog, mode=spec.mode)
+        for group in address.groups.values():
+            try:
+                group.tune(spec.backlog, spec.mode)
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)
+                told: dict[str, object] = {
+                    "app": self._app.name,
+                    "address": spec.text,
+                    "reason": reason,
+                }
+                self._log("warning", "listener not changed", told)
 
     def trim(self) -> None:
         """No worker of an earlier revision is left: close what is not declared any more."""

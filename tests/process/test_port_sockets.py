@@ -216,6 +216,23 @@ def test_share_one_is_one_socket(opened):
 # -- errors ----------------------------------------------------------------------------
 
 
+def test_what_a_file_says_anew_of_an_address_counts_on_the_sockets_that_are_there(opened, tmp_path):
+    text, path = f"127.0.0.1:{free_port()}", str(tmp_path / "app.sock")
+    ports, _ = opened(spec(text), spec(f"unix:{path}"))
+    waiting = [*connect(int(text.split(":")[1]), 8), connect_unix(path)]
+    before = ports.descriptors(0)
+    tcp, unix = spec(text, backlog=100, name="http"), spec(f"unix:{path}", mode=0o600, name="local")
+    changed = AppSpec("web", ("true",), "/", exec_mode="cluster", share="slots", listen=(unix, tcp))
+    ports.check(changed)
+    ports.update(changed)
+    assert ports.descriptors(0) == ((before[1][0], "local"), (before[0][0], "http"))
+    assert sum(queues(ports)) == 8
+    assert {depth.limit for depth in ports.depths()[text]} == {100}
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    for client in waiting:
+        client.close()
+
+
 def test_every_port_in_use_is_told_and_nothing_stays_open(opened):
     taken, other = socket.socket(), socket.socket()
     for sock in (taken, other):
