@@ -112,7 +112,7 @@ class Listeners:
         problems: list[str] = []
         for spec in self._app.listen:
             try:
-                self._declared.append(self._open(spec))
+                self._declared.append(self._open(spec, self._app.listen))
             except OSError as error:
                 problems.append(f"{self._app.name}: listen: {spec.text}: {sentence(spec, error)}")
         if problems:
@@ -130,12 +130,23 @@ class Listeners:
             if addresses.first_form(spec) in known:
                 continue
             try:
-                self._coming.append(self._open(spec))
+                self._coming.append(self._open(spec, app.listen))
             except OSError as error:
-                problems.append(f"{app.name}: listen: {spec.text}: {sentence(spec, error)}")
+                why = self._held_here(spec, error) or sentence(spec, error)
+                problems.append(f"{app.name}: listen: {spec.text}: {why}")
         if problems:
             self.discard()
             raise PortErrors(problems)
+
+    def _held_here(self, spec: ListenSpec, error: OSError) -> str:
+        """It is the port of an address of our own that a new one would overlap."""
+        if error.errno != errno.EADDRINUSE or spec.family == "unix":
+            return ""
+        for _, group in self._all():
+            if group.form.port == spec.port:
+                # While both listen the kernel chooses, and the old has workers of before only.
+                return f"{group.form.text} is held; another host of its port needs a new container"
+        return ""
 
     def discard(self) -> None:
         """What was prepared will not be needed."""
@@ -195,13 +206,14 @@ class Listeners:
                 self._unwatch(fd)
             group.close()
 
-    def _open(self, spec: ListenSpec) -> Address:
-        address = self._open_beside(spec)
+    def _open(self, spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> Address:
+        """`listen`: all that the file declares, of which this is one."""
+        address = self._open_beside(spec, listen)
         address.declared = spec
         return address
 
-    def _open_beside(self, spec: ListenSpec) -> Address:
-        spec = self._beside_others(spec)
+    def _open_beside(self, spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> Address:
+        spec = self._beside_others(spec, listen)
         try:
             return self._open_as(spec)
         except OSError as error:
@@ -211,11 +223,12 @@ class Listeners:
                 raise
             return self._open_as(spec.replace(family="inet", host=addresses.ANY4))
 
-    def _beside_others(self, spec: ListenSpec) -> ListenSpec:
+    @staticmethod
+    def _beside_others(spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> ListenSpec:
         """`[::]:80` next to `0.0.0.0:80` can only mean the IPv6 half."""
         if spec.family != "inet6" or spec.v6only or spec.host != addresses.ANY6:
             return spec
-        both = any(o.family == "inet" and o.port == spec.port for o in self._app.listen)
+        both = any(o.family == "inet" and o.port == spec.port for o in listen)
         return spec.replace(v6only=True) if both else spec
 
     def _open_as(self, spec: ListenSpec) -> Address:

@@ -233,6 +233,29 @@ def test_what_a_file_says_anew_of_an_address_counts_on_the_sockets_that_are_ther
         client.close()
 
 
+def test_another_host_of_a_port_that_is_held_is_refused(opened):
+    port = free_port()
+    ports, _ = opened(spec(f"127.0.0.1:{port}"))
+    for text in (str(port), f"0.0.0.0:{port}"):
+        wider = AppSpec(
+            "web", ("true",), "/", exec_mode="cluster", share="slots", listen=(spec(text),)
+        )
+        with pytest.raises(PortErrors, match=f"127.0.0.1:{port} is held"):
+            ports.check(wider)
+    assert ports.addresses == (f"127.0.0.1:{port}",)
+
+
+def test_an_address_that_comes_narrows_by_what_comes_with_it(opened):
+    port = free_port()
+    ports, _ = opened(spec(f"127.0.0.1:{free_port()}"))
+    both = (spec(f"0.0.0.0:{port}"), spec(f"[::]:{port}"))
+    changed = AppSpec("web", ("true",), "/", exec_mode="cluster", share="slots", listen=both)
+    ports.check(changed)
+    ports.update(changed)
+    ports.trim()
+    assert ports.addresses == (f"0.0.0.0:{port}", f"[::]:{port}")
+
+
 def test_every_port_in_use_is_told_and_nothing_stays_open(opened):
     taken, other = socket.socket(), socket.socket()
     for sock in (taken, other):
