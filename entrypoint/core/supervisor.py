@@ -21,6 +21,7 @@ from .pools import (
     remove_app,
     start_waiting,
     tell_blocked,
+    trim,
 )
 from .turn import State, Turn
 from .views import view_of
@@ -414,7 +415,7 @@ class Supervisor:
                     turn.emit(ClosePort(pool.name))
                 else:
                     # It is in the file again: its sockets stay, with what waits on them.
-                    if shares_port(pool.spec):
+                    if shares_port(pool.spec) or pool.trims:
                         turn.emit(TrimPort(pool.name))
                     add_app(turn, successor)
         start_waiting(turn)
@@ -424,6 +425,7 @@ class Supervisor:
         # given to a spare slot, where nobody would ever take it.
         for pool in turn.touched():
             lifecycle.steer(turn, pool.name)
+            trim(turn, turn.the_pool(pool.name))
         if phase != "running":
             if not any(pool.live for pool in turn.pools()):
                 shutdown.stop_all(turn)

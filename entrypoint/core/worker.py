@@ -215,6 +215,8 @@ class Pool(Record):
     slots: int = 0
     steered: tuple[int, ...] = ()
     reload: Reload | None = None
+    # The file has changed what it listens on, and workers of before may still be there.
+    trims: bool = False
     starting: Starting | None = None
     said_ready: bool = False
     was_ready: bool = False

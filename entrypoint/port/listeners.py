@@ -43,9 +43,10 @@ class Address:
         self.assumed_dual = False
 
     @property
-    def home(self) -> Form | None:
-        """Which address the file says, whatever else it says of it; None: it says nothing."""
-        return addresses.first_form(self.declared) if self.declared is not None else None
+    def home(self) -> Form:
+        """Which address it is, whatever else the file says of it."""
+        declared = self.declared
+        return addresses.first_form(declared) if declared is not None else next(iter(self.groups))
 
     @property
     def port(self) -> int:
@@ -161,6 +162,10 @@ class Listeners:
         """
         self._app = app
         self._adopts = app.exec_mode == "cluster"
+        if not self._adopts:
+            # Workers bind by themselves what the file does not declare.
+            self._leaving += self._adopted.values()
+            self._adopted.clear()
         here = {a.home: a for a in (*self._declared, *self._leaving, *self._coming)}
         declared = []
         for spec in app.listen:

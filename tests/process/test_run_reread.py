@@ -12,7 +12,7 @@ import pytest
 from tests.process.test_control_commands import sleeper
 from tests.process.test_run_port import server
 from tests.support.commands import answering, listed, pyinit, workers
-from tests.support.ports import free_port
+from tests.support.ports import answers, free_port
 from tests.support.run import Run, get
 
 pytestmark = [pytest.mark.process, pytest.mark.pid1]
@@ -138,3 +138,21 @@ def test_only_top_level_keys_change_and_no_worker_is_touched(tmp_path) -> None:
         assert [row["pid"] for row in workers(run, "idle")] == [row["pid"] for row in before]
         assert listed(run)["revision"] == 2
         assert not run.events("internal error")
+
+
+@pytest.mark.parametrize("before", [{"exec_mode": "fork", "listen": True}, {"listen": False}])
+def test_an_app_whose_port_is_no_longer_shared_binds_it_itself(tmp_path, before) -> None:
+    port = free_port()
+    listen = {"listen": [f"127.0.0.1:{port}"]} if before.pop("listen") else {}
+    app = server(tmp_path, port, instances=1, **listen, **before)
+    with Run(tmp_path, [app]) as run:
+        run.event("app ready")
+        assert get(port)[0] == 200
+        run.write(json.dumps({"apps": [server(tmp_path, port, instances=1, exec_mode="fork")]}))
+        run.signal(signal.SIGHUP)
+        run.event("reload finished")
+        run.until(lambda: answers(port), "it listens")
+        assert get(port)[0] == 200
+        assert listed(run)["apps"][0]["listening"] == []
+        assert [row["restarts"] for row in workers(run, "web")] == [0]
+        assert run.stop() == 0

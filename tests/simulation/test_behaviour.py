@@ -802,6 +802,40 @@ def test_a_removed_app_stops_and_only_then_its_port_is_closed(world):
     assert world.exit_code is None
 
 
+def trims_and_spawns(world: World, since: float) -> list[str]:
+    kinds = (f.TrimPort, f.Spawn)
+    return [type(x).__name__ for t, x in world.effects if isinstance(x, kinds) and t > since]
+
+
+def test_a_port_that_is_no_longer_shared_is_closed_before_a_worker_binds_it_itself(world):
+    world.up(shared(exec_mode="fork", instances=1))
+    since = world.now
+    reread(world, plan(app(), revision=2))
+    world.settle(5)
+    assert trims_and_spawns(world, since)[:2] == ["TrimPort", "Spawn"]
+
+
+def test_what_the_file_took_from_a_stopped_app_is_closed_at_once(world):
+    world.up(shared(listen=()), app("other"))
+    world.emit(e.StopAsked("web"))
+    world.settle(5)
+    since = world.now
+    reread(world, plan(shared(), app("other"), revision=2))
+    assert trims_and_spawns(world, since - 1) == ["TrimPort"]
+
+
+@pytest.mark.parametrize("asked", [e.RestartAsked("web"), e.StopAsked("web")])
+def test_what_the_file_took_is_closed_also_when_something_comes_between(world, asked):
+    world.up(shared(listen=(), instances=2), app("other"))
+    since = world.now
+    reread(world, plan(shared(instances=2), app("other"), revision=2))
+    world.settle(0.01)
+    world.emit(asked)
+    assert "TrimPort" not in trims_and_spawns(world, since)
+    world.settle(20)
+    assert trims_and_spawns(world, since).count("TrimPort") == 1
+
+
 def test_an_app_that_comes_back_while_it_is_being_removed_keeps_its_port(world):
     web, idle = shared(kill_timeout=5.0), app("idle")
     world.up(web, idle)
