@@ -502,7 +502,23 @@ class Listeners:
             address = self._adopted.get(form.replace(v6only=not form.v6only))
         return address
 
+    def _taken_back(self, form: Form) -> Address | None:
+        """What the file no longer declares, and a worker binds all the same: it stays."""
+        for address in self._leaving:
+            group = address.groups.pop(form, None)
+            if group is not None:
+                if not address.groups:
+                    self._leaving.remove(address)
+                again = self._adopted[form] = Address(None)
+                again.groups[form] = group
+                self._note(again, group)
+                return again
+        return None
+
     def _adopt(self, incarnation: int, form: Form, make: Make | None) -> Address:
+        again = self._taken_back(form)
+        if again is not None:
+            return again
         if len(self._adopted) >= MAX_ADOPTED:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         address = Address(None)

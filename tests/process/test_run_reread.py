@@ -156,3 +156,29 @@ def test_an_app_whose_port_is_no_longer_shared_binds_it_itself(tmp_path, before)
         assert listed(run)["apps"][0]["listening"] == []
         assert [row["restarts"] for row in workers(run, "web")] == [0]
         assert run.stop() == 0
+
+
+def test_an_address_that_the_file_no_longer_says_stays_with_workers_that_bind_it(
+    tmp_path,
+) -> None:
+    port = free_port()
+    app = server(tmp_path, port, listen=[f"127.0.0.1:{port}"], kill_timeout=20000)
+    with Run(tmp_path, [app]) as run:
+        run.event("app ready")
+        for turn, listen in enumerate(({}, {"listen": [f"127.0.0.1:{port}"]}, {}), 1):
+            pids = [row["pid"] for row in workers(run, "web")]
+            for pid in pids:
+                os.kill(run.outer_pid(pid), signal.SIGSTOP)
+            waiting = [asked(port) for _ in range(10)]
+            run.write(json.dumps({"apps": [server(tmp_path, port, **listen)]}))
+            run.signal(signal.SIGHUP)
+            run.event("reload started", turn)
+            for pid in pids:
+                os.kill(run.outer_pid(pid), signal.SIGCONT)
+            for sock in waiting:
+                with sock:
+                    assert b"200 OK" in sock.recv(4096)
+            run.event("reload finished", turn)
+            assert listed(run)["apps"][0]["listening"] == [f"127.0.0.1:{port}"]
+            assert get(port)[0] == 200
+        assert run.stop() == 0
