@@ -41,6 +41,13 @@ class Address:
         self.groups: dict[Form, Group] = {}
         # A worker bound `::` and we could not see its IPV6_V6ONLY.
         self.assumed_dual = False
+        # No file declares it, and it was bound by a worker of an earlier revision.
+        self.of_before = False
+
+    @property
+    def used(self) -> bool:
+        """A worker accepts on it."""
+        return any(group.users for group in self.groups.values())
 
     @property
     def home(self) -> Form:
@@ -160,6 +167,8 @@ class Listeners:
 
         What it no longer declares is closed by `trim`: workers of before still have it.
         """
+        for bound in self._adopted.values():
+            bound.of_before = bound.of_before or app != self._app
         self._app = app
         self._adopts = app.exec_mode == "cluster"
         if not self._adopts:
@@ -203,6 +212,11 @@ class Listeners:
         for address in self._leaving:
             self._close_address(address)
         self._leaving.clear()
+        # While no worker has bound anything they may be slow; then it may be this.
+        if any(address.used for address in (*self._declared, *self._adopted.values())):
+            for form, address in tuple(self._adopted.items()):
+                if address.of_before and not address.used:
+                    self._close_address(self._adopted.pop(form))
 
     def _close_address(self, address: Address) -> None:
         self._inodes = {i: pair for i, pair in self._inodes.items() if pair[0] is not address}

@@ -182,3 +182,19 @@ def test_an_address_that_the_file_no_longer_says_stays_with_workers_that_bind_it
             assert listed(run)["apps"][0]["listening"] == [f"127.0.0.1:{port}"]
             assert get(port)[0] == 200
         assert run.stop() == 0
+
+
+def test_a_port_that_no_worker_binds_any_more_is_closed_by_the_reload_that_moved_it(
+    tmp_path,
+) -> None:
+    port, new = free_port(), free_port()
+    with Run(tmp_path, [server(tmp_path, port)]) as run:
+        run.event("app ready")
+        assert get(port)[0] == 200
+        run.write(json.dumps({"apps": [server(tmp_path, new)]}))
+        run.signal(signal.SIGHUP)
+        run.event("reload finished")
+        assert get(new)[0] == 200
+        assert listed(run)["apps"][0]["listening"] == [f"127.0.0.1:{new}"]
+        assert not answers(port)
+        assert run.stop() == 0
