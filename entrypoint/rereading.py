@@ -114,7 +114,8 @@ class Rereading:
     def _prepare_ports(self, plan: Plan) -> None:
         """Bind what is new before anything changes. Raises PortErrors, nothing changed."""
         ports = self._runtime.ports
-        fresh, problems = ports.prepare(plan.apps)
+        prepared = ports.prepare(plan.apps)
+        problems = prepared.problems
         probes = self._runtime.probes
         if probes is not None:
             from .probes.server import ProbeErrors
@@ -126,8 +127,8 @@ class Rereading:
         if problems:
             if probes is not None:
                 probes.discard()
-            ports.discard(fresh)
+            ports.discard(prepared)
             raise PortErrors(problems)
-        ports.accept(plan.apps, fresh)
+        ports.accept(plan.apps, prepared)
         if probes is not None:
             probes.change(plan.probes.listen, plan.probes.ready_when)

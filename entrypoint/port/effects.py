@@ -7,20 +7,35 @@ from __future__ import annotations
 
 from ..core import effects as f
 from ..core import events as e
+from ..core.record import Record
+from .moves import moves
 from .ports import PortErrors, Ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from ..children import Children
     from ..core.spec import AppSpec
     from ..loop import Loop
+    from .addresses import Form
     from .ports import Log, Observed
 
 # How often a queue that must empty is looked at: there is no event for it (s).
 QUEUE_PAUSE = 0.005
 _FOR_EVER = float("inf")
+
+
+class Prepared(Record):
+    """What a plan that does not count yet has of the ports.
+
+    `fresh`: ports of apps that are new; `moving`: app → address → the app that has it now;
+    `problems`: what could not be bound, as sentences.
+    """
+
+    fresh: dict[str, Ports]
+    moving: dict[str, dict[Form, str]]
+    problems: tuple[str, ...]
 
 
 class PortEffects:
@@ -64,41 +79,51 @@ class PortEffects:
                 problems += error.problems
         return tuple(problems)
 
-    def _opened(self, spec: AppSpec) -> Ports:
+    def _opened(self, spec: AppSpec, but: Collection[Form] = ()) -> Ports:
         ports = Ports(self._loop, spec, self._log, self._observed)
         # Before anything listens: what comes first must not go to a spare slot.
         ports.steer(tuple(range(spec.instances)))
-        ports.open(spec.instances + max(1, spec.reload_parallel))
+        ports.open(spec.instances + max(1, spec.reload_parallel), but)
         return ports
 
-    def prepare(self, specs: tuple[AppSpec, ...]) -> tuple[dict[str, Ports], tuple[str, ...]]:
-        """Bind what is new in these apps: ports of apps that are, and what could not be bound.
-
-        Nothing counts before `accept`; `discard` gives it up.
-        """
+    def prepare(self, specs: tuple[AppSpec, ...]) -> Prepared:
+        """Bind what is new in these apps. Nothing counts before `accept`; `discard` gives it up."""
         fresh: dict[str, Ports] = {}
         problems: list[str] = []
+        moving = moves({name: ports.homes for name, ports in self._ports.items()}, specs)
         for spec in specs:
             existing = self._ports.get(spec.name)
+            but = moving.get(spec.name, {})
             try:
                 if existing is not None:
-                    existing.check(spec)
+                    existing.check(spec, but)
                 else:
-                    fresh[spec.name] = self._opened(spec)
+                    fresh[spec.name] = self._opened(spec, but)
             except PortErrors as error:
                 problems += error.problems
-        return fresh, tuple(problems)
+        return Prepared(fresh, moving, tuple(problems))
 
-    def accept(self, specs: tuple[AppSpec, ...], fresh: dict[str, Ports]) -> None:
+    def accept(self, specs: tuple[AppSpec, ...], prepared: Prepared) -> None:
         """These apps count from now on, with what `prepare` has bound for them."""
+        self._ports.update(prepared.fresh)
+        self._move(prepared.moving)
         for spec in specs:
-            if spec.name in self._ports:
-                self._ports[spec.name].update(spec)
-        self._ports.update(fresh)
+            self._ports[spec.name].update(spec)
 
-    def discard(self, fresh: dict[str, Ports]) -> None:
+    def _move(self, moving: dict[str, dict[Form, str]]) -> None:
+        """Hand addresses on; all are given before one is taken, for two may change places."""
+        given = [
+            (app, self._ports[giver].give(form))
+            for app, forms in moving.items()
+            for form, giver in forms.items()
+        ]
+        for app, address in given:
+            if address is not None:
+                self._ports[app].receive(address)
+
+    def discard(self, prepared: Prepared) -> None:
         """What `prepare` has bound will not be needed."""
-        for ports in fresh.values():
+        for ports in prepared.fresh.values():
             ports.close()
         for ports in self:
             ports.discard()

@@ -16,7 +16,7 @@ from .vacancies import Vacancies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from ..core.spec import AppSpec, ListenSpec
     from ..loop import Loop
@@ -114,11 +114,16 @@ class Listeners:
 
     # -- the whole --------------------------------------------------------------------
 
-    def open(self, slots: int) -> None:
-        """Bind all that the file declares and listen. Raises PortErrors, nothing open."""
+    def open(self, slots: int, but: Collection[Form] = ()) -> None:
+        """Bind all that the file declares and listen. Raises PortErrors, nothing open.
+
+        `but`: what another app will hand over (`receive`).
+        """
         self.slots = max(1, slots)
         problems: list[str] = []
         for spec in self._app.listen:
+            if addresses.first_form(spec) in but:
+                continue
             try:
                 self._declared.append(self._open(spec, self._app.listen))
             except OSError as error:
@@ -129,10 +134,13 @@ class Listeners:
 
     # -- another revision of the file -------------------------------------------------
 
-    def prepare(self, app: AppSpec) -> None:
-        """Bind what this revision newly declares. Raises PortErrors, nothing changed."""
+    def prepare(self, app: AppSpec, but: Collection[Form] = ()) -> None:
+        """Bind what this revision newly declares. Raises PortErrors, nothing changed.
+
+        `but`: what another app will hand over (`receive`).
+        """
         self.discard()
-        known = {*self._adopted, *(a.home for a in (*self._declared, *self._leaving))}
+        known = {*but, *self._adopted, *(a.home for a in (*self._declared, *self._leaving))}
         problems: list[str] = []
         for spec in app.listen:
             if addresses.first_form(spec) in known:
@@ -207,6 +215,40 @@ class Listeners:
                 }
                 self._log("warning", "listener not changed", told)
 
+    @property
+    def homes(self) -> frozenset[Form]:
+        """What a file declares, or declared."""
+        return frozenset(address.home for address in (*self._declared, *self._leaving))
+
+    def give(self, form: Form) -> Address | None:
+        """Hand this address on to another app; None: it is not here.
+
+        Workers of ours accept on it until they end.
+        """
+        held = (*self._declared, *self._leaving, *self._adopted.values())
+        address = next((each for each in held if each.home == form), None)
+        if address is not None:
+            self._declared = [each for each in self._declared if each is not address]
+            self._leaving = [each for each in self._leaving if each is not address]
+            self._adopted = {f: each for f, each in self._adopted.items() if each is not address}
+            self._let_go(address)
+            for group in address.groups.values():
+                self._fallen.pop(group, None)
+                group.users.clear()
+                group.takers.clear()
+        return address
+
+    def receive(self, address: Address) -> None:
+        """Another app's address; `change` follows, which says what it is here."""
+        self._coming.append(address)
+        for group in address.groups.values():
+            group.steer(self._steered)
+            self._note(address, group)
+            # What waits in a slot that is none of ours is for whoever has one.
+            for slot in range(len(group.descriptors)):
+                if slot not in self._steered:
+                    self.vacancies.vacate(slot)
+
     def trim(self) -> None:
         """No worker of an earlier revision is left: close what is not declared any more."""
         for address in self._leaving:
@@ -219,11 +261,15 @@ class Listeners:
                     self._close_address(self._adopted.pop(form))
 
     def _close_address(self, address: Address) -> None:
+        self._let_go(address)
+        for group in address.groups.values():
+            group.close()
+
+    def _let_go(self, address: Address) -> None:
         self._inodes = {i: pair for i, pair in self._inodes.items() if pair[0] is not address}
         for group in address.groups.values():
             for fd in group.descriptors:
                 self._unwatch(fd)
-            group.close()
 
     def _open(self, spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> Address:
         """`listen`: all that the file declares, of which this is one."""

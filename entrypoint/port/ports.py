@@ -20,15 +20,17 @@ from .listeners import Listeners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from ..core.spec import AppSpec
     from ..kernel.sockets import Depth
     from ..loop import Loop
+    from .addresses import Form
     from .group import Group
     from .intercept import Interception
     from .knocking import Knocking
+    from .listeners import Address
     from .nodechannel import NodeChannel, Shared
 
     Log = Callable[[str, str, dict[str, object]], None]
@@ -81,21 +83,40 @@ class Ports:
         """What is listened on, declared or bound by a worker: `0.0.0.0:80`, `unix:/a`."""
         return self._listeners.texts
 
-    def open(self, slots: int) -> None:
-        """Bind and listen on what the file declares. Raises PortErrors, nothing open."""
+    def open(self, slots: int, but: Collection[Form] = ()) -> None:
+        """Bind and listen on what the file declares. Raises PortErrors, nothing open.
+
+        `but`: what another app will hand over (`receive`).
+        """
         if self._app.listen and slots > 1 and self._app.share != "one":
             from ..kernel import seccomp
 
             seccomp.preload()  # steering needs it now: children then need not import it
-        self._listeners.open(slots)
+        self._listeners.open(slots, but)
 
-    def check(self, app: AppSpec) -> None:
-        """Bind what another revision newly declares. Raises PortErrors, nothing changed."""
-        self._listeners.prepare(app)
+    def check(self, app: AppSpec, but: Collection[Form] = ()) -> None:
+        """Bind what another revision newly declares. Raises PortErrors, nothing changed.
+
+        `but`: what another app will hand over (`receive`).
+        """
+        self._listeners.prepare(app, but)
 
     def discard(self) -> None:
         """That revision was refused: give up what `check` bound for it."""
         self._listeners.discard()
+
+    @property
+    def homes(self) -> frozenset[Form]:
+        """The addresses that a file declares, or declared."""
+        return self._listeners.homes
+
+    def give(self, form: Form) -> Address | None:
+        """Hand this address on to another app; None: it is not here."""
+        return self._listeners.give(form)
+
+    def receive(self, address: Address) -> None:
+        """Another app's address; `update` follows."""
+        self._listeners.receive(address)
 
     def update(self, app: AppSpec) -> None:
         """That revision counts from now on; `trim` follows when its reload is done."""

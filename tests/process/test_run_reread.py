@@ -29,6 +29,11 @@ signal.signal(signal.SIGUSR1, hang)
 """
 
 
+def patient(folder, port: int, **keys) -> dict:
+    """The server, with time to come up on a busy machine."""
+    return server(folder, port, listen_timeout=20000, **keys)
+
+
 def asked(port: int) -> socket.socket:
     """A connection with a request on it, which nobody has accepted yet."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=30)
@@ -144,11 +149,11 @@ def test_only_top_level_keys_change_and_no_worker_is_touched(tmp_path) -> None:
 def test_an_app_whose_port_is_no_longer_shared_binds_it_itself(tmp_path, before) -> None:
     port = free_port()
     listen = {"listen": [f"127.0.0.1:{port}"]} if before.pop("listen") else {}
-    app = server(tmp_path, port, instances=1, **listen, **before)
+    app = patient(tmp_path, port, instances=1, **listen, **before)
     with Run(tmp_path, [app]) as run:
         run.event("app ready")
         assert get(port)[0] == 200
-        run.write(json.dumps({"apps": [server(tmp_path, port, instances=1, exec_mode="fork")]}))
+        run.write(json.dumps({"apps": [patient(tmp_path, port, instances=1, exec_mode="fork")]}))
         run.signal(signal.SIGHUP)
         run.event("reload finished")
         run.until(lambda: answers(port), "it listens")
@@ -162,7 +167,7 @@ def test_an_address_that_the_file_no_longer_says_stays_with_workers_that_bind_it
     tmp_path,
 ) -> None:
     port = free_port()
-    app = server(tmp_path, port, listen=[f"127.0.0.1:{port}"], kill_timeout=20000)
+    app = patient(tmp_path, port, listen=[f"127.0.0.1:{port}"], kill_timeout=20000)
     with Run(tmp_path, [app]) as run:
         run.event("app ready")
         for turn, listen in enumerate(({}, {"listen": [f"127.0.0.1:{port}"]}, {}), 1):
@@ -170,7 +175,7 @@ def test_an_address_that_the_file_no_longer_says_stays_with_workers_that_bind_it
             for pid in pids:
                 os.kill(run.outer_pid(pid), signal.SIGSTOP)
             waiting = [asked(port) for _ in range(10)]
-            run.write(json.dumps({"apps": [server(tmp_path, port, **listen)]}))
+            run.write(json.dumps({"apps": [patient(tmp_path, port, **listen)]}))
             run.signal(signal.SIGHUP)
             run.event("reload started", turn)
             for pid in pids:
@@ -188,13 +193,56 @@ def test_a_port_that_no_worker_binds_any_more_is_closed_by_the_reload_that_moved
     tmp_path,
 ) -> None:
     port, new = free_port(), free_port()
-    with Run(tmp_path, [server(tmp_path, port)]) as run:
+    with Run(tmp_path, [patient(tmp_path, port)]) as run:
         run.event("app ready")
         assert get(port)[0] == 200
-        run.write(json.dumps({"apps": [server(tmp_path, new)]}))
+        run.write(json.dumps({"apps": [patient(tmp_path, new)]}))
         run.signal(signal.SIGHUP)
         run.event("reload finished")
         assert get(new)[0] == 200
         assert listed(run)["apps"][0]["listening"] == [f"127.0.0.1:{new}"]
         assert not answers(port)
+        assert run.stop() == 0
+
+
+def test_an_app_with_another_name_has_the_port_and_what_waits_on_it(tmp_path) -> None:
+    port = free_port()
+    app = patient(tmp_path, port, listen=[f"127.0.0.1:{port}"], kill_timeout=1000)
+    with Run(tmp_path, [app, sleeper()]) as run:
+        run.event("app ready", app="web")
+        for row in workers(run, "web"):
+            os.kill(run.outer_pid(row["pid"]), signal.SIGSTOP)
+        waiting = [asked(port) for _ in range(20)]
+        run.write(json.dumps({"apps": [{**app, "name": "www"}, sleeper()]}))
+        told = pyinit(run, "reload", "--config")
+        assert told.returncode == 0, told
+        assert "www: started, 2 of 2 workers" in told.stdout
+        for sock in waiting:
+            with sock:
+                assert b"200 OK" in sock.recv(4096)
+        assert [a["listening"] for a in listed(run)["apps"]] == [[], [f"127.0.0.1:{port}"]]
+        assert get(port)[0] == 200
+        assert not run.events("internal error")
+        assert run.stop() == 0
+
+
+def test_two_apps_change_their_ports(tmp_path) -> None:
+    def both(first: int, second: int) -> list[dict]:
+        apps = {"one": first, "two": second}
+        return [
+            {**patient(tmp_path, port, listen=[f"127.0.0.1:{port}"], env={"RELEASE": name})}
+            | {"name": name}
+            for name, port in apps.items()
+        ]
+
+    ports = free_port(), free_port()
+    with Run(tmp_path, both(*ports)) as run:
+        for name in ("one", "two"):
+            run.event("app ready", app=name)
+        run.write(json.dumps({"apps": both(*reversed(ports))}))
+        told = pyinit(run, "reload", "--config")
+        assert told.returncode == 0, told
+        for port, name in zip(ports, ("two", "one"), strict=True):
+            assert {get(port)[1].split()[1] for _ in range(20)} == {name}
+        assert not run.events("internal error")
         assert run.stop() == 0
