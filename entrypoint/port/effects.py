@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec
     from ..loop import Loop
     from .addresses import Form
+    from .listeners import Address
     from .ports import Log, Observed
 
 # How often a queue that must empty is looked at: there is no event for it (s).
@@ -55,6 +56,8 @@ class PortEffects:
         self._log = log
         self._observed = observed
         self._ports: dict[str, Ports] = {}
+        # Apps that the file has.
+        self._names: frozenset[str] = frozenset()
 
     def get(self, app: str) -> Ports | None:
         """The port of an app; None when there is no such app, or no longer."""
@@ -72,6 +75,7 @@ class PortEffects:
     def open(self, specs: tuple[AppSpec, ...]) -> tuple[str, ...]:
         """Bind all that these apps declare; what could not be bound, as sentences."""
         problems: list[str] = []
+        self._names = frozenset(spec.name for spec in specs)
         for spec in specs:
             try:
                 self._ports[spec.name] = self._opened(spec)
@@ -80,11 +84,20 @@ class PortEffects:
         return tuple(problems)
 
     def _opened(self, spec: AppSpec, but: Collection[Form] = ()) -> Ports:
-        ports = Ports(self._loop, spec, self._log, self._observed)
+        ports = Ports(self._loop, spec, self._log, self._observed, self._heir_of)
         # Before anything listens: what comes first must not go to a spare slot.
         ports.steer(tuple(range(spec.instances)))
         ports.open(spec.instances + max(1, spec.reload_parallel), but)
         return ports
+
+    def _heir_of(self, form: Form) -> Address | None:
+        """What an app holds that the file no longer has, for another one that binds it."""
+        for name, ports in self._ports.items():
+            if name not in self._names:
+                address = ports.give(form)
+                if address is not None:
+                    return address
+        return None
 
     def prepare(self, specs: tuple[AppSpec, ...]) -> Prepared:
         """Bind what is new in these apps. Nothing counts before `accept`; `discard` gives it up."""
@@ -105,6 +118,7 @@ class PortEffects:
 
     def accept(self, specs: tuple[AppSpec, ...], prepared: Prepared) -> None:
         """These apps count from now on, with what `prepare` has bound for them."""
+        self._names = frozenset(spec.name for spec in specs)
         self._ports.update(prepared.fresh)
         self._move(prepared.moving)
         for spec in specs:

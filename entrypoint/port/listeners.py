@@ -111,6 +111,8 @@ class Listeners:
         self._early: Early | None = None
         self.vacancies = Vacancies(loop, self._watched_groups, self._proxy)
         self.slots = 0
+        # An address of an app that is being removed, given up to us (`give`).
+        self.heir_of: Callable[[Form], Address | None] = lambda _form: None
 
     # -- the whole --------------------------------------------------------------------
 
@@ -241,6 +243,9 @@ class Listeners:
     def receive(self, address: Address) -> None:
         """Another app's address; `change` follows, which says what it is here."""
         self._coming.append(address)
+        self._welcome(address)
+
+    def _welcome(self, address: Address) -> None:
         for group in address.groups.values():
             group.steer(self._steered)
             self._note(address, group)
@@ -575,8 +580,16 @@ class Listeners:
                 return again
         return None
 
+    def _inherited(self, form: Form) -> Address | None:
+        """What an app had that is no longer in the file: it may only have another name."""
+        address = self.heir_of(form)
+        if address is not None:
+            self._adopted[form] = address
+            self._welcome(address)
+        return address
+
     def _adopt(self, incarnation: int, form: Form, make: Make | None) -> Address:
-        again = self._taken_back(form)
+        again = self._taken_back(form) or self._inherited(form)
         if again is not None:
             return again
         if len(self._adopted) >= MAX_ADOPTED:

@@ -58,14 +58,23 @@ class Ports:
     `log(level, event, fields)`; `observed(incarnation, what, fields)` tells what a worker
     did: `bound` and `listening` (with `address`), `ready` (`process.send('ready')`),
     `online`, `message`, `disconnected`. `listening` may come more than once.
+    `heir_of(form)`: an address of an app that is being removed, given up to this one.
     """
 
-    def __init__(self, loop: Loop, app: AppSpec, log: Log, observed: Observed) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        app: AppSpec,
+        log: Log,
+        observed: Observed,
+        heir_of: Callable[[Form], Address | None] = lambda _form: None,
+    ) -> None:
         self._loop = loop
         self._app = app
         self._log = log
         self._observed = observed
         self._listeners = Listeners(loop, app, log)
+        self._listeners.heir_of = heir_of
         self._interception: Interception | None = None
         self._channels: dict[int, NodeChannel] = {}
         self._shared: Shared | None = None

@@ -11,7 +11,7 @@ import pytest
 
 from tests.process.test_control_commands import sleeper
 from tests.process.test_run_port import server
-from tests.support.commands import answering, listed, pyinit, workers
+from tests.support.commands import answering, begin, listed, pyinit, workers
 from tests.support.ports import answers, free_port
 from tests.support.run import Run, get
 
@@ -205,21 +205,32 @@ def test_a_port_that_no_worker_binds_any_more_is_closed_by_the_reload_that_moved
         assert run.stop() == 0
 
 
-def test_an_app_with_another_name_has_the_port_and_what_waits_on_it(tmp_path) -> None:
+@pytest.mark.parametrize("declared", [True, False])
+def test_an_app_with_another_name_has_the_port_and_what_waits_on_it(tmp_path, declared) -> None:
     port = free_port()
-    app = patient(tmp_path, port, listen=[f"127.0.0.1:{port}"], kill_timeout=1000)
+    listen = {"listen": [f"127.0.0.1:{port}"]} if declared else {}
+    app = patient(tmp_path, port, kill_timeout=60000, **listen)
+    script = tmp_path / "server.py"
+    script.write_text(HANGS + script.read_text())
     with Run(tmp_path, [app, sleeper()]) as run:
         run.event("app ready", app="web")
-        for row in workers(run, "web"):
-            os.kill(run.outer_pid(row["pid"]), signal.SIGSTOP)
+        pids = [run.outer_pid(row["pid"]) for row in workers(run, "web")]
+        for pid in pids:
+            os.kill(pid, signal.SIGUSR1)
+        run.said("hangs", 2)
         waiting = [asked(port) for _ in range(20)]
         run.write(json.dumps({"apps": [{**app, "name": "www"}, sleeper()]}))
-        told = pyinit(run, "reload", "--config")
-        assert told.returncode == 0, told
-        assert "www: started, 2 of 2 workers" in told.stdout
+        told = begin(run, "reload", "--config")
+        run.event("worker ready", 2, app="www")
         for sock in waiting:
             with sock:
                 assert b"200 OK" in sock.recv(4096)
+        # Undeclared it can only go from one to the other while both are there.
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        said, _ = told.communicate(timeout=60)
+        assert told.returncode == 0, said
+        assert "www: started, 2 of 2 workers" in said
         assert [a["listening"] for a in listed(run)["apps"]] == [[], [f"127.0.0.1:{port}"]]
         assert get(port)[0] == 200
         assert not run.events("internal error")
