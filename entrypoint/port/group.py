@@ -29,6 +29,8 @@ class Group:
         self.form = form
         self.backlog = backlog
         self.single = single
+        # The socket that all slots have, when it is one.
+        self._one = 0
         self.listening = False
         self.users: set[int] = set()
         # Of an address that no file declares: slot → incarnation that was handed its
@@ -97,6 +99,16 @@ class Group:
         self._sockets[place].listen(self.backlog)
         self._array.append(place)
 
+    def unite(self) -> None:
+        """From now on all slots have one socket: one whose worker accepts now.
+
+        The others stay, for what waits there; nothing more comes to them.
+        """
+        if not self.single:
+            self.single = True
+            self._one = next((slot for slot in self.steered if slot in self._array), 0)
+            self.steer(self.steered)
+
     def tune(self, backlog: int, mode: int | None) -> None:  # noqa: ARG002
         """Another backlog, and another `mode` where there is a file. Raises OSError."""
         if backlog == self.backlog or self._plug is not None:
@@ -146,7 +158,7 @@ class Group:
         self.steered = slots
         if not self._array or not self.steers or len(self._sockets) < 2 or self._plug:
             return
-        slots = self._open_slots()
+        slots = (self._one,) if self.single else self._open_slots()
         places = tuple(self._array.index(slot) for slot in slots if slot in self._array)
         try:
             # By one that listens: before that a socket is in no group but its own.
@@ -217,7 +229,7 @@ class Group:
     def socket(self, slot: int) -> _socket.socket:
         """The socket of a slot, made if there are not that many. Raises OSError."""
         if self.single:
-            return self._sockets[0]
+            return self._sockets[self._one]
         self.grow(slot + 1)
         return self._sockets[slot]
 
@@ -254,7 +266,8 @@ class Group:
 
     def queue_length(self, slot: int) -> int:
         """Connections waiting for this slot alone (0 when siblings share its queue)."""
-        if self.single or slot >= len(self._sockets) or not self.listening:
+        shared = self.single and slot == self._one
+        if shared or slot >= len(self._sockets) or not self.listening:
             return 0
         return sockets.queue_length(self._sockets[slot])
 

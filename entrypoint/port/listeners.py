@@ -196,6 +196,17 @@ class Listeners:
         self._declared = declared
         self._leaving = list(here.values())
         self._coming = []
+        if app.share == "one":
+            for address in (*declared, *self._adopted.values()):
+                self._unite(address)
+
+    def _unite(self, address: Address) -> None:
+        for group in address.groups.values():
+            group.unite()
+            # A vacant slot may have been watched for what comes there late.
+            for slot, fd in enumerate(group.descriptors):
+                if fd in self._watched:
+                    self._loop.modify(fd, self.vacancies.events(group, slot))
 
     def _declare(self, address: Address, spec: ListenSpec) -> None:
         """The file says this of it now: what is not its address may be new."""

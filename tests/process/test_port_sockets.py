@@ -233,6 +233,29 @@ def test_what_a_file_says_anew_of_an_address_counts_on_the_sockets_that_are_ther
         client.close()
 
 
+def test_a_port_of_many_sockets_becomes_one_that_somebody_accepts_on(opened):
+    port = free_port()
+    ports, _ = opened(spec(f"127.0.0.1:{port}"))
+    ports.steer((1, 2))
+    before = connect(port, 20)
+    two = queues(ports)
+    one = AppSpec(
+        "web", ("true",), "/", exec_mode="cluster", share="one", listen=(spec(f"127.0.0.1:{port}"),)
+    )
+    ports.check(one)
+    ports.update(one)
+    given = {ports.descriptors(slot)[0][0] for slot in range(4)}
+    assert len(given) == 1
+    with socket.socket(fileno=os.dup(given.pop())) as listener:
+        assert sockets.queue_length(listener) == two[1]
+        after = connect(port, 20)
+        assert sockets.queue_length(listener) == two[1] + 20
+    # What waits for a worker of before is still its own to take.
+    assert queues(ports) == [0, 0, two[2], 0]
+    for client in before + after:
+        client.close()
+
+
 def test_another_host_of_a_port_that_is_held_is_refused(opened):
     port = free_port()
     ports, _ = opened(spec(f"127.0.0.1:{port}"))
