@@ -93,6 +93,11 @@ class Rereading:
 
     def _take(self, outcome: Outcome) -> None:
         runtime = self._runtime
+        phase = runtime.core.view().phase
+        if phase != "running":
+            # The core takes no plan any more: nothing may be bound or handed on for it.
+            runtime.emit(e.PlanRejected(f"pyinit is {phase}: it ends"))
+            return
         if outcome.plan is None:
             runtime.emit(e.PlanRejected("; ".join(outcome.errors)))
             return

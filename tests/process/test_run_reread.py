@@ -257,3 +257,19 @@ def test_two_apps_change_their_ports(tmp_path) -> None:
             assert {get(port)[1].split()[1] for _ in range(20)} == {name}
         assert not run.events("internal error")
         assert run.stop() == 0
+
+
+def test_a_file_that_was_being_read_when_the_end_came_is_not_taken(tmp_path) -> None:
+    port = free_port()
+    with Run(tmp_path, [sleeper()], shutdown={"drain_delay": 60000}) as run:
+        answering(run)
+        new = patient(tmp_path, port, listen=[f"127.0.0.1:{port}"])
+        top = {"shutdown": {"drain_delay": 60000}}
+        run.write(json.dumps({"apps": [sleeper(), new], **top}))
+        run.signal(signal.SIGHUP)
+        run.event("signal received", signal="SIGHUP")
+        run.signal(signal.SIGTERM)
+        run.event("shutdown started")
+        assert "pyinit is draining" in run.event("config rejected")["reason"]
+        assert not answers(port)
+        assert run.stop() == 0
