@@ -151,6 +151,8 @@ def _settled(app: AppView) -> bool:
 
 
 def _restart(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+    if app.wanted and not app.workers and not app.stopped:
+        return Progress(0, 0, ended=True, note="it waits for another app: `pyinit start` starts it")
     fresh = {
         row.instance
         for row in app.workers

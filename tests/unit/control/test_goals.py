@@ -8,7 +8,7 @@ from entrypoint.control import goals
 from entrypoint.control.operations import Operation
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.core.spec import AppSpec, Plan
+from entrypoint.core.spec import AppSpec, DependsSpec, Plan
 from entrypoint.core.supervisor import Supervisor
 
 WEB = AppSpec("web", ("web",), "/", instances=2, share="slots", on_errored="keep")
@@ -140,6 +140,15 @@ def test_a_changed_app_that_is_scaled_too_ends_with_the_number_of_the_file(wante
     spec = WEB.replace(instances=wanted, env=(("A", "1"),))
     said = World(WEB).ask("change", e.PlanAccepted(Plan((spec,), revision=2)), wanted)
     assert f'"outcome":"changed","message":"","done":{wanted},"total":{wanted}' in said[-2]
+
+
+def test_a_restart_of_an_app_that_waits_for_another_ends_and_says_so() -> None:
+    job = WEB.replace(name="job")
+    waits = DependsSpec("job", "service_completed_successfully")
+    world = World(job, WEB.replace(depends_on=(waits,)))
+    said = world.ask("restart", e.RestartAsked("web"))
+    assert "it waits for another app" in said[-2]
+    assert said[-1].startswith('{"exit":0')
 
 
 def test_a_restart_that_ends_in_errored_fails() -> None:
