@@ -83,6 +83,11 @@ def app_of(view: View, name: str) -> AppView | None:
     return next((app for app in view.apps if app.name == name), None)
 
 
+def waits(app: AppView) -> bool:
+    """It has not begun: what it depends on is not there yet."""
+    return bool(app.wanted) and not app.workers and not app.stopped
+
+
 def judge(goal: Goal, view: View, told: Mapping[str, Mapping[str, object]]) -> Progress:
     """How far it is. `told`: what the core reported of the app since, by event."""
     app = app_of(view, goal.app)
@@ -151,7 +156,7 @@ def _settled(app: AppView) -> bool:
 
 
 def _restart(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
-    if app.wanted and not app.workers and not app.stopped:
+    if waits(app):
         return Progress(0, 0, ended=True, note="it waits for another app: `pyinit start` starts it")
     fresh = {
         row.instance

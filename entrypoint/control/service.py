@@ -199,6 +199,10 @@ class Service:
             wanted = {t.app.name: _instances(t.app, arguments.one("to")) for t in chosen}
         if verb == "reload":
             chosen = self._reloadable(chosen, arguments)
+        if verb == "start":
+            # `all` is no reason to start what waits for another app: only its name is.
+            named = arguments.every("app")
+            chosen = [t for t in chosen if t.app.name in named or not goals.waits(t.app)]
         if dry:
             return _json({"changes": [_would(verb, target) for target in chosen]})
         self._log(verb, chosen, peer, to=arguments.one("to"))

@@ -360,3 +360,21 @@ def test_a_broken_file_changes_nothing_and_ls_shows_it(tmp_path) -> None:
         assert pyinit(run, "reload", "--config").returncode == 1
         assert "ecosystem.yaml:" in pyinit(run, "ls").stdout
         assert workers(run, "idle")[0]["pid"] == pid
+
+
+def test_start_all_leaves_an_app_that_waits_for_another(tmp_path) -> None:
+    waits = {
+        "name": "late",
+        "script": "sleep 1000",
+        "interpreter": "none",
+        "depends_on": {"idle": {"condition": "service_completed_successfully"}},
+    }
+    with Run(tmp_path, [sleeper(autorestart=False), waits]) as run:
+        answering(run)
+        done = pyinit(run, "start", "all")
+        assert done.returncode == 0, done
+        assert "late" not in done.stdout
+        assert workers(run, "late") == []
+        done = pyinit(run, "start", "late")
+        assert "late: started, 1 of 1 worker" in done.stdout
+        assert run.stop() == 0
