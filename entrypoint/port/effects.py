@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..children import Children
     from ..core.spec import AppSpec
     from ..loop import Loop
+    from .address import Address
     from .addresses import Form
-    from .listeners import Address
     from .ports import Log, Observed
 
 # How often a queue that must empty is looked at: there is no event for it (s).

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from ..core.spec import AppSpec
     from ..loop import Loop
-    from .listeners import Claim, Listeners, Log
+    from .address import Claim
+    from .listeners import Listeners, Log
     from .sockaddr import Asked
 
     Observed = Callable[[int, str, dict[str, object]], None]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import os
 
-from ..core.record import Record
 from ..kernel import sockets
 from ..loop import ERROR, HANGUP
 from . import addresses
-from .addresses import Form
+from .address import Address, Claim
 from .errors import PortErrors, sentence
 from .group import Group, UnixGroup
 from .vacancies import Vacancies
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..core.spec import AppSpec, ListenSpec
     from ..loop import Loop
+    from .addresses import Form
     from .early import Early
     from .sockaddr import Asked
 
@@ -29,65 +29,6 @@ if TYPE_CHECKING:
 # A worker that binds a thousand ports is no reason for pyinit to hold them.
 MAX_ADOPTED = 64
 DEFAULT_BACKLOG = 4096
-
-
-class Address:
-    """One address, with the groups of the forms in which workers wanted it."""
-
-    def __init__(self, spec: ListenSpec | None) -> None:
-        self.spec = spec
-        # As the file says it; `spec` may be narrowed to what this host can do.
-        self.declared: ListenSpec | None = None
-        self.groups: dict[Form, Group] = {}
-        # A worker bound `::` and we could not see its IPV6_V6ONLY.
-        self.assumed_dual = False
-        # No file declares it, and it was bound by a worker of an earlier revision.
-        self.of_before = False
-
-    @property
-    def used(self) -> bool:
-        """A worker accepts on it."""
-        return any(group.users for group in self.groups.values())
-
-    @property
-    def home(self) -> Form:
-        """Which address it is, whatever else the file says of it."""
-        declared = self.declared
-        return addresses.first_form(declared) if declared is not None else next(iter(self.groups))
-
-    @property
-    def port(self) -> int:
-        """The TCP port, 0 for a unix socket."""
-        return next(iter(self.groups)).port
-
-    @property
-    def group(self) -> Group:
-        """The group that workers use, else the one made first."""
-        for group in self.groups.values():
-            if group.users:
-                return group
-        return next(iter(self.groups.values()))
-
-    def deserted(self) -> tuple[Group, ...]:
-        """Groups that nobody accepts on beside one that somebody does."""
-        return tuple(
-            group
-            for group in self.groups.values()
-            if group.listening
-            and not group.users
-            and any(
-                other.users and other.listening and other.form.overlaps(group.form)
-                for other in self.groups.values()
-            )
-        )
-
-
-class Claim(Record):
-    """What a worker is handed: the group, and whether its address was bound just now."""
-
-    group: Group
-    address: Address
-    adopted: bool = False
 
 
 class Listeners:

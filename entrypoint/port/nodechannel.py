@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from ..core.spec import AppSpec
     from ..loop import Loop
-    from .listeners import Claim, Listeners
+    from .address import Claim
+    from .listeners import Listeners
     from .sockaddr import Asked
 
     Observed = Callable[[int, str, dict[str, object]], None]

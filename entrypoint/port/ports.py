@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec
     from ..kernel.sockets import Depth
     from ..loop import Loop
+    from .address import Address
     from .addresses import Form
     from .group import Group
     from .intercept import Interception
     from .knocking import Knocking
-    from .listeners import Address
     from .nodechannel import NodeChannel, Shared
 
     Log = Callable[[str, str, dict[str, object]], None]
