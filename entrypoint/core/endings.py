@@ -135,7 +135,7 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
     if place is None or turn.run.phase in ("stopping", "finished"):
         return
     if place.successor == worker.incarnation:
-        rolling.abort(turn, pool, place, "the new worker ended before it was ready")
+        rolling.abort(turn, place, worker, "the new worker ended before it was ready")
         current = turn.worker(place.current)
         if current is not None:
             repairs.in_vain(turn, current, worker.ended_at - worker.launched_at)
@@ -156,7 +156,7 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
             return
         # A successor that is on its way out halts the reload with its own end.
         if worker.never_up and successor is None:
-            rolling.halt(turn, pool.name, place.instance, place.last_exit)
+            rolling.halt(turn, worker, place.last_exit)
         after = lifecycle.after_exit(turn, pool, place, worker, reason=reason, least=least)
         if after.state in (w.ERRORED, w.FINISHED) and successor is None:
             rolling.done(turn, pool.name, place.instance)

@@ -273,21 +273,29 @@ def go_without(turn: Turn, old: Worker) -> None:
         done(turn, old.app, old.instance)
 
 
-def abort(turn: Turn, pool: Pool, place: Place, why: str) -> None:
+def abort(turn: Turn, place: Place, failed: Worker, why: str) -> None:
     """A successor failed: the old workers stay, and no further instance is begun."""
     place = turn.put_place(place.replace(successor=0))
-    halt(turn, pool.name, place.instance, why)
+    halt(turn, failed, why)
     if turn.worker(place.current) is None and place.state == w.RUNNING:
         # The old worker crashed meanwhile: what worked before is started again.
         launch(turn, place, place.spec, place.slot)
 
 
-def halt(turn: Turn, app: str, instance: int, why: str) -> None:
-    """A new worker failed: no further instance is begun."""
+def halt(turn: Turn, failed: Worker, why: str) -> None:
+    """A new worker failed: no further instance is begun.
+
+    Unless the file says something else by now: then what failed is not what is asked for,
+    and its instance waits in the queue for its turn.
+    """
+    app, instance = failed.app, failed.instance
     pool = turn.the_pool(app)
     if pool.reload is None or instance not in pool.reload.active:
         return
     active = tuple(n for n in pool.reload.active if n != instance)
+    if failed.spec != pool.spec and instance in pool.reload.queue:
+        turn.put_pool(pool.replace(reload=pool.reload.replace(active=active)))
+        return
     reload = pool.reload.replace(queue=(), active=active, aborted=True) if active else None
     turn.put_pool(pool.replace(reload=reload))
     if reload is None:

@@ -640,6 +640,25 @@ def test_a_file_that_changes_during_a_reload_is_what_everybody_runs_in_the_end(w
     assert {p.spec for p in world.live()} == {newest}
 
 
+def test_what_fails_of_a_file_that_was_corrected_meanwhile_aborts_nothing(world):
+    spec = shared(instances=2)
+    world.up(spec)
+    broken, good = (spec.replace(env=(("RELEASE", name),)) for name in ("broken", "good"))
+    usual = world.usual
+    world.usual = lambda spawn: (
+        Script(says_after=None, ends_after=2.0, code=1)
+        if spawn.spec.env == broken.env
+        else usual(spawn)
+    )
+    reread(world, plan(broken, revision=2))
+    world.settle(1)
+    reread(world, plan(good, revision=3))
+    world.settle(30)
+    assert [p.spec.env for p in world.live()] == [good.env] * 2
+    assert world.ready() == 2
+    assert not world.said("reload aborted")
+
+
 def test_a_stop_of_an_app_that_is_being_scaled(world):
     world.up(shared(instances=2))
     always(world, Script(says_after=1.0))
