@@ -254,6 +254,12 @@ class Group:
         if gone and not self.takers:
             self._awaited = tuple(gone)
 
+    def forget_workers(self) -> None:
+        """Another app has it now."""
+        self.users.clear()
+        self.takers.clear()
+        self._awaited = ()
+
     def vacate(self, slot: int) -> None:
         """No worker will come to this slot: nobody is to wait there for one."""
         if slot in self._awaited:

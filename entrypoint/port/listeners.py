@@ -6,12 +6,12 @@ import errno
 import os
 
 from ..kernel import sockets
-from ..loop import ERROR, HANGUP
 from . import addresses
 from .address import Address, Claim
+from .attended import Attended
 from .errors import PortErrors, sentence
 from .group import Group, UnixGroup
-from .vacancies import Vacancies
+from .opening import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec, ListenSpec
     from ..loop import Loop
     from .addresses import Form
-    from .early import Early
     from .sockaddr import Asked
 
     Log = Callable[[str, str, dict[str, object]], None]
@@ -35,22 +34,17 @@ class Listeners:
     """All listening sockets of one app."""
 
     def __init__(self, loop: Loop, app: AppSpec, log: Log) -> None:
-        self._loop = loop
         self._app = app
         self._log = log
         self._adopts = app.exec_mode == "cluster"
         self._declared: list[Address] = []
         self._adopted: dict[Form, Address] = {}
-        self._inodes: dict[int, tuple[Address, Group]] = {}
-        self._watched: set[int] = set()
-        # Slots whose sockets workers have shut down, in that order, until they are revived.
-        self._fallen: dict[Group, list[int]] = {}
         self._steered: tuple[int, ...] = ()
         # Of a file read again: bound, not yet in force; and no longer declared.
         self._coming: list[Address] = []
         self._leaving: list[Address] = []
-        self._early: Early | None = None
-        self.vacancies = Vacancies(loop, self._watched_groups, self._proxy)
+        self._attended = Attended(loop, self._all, self._revived)
+        self.vacancies = self._attended.vacancies
         self.slots = 0
         # An address of an app that is being removed, given up to us (`give`).
         self.heir_of: Callable[[Form], Address | None] = lambda _form: None
@@ -68,7 +62,7 @@ class Listeners:
             if addresses.first_form(spec) in but:
                 continue
             try:
-                self._declared.append(self._open(spec, self._app.listen))
+                self._declared.append(self._opened(spec, self._app.listen))
             except OSError as error:
                 problems.append(f"{self._app.name}: listen: {spec.text}: {sentence(spec, error)}")
         if problems:
@@ -89,7 +83,7 @@ class Listeners:
             if addresses.first_form(spec) in known:
                 continue
             try:
-                self._coming.append(self._open(spec, app.listen))
+                self._coming.append(self._opened(spec, app.listen))
             except OSError as error:
                 why = self._held_here(spec, error) or sentence(spec, error)
                 problems.append(f"{app.name}: listen: {spec.text}: {why}")
@@ -139,15 +133,8 @@ class Listeners:
         self._coming = []
         if app.share == "one":
             for address in (*declared, *self._adopted.values()):
-                self._unite(address)
-
-    def _unite(self, address: Address) -> None:
-        for group in address.groups.values():
-            group.unite()
-            # A vacant slot may have been watched for what comes there late.
-            for slot, fd in enumerate(group.descriptors):
-                if fd in self._watched:
-                    self._loop.modify(fd, self.vacancies.events(group, slot))
+                for group in address.groups.values():
+                    self._attended.unite(group)
 
     def _declare(self, address: Address, spec: ListenSpec) -> None:
         """The file says this of it now: what is not its address may be new."""
@@ -185,11 +172,9 @@ class Listeners:
             self._declared = [each for each in self._declared if each is not address]
             self._leaving = [each for each in self._leaving if each is not address]
             self._adopted = {f: each for f, each in self._adopted.items() if each is not address}
-            self._let_go(address)
+            self._attended.let_go(address)
             for group in address.groups.values():
-                self._fallen.pop(group, None)
-                group.users.clear()
-                group.takers.clear()
+                group.forget_workers()
         return address
 
     def receive(self, address: Address) -> None:
@@ -200,7 +185,7 @@ class Listeners:
     def _welcome(self, address: Address) -> None:
         for group in address.groups.values():
             group.steer(self._steered)
-            self._note(address, group)
+            self._attended.note(address, group)
             # What waits in a slot that is none of ours is for whoever has one.
             for slot in range(len(group.descriptors)):
                 if slot not in self._steered:
@@ -218,55 +203,15 @@ class Listeners:
                     self._close_address(self._adopted.pop(form))
 
     def _close_address(self, address: Address) -> None:
-        self._let_go(address)
+        self._attended.let_go(address)
         for group in address.groups.values():
             group.close()
 
-    def _let_go(self, address: Address) -> None:
-        self._inodes = {i: pair for i, pair in self._inodes.items() if pair[0] is not address}
+    def _opened(self, spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> Address:
+        """`listen`: all that the file declares, of which this is one. Raises OSError."""
+        address = opened(spec, listen, self.slots, self._group)
         for group in address.groups.values():
-            for fd in group.descriptors:
-                self._unwatch(fd)
-
-    def _open(self, spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> Address:
-        """`listen`: all that the file declares, of which this is one."""
-        address = self._open_beside(spec, listen)
-        address.declared = spec
-        return address
-
-    def _open_beside(self, spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> Address:
-        spec = self._beside_others(spec, listen)
-        try:
-            return self._open_as(spec)
-        except OSError as error:
-            # A host without IPv6 has the other half of "every address".
-            missing = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-            if spec.host != addresses.ANY6 or spec.v6only or error.errno not in missing:
-                raise
-            return self._open_as(spec.replace(family="inet", host=addresses.ANY4))
-
-    @staticmethod
-    def _beside_others(spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> ListenSpec:
-        """`[::]:80` next to `0.0.0.0:80` can only mean the IPv6 half."""
-        if spec.family != "inet6" or spec.v6only or spec.host != addresses.ANY6:
-            return spec
-        both = any(o.family == "inet" and o.port == spec.port for o in listen)
-        return spec.replace(v6only=True) if both else spec
-
-    def _open_as(self, spec: ListenSpec) -> Address:
-        address = Address(spec)
-        form = addresses.first_form(spec)
-        group = self._group(address, form)
-        if form.family != "unix":
-            sockets.probe(form.family, form.host, form.port, v6only=form.v6only)
-        group.open(self.slots)
-        try:
-            group.listen()
-        except OSError:
-            group.close()
-            raise
-        address.groups[form] = group
-        self._note(address, group)
+            self._attended.note(address, group)
         return address
 
     def _group(self, address: Address, form: Form, make: Make | None = None) -> Group:
@@ -295,69 +240,16 @@ class Listeners:
         """The addresses that are listened on, as people write them."""
         return tuple(dict.fromkeys(g.form.text for _, g in self._all() if g.listening))
 
-    def _note(self, address: Address, group: Group) -> None:
-        """Know its sockets again, and hear when a worker shuts one down."""
-        for inode in group.inodes:
-            self._inodes[inode] = (address, group)
-        for slot, fd in enumerate(group.descriptors):
-            if group.listening and fd not in self._watched:
-                self._watch(group, slot, fd)
-            elif not group.listening:
-                self._unwatch(fd)
-
-    def _watch(self, group: Group, slot: int, fd: int) -> None:
-        events = self.vacancies.events(group, slot)
-        self._loop.register(fd, events, lambda seen: self._seen(group, slot, seen))
-        self._watched.add(fd)
-
-    def _unwatch(self, fd: int) -> None:
-        if fd in self._watched:
-            self._watched.discard(fd)
-            self._loop.unregister(fd)
-
-    def _seen(self, group: Group, slot: int, events: int) -> None:
-        if events & (HANGUP | ERROR):
-            # At the end of this turn, with all that fell in it: in which order they did, which
-            # is that of epoll's list, tells where the kernel has put the others.
-            self._fallen.setdefault(group, []).append(slot)
-            key = ("revive", id(group))
-            self._loop.call_at(key, self._loop.now(), lambda: self._shut_down(group))
-        else:
-            self.vacancies.arrived(group, slot)
-
-    def _watched_groups(self) -> Iterator[Group]:
-        for _, group in self._all():
-            if group.listening and group.descriptors[0] in self._watched:
-                yield group
-
-    def _proxy(self) -> Early:
-        if self._early is None:
-            from .early import Early
-
-            self._early = Early(self._loop)
-        return self._early
-
-    def _shut_down(self, group: Group) -> None:
-        for fd in group.descriptors:
-            self._unwatch(fd)
-        slots = group.revive(self._fallen.pop(group, []))
-        self._inodes = {inode: pair for inode, pair in self._inodes.items() if pair[1] != group}
-        for address, other in self._all():
-            if other is group:
-                self._note(address, group)
-        if slots:
-            self._log(
-                "info",
-                "listener revived",
-                {"app": self._app.name, "address": group.form.text, "slots": list(slots)},
-            )
+    def _revived(self, group: Group, slots: tuple[int, ...]) -> None:
+        where = {"app": self._app.name, "address": group.form.text}
+        self._log("info", "listener revived", {**where, "slots": list(slots)})
 
     def grow(self, slots: int) -> None:
         """Have at least `slots` sockets on each address. Raises OSError."""
         self.slots = max(self.slots, slots)
         for address, group in self._all():
             group.grow(self.slots)
-            self._note(address, group)
+            self._attended.note(address, group)
 
     def steer(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots only; () means all."""
@@ -385,17 +277,13 @@ class Listeners:
 
     def close(self) -> None:
         """Close all."""
-        if self._early is not None:
-            self._early.close()
-        for fd in tuple(self._watched):
-            self._unwatch(fd)
+        self._attended.close()
         for _, group in self._all():
             group.close()
         self._declared.clear()
         self._adopted.clear()
         self._leaving.clear()
         self.discard()
-        self._inodes.clear()
 
     # -- what is given to workers -----------------------------------------------------
 
@@ -495,7 +383,7 @@ class Listeners:
             group = self._group(address, form)
             group.open(self.slots)
             address.groups[form] = group
-            self._note(address, group)
+            self._attended.note(address, group)
         group.users.add(incarnation)
         if group.mend():
             self._log("debug", "socket file restored", {"address": form.text})
@@ -528,7 +416,7 @@ class Listeners:
                     self._leaving.remove(address)
                 again = self._adopted[form] = Address(None)
                 again.groups[form] = group
-                self._note(again, group)
+                self._attended.note(again, group)
                 return again
         return None
 
@@ -556,7 +444,7 @@ class Listeners:
         group.open(self.slots)
         address.groups[form] = group
         self._adopted[form] = address
-        self._note(address, group)
+        self._attended.note(address, group)
         return address
 
     def _beside_assumed(self, incarnation: int, form: Form) -> bool:
@@ -582,14 +470,13 @@ class Listeners:
                     return Claim(group, address)
         return None
 
-    def of_inode(self, inode: int) -> Claim | None:
-        """Whose socket that is."""
-        found = self._inodes.get(inode)
-        return Claim(found[1], found[0]) if found is not None else None
-
     def of_descriptor(self, fd: int) -> Claim | None:
         """Whose socket this descriptor of ours is."""
-        return self.of_inode(os.fstat(fd).st_ino)
+        return self._attended.claim_of(os.fstat(fd).st_ino)
+
+    def of_inode(self, inode: int) -> Claim | None:
+        """Whose socket that is."""
+        return self._attended.claim_of(inode)
 
     def accepted_by(self, incarnation: int, port: int = 0) -> Group | None:
         """Where this worker accepts: its first address, or that of TCP port `port`."""
@@ -605,15 +492,13 @@ class Listeners:
         """A worker listens: so does the group. Raises OSError."""
         if not claim.group.listening:
             claim.group.listen()
-            self._note(claim.address, claim.group)
+            self._attended.note(claim.address, claim.group)
         self._settle(claim.address)
 
     def _settle(self, address: Address) -> None:
         """Nobody may wait where nobody accepts."""
         for group in address.deserted():
-            # Nobody watches a listener that is shut down on purpose.
-            for fd in group.descriptors:
-                self._unwatch(fd)
+            self._attended.look_away(group)
             self._pass_on(address, group)
             group.quiet()
 
@@ -623,7 +508,7 @@ class Listeners:
             return
         forms = tuple(other.form for other in address.groups.values() if other.users)
         for sock, length in waiting:
-            self._proxy().take(sock, length, forms)
+            self._attended.proxy().take(sock, length, forms)
 
     def release(self, incarnation: int) -> None:
         """The worker is gone: its claims end, unlinked socket files come back."""

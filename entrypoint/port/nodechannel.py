@@ -18,6 +18,7 @@ from ..kernel import seccomp, sockets
 from ..loop import ERROR, HANGUP, READ, WRITE
 from . import addresses, nodeprotocol
 from .nodeprotocol import Decoder, Query
+from .opening import NO_IPV6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ _READ_SIZE = 65536
 _FULL = 256 * 1024
 # Of anything that a worker can make us keep.
 _MANY = 256
-_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 # Above what LISTEN_FDS can use; a worker's own numbers are not minded before exec.
 _LOW_FD = 64
 
@@ -349,7 +349,7 @@ class NodeChannel:
         try:
             return listeners.obtain(incarnation, asked, v6only=query.v6only, make=make)
         except OSError as error:
-            if not query.any_family or error.errno not in _NO_IPV6:
+            if not query.any_family or error.errno not in NO_IPV6:
                 raise
         asked = asked.replace(family="inet", host=addresses.ANY4)
         return listeners.obtain(incarnation, asked, v6only=False, make=make)

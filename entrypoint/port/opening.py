@@ -1,0 +1,67 @@
+"""An address of the file is bound, as far as this host can."""
+
+from __future__ import annotations
+
+import errno
+
+from ..kernel import sockets
+from . import addresses
+from .address import Address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..core.spec import ListenSpec
+    from .addresses import Form
+    from .group import Group
+
+    # The group of an address in a form, nothing bound yet.
+    GroupOf = Callable[[Address, Form], Group]
+
+# What bind(2) says on a host without IPv6.
+NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+def opened(
+    spec: ListenSpec, listen: tuple[ListenSpec, ...], slots: int, group_of: GroupOf
+) -> Address:
+    """`spec`, one of all that the file declares (`listen`), bound and listening.
+
+    Raises OSError, nothing open.
+    """
+    narrowed = _beside_others(spec, listen)
+    try:
+        address = _opened_as(narrowed, slots, group_of)
+    except OSError as error:
+        # A host without IPv6 has the other half of "every address".
+        if narrowed.host != addresses.ANY6 or narrowed.v6only or error.errno not in NO_IPV6:
+            raise
+        narrowed = narrowed.replace(family="inet", host=addresses.ANY4)
+        address = _opened_as(narrowed, slots, group_of)
+    address.declared = spec
+    return address
+
+
+def _beside_others(spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> ListenSpec:
+    """`[::]:80` next to `0.0.0.0:80` can only mean the IPv6 half."""
+    if spec.family != "inet6" or spec.v6only or spec.host != addresses.ANY6:
+        return spec
+    both = any(o.family == "inet" and o.port == spec.port for o in listen)
+    return spec.replace(v6only=True) if both else spec
+
+
+def _opened_as(spec: ListenSpec, slots: int, group_of: GroupOf) -> Address:
+    address = Address(spec)
+    form = addresses.first_form(spec)
+    group = group_of(address, form)
+    if form.family != "unix":
+        sockets.probe(form.family, form.host, form.port, v6only=form.v6only)
+    group.open(slots)
+    try:
+        group.listen()
+    except OSError:
+        group.close()
+        raise
+    address.groups[form] = group
+    return address
