@@ -69,8 +69,12 @@ def stop(*_):
     if manner == "rude":
         os._exit(0)
     leaving.set()
-    os.write(wake, b"x")
 woken, wake = os.pipe()
+os.set_blocking(wake, False)
+# Python calls `stop` between two of its own steps. A signal that comes after the last one
+# and before poll(2) would wait for the next connection, which steering may keep away: only
+# what the C handler writes ends that poll.
+signal.set_wakeup_fd(wake)
 signal.signal(signal.SIGINT, signal.SIG_IGN if manner == "deaf" else stop)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if manner == "deaf" else stop)
 if release == "silent":
