@@ -6,7 +6,7 @@ Functions of a `Turn`. Rolling reloads are in `rolling.py`, the end of the run i
 
 from __future__ import annotations
 
-from . import health
+from . import health, trimming
 from . import worker as w
 from .effects import (
     Forget,
@@ -17,7 +17,6 @@ from .effects import (
     StartTimer,
     Steer,
     StopTimer,
-    TrimPort,
     WatchQueue,
 )
 from .events import Timer
@@ -51,11 +50,6 @@ def has_slots(spec: AppSpec) -> bool:
     return spec.share == "slots"
 
 
-def listens_otherwise(old: AppSpec, new: AppSpec) -> bool:
-    """Its workers may hold addresses that `new` has not, or not for them to share."""
-    return (old.listen, old.share) != (new.listen, new.share)
-
-
 def awaits_readiness(spec: AppSpec) -> bool:
     """Running alone does not make its workers ready."""
     return spec.wait_ready or shares_port(spec) or spec.health is not None
@@ -86,9 +80,7 @@ def launch(
         turn.put_place(
             place.replace(state=w.RUNNING, current=incarnation, slot=slot, spec=spec, waits_for=0)
         )
-    if turn.the_pool(place.app).trims and not shares_port(spec):
-        # It may bind by itself what was shared until now, and would find it in use.
-        turn.emit(TrimPort(place.app))
+    trimming.before_launch(turn, turn.the_pool(place.app), spec)
     turn.emit(Spawn(incarnation, spec, place.instance, slot))
     return worker
 

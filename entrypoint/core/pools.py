@@ -6,9 +6,9 @@ from . import rolling
 from . import worker as w
 from .depends import exit_code, may_start, obstacles
 from .diff import keeps_workers
-from .effects import GrowPort, StopTimer, TrimPort
+from .effects import GrowPort, StopTimer
 from .events import Timer
-from .lifecycle import listens_otherwise, shares_port, stop_workers
+from .lifecycle import shares_port, stop_workers
 from .worker import Pool
 
 TYPE_CHECKING = False
@@ -44,8 +44,8 @@ def change_app(turn: Turn, pool: Pool, spec: AppSpec) -> None:
     kept = keeps_workers(pool.spec, spec)
     # What a person has scaled stays so until the file says another number.
     rescaled = spec.instances not in (pool.spec.instances, pool.wanted)
-    trims = pool.trims or listens_otherwise(pool.spec, spec)
-    pool = turn.put_pool(pool.replace(spec=spec, trims=trims))
+    untrimmed = pool.untrimmed or (shares_port(pool.spec) and not kept)
+    pool = turn.put_pool(pool.replace(spec=spec, untrimmed=untrimmed))
     if shares_port(spec) and pool.slots:
         turn.emit(GrowPort(pool.name, pool.slots))
     # The reload first: instances that the scaling adds begin with the new spec.
@@ -53,18 +53,6 @@ def change_app(turn: Turn, pool: Pool, spec: AppSpec) -> None:
         rolling.begin(turn, pool, "config changed")
     if rescaled:
         rolling.scale(turn, turn.the_pool(spec.name), spec.instances)
-
-
-def trim(turn: Turn, pool: Pool) -> None:
-    """Close what the file took from an app once no worker of before is left.
-
-    A reload does that in its end, but a restart, or a stop and a start, may come between.
-    """
-    if pool.trims:
-        crew = turn.workers(pool.name)
-        if not any(listens_otherwise(worker.spec, pool.spec) for worker in crew):
-            turn.put_pool(pool.replace(trims=False))
-            turn.emit(TrimPort(pool.name))
 
 
 def start_waiting(turn: Turn) -> None:

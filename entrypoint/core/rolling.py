@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from . import reasons
 from . import worker as w
-from .effects import FreeSlot, GrowPort, StopTimer, TrimPort
+from .effects import FreeSlot, GrowPort, StopTimer
 from .events import Timer
 from .lifecycle import (
     has_slots,
@@ -162,8 +162,6 @@ def advance(turn: Turn, app: str) -> None:
         reload = pool.reload
         if not reload.queue and not reload.active:
             turn.put_pool(pool.replace(reload=None))
-            if shares_port(pool.spec):
-                turn.emit(TrimPort(app))
             how = "aborted" if reload.aborted else "finished"
             turn.count("reload", app, how, turn.now - reload.started_at)
             turn.report(

@@ -8,7 +8,7 @@ here; `lifecycle` holds the life of one worker, `rolling` what changes a running
 
 from __future__ import annotations
 
-from . import endings, health, lifecycle, notices, repairs, rolling, shutdown, starting
+from . import endings, health, lifecycle, notices, repairs, rolling, shutdown, starting, trimming
 from . import events as e
 from . import worker as w
 from .diff import says_the_same
@@ -21,7 +21,6 @@ from .pools import (
     remove_app,
     start_waiting,
     tell_blocked,
-    trim,
 )
 from .turn import State, Turn
 from .views import view_of
@@ -415,7 +414,7 @@ class Supervisor:
                     turn.emit(ClosePort(pool.name))
                 else:
                     # It is in the file again: its sockets stay, with what waits on them.
-                    if shares_port(pool.spec) or pool.trims:
+                    if shares_port(pool.spec) or pool.untrimmed:
                         turn.emit(TrimPort(pool.name))
                     add_app(turn, successor)
         start_waiting(turn)
@@ -425,7 +424,8 @@ class Supervisor:
         # given to a spare slot, where nobody would ever take it.
         for pool in turn.touched():
             lifecycle.steer(turn, pool.name)
-            trim(turn, turn.the_pool(pool.name))
+        for pool in turn.touched():
+            trimming.once_unneeded(turn, pool)
         if phase != "running":
             if not any(pool.live for pool in turn.pools()):
                 shutdown.stop_all(turn)

@@ -214,9 +214,8 @@ class Pool(Record):
     spare: tuple[int, ...] = ()
     slots: int = 0
     steered: tuple[int, ...] = ()
+    untrimmed: bool = False  # sockets may be held that the file no longer declares
     reload: Reload | None = None
-    # The file has changed what it listens on, and workers of before may still be there.
-    trims: bool = False
     starting: Starting | None = None
     said_ready: bool = False
     was_ready: bool = False

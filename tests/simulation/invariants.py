@@ -50,11 +50,11 @@ def a_place_knows_its_own(world: World, _effects) -> None:
     for place in places_of(world):
         for incarnation in (place.current, place.successor):
             worker = state.workers.get(incarnation)
-            assert not incarnation or worker is not None or _stopping(world), place
+            assert not incarnation or worker is not None or is_stopping(world), place
             if worker is not None:
                 assert (worker.app, worker.instance) == (place.app, place.instance), place
         assert not place.current or place.current != place.successor, place
-        if place.current and not _stopping(world):
+        if place.current and not is_stopping(world):
             assert state.workers[place.current].slot == place.slot, place
 
 
@@ -121,7 +121,7 @@ def the_port_is_steered_to_who_is_ready(world: World, _effects) -> None:
 
     Else to those that were ready and whose checks fail: somebody may answer.
     """
-    if _stopping(world):
+    if is_stopping(world):
         return
     for pool in world.core._state.pools.values():
         if pool.spec.share != "slots":
@@ -179,7 +179,7 @@ def nothing_waits_for_ever(world: World, _effects) -> None:
     if world.core._state.run.phase == "draining":
         assert ("drain", 0) in armed
     for pool in world.core._state.pools.values():
-        if pool.placed < pool.wanted and pool.mode == "running" and _running(world):
+        if pool.placed < pool.wanted and pool.mode == "running" and is_running(world):
             assert any(t.kind == "widen" and t.app == pool.name for t in world.timers), pool
 
 
@@ -226,7 +226,7 @@ def readiness_is_checked(world: World, effects) -> None:
 
 def a_stop_starts_nothing(world: World, effects) -> None:
     """Once the workers are told to stop, none is started."""
-    if _stopping(world):
+    if is_stopping(world):
         assert not any(isinstance(effect, f.Spawn) for effect in effects)
 
 
@@ -256,7 +256,7 @@ def it_can_be_seen(world: World, _effects) -> None:
         assert {p.instance for p in places_of(world) if p.app == app.name} <= instances
 
 
-def _running(world: World) -> bool:
+def is_running(world: World) -> bool:
     return world.core._state.run.phase == "running"
 
 
@@ -265,7 +265,7 @@ def _slots(world: World, name: str, state: str) -> tuple[int, ...]:
     return tuple(sorted(each.slot for each in crew if each.app == name and each.state == state))
 
 
-def _stopping(world: World) -> bool:
+def is_stopping(world: World) -> bool:
     return world.core._state.run.phase in ("stopping", "finished")
 
 

@@ -25,6 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from entrypoint.core.worker import Worker
+
 SIGHUP, SIGINT, SIGABRT, SIGKILL, SIGUSR1, SIGTERM = 1, 2, 6, 9, 10, 15
 
 PORT = (ListenSpec("inet", "127.0.0.1", 5000),)
@@ -120,6 +122,11 @@ class World:
         self.slots: dict[str, int] = {}
         self.steered: dict[str, tuple[int, ...]] = {}
         self.refusing: set[str] = set()
+        # Slots that the core said are free, until a worker is started there again.
+        self.vacant: dict[str, set[int]] = {}
+        self.used: dict[str, set[int]] = {}
+        # Addresses held for each app: what any file since the last trim declared.
+        self.held: dict[str, set[ListenSpec]] = {}
         self.next_plan: Plan | str | None = None
         self.history: list[tuple[float, e.Event]] = []
         self.effects: list[tuple[float, f.Effect]] = []
@@ -129,6 +136,8 @@ class World:
         # The most of `reload_parallel` that a file has ever said.
         self.parallel: dict[str, int] = {}
         self.after_turn: Callable[[World, list[f.Effect]], None] = lambda _world, _effects: None
+        # The workers as the last turn but one left them.
+        self.before: dict[int, Worker] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._marks: dict[e.Timer, int] = {}
@@ -179,6 +188,8 @@ class World:
             for spec in event.plan.apps:
                 most = max(spec.reload_parallel, self.parallel.get(spec.name, 0))
                 self.parallel[spec.name] = most
+                self.held.setdefault(spec.name, set()).update(spec.listen)
+        self.before = dict(self.core._state.workers)
         ordered = self.core.handle(event, self.now)
         if self.exit_code is not None:
             assert not ordered, f"after Finish: {event} -> {ordered}"
@@ -194,6 +205,9 @@ class World:
         if effect.spec.share != "none":
             granted = self.slots.get(effect.spec.name, 0)
             assert effect.slot < granted, f"slot {effect.slot} of {granted}"
+        self.vacant.setdefault(effect.spec.name, set()).discard(effect.slot)
+        if effect.spec.share == "slots":
+            self.used.setdefault(effect.spec.name, set()).add(effect.slot)
         script = self.upcoming.popleft() if self.upcoming else self.usual(effect)
         if script.fork_fails:
             self.emit(e.SpawnFailed(effect.incarnation, "fork: no memory"))
@@ -236,6 +250,15 @@ class World:
         if process.alive and not hangs and process.incarnation not in self.gone:
             self.emit(e.WorkerTold(process.incarnation, watchdog="1"))
             self.at(script.kicks_every or 1.0, lambda: self._kick(process))
+
+    def let_die(self, which: int) -> None:
+        """The disk that one of those waited for which SIGKILL did not end has answered."""
+        waiting = [p for p in self.live() if p.script.undying and SIGKILL in p.received]
+        if waiting:
+            process = waiting[which % len(waiting)]
+            process.alive = False
+            if process.incarnation not in self.gone:
+                self._ends(process, None, SIGKILL)
 
     def tell(self, process: Process, **what) -> None:
         """It says something by sd_notify(3)."""
@@ -376,14 +399,25 @@ class World:
         assert effect.slot < self.slots.get(effect.app, 0), effect
         here = [p for p in self.live(effect.app) if p.slot == effect.slot]
         assert all(p.incarnation in self.gone for p in here), (effect, here)
+        self.vacant.setdefault(effect.app, set()).add(effect.slot)
 
     def _do_refuseconnections(self, effect: f.RefuseConnections) -> None:
         self.refusing.add(effect.app)
 
     def _do_trimport(self, effect: f.TrimPort) -> None:
-        assert effect.app in self.slots, effect
+        assert effect.app in self.held, effect
+        spec = self.core._state.pools[effect.app].spec
+        declared = set(spec.listen)
+        for process in self.live(effect.app):
+            left = process.incarnation in self.gone or SIGKILL in process.received
+            needs = spec.share != "none" and not declared.issuperset(process.spec.listen)
+            assert left or not needs, (effect, process)
+        self.held[effect.app] = declared
 
     def _do_closeport(self, effect: f.ClosePort) -> None:
+        self.held.pop(effect.app, None)
+        self.vacant.pop(effect.app, None)
+        self.used.pop(effect.app, None)
         self.slots.pop(effect.app, None)
         self.steered.pop(effect.app, None)
 

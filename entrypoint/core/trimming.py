@@ -1,0 +1,44 @@
+"""When sockets are closed that the file no longer declares: once nobody needs them.
+
+Which may be the end of a reload, of a restart, or the beginning of a worker that binds its
+address itself. After a reload that was aborted the old workers keep theirs, and a crash
+brings them back.
+"""
+
+from __future__ import annotations
+
+from . import worker as w
+from .effects import TrimPort
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spec import AppSpec
+    from .turn import Turn
+    from .worker import Pool
+
+
+def once_unneeded(turn: Turn, pool: Pool) -> None:
+    """Close them if no worker of an earlier revision is left, nor will be started again."""
+    if not pool.untrimmed or pool.reload is not None:
+        return
+    lasting = (w.RUNNING, w.WAITING_RESTART)
+    needed = [each.spec for each in turn.workers(pool.name) if not each.killed]
+    needed += [place.spec for place in turn.places(pool.name) if place.state in lasting]
+    if all(_bound(spec) == _bound(pool.spec) for spec in needed):
+        _trim(turn, pool)
+
+
+def before_launch(turn: Turn, pool: Pool, spec: AppSpec) -> None:
+    """A worker without a shared port finds its address in use while we hold it."""
+    if pool.untrimmed and spec.share == "none":
+        _trim(turn, pool)
+
+
+def _trim(turn: Turn, pool: Pool) -> None:
+    turn.put_pool(pool.replace(untrimmed=False))
+    turn.emit(TrimPort(pool.name))
+
+
+def _bound(spec: AppSpec) -> tuple[object, ...]:
+    """What decides which sockets an app has."""
+    return (spec.listen, spec.share, spec.exec_mode)

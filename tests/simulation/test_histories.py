@@ -1,0 +1,84 @@
+"""Histories in which a reload or a change of the file once led to a wrong end."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrypoint.core import effects as f
+from entrypoint.core import events as e
+from entrypoint.core.spec import ListenSpec
+from tests.simulation import invariants, promises
+from tests.simulation.world import PORT, SIGHUP, Script, World, app, plan, shared
+
+SECOND = ListenSpec("inet", "127.0.0.1", 5001)
+BROKEN = Script(ends_after=0.1, says_after=None, code=1)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+
+    def check(world: World, effects) -> None:
+        invariants.check(world, effects)
+        promises.check(world, effects)
+
+    world.after_turn = check
+    return world
+
+
+def reread(world: World, *apps) -> None:
+    world.next_plan = plan(*apps, revision=world.core._state.run.plan.revision + 1)
+    world.emit(e.SignalArrived(SIGHUP))
+
+
+def at(world: World, kind: type[f.Effect]) -> list[int]:
+    return [n for n, (_, effect) in enumerate(world.effects) if isinstance(effect, kind)]
+
+
+# -- what the file no longer declares -----------------------------------------------------
+
+
+def test_an_app_that_is_to_bind_for_itself_finds_its_port_free(world):
+    """`cluster` → `fork`: its next worker found the port in use, by us."""
+    world.up(shared())
+    reread(world, app())
+    world.run_until(lambda: world.said("reload finished"))
+    assert at(world, f.TrimPort)[0] < at(world, f.Spawn)[-1]
+    assert world.held["web"] == set()
+    assert len(at(world, f.TrimPort)) == 1
+
+
+@pytest.mark.parametrize("then", [e.RestartAsked("web"), e.StopAsked("web")])
+def test_what_is_no_longer_declared_is_closed_however_a_reload_ends(world, then):
+    world.up(shared(instances=2, listen=(*PORT, SECOND)))
+    reread(world, shared(instances=2))
+    world.emit(then)
+    world.emit(e.StartAsked("web"))
+    world.run_until(world.is_up)
+    world.settle(1)
+    assert world.held["web"] == set(PORT)
+
+
+def test_a_stopped_app_gives_up_what_is_no_longer_declared(world):
+    world.up(shared(listen=(*PORT, SECOND)), app("idle"))
+    world.emit(e.StopAsked("web"))
+    world.settle(1)
+    reread(world, shared(), app("idle"))
+    assert world.held["web"] == set(PORT)
+
+
+def test_an_aborted_reload_leaves_the_old_workers_what_they_listen_on(world):
+    old, new = shared(listen=(*PORT, SECOND)), shared()
+    world.up(old)
+    world.usual = lambda spawn: BROKEN if spawn.spec == new else Script()
+    reread(world, new)
+    world.run_until(lambda: world.said("reload aborted"))
+    world.settle(5)
+    assert world.held["web"] == set(old.listen)
+    world.crash(world.one())
+    world.run_until(world.is_up)
+    assert world.one().spec == old
+    world.usual = lambda _spawn: Script()
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: world.said("reload finished"))
+    assert world.held["web"] == set(PORT)
