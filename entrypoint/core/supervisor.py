@@ -12,8 +12,8 @@ from . import endings, health, lifecycle, notices, repairs, rolling, shutdown, s
 from . import events as e
 from . import worker as w
 from .diff import says_the_same
-from .effects import ClosePort, Effect, ReadPlan, SendSignal, StopTimer, TrimPort
-from .lifecycle import shares_port
+from .effects import ClosePort, Effect, FreeSlot, ReadPlan, SendSignal, StopTimer, TrimPort
+from .lifecycle import has_slots, shares_port
 from .pools import (
     add_app,
     blocked_code,
@@ -416,6 +416,9 @@ class Supervisor:
                     # It is in the file again: its sockets stay, with what waits on them.
                     if shares_port(pool.spec) or pool.untrimmed:
                         turn.emit(TrimPort(pool.name))
+                    if has_slots(pool.spec):
+                        # It may have fewer instances now: what waits elsewhere is for them.
+                        turn.emit(*(FreeSlot(pool.name, slot) for slot in range(pool.slots)))
                     add_app(turn, successor)
         start_waiting(turn)
         for pool in turn.touched():

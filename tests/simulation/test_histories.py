@@ -82,3 +82,12 @@ def test_an_aborted_reload_leaves_the_old_workers_what_they_listen_on(world):
     world.emit(e.ReloadAsked("web"))
     world.run_until(lambda: world.said("reload finished"))
     assert world.held["web"] == set(PORT)
+
+
+def test_an_app_that_comes_back_with_fewer_instances_leaves_nobody_waiting(world):
+    """Clients that came while it was removed wait on slots which it has no more."""
+    world.up(shared(instances=4), app("idle"))
+    reread(world, app("idle"))
+    reread(world, shared(instances=1), app("idle"))
+    world.run_until(lambda: world.said("app removed") and world.is_up())
+    assert world.vacant["web"] == {1, 2, 3, 4}
