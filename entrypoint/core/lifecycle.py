@@ -275,7 +275,8 @@ def _begin_stop(turn: Turn, worker: Worker, purpose: str, signum: int) -> bool:
             _retire_further(turn, turn.put_worker(worker))
             return False
         turn.put_worker(worker)
-        if worker.killed and purpose == "shutdown":
+        if worker.killed and purpose in ("shutdown", "reload"):
+            # Neither waits for one that does not die, however long ago that was told.
             turn.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
         return False
     worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGINT)

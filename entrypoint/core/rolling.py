@@ -50,7 +50,7 @@ def fit_slots(turn: Turn, pool: Pool) -> Pool:
 def take_slot(turn: Turn, pool: Pool) -> int:
     """A slot that no place has; the lowest, so that numbers stay small.
 
-    There is none when workers of instances that were scaled away still leave theirs.
+    There is none while workers that were scaled away, or that do not die, still have theirs.
     """
     if not pool.spare:
         pool = turn.put_pool(pool.replace(slots=pool.slots + 1, spare=(pool.slots,)))
@@ -175,7 +175,7 @@ def advance(turn: Turn, app: str) -> None:
         # An instance asked for again waits until its own turn of before is over.
         startable = [n for n in reload.queue if n not in reload.active]
         room = len(reload.active) < max(1, pool.spec.reload_parallel)
-        if not startable or not room or (surges(pool) and not pool.spare):
+        if not startable or not room:
             return
         instance = startable[0]
         turn.put_pool(
@@ -260,12 +260,8 @@ def go_without(turn: Turn, old: Worker) -> None:
     if place is None:
         return
     if place.current != old.incarnation:
-        # Its successor serves. Its slot stays with it, so a further one is needed.
+        # Its successor serves. Its slot stays with it.
         turn.put_worker(old.replace(purpose="lost"))
-        pool = turn.the_pool(old.app)
-        if not pool.spare:
-            turn.put_pool(pool.replace(slots=pool.slots + 1, spare=(pool.slots,)))
-            turn.emit(GrowPort(pool.name, pool.slots + 1))
     # Else two would want one port: it is started when the old one is gone.
     if not place.successor:
         done(turn, old.app, old.instance)

@@ -8,9 +8,10 @@ from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.spec import ListenSpec
 from tests.simulation import invariants, promises
-from tests.simulation.world import PORT, SIGHUP, Script, World, app, plan, shared
+from tests.simulation.world import PORT, SIGHUP, SIGKILL, Script, World, app, plan, shared
 
 SECOND = ListenSpec("inet", "127.0.0.1", 5001)
+STUCK = Script(ignores=True, undying=True)
 BROKEN = Script(ends_after=0.1, says_after=None, code=1)
 
 
@@ -91,3 +92,31 @@ def test_an_app_that_comes_back_with_fewer_instances_leaves_nobody_waiting(world
     reread(world, shared(instances=1), app("idle"))
     world.run_until(lambda: world.said("app removed") and world.is_up())
     assert world.vacant["web"] == {1, 2, 3, 4}
+
+
+# -- who does not die ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", [shared(), app()])
+def test_a_reload_does_not_wait_for_one_that_a_restart_could_not_end(world, spec):
+    world.up(spec)
+    world.one().script = STUCK
+    world.emit(e.RestartAsked("web"))
+    world.run_until(lambda: world.said("worker does not die"))
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: world.said("reload finished"), 10)
+    assert world.ready() == (1 if spec.share == "slots" else 0)
+    world.let_die(0)
+    world.run_until(world.is_up)
+
+
+def test_a_reload_does_not_wait_for_the_slot_of_one_that_was_scaled_away(world):
+    world.up(shared(instances=2))
+    world.one(1).script = STUCK
+    world.emit(e.ScaleAsked("web", 1))
+    world.run_until(lambda: world.said("worker does not die"))
+    world.emit(e.ScaleAsked("web", 2))
+    world.run_until(lambda: world.ready() == 2)
+    world.emit(e.ReloadAsked("web"))
+    world.run_until(lambda: world.said("reload finished"), 10)
+    assert next(p.received for p in world.live() if p.script is STUCK)[-1] == SIGKILL
