@@ -118,6 +118,7 @@ def begin(turn: Turn, pool: Pool, reason: str, only: tuple[int, ...] | None = No
     if pool.mode != "running":
         return
     pool = fit_slots(turn, pool)
+    active = pool.reload.active if pool.reload else ()
     repairs: tuple[int, ...] = ()
     # What has done its work is not asked to do it again.
     if only is None:
@@ -125,8 +126,9 @@ def begin(turn: Turn, pool: Pool, reason: str, only: tuple[int, ...] | None = No
     else:
         before = pool.reload.queue if pool.reload else ()
         queue = (*before, *(n for n in only if n not in before))
-        repairs = pool.reload.repairs if pool.reload else ()
-    active = pool.reload.active if pool.reload else ()
+        # What would have been repaired is replaced by the newest now.
+        known = pool.reload.repairs if pool.reload else ()
+        repairs = tuple(n for n in known if n in active or n not in only)
     total = len({*queue, *active})
     reload = Reload(queue, active, total, turn.now, reason, repairs)
     turn.put_pool(pool.replace(reload=reload))

@@ -6,7 +6,7 @@ import pytest
 
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.core.spec import ListenSpec
+from entrypoint.core.spec import HealthSpec, ListenSpec
 from tests.simulation import invariants, promises
 from tests.simulation.world import PORT, SIGHUP, SIGKILL, Script, World, app, plan, shared
 
@@ -92,6 +92,28 @@ def test_an_app_that_comes_back_with_fewer_instances_leaves_nobody_waiting(world
     reread(world, shared(instances=1), app("idle"))
     world.run_until(lambda: world.said("app removed") and world.is_up())
     assert world.vacant["web"] == {1, 2, 3, 4}
+
+
+def test_a_reload_of_one_that_was_to_be_repaired_goes_to_the_newest(world):
+    """Its checks failed first: so it got what it had run, not what was asked for."""
+    checked = HealthSpec(http="/", interval=1.0, timeout=0.5, failures=1)
+    old = shared(instances=2, health=checked)
+    new = old.replace(min_uptime=2.0)
+    world.up(old)
+    world.usual = lambda spawn: BROKEN if spawn.spec == new else Script()
+    reread(world, new)
+    world.run_until(lambda: world.said("reload aborted"))
+    # What replaces the first takes its time; the second waits for its turn.
+    world.usual = lambda _spawn: Script(says_after=2.0)
+    for process in world.live():
+        process.script = Script(well_until=0.0)
+    world.run_until(lambda: len(world.said("worker unhealthy")) == 2)
+    queued = world.core._state.pools["web"].reload.queue
+    assert len(queued) == 1
+    world.usual = lambda _spawn: Script()
+    world.emit(e.ReloadAsked("web", instances=queued))
+    world.run_until(world.is_up)
+    assert world.one(queued[0]).spec == new
 
 
 # -- who does not die ---------------------------------------------------------------------
