@@ -197,16 +197,20 @@ def advance(turn: Turn, app: str) -> None:
 
 def _replace(turn: Turn, pool: Pool, place: Place) -> None:
     current = turn.worker(place.current)
-    if current is None:
-        # Nothing serves there (it waits for a restart, finished or is errored): start.
+    # Where nothing serves just now, what ran there may still be what worked.
+    waits = place.state == w.WAITING_RESTART
+    if surges(pool) and (shares_port(current.spec) if current else waits):
+        if waits:
+            turn.emit(StopTimer(Timer("restart", pool.name, place.waits_for)))
+            place = place.replace(state=w.RUNNING, waits_for=0)
+        # Repaired by what worked: the newest may be what was given up.
+        spec = place.spec if _repairs(pool, place) else pool.spec
+        launch(turn, place, spec, take_slot(turn, pool), successor=True)
+    elif current is None:
+        # It finished, is errored, or waits for a restart: start.
         turn.emit(StopTimer(Timer("restart", pool.name, place.waits_for)))
         place = place.replace(unstable=(), delay=0.0)
         launch(turn, place, pool.spec, place.slot)
-    elif surges(pool) and shares_port(current.spec):
-        slot = take_slot(turn, pool)
-        # Repaired by what worked: the newest may be what was given up.
-        spec = place.spec if _repairs(pool, place) else pool.spec
-        launch(turn, place, spec, slot, successor=True)
     else:
         because = pool.reload.reason if pool.reload else ""
         stop_worker(turn, current, "reload", because)

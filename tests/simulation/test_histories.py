@@ -94,6 +94,34 @@ def test_an_app_that_comes_back_with_fewer_instances_leaves_nobody_waiting(world
     assert world.vacant["web"] == {1, 2, 3, 4}
 
 
+# -- what ran before ------------------------------------------------------------------------
+
+
+def test_a_release_that_cannot_start_is_not_left_to_one_that_waits_for_its_restart(world):
+    """Its siblings kept what worked; it ran the broken one until the container ended."""
+    old, new = shared(instances=2, restart_delay=5.0), shared(instances=2, min_uptime=2.0)
+    world.up(old)
+    world.settle(31)
+    world.usual = lambda spawn: BROKEN if spawn.spec == new else Script()
+    world.crash(world.one(0))
+    reread(world, new)
+    world.run_until(lambda: world.said("reload aborted"))
+    world.run_until(world.is_up)
+    world.settle(60)
+    assert {process.spec for process in world.live()} == {old}
+    assert world.ready() == 2
+
+
+def test_one_that_waits_for_its_restart_is_mended_by_a_reload(world):
+    world.up(shared(restart_delay=50.0))
+    world.crash(world.one())
+    assert not world.live()
+    reread(world, new := shared(restart_delay=50.0, min_uptime=2.0))
+    world.run_until(world.is_up, 10)
+    assert world.one().spec == new
+    assert len(world.said("reload finished")) == 1
+
+
 def test_a_reload_of_one_that_was_to_be_repaired_goes_to_the_newest(world):
     """Its checks failed first: so it got what it had run, not what was asked for."""
     checked = HealthSpec(http="/", interval=1.0, timeout=0.5, failures=1)
