@@ -6,6 +6,7 @@ Beside `invariants`, which look at one moment.
 from __future__ import annotations
 
 from entrypoint.core import effects as f
+from entrypoint.core import events as e
 from entrypoint.core import worker as w
 from tests.simulation.invariants import is_stopping, places_of
 
@@ -66,11 +67,26 @@ def a_reload_waits_for_what_will_come(world: World, _effects) -> None:
             assert moving or place.state == w.WAITING_RESTART, (pool, place)
 
 
+def the_queue_is_waited_for(world: World, _effects) -> None:
+    """Whoever leaves beside others has taken its connections, and had time to answer them."""
+    if is_stopping(world):
+        return
+    event = world.history[-1][1]
+    overdue = isinstance(event, e.TimerFired) and event.timer.kind == "kill"
+    for incarnation, before in world.before.items():
+        now = world.core._state.workers.get(incarnation)
+        if now is None or (before.state, now.state) != (w.RETIRING, w.TERMINATING):
+            continue
+        if now.purpose in ("reload", "scale") and not now.sick:
+            assert overdue or (now.queue_empty and now.delay_over), now
+
+
 STEP = (
     a_reload_lets_no_number_fall,
     nobody_waits_where_nobody_comes,
     what_is_free_was_said_to_be,
     a_reload_waits_for_what_will_come,
+    the_queue_is_waited_for,
 )
 _KEPT = ("instances", "autostart", "time", "multiline")
 

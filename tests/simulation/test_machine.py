@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from entrypoint.core import events as e
-from entrypoint.core.spec import DependsSpec, HealthSpec
-from tests.simulation import invariants
+from entrypoint.core.spec import DependsSpec, HealthSpec, ListenSpec
+from tests.simulation import invariants, promises
 from tests.simulation.world import (
+    PORT,
     SIGHUP,
     SIGINT,
     SIGTERM,
@@ -106,11 +107,17 @@ def specs(draw, name: str):
         "watchdog": draw(st.sampled_from((0.0, 0.0, 15.0))),
         "health": draw(st.one_of(st.none(), checks)),
         "treekill": draw(st.sampled_from((True, True, False))),
+        "min_uptime": draw(st.sampled_from((1.0, 1.0, 0.0, 5.0))),
+        "listen_timeout": draw(st.sampled_from((3.0, 3.0, 0.4))),
+        "retire_delay": draw(st.sampled_from((0.5, 0.5, 0.0, 3.0))),
+        "kill_signal": draw(st.sampled_from((None, None, SIGTERM))),
+        "node": draw(st.booleans()),
+        "shutdown_with_message": draw(st.sampled_from((False, False, True))),
     }
     kind = draw(st.sampled_from(("fork", "slots", "slots", "one")))
     if kind == "fork":
         return app(name, **keys)
-    return shared(name, **keys, share=kind)
+    return shared(name, **keys, share=kind, listen=draw(st.sampled_from((PORT, PORT, OTHERS, ()))))
 
 
 @st.composite
@@ -125,6 +132,9 @@ def plans(draw, revision: int = 1):
     )
 
 
+OTHERS = (*PORT, ListenSpec("inet", "127.0.0.1", 5001))
+
+
 names = st.sampled_from(("", *NAMES))
 instances = st.sampled_from(((), (), (0,), (1, 3)))
 
@@ -133,11 +143,17 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.world.after_turn = invariants.check
+        self.world.after_turn = self.check
         self.stop_within: float | None = None
 
-    @initialize(first=plans())
-    def boots(self, first) -> None:
+    @staticmethod
+    def check(world, effects) -> None:
+        invariants.check(world, effects)
+        promises.check(world, effects)
+
+    @initialize(first=plans(), observed=st.sampled_from((True, True, False)))
+    def boots(self, first, observed) -> None:
+        self.world.observed = observed
         self.world.emit(e.Booted(first))
 
     @rule(seconds=st.sampled_from((0.002, 0.02, 0.3, 0.6, 3.1, 8.1, 20.0)))
@@ -196,6 +212,19 @@ class Machine(RuleBasedStateMachine):
         else:
             self.world.next_plan = now.replace(revision=now.revision + 1)
         self.world.emit(e.SignalArrived(SIGHUP))
+
+    @rule(which=st.integers(0, 2), spec=specs("web"))
+    def one_app_changes_in_the_file(self, which, spec) -> None:
+        now = self.world.core._state.run.plan
+        old = now.apps[which % len(now.apps)]
+        new = spec.replace(name=old.name, depends_on=old.depends_on, instances=old.instances)
+        apps = tuple(new if each is old else each for each in now.apps)
+        self.world.next_plan = now.replace(apps=apps, revision=now.revision + 1)
+        self.world.emit(e.SignalArrived(SIGHUP))
+
+    @rule(which=st.integers(0, 7))
+    def the_kernel_lets_one_end(self, which) -> None:
+        self.world.let_die(which)
 
     @rule(
         kind=st.sampled_from(
@@ -275,6 +304,7 @@ class Machine(RuleBasedStateMachine):
             world.settle(400)
             if world.core._state.run.phase == "running":
                 invariants.came_to_rest(world)
+                promises.the_file_counts(world)
             if world.exit_code is None:
                 self.stop(SIGTERM)
         world.settle(200)

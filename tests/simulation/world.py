@@ -413,6 +413,8 @@ class World:
             needs = spec.share != "none" and not declared.issuperset(process.spec.listen)
             assert left or not needs, (effect, process)
         self.held[effect.app] = declared
+        if spec.share == "none":
+            self.used.pop(effect.app, None)
 
     def _do_closeport(self, effect: f.ClosePort) -> None:
         self.held.pop(effect.app, None)
@@ -424,9 +426,20 @@ class World:
     def _do_readplan(self, _effect: f.ReadPlan) -> None:
         answer, self.next_plan = self.next_plan, None
         if isinstance(answer, Plan):
-            self.emit(e.PlanAccepted(answer))
+            self.emit(e.PlanAccepted(self._as_bound(answer)))
         else:
             self.emit(e.PlanRejected(answer or "no file"))
+
+    def _as_bound(self, answer: Plan) -> Plan:
+        """Sockets are shared as they were bound (`Ports.as_bound`)."""
+        apps = []
+        for spec in answer.apps:
+            pool = self.core._state.pools.get(spec.name)
+            if pool is not None and "none" not in (pool.spec.share, spec.share):
+                apps.append(spec.replace(share=pool.spec.share))
+            else:
+                apps.append(spec)
+        return answer.replace(apps=tuple(apps))
 
     def _do_forget(self, effect: f.Forget) -> None:
         assert effect.incarnation not in self.gone, f"forgotten twice: {effect}"
