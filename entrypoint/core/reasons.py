@@ -49,4 +49,6 @@ def of_end(worker: Worker, place: Place) -> str:
 
 def of_repair(worker: Worker) -> str:
     """The word for one whose successor came while it lived."""
+    if worker.because:
+        return label(worker.because)
     return HEALTH if worker.sick else EXIT

@@ -137,7 +137,7 @@ def begin(turn: Turn, pool: Pool, reason: str, only: tuple[int, ...] | None = No
 
 
 def repair(turn: Turn, pool: Pool, instance: int, reason: str) -> None:
-    """Replace the worker of this instance, which is sick or ends, by what it ran itself.
+    """Replace the worker of this instance, which is no good or ends, by what it ran itself.
 
     A reload under way does it in its turn.
     """

@@ -8,7 +8,18 @@ here; `lifecycle` holds the life of one worker, `rolling` what changes a running
 
 from __future__ import annotations
 
-from . import endings, health, lifecycle, notices, repairs, rolling, shutdown, starting, trimming
+from . import (
+    endings,
+    health,
+    lifecycle,
+    memory,
+    notices,
+    repairs,
+    rolling,
+    shutdown,
+    starting,
+    trimming,
+)
 from . import events as e
 from . import worker as w
 from .diff import says_the_same
@@ -38,20 +49,6 @@ SIGINT = 2
 SIGQUIT = 3
 SIGTERM = 15
 STOP_SIGNALS = {SIGINT: "SIGINT", SIGQUIT: "SIGQUIT", SIGTERM: "SIGTERM"}
-
-
-# A worker that was too big so soon (s) after it might first be replaced for it most likely
-# needs so much: the next one is left in peace for twice as long, up to PM2's 30 s. Not one
-# that takes so many times its limit: that is a leak.
-_SOON = 5.0
-_SHORTEST, _LONGEST = 1.0, 30.0
-_MUCH = 4
-
-
-def _patience(before: float, lived: float) -> float:
-    if lived >= before + _SOON:
-        return 0.0
-    return min(_LONGEST, max(_SHORTEST, 2 * before))
 
 
 class Supervisor:
@@ -234,29 +231,7 @@ class Supervisor:
         self._promote(turn, worker.incarnation)
 
     def _memory_exceeded(self, turn: Turn, worker: Worker, event: e.MemoryExceeded) -> None:
-        pool = turn.the_pool(worker.app)
-        place = turn.place(worker.app, worker.instance)
-        # One that is being replaced already will be gone soon.
-        if worker.purpose or place is None or place.current != worker.incarnation:
-            return
-        if place.successor or pool.mode != "running" or turn.run.phase != "running":
-            return
-        if pool.reload is not None and worker.instance in pool.reload.queue:
-            return  # its turn comes
-        lived = turn.now - worker.launched_at
-        if lived < place.memory_patience and event.rss < _MUCH * worker.spec.max_memory_restart:
-            return
-        turn.put_place(place.replace(memory_patience=_patience(place.memory_patience, lived)))
-        turn.report(
-            "warning",
-            "memory limit exceeded",
-            app=worker.app,
-            instance=worker.instance,
-            pid=worker.pid,
-            rss=event.rss,
-            max_memory_restart=worker.spec.max_memory_restart,
-        )
-        rolling.begin(turn, pool, "max_memory_restart", (worker.instance,))
+        memory.exceeded(turn, worker, event.rss)
 
     def _health_checked(self, turn: Turn, worker: Worker, event: e.HealthChecked) -> None:
         if worker.checking and worker.check == event.check:

@@ -114,7 +114,7 @@ class Worker(Record):
     # reload | restart | stop | scale | remove | shutdown | failed start | health |
     # watchdog | lost
     purpose: str = ""
-    because: str = ""  # who or what asked for that, as its event said
+    because: str = ""  # who or what asked for that, or for its replacement, as its event said
     stop_signal: int = 0
     queue_empty: bool = False
     delay_over: bool = False

@@ -144,6 +144,20 @@ def test_a_reload_of_one_that_was_to_be_repaired_goes_to_the_newest(world):
     assert world.one(queued[0]).spec == new
 
 
+def test_one_that_is_too_big_is_replaced_by_what_it_ran(world):
+    """After a release that was given up it was tried again each time, and the leak went on."""
+    old = shared(max_memory_restart=100)
+    new = old.replace(min_uptime=2.0)
+    world.up(old)
+    world.usual = lambda spawn: BROKEN if spawn.spec == new else Script()
+    reread(world, new)
+    world.run_until(lambda: world.said("reload aborted"))
+    leaking = world.one()
+    world.emit(e.MemoryExceeded(leaking.incarnation, 101))
+    world.run_until(lambda: not leaking.alive, 10)
+    assert world.one().spec == old
+
+
 # -- who does not die ---------------------------------------------------------------------
 
 
