@@ -7,7 +7,7 @@ first; else what is left of the group holds the port, and it goes on after the s
 
 from __future__ import annotations
 
-from . import lifecycle, reasons, repairs, rolling
+from . import lifecycle, reasons, repairs, restarts, rolling
 from . import worker as w
 
 TYPE_CHECKING = False
@@ -145,19 +145,19 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
         turn.put_place(place.replace(current=0, state=w.STOPPED))
     elif worker.purpose in ("restart", "reload"):
         place = place.replace(current=0, unstable=(), delay=0.0)
-        place = lifecycle.restarted(turn, place, reasons.label(worker.because))
+        place = restarts.restarted(turn, place, reasons.label(worker.because))
         lifecycle.launch(turn, place, pool.spec, place.slot)
     elif worker.purpose in ("", "failed start", *BROKEN):
         reason = reasons.of_end(worker, place)
         successor = turn.worker(place.successor)
         if successor is not None and successor.state == w.LAUNCHING:
             # Its successor is on the way and takes over when it is ready.
-            turn.put_place(lifecycle.restarted(turn, place.replace(current=0), reason))
+            turn.put_place(restarts.restarted(turn, place.replace(current=0), reason))
             return
         # A successor that is on its way out halts the reload with its own end.
         if worker.never_up and successor is None:
             rolling.halt(turn, worker, place.last_exit)
-        after = lifecycle.after_exit(turn, pool, place, worker, reason=reason, least=least)
+        after = restarts.after_exit(turn, pool, place, worker, reason=reason, least=least)
         if after.state in (w.ERRORED, w.FINISHED) and successor is None:
             rolling.done(turn, pool.name, place.instance)
     else:

@@ -1,7 +1,7 @@
 """One worker from launch to end: what its readiness, exit and timers mean.
 
-Functions of a `Turn`. Rolling reloads are in `rolling.py`, the end of the run in
-`shutdown.py`; both come back here to launch and to stop.
+Functions of a `Turn`. What follows an end is in `restarts.py`, rolling reloads are in
+`rolling.py`, the end of the run in `shutdown.py`; all come back here to launch and to stop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .effects import (
     WatchQueue,
 )
 from .events import Timer
-from .worker import Place, Pool, Worker
+from .worker import Place, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 
 SIGINT = 2
 SIGKILL = 9
-
-# PM2's ceiling and reset of the back-off, seconds.
-BACKOFF_FACTOR = 1.5
-BACKOFF_CEILING = 15.0
-BACKOFF_RESET = 30.0
 
 # What SIGKILL has not ended after so many seconds waits for a disk or a network file
 # system that may never answer, or is a zombie whose parent does not reap it.
@@ -418,113 +413,6 @@ def gone(turn: Turn, worker: Worker) -> Worker:
         Forget(worker.incarnation),
     )
     return worker
-
-
-def after_exit(
-    turn: Turn,
-    pool: Pool,
-    place: Place,
-    worker: Worker,
-    *,
-    reason: str,
-    least: float = 0.0,
-) -> Place:
-    """A worker ended that nobody had told to: restart, finish or give up.
-
-    A restart is counted under `reason` and waits at `least` so many seconds.
-    """
-    spec = worker.spec
-    code = worker.exit_code
-    if code is not None and code in spec.stop_exit_codes:
-        return _finish(turn, pool, place, "stop_exit_codes")
-    if not spec.autorestart:
-        return _finish(turn, pool, place, "autorestart: false")
-    uptime = worker.ended_at - worker.launched_at
-    delay = restart_delay(spec, place.delay, uptime)
-    unstable = place.unstable
-    if uptime < spec.min_uptime or worker.never_up:
-        unstable = _one_more(turn, place, spec)
-    place = place.replace(current=0, unstable=unstable, delay=delay)
-    if len(unstable) > spec.max_restarts:
-        turn.report(
-            "error",
-            "app errored",
-            app=pool.name,
-            instance=place.instance,
-            unstable_exits=len(unstable),
-            max_restarts=spec.max_restarts,
-            last_exit=place.last_exit,
-        )
-        return turn.put_place(place.replace(state=w.ERRORED))
-    place = restarted(turn, place, reason)
-    wait = max(least, delay if spec.exp_backoff_restart_delay else spec.restart_delay)
-    if wait <= 0:
-        turn.put_place(place)
-        launch(turn, place, place.spec, place.slot)
-        return turn.place(place.app, place.instance) or place
-    turn.report(
-        "info", "restart waits", app=pool.name, instance=place.instance, delay=round(wait, 3)
-    )
-    turn.emit(StartTimer(Timer("restart", pool.name, worker.incarnation), wait))
-    return turn.put_place(place.replace(state=w.WAITING_RESTART, waits_for=worker.incarnation))
-
-
-def restarted(turn: Turn, place: Place, label: str) -> Place:
-    """A worker is started in the place of another: one more for people and for the metrics.
-
-    As in PM2 whatever the reason, a crash as well as a reload; the metrics tell them apart.
-    """
-    turn.count("restart", place.app, label)
-    return place.replace(restarts=place.restarts + 1)
-
-
-def after_failure(turn: Turn, place: Place, spec: AppSpec, uptime: float = 0.0) -> Place:
-    """As after an unstable exit, while the worker of before is kept: count it, and pause."""
-    delay = restart_delay(spec, place.delay, uptime)
-    wait = delay if spec.exp_backoff_restart_delay else spec.restart_delay
-    unstable = _one_more(turn, place, spec)
-    return turn.put_place(
-        place.replace(unstable=unstable, delay=delay, repair_at=turn.now + max(0.0, wait))
-    )
-
-
-def _one_more(turn: Turn, place: Place, spec: AppSpec) -> tuple[float, ...]:
-    window = unstable_window(spec)
-    return (*(t for t in place.unstable if turn.now - t < window), turn.now)
-
-
-def restart_delay(spec: AppSpec, previous: float, uptime: float) -> float:
-    """The back-off after this exit, seconds; negative: at once, and remembered.
-
-    PM2's `exp_backoff_restart_delay`: ×1.5 up to 15 s, reset after 30 s of uptime. The
-    first restart after a quiet time is at once.
-    """
-    first = spec.exp_backoff_restart_delay
-    if first <= 0:
-        return 0.0
-    if previous == 0 or uptime >= BACKOFF_RESET:
-        return -first
-    if previous < 0:
-        return first
-    return min(BACKOFF_CEILING, previous * BACKOFF_FACTOR)
-
-
-def unstable_window(spec: AppSpec) -> float:
-    """How long an unstable exit is remembered, seconds.
-
-    Long enough that `max_restarts` of them fit in it at the slowest pace at which they
-    can come, so that a crash loop always ends in `errored`, however it is slowed down.
-    """
-    slowest = BACKOFF_CEILING if spec.exp_backoff_restart_delay > 0 else spec.restart_delay
-    pace = spec.min_uptime + health.launch_bound(spec) + slowest + 1.0
-    if spec.health is not None:
-        pace += health.longest_detection(spec) + spec.retire_delay + spec.kill_timeout
-    return (spec.max_restarts + 1) * pace
-
-
-def _finish(turn: Turn, pool: Pool, place: Place, why: str) -> Place:
-    turn.report("info", "worker finished", app=pool.name, instance=place.instance, because=why)
-    return turn.put_place(place.replace(state=w.FINISHED, current=0))
 
 
 def _timer(kind: str, worker: Worker) -> Timer:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from . import rolling
 from . import worker as w
-from .lifecycle import after_failure, shares_port, stop_worker
+from .lifecycle import shares_port, stop_worker
+from .restarts import after_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

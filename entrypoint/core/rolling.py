@@ -14,14 +14,8 @@ from . import reasons
 from . import worker as w
 from .effects import FreeSlot, GrowPort, StopTimer
 from .events import Timer
-from .lifecycle import (
-    has_slots,
-    launch,
-    restarted,
-    shares_port,
-    stop_worker,
-    stop_workers,
-)
+from .lifecycle import has_slots, launch, shares_port, stop_worker, stop_workers
+from .restarts import restarted
 from .worker import Place, Pool, Reload, Worker
 
 TYPE_CHECKING = False
