@@ -172,7 +172,7 @@ def _reach_place(deadline: float) -> _socket.socket:
         try:
             sock = _connect_unix(address, deadline)
         except PermissionError:
-            refused = f"only root and its own user may ask the pyinit at {address}"
+            refused = _not_permitted(address)
             continue
         except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
             continue  # left by a dead one
@@ -191,8 +191,20 @@ def _reach_place(deadline: float) -> _socket.socket:
         found = ", ".join(f"{places.printable(address)} (pid {pid})" for pid, address, _ in alive)
         raise Unanswered(f"several pyinits run here, choose one with --socket: {found}")
     if closed := places.closed_folders(os.environ):
-        refused = refused or f"only root and its own user may ask the pyinit of {closed[0]}"
+        refused = refused or _not_permitted(closed[0])
     raise Unanswered(refused or "no pyinit runs in this container")
+
+
+def _not_permitted(path: str) -> str:
+    """Who may ask the pyinit whose socket is at, or in, `path`."""
+    if os.geteuid() != 0:
+        return f"only root and its own user may ask the pyinit of {path}"
+    try:
+        owner = str(os.lstat(path).st_uid)
+    except OSError:
+        owner = "UID"
+    # --cap-drop ALL: to this root, files of others are closed like to anybody.
+    return f"root has no CAP_DAC_OVERRIDE here, which {path} needs: ask as its user, {owner}"
 
 
 def _connect_unix(address: str, deadline: float) -> _socket.socket:

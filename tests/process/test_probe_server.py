@@ -856,6 +856,29 @@ def test_health_of_another_users_pyinit(run_dir, capfd):
         assert "only root and its own user" in capfd.readouterr().out
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities to lose")
+def test_root_without_capabilities_is_told_as_whom_to_ask(run_dir):
+    """`docker exec -u 0` in a container with `--cap-drop ALL` and a user of its own."""
+    run_dir.chmod(0o755)
+    folder = run_dir / "pyinit-0"
+    with contextlib.closing(House(private=True)):
+        os.chown(folder, 65534, 65534)
+        code = (
+            "import sys; from entrypoint.control import places; places.PARENTS = ();"
+            "places._abstract_names = list;"
+            "from entrypoint.probes import health; sys.exit(health.main([]))"
+        )
+        done = subprocess.run(
+            ["capsh", "--drop=all", "--", "-c", f"{sys.executable} -c '{code}'"],
+            capture_output=True,
+            env={**os.environ, "PYINIT_RUN_DIR": str(run_dir)},
+            timeout=60,
+        )
+        assert done.returncode == 1
+        assert b"CAP_DAC_OVERRIDE" in done.stdout
+        assert b"ask as its user, 65534" in done.stdout
+
+
 def connects_as(uid, path, house):
     """What another user reads there; the path is entered before the user is changed."""
     ours, theirs = socket.socketpair()
