@@ -11,7 +11,7 @@ from .address import Address, Claim
 from .attended import Attended
 from .errors import PortErrors, sentence
 from .group import Group, UnixGroup
-from .opening import opened
+from .opening import adopted, opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -434,17 +434,11 @@ class Listeners:
             return again
         if len(self._adopted) >= MAX_ADOPTED:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        address = Address(None)
-        if form.family != "unix" and form.port == 0:
-            port = sockets.free_port(form.family, form.host, v6only=form.v6only)
-            form = form.replace(port=port)
-        group = self._group(address, form, make)
-        if form.family != "unix" and not self._beside_assumed(incarnation, form):
-            sockets.probe(form.family, form.host, form.port, v6only=form.v6only, scope=form.scope)
-        group.open(self.slots)
-        address.groups[form] = group
-        self._adopted[form] = address
-        self._attended.note(address, group)
+        alone = not self._beside_assumed(incarnation, form)
+        address = adopted(form, self.slots, lambda a, f: self._group(a, f, make), probed=alone)
+        for bound, group in address.groups.items():
+            self._adopted[bound] = address
+            self._attended.note(address, group)
         return address
 
     def _beside_assumed(self, incarnation: int, form: Form) -> bool:

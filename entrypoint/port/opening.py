@@ -1,4 +1,4 @@
-"""An address of the file is bound, as far as this host can."""
+"""An address is bound: one of the file, as far as this host can, or one a worker asks for."""
 
 from __future__ import annotations
 
@@ -63,5 +63,22 @@ def _opened_as(spec: ListenSpec, slots: int, group_of: GroupOf) -> Address:
     except OSError:
         group.close()
         raise
+    address.groups[form] = group
+    return address
+
+
+def adopted(form: Form, slots: int, group_of: GroupOf, *, probed: bool) -> Address:
+    """An address that no file declares, bound and not listening yet. Raises OSError.
+
+    Port 0 becomes one that is free. `probed`: nobody else may be there.
+    """
+    address = Address(None)
+    if form.family != "unix" and form.port == 0:
+        port = sockets.free_port(form.family, form.host, v6only=form.v6only)
+        form = form.replace(port=port)
+    group = group_of(address, form)
+    if form.family != "unix" and probed:
+        sockets.probe(form.family, form.host, form.port, v6only=form.v6only, scope=form.scope)
+    group.open(slots)
     address.groups[form] = group
     return address
