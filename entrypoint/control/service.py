@@ -284,8 +284,10 @@ class Service:
         for key in diff.live_keys(plan, new):
             operation.say(change=f"{key}: changed, at once", keys=[key])
         changes = diff.differences(plan, new)
+        stopped = {app.name for app in self._view().apps if app.stopped}
         for change in changes:
-            operation.say(change=change.text, **change.as_dict())
+            told = change.told(stopped=change.app in stopped)
+            operation.say(change=told, **change.as_dict())
         everything = diff.says_the_same(plan, new)
         if everything:
             operation.say(note="the file says nothing new: every app is reloaded, as by SIGHUP")

@@ -43,7 +43,11 @@ class Change(Record):
 
     @property
     def text(self) -> str:
-        """For people: `web: changed (command, env.MODE); 2 instances → 4`."""
+        """For people: `web: changed (command, env.MODE), to be reloaded; 2 instances → 4`."""
+        return self.told()
+
+    def told(self, *, stopped: bool = False) -> str:
+        """`text`, of an app that may have been stopped."""
         if self.kind == ADDED:
             return f"{self.app}: added, {_instances(self.now)}"
         if self.kind == REMOVED:
@@ -53,7 +57,8 @@ class Change(Record):
         scaled = f"{_instances(self.was)} → {self.now}"
         if self.kind == SCALED:
             return f"{self.app}: " + "; ".join(filter(None, (f"scaled, {scaled}", self._besides)))
-        told = f"{self.app}: changed ({', '.join(self.keys)}), to be reloaded"
+        then = "for its next start" if stopped else "to be reloaded"
+        told = f"{self.app}: changed ({', '.join(self.keys)}), {then}"
         return told if self.was == self.now else f"{told}; {scaled}"
 
     @property

@@ -273,3 +273,19 @@ def test_a_file_that_was_being_read_when_the_end_came_is_not_taken(tmp_path) -> 
         assert "pyinit is draining" in run.event("config rejected")["reason"]
         assert not answers(port)
         assert run.stop() == 0
+
+
+def test_a_change_of_a_stopped_app_is_told_for_its_next_start(tmp_path) -> None:
+    idle = sleeper("idle")
+    with Run(tmp_path, [idle, sleeper("other")]) as run:
+        run.event("app ready", 2)
+        assert pyinit(run, "stop", "idle").returncode == 0
+        run.write(json.dumps({"apps": [{**idle, "env": {"A": "1"}}, sleeper("other")]}))
+        done = pyinit(run, "reload", "--config")
+        assert done.returncode == 0
+        assert "idle: changed (env.A), for its next start" in done.stdout
+        assert pyinit(run, "start", "idle").returncode == 0
+        pid = workers(run, "idle")[0]["pid"]
+        with open(f"/proc/{run.outer_pid(pid)}/environ", "rb") as environ:
+            assert b"A=1" in environ.read().split(b"\0")
+        assert run.stop() == 0
