@@ -15,7 +15,7 @@ from __future__ import annotations
 from . import repairs
 from . import worker as w
 from .effects import SendSignal
-from .lifecycle import arm, let_go, watch
+from .lifecycle import arm, let_go, steer, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,5 +87,6 @@ def _leave(turn: Turn, worker: Worker) -> None:
     serving = worker.state != w.LAUNCHING
     turn.report("info", "worker leaves", app=worker.app, instance=worker.instance, pid=worker.pid)
     worker = turn.put_worker(let_go(turn, worker))
+    steer(turn, worker.app)
     if serving and worker.spec.autorestart and not worker.spec.stop_exit_codes:
         repairs.succeed(turn, worker)

@@ -391,7 +391,7 @@ class Supervisor:
                     # It is in the file again: its sockets stay, with what waits on them.
                     if shares_port(pool.spec) or pool.untrimmed:
                         turn.emit(TrimPort(pool.name))
-                    if has_slots(pool.spec):
+                    if has_slots(pool.spec) or has_slots(successor):
                         # It may have fewer instances now: what waits elsewhere is for them.
                         turn.emit(*(FreeSlot(pool.name, slot) for slot in range(pool.slots)))
                     add_app(turn, successor)

@@ -94,6 +94,26 @@ def test_an_app_that_comes_back_with_fewer_instances_leaves_nobody_waiting(world
     assert world.vacant["web"] == {1, 2, 3, 4}
 
 
+def test_an_app_that_comes_back_with_a_port_after_a_while_without_leaves_nobody_waiting(world):
+    """It went as one that binds by itself, and its sockets are bound before it is gone."""
+    world.up(shared(instances=4), app("idle"))
+    reread(world, app(kill_timeout=5.0), app("idle"))
+    world.settle(1)
+    reread(world, app("idle"))
+    reread(world, shared(), app("idle"))
+    world.run_until(lambda: world.said("app removed") and world.is_up())
+    assert {1, 2, 3} <= world.vacant["web"]
+
+
+def test_nobody_waits_for_a_new_worker_that_leaves_before_it_serves(world):
+    world.upcoming += [Script(says_after=5.0), Script(says_after=5.0, exec_after=0.001)]
+    world.boot(shared())
+    world.emit(e.MemoryExceeded(world.one().incarnation, 1))
+    world.advance(0.01)
+    world.tell(world.live()[-1], stopping=True)
+    assert world.steered["web"] == (0,)
+
+
 # -- what ran before ------------------------------------------------------------------------
 
 
