@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # A worker that binds a thousand ports is no reason for pyinit to hold them.
 MAX_ADOPTED = 64
+# How long after a worker began to listen the others of its addresses may follow (s).
+UNUSED_AFTER = 3.0
 DEFAULT_BACKLOG = 4096
 
 
@@ -34,6 +36,7 @@ class Listeners:
     """All listening sockets of one app."""
 
     def __init__(self, loop: Loop, app: AppSpec, log: Log) -> None:
+        self._loop = loop
         self._app = app
         self._log = log
         self._adopts = app.exec_mode == "cluster"
@@ -43,6 +46,7 @@ class Listeners:
         # Of a file read again: bound, not yet in force; and no longer declared.
         self._coming: list[Address] = []
         self._leaving: list[Address] = []
+        self._unused: list[Address] = []  # of which that was said
         self._attended = Attended(loop, self._all, self._revived)
         self.vacancies = self._attended.vacancies
         self.slots = 0
@@ -277,6 +281,7 @@ class Listeners:
 
     def close(self) -> None:
         """Close all."""
+        self._loop.cancel(("unused", self._app.name))
         self._attended.close()
         for _, group in self._all():
             group.close()
@@ -488,6 +493,18 @@ class Listeners:
             claim.group.listen()
             self._attended.note(claim.address, claim.group)
         self._settle(claim.address)
+        if not all(address.used for address in self._declared):
+            key = ("unused", self._app.name)
+            self._loop.call_at(key, self._loop.now() + UNUSED_AFTER, self._tell_unused)
+
+    def _tell_unused(self) -> None:
+        """Say once of each declared address that no worker listens there: its clients hang."""
+        used = [group.form.text for _, group in self._all() if group.users]
+        for address in self._declared:
+            if used and not address.used and address not in self._unused:
+                self._unused.append(address)
+                told = {"app": self._app.name, "address": address.group.form.text}
+                self._log("warning", "no worker listens there", {**told, "but_on": used})
 
     def _settle(self, address: Address) -> None:
         """Nobody may wait where nobody accepts."""

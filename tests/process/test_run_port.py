@@ -160,3 +160,18 @@ def test_files_that_change_reload_the_workers(tmp_path) -> None:
         run.event("reload finished")
         assert get(port)[0] == 200
         assert run.stop() == 0
+
+
+def test_a_declared_address_on_which_no_worker_listens_is_told(tmp_path) -> None:
+    """Its clients would wait in the backlog for ever: most likely one of two numbers is wrong."""
+    port, other = free_port(), free_port()
+    app = server(tmp_path, port, listen=[f"127.0.0.1:{other}"])
+    with Run(tmp_path, [app]) as run:
+        told = run.event("no worker listens there")
+        assert told["address"] == f"127.0.0.1:{other}"
+        assert told["but_on"] == [f"127.0.0.1:{port}"]
+        assert get(port)[0] == 200
+        run.signal(signal.SIGHUP)
+        run.event("reload finished")
+        assert len(run.events("no worker listens there")) == 1
+        assert run.stop() == 0
