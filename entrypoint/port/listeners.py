@@ -11,11 +11,12 @@ from .address import Address, Claim
 from .attended import Attended
 from .errors import PortErrors, sentence
 from .group import Group, UnixGroup
+from .held import Held
 from .opening import adopted, opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
 
     from ..core.spec import AppSpec, ListenSpec
     from ..loop import Loop
@@ -39,15 +40,10 @@ class Listeners:
         self._loop = loop
         self._app = app
         self._log = log
-        self._adopts = app.exec_mode == "cluster"
-        self._declared: list[Address] = []
-        self._adopted: dict[Form, Address] = {}
+        self._held = Held()
         self._steered: tuple[int, ...] = ()
-        # Of a file read again: bound, not yet in force; and no longer declared.
-        self._coming: list[Address] = []
-        self._leaving: list[Address] = []
         self._unused: list[Address] = []  # of which that was said
-        self._attended = Attended(loop, self._all, self._revived)
+        self._attended = Attended(loop, self._held.groups, self._revived)
         self.vacancies = self._attended.vacancies
         self.slots = 0
         # An address of an app that is being removed, given up to us (`give`).
@@ -66,7 +62,7 @@ class Listeners:
             if addresses.first_form(spec) in but:
                 continue
             try:
-                self._declared.append(self._opened(spec, self._app.listen))
+                self._held.declared.append(self._opened(spec, self._app.listen))
             except OSError as error:
                 problems.append(f"{self._app.name}: listen: {spec.text}: {sentence(spec, error)}")
         if problems:
@@ -81,13 +77,13 @@ class Listeners:
         `but`: what another app will hand over (`receive`).
         """
         self.discard()
-        known = {*but, *self._adopted, *(a.home for a in (*self._declared, *self._leaving))}
         problems: list[str] = []
         for spec in app.listen:
-            if addresses.first_form(spec) in known:
+            form = addresses.first_form(spec)
+            if form in but or self._held.knows(form):
                 continue
             try:
-                self._coming.append(self._opened(spec, app.listen))
+                self._held.coming.append(self._opened(spec, app.listen))
             except OSError as error:
                 why = self._held_here(spec, error) or sentence(spec, error)
                 problems.append(f"{app.name}: listen: {spec.text}: {why}")
@@ -99,7 +95,7 @@ class Listeners:
         """It is the port of an address of our own that a new one would overlap."""
         if error.errno != errno.EADDRINUSE or spec.family == "unix":
             return ""
-        for _, group in self._all():
+        for _, group in self._held.groups():
             if group.form.port == spec.port:
                 # While both listen the kernel chooses, and the old has workers of before only.
                 return f"{group.form.text} is held; another host of its port needs a new container"
@@ -107,36 +103,21 @@ class Listeners:
 
     def discard(self) -> None:
         """What was prepared will not be needed."""
-        for address in self._coming:
+        for address in self._held.coming:
             self._close_address(address)
-        self._coming.clear()
+        self._held.coming.clear()
 
     def change(self, app: AppSpec) -> None:
         """This revision counts from now on. What stays keeps its sockets and queues.
 
         What it no longer declares is closed by `trim`: workers of before still have it.
         """
-        for bound in self._adopted.values():
-            bound.of_before = bound.of_before or app != self._app
+        changed = app != self._app
         self._app = app
-        self._adopts = app.exec_mode == "cluster"
-        if not self._adopts:
-            # Workers bind by themselves what the file does not declare.
-            self._leaving += self._adopted.values()
-            self._adopted.clear()
-        here = {a.home: a for a in (*self._declared, *self._leaving, *self._coming)}
-        declared = []
-        for spec in app.listen:
-            form = addresses.first_form(spec)
-            address = here.pop(form, None) or self._adopted.pop(form, None)
-            if address is not None:
-                self._declare(address, spec)
-                declared.append(address)
-        self._declared = declared
-        self._leaving = list(here.values())
-        self._coming = []
+        for address, spec in self._held.change(app, other=changed):
+            self._declare(address, spec)
         if app.share == "one":
-            for address in (*declared, *self._adopted.values()):
+            for address in self._held.lasting:
                 for group in address.groups.values():
                     self._attended.unite(group)
 
@@ -163,19 +144,15 @@ class Listeners:
     @property
     def homes(self) -> frozenset[Form]:
         """What a file declares, or declared."""
-        return frozenset(address.home for address in (*self._declared, *self._leaving))
+        return self._held.homes
 
     def give(self, form: Form) -> Address | None:
         """Hand this address on to another app; None: it is not here.
 
         Workers of ours accept on it until they end.
         """
-        held = (*self._declared, *self._leaving, *self._adopted.values())
-        address = next((each for each in held if each.home == form), None)
+        address = self._held.give(form)
         if address is not None:
-            self._declared = [each for each in self._declared if each is not address]
-            self._leaving = [each for each in self._leaving if each is not address]
-            self._adopted = {f: each for f, each in self._adopted.items() if each is not address}
             self._attended.let_go(address)
             for group in address.groups.values():
                 group.forget_workers()
@@ -183,7 +160,7 @@ class Listeners:
 
     def receive(self, address: Address) -> None:
         """Another app's address; `change` follows, which says what it is here."""
-        self._coming.append(address)
+        self._held.coming.append(address)
         self._welcome(address)
 
     def _welcome(self, address: Address) -> None:
@@ -197,14 +174,8 @@ class Listeners:
 
     def trim(self) -> None:
         """No worker of an earlier revision is left: close what is not declared any more."""
-        for address in self._leaving:
+        for address in self._held.trim():
             self._close_address(address)
-        self._leaving.clear()
-        # While no worker has bound anything they may be slow; then it may be this.
-        if any(address.used for address in (*self._declared, *self._adopted.values())):
-            for form, address in tuple(self._adopted.items()):
-                if address.of_before and not address.used:
-                    self._close_address(self._adopted.pop(form))
 
     def _close_address(self, address: Address) -> None:
         self._attended.let_go(address)
@@ -234,15 +205,10 @@ class Listeners:
         group.declared = spec is not None
         return group
 
-    def _all(self) -> Iterator[tuple[Address, Group]]:
-        for address in (*self._declared, *self._adopted.values(), *self._leaving):
-            for group in address.groups.values():
-                yield address, group
-
     @property
     def texts(self) -> tuple[str, ...]:
         """The addresses that are listened on, as people write them."""
-        return tuple(dict.fromkeys(g.form.text for _, g in self._all() if g.listening))
+        return tuple(dict.fromkeys(g.form.text for _, g in self._held.groups() if g.listening))
 
     def _revived(self, group: Group, slots: tuple[int, ...]) -> None:
         where = {"app": self._app.name, "address": group.form.text}
@@ -251,43 +217,41 @@ class Listeners:
     def grow(self, slots: int) -> None:
         """Have at least `slots` sockets on each address. Raises OSError."""
         self.slots = max(self.slots, slots)
-        for address, group in self._all():
+        for address, group in self._held.groups():
             group.grow(self.slots)
             self._attended.note(address, group)
 
     def steer(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots only; () means all."""
         self._steered = slots
-        for _, group in self._all():
+        for _, group in self._held.groups():
             group.steer(slots)
         self.vacancies.steered(slots)
 
     def queue_length(self, slot: int) -> int:
         """Connections that wait for this slot and could be accepted by no other."""
-        return sum(group.queue_length(slot) for _, group in self._all())
+        return sum(group.queue_length(slot) for _, group in self._held.groups())
 
     def depths(self) -> dict[str, tuple[sockets.Depth, ...]]:
         """The accept queues behind each address that is listened on."""
         found: dict[str, tuple[sockets.Depth, ...]] = {}
-        for _, group in self._all():
+        for _, group in self._held.groups():
             text = group.form.text
             found[text] = (*found.get(text, ()), *group.depths())
         return {text: depths for text, depths in found.items() if depths}
 
     def refuse(self) -> None:
         """Take no new connections; what is queued stays."""
-        for _, group in self._all():
+        for _, group in self._held.groups():
             group.refuse()
 
     def close(self) -> None:
         """Close all."""
         self._loop.cancel(("unused", self._app.name))
         self._attended.close()
-        for _, group in self._all():
+        for _, group in self._held.groups():
             group.close()
-        self._declared.clear()
-        self._adopted.clear()
-        self._leaving.clear()
+        self._held.clear()
         self.discard()
 
     # -- what is given to workers -----------------------------------------------------
@@ -295,7 +259,7 @@ class Listeners:
     def descriptors(self, slot: int) -> tuple[tuple[int, str], ...]:
         """(descriptor, name) of each declared address, for LISTEN_FDS."""
         given = []
-        for address in self._declared:
+        for address in self._held.declared:
             spec = address.spec
             sock = next(iter(address.groups.values())).socket(slot)
             name = (spec.name if spec is not None else "") or self._app.name
@@ -305,14 +269,14 @@ class Listeners:
 
     def first_port(self) -> int:
         """The first TCP port, declared or adopted; 0 for none."""
-        for address in (*self._declared, *self._adopted.values()):
+        for address in self._held.lasting:
             if address.port:
                 return address.port
         return 0
 
     def first_steered(self) -> Group | None:
         """The group of the first declared address that has a socket for each slot."""
-        for address in self._declared:
+        for address in self._held.declared:
             group = next(iter(address.groups.values()))
             if group.listening and group.steers and not group.single:
                 return group
@@ -320,11 +284,11 @@ class Listeners:
 
     def declares(self, port: int) -> bool:
         """The file declares this port."""
-        return any(address.port == port for address in self._declared)
+        return any(address.port == port for address in self._held.declared)
 
     def declares_path(self, path: str | None) -> bool:
         """The file declares this unix socket."""
-        specs = (address.spec for address in self._declared)
+        specs = (address.spec for address in self._held.declared)
         return any(spec is not None and bool(path) and spec.path == path for spec in specs)
 
     def claim(
@@ -340,7 +304,9 @@ class Listeners:
         `v6only` None: not known. `make(f)` calls `f` as the worker's user.
         """
         only6 = self._deduce(incarnation, asked) if v6only is None else v6only
-        if not self._adopts and self._meant(asked, v6only=only6) is None:
+        # In fork mode workers bind by themselves what the file does not declare.
+        adopts = self._app.exec_mode == "cluster"
+        if not adopts and self._meant(asked, v6only=only6) is None:
             return None
         try:
             return self.obtain(incarnation, asked, v6only=v6only, make=make)
@@ -358,7 +324,7 @@ class Listeners:
             return None
 
     def _meant(self, asked: Asked, *, v6only: bool) -> tuple[int, Form] | None:
-        specs = tuple(a.spec for a in self._declared if a.spec is not None)
+        specs = tuple(a.spec for a in self._held.declared if a.spec is not None)
         return addresses.meant(specs, asked, v6only=v6only)
 
     def obtain(
@@ -374,7 +340,7 @@ class Listeners:
         found = self._meant(asked, v6only=only6)
         adopted = False
         if found is not None:
-            address, form = self._declared[found[0]], found[1]
+            address, form = self._held.declared[found[0]], found[1]
         else:
             form = addresses.form_as_asked(asked, v6only=only6)
             known = self._adopted_as(form, certain=v6only is not None)
@@ -403,46 +369,37 @@ class Listeners:
             incarnation in group.users
             and group.form.family == "inet"
             and group.form.port == asked.port
-            for _, group in self._all()
+            for _, group in self._held.groups()
         )
 
     def _adopted_as(self, form: Form, *, certain: bool) -> Address | None:
-        address = self._adopted.get(form)
+        address = self._held.adopted.get(form)
         if address is None and not certain and form.family == "inet6":
-            address = self._adopted.get(form.replace(v6only=not form.v6only))
+            address = self._held.adopted.get(form.replace(v6only=not form.v6only))
         return address
-
-    def _taken_back(self, form: Form) -> Address | None:
-        """What the file no longer declares, and a worker binds all the same: it stays."""
-        for address in self._leaving:
-            group = address.groups.pop(form, None)
-            if group is not None:
-                if not address.groups:
-                    self._leaving.remove(address)
-                again = self._adopted[form] = Address(None)
-                again.groups[form] = group
-                self._attended.note(again, group)
-                return again
-        return None
 
     def _inherited(self, form: Form) -> Address | None:
         """What an app had that is no longer in the file: it may only have another name."""
         address = self.heir_of(form)
         if address is not None:
-            self._adopted[form] = address
+            self._held.adopted[form] = address
             self._welcome(address)
         return address
 
     def _adopt(self, incarnation: int, form: Form, make: Make | None) -> Address:
-        again = self._taken_back(form) or self._inherited(form)
-        if again is not None:
+        again = Address(None)
+        if self._held.take_back(form, again):
+            self._attended.note(again, again.groups[form])
             return again
-        if len(self._adopted) >= MAX_ADOPTED:
+        inherited = self._inherited(form)
+        if inherited is not None:
+            return inherited
+        if len(self._held.adopted) >= MAX_ADOPTED:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         alone = not self._beside_assumed(incarnation, form)
         address = adopted(form, self.slots, lambda a, f: self._group(a, f, make), probed=alone)
         for bound, group in address.groups.items():
-            self._adopted[bound] = address
+            self._held.adopted[bound] = address
             self._attended.note(address, group)
         return address
 
@@ -450,7 +407,7 @@ class Listeners:
         """0.0.0.0 after `::`: so that was IPv6 only, and the two are no conflict."""
         return form.family == "inet" and any(
             address.assumed_dual and group.form.port == form.port and incarnation in group.users
-            for address, group in self._all()
+            for address, group in self._held.groups()
         )
 
     def claim_port(self, incarnation: int, ports: tuple[int, ...] = ()) -> Claim | None:
@@ -459,7 +416,7 @@ class Listeners:
         One of `ports` if it can be, in their order. For a worker that asks for
         port 0 and means the app's (`addresses.means_serve`).
         """
-        candidates = [a for a in (*self._declared, *self._adopted.values()) if a.port]
+        candidates = [a for a in self._held.lasting if a.port]
         for port in (*ports, *(a.port for a in candidates)):
             for address in candidates:
                 used = any(incarnation in group.users for group in address.groups.values())
@@ -481,7 +438,7 @@ class Listeners:
         """Where this worker accepts: its first address, or that of TCP port `port`."""
         listening = [
             group
-            for _, group in self._all()
+            for _, group in self._held.groups()
             if group.listening and (not port or group.form.port == port)
         ]
         own = [group for group in listening if incarnation in group.users]
@@ -493,14 +450,14 @@ class Listeners:
             claim.group.listen()
             self._attended.note(claim.address, claim.group)
         self._settle(claim.address)
-        if not all(address.used for address in self._declared):
+        if not all(address.used for address in self._held.declared):
             key = ("unused", self._app.name)
             self._loop.call_at(key, self._loop.now() + UNUSED_AFTER, self._tell_unused)
 
     def _tell_unused(self) -> None:
         """Say once of each declared address that no worker listens there: its clients hang."""
-        used = [group.form.text for _, group in self._all() if group.users]
-        for address in self._declared:
+        used = [group.form.text for _, group in self._held.groups() if group.users]
+        for address in self._held.declared:
             if used and not address.used and address not in self._unused:
                 self._unused.append(address)
                 told = {"app": self._app.name, "address": address.group.form.text}
@@ -523,7 +480,7 @@ class Listeners:
 
     def release(self, incarnation: int) -> None:
         """The worker is gone: its claims end, unlinked socket files come back."""
-        for address in (*self._declared, *self._adopted.values()):
+        for address in self._held.lasting:
             for group in address.groups.values():
                 group.release(incarnation)
                 group.mend()
