@@ -388,9 +388,9 @@ class Supervisor:
                 if successor is None:
                     turn.emit(ClosePort(pool.name))
                 else:
-                    # It is in the file again: its sockets stay, with what waits on them.
-                    if shares_port(pool.spec) or pool.untrimmed:
-                        turn.emit(TrimPort(pool.name))
+                    # It is in the file again: its sockets stay, with what waits on them. But
+                    # a file in between may have declared others.
+                    turn.emit(TrimPort(pool.name))
                     if has_slots(pool.spec) or has_slots(successor):
                         # It may have fewer instances now: what waits elsewhere is for them.
                         turn.emit(*(FreeSlot(pool.name, slot) for slot in range(pool.slots)))

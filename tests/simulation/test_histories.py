@@ -105,6 +105,18 @@ def test_an_app_that_comes_back_with_a_port_after_a_while_without_leaves_nobody_
     assert {1, 2, 3} <= world.vacant["web"]
 
 
+def test_what_a_file_declared_for_a_moment_is_closed(world):
+    """While the app was being removed it came back with an address, and then without it."""
+    world.up(app(kill_timeout=5.0), app("idle"))
+    world.one(name="web").script = Script(stop_takes=2.0)
+    reread(world, app("idle"))
+    reread(world, shared(), app("idle"))
+    reread(world, app(), app("idle"))
+    assert world.held["web"] == set(PORT)
+    world.run_until(lambda: world.said("app removed"))
+    assert world.held["web"] == set()
+
+
 def test_nobody_waits_for_a_new_worker_that_leaves_before_it_serves(world):
     world.upcoming += [Script(says_after=5.0), Script(says_after=5.0, exec_after=0.001)]
     world.boot(shared())
