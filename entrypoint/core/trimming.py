@@ -29,8 +29,12 @@ def once_unneeded(turn: Turn, pool: Pool) -> None:
 
 
 def before_launch(turn: Turn, pool: Pool, spec: AppSpec) -> None:
-    """A worker without a shared port finds its address in use while we hold it."""
-    if pool.untrimmed and spec.share == "none":
+    """A worker without a shared port finds its address in use while we hold it.
+
+    One that a crash brings back in the middle of a change to a shared port has to wait: there
+    may be workers of a still earlier file.
+    """
+    if pool.untrimmed and spec.share == "none" == pool.spec.share:
         _trim(turn, pool)
 
 

@@ -85,6 +85,19 @@ def test_an_aborted_reload_leaves_the_old_workers_what_they_listen_on(world):
     assert world.held["web"] == set(PORT)
 
 
+def test_one_that_comes_back_without_a_port_takes_it_from_no_worker_of_before(world):
+    """Three files in a row: none to share, two addresses, one of them."""
+    alone, both = app(instances=2), shared(instances=2, listen=(*PORT, SECOND))
+    world.up(alone)
+    reread(world, both)
+    world.run_until(lambda: any(p.spec == both for p in world.live()))
+    reread(world, shared(instances=2))
+    world.crash(next(p for p in world.live() if p.spec == alone))
+    world.run_until(world.is_up)
+    world.settle(5)
+    assert world.held["web"] == set(PORT)
+
+
 def test_an_app_that_comes_back_with_fewer_instances_leaves_nobody_waiting(world):
     """Clients that came while it was removed wait on slots which it has no more."""
     world.up(shared(instances=4), app("idle"))
