@@ -234,7 +234,8 @@ APP_KEYS: tuple[Key, ...] = (
     _own(
         "retire_delay",
         "time",
-        "Between turning connections away from a worker and its stop signal.",
+        "For a worker that takes no more connections, to answer those it took, before its stop "
+        "signal; while it waits for a CPU this does not run.",
         "500",
     ),
     _own(

@@ -78,11 +78,16 @@ class Steer(Effect):
 
 
 class WatchQueue(Effect):
-    """Answer with `QueueEmptied` as soon as the accept queue of `slot` is empty."""
+    """Answer with `QueueEmptied` as soon as the accept queue of `slot` is empty.
+
+    And has been for `answer_time` seconds, those not counted in which the worker had to wait
+    for a CPU.
+    """
 
     incarnation: int
     app: str
     slot: int
+    answer_time: float = 0.0
 
 
 class Knock(Effect):

@@ -251,12 +251,17 @@ def stop_workers(
     being stopped already only the purpose changes: what follows its end.
     """
     workers = [each.replace(because=because) for each in workers]
-    retiring = [each for each in workers if _begin_stop(turn, each, purpose, signum)]
+    retiring = [
+        each.replace(purpose=purpose)
+        for each in workers
+        if _begin_stop(turn, each, purpose, signum)
+    ]
     # The port is turned away from all of them at once, before their queues are watched.
     steer(turn, app)
     for worker in retiring:
+        delay = worker.spec.retire_delay if _empties(worker) else 0.0
         turn.emit(
-            WatchQueue(worker.incarnation, worker.app, worker.slot),
+            WatchQueue(worker.incarnation, worker.app, worker.slot, delay),
             StartTimer(_timer("retire", worker), worker.spec.retire_delay),
         )
 
@@ -307,16 +312,22 @@ def retire_overdue(turn: Turn, worker: Worker) -> None:
 
 def _retire_further(turn: Turn, worker: Worker) -> None:
     # `retire_delay` is the least that a worker gets, so that one which stops rudely has
-    # answered by then; in a shutdown it bounds the wait. The queue is waited for where
-    # siblings get the new connections; else it may never empty, and in a restart the
-    # next worker of the slot takes it over. One that is sick may never accept again.
+    # answered by then; in a shutdown it bounds the wait.
     if worker.purpose == "shutdown":
         done = worker.queue_empty or worker.delay_over
     else:
-        emptying = worker.purpose in ("reload", "scale") and not worker.sick
-        done = worker.delay_over and (worker.queue_empty or not emptying)
+        done = worker.delay_over and (worker.queue_empty or not _empties(worker))
     if done:
         terminate(turn, worker)
+
+
+def _empties(worker: Worker) -> bool:
+    """Its queue is waited for: its siblings get the new connections.
+
+    Else it may never empty, and in a restart the next worker of the slot takes it over. One
+    that is sick may never accept again.
+    """
+    return worker.purpose in ("reload", "scale") and not worker.sick
 
 
 def terminate(turn: Turn, worker: Worker) -> None:

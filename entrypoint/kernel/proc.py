@@ -239,6 +239,38 @@ def tree_rss(pid: int) -> int:
     return sum(rss(member) for member in tree(pid))
 
 
+class Scheduled(Record):
+    """A thread and its CPU: seconds that it had one, and that it waited for one.
+
+    The wait that is not over yet is not in `waited`; `runnable`: it runs, or waits now.
+    """
+
+    ran: float
+    waited: float
+    runnable: bool
+
+
+def scheduled(pid: int) -> dict[int, Scheduled]:
+    """The threads of the whole tree, by their numbers; empty where the kernel does not tell.
+
+    /proc/PID/task/TID/schedstat (sched-stats in the kernel's documentation).
+    """
+    found: dict[int, Scheduled] = {}
+    for member in tree(pid):
+        try:
+            threads = os.listdir(f"/proc/{member}/task")
+        except OSError:
+            continue
+        for thread in threads:
+            folder = f"/proc/{member}/task/{thread}"
+            numbers = read(f"{folder}/schedstat").split()
+            state = read(f"{folder}/stat").rpartition(b") ")[2][:1]
+            if len(numbers) > 1:
+                ran, waited = int(numbers[0]) / 1e9, int(numbers[1]) / 1e9
+                found[int(thread)] = Scheduled(ran, waited, state == b"R")
+    return found
+
+
 def owner(pid: int, workers: Container[int]) -> int:
     """Which of `workers` (pids) the process belongs to; 0 for none.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..core import effects as f
 from ..core import events as e
 from ..core.record import Record
+from .emptying import Emptying
 from .moves import moves
 from .ports import PortErrors, Ports
 
@@ -183,11 +184,14 @@ class PortEffects:
     def watch_queue(self, effect: f.WatchQueue) -> None:
         """Perform it. Of an app without a port the queue is empty."""
         ports = self.get(effect.app)
-        self._look(
-            ("queue", effect.incarnation),
-            effect.incarnation,
-            lambda: ports is None or ports.queue_length(effect.slot) == 0,
+        started = self._children.get(effect.incarnation)
+        emptying = Emptying(
+            self._loop.now,
+            lambda: ports.queue_length(effect.slot) if ports is not None else 0,
+            started.pid if started is not None else 0,
+            effect.answer_time if started is not None else 0.0,
         )
+        self._look(("queue", effect.incarnation), effect.incarnation, emptying)
 
     def knock(self, effect: f.Knock) -> None:
         """Perform it, where a connection can be sent to one slot."""

@@ -36,6 +36,21 @@ else:
 leaving = threading.Event()
 lock = threading.Lock()
 idle, busy = set(), set()  # a connection that has asked nothing yet is busy
+def starve():
+    # A little work, on a CPU that another process wants for itself: it takes a second or two.
+    cpu = {min(os.sched_getaffinity(0))}
+    if os.fork() == 0:
+        os.sched_setaffinity(0, cpu)
+        end = time.monotonic() + 15
+        while time.monotonic() < end:
+            pass
+        os._exit(0)
+    os.sched_setaffinity(0, cpu)
+    os.nice(19)
+    os.write(1, b"starves\\n")
+    end = time.thread_time() + 0.02
+    while time.thread_time() < end:
+        pass
 def serve(conn):
     with conn:
         while True:
@@ -52,6 +67,8 @@ def serve(conn):
                         return
                     busy.add(conn)
                 data += more
+            if b"/starved" in data:
+                starve()
             body = release.encode() + b" " + data.split()[1]
             last = b"Connection: close" in data or leaving.is_set()
             head = b"HTTP/1.1 200 OK\\r\\n" + (b"Connection: close\\r\\n" if last else b"")
@@ -252,6 +269,19 @@ def test_a_handshake_that_ends_after_its_worker_is_served_by_another(tmp_path) -
                 answer = b"".join(iter(lambda c=client: c.recv(4096), b""))
             assert answer.endswith(f"one /{number}".encode()), answer
         assert run.stop() == 0
+
+
+def test_a_rude_worker_that_waits_for_a_cpu_answers_what_it_took(tmp_path) -> None:
+    """`retire_delay` is time in which it could have answered, not time of the clock."""
+    with Served(tmp_path, manner="rude", instances=1, retire_delay=50) as run:
+        with socket.create_connection(("127.0.0.1", run.port), 20) as client:
+            client.sendall(b"GET /starved HTTP/1.1\r\nConnection: close\r\n\r\n")
+            run.said("starves")
+            run.signal(signal.SIGHUP)
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+        assert answer.endswith(b"one /starved"), run.story()
+        run.event("reload finished")
+        assert not run.events("worker does not take its connections")
 
 
 def test_a_second_reload_during_one_ends_with_the_newest(tmp_path) -> None:

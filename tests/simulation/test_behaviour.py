@@ -498,13 +498,14 @@ def test_the_port_turns_to_the_new_before_the_old_is_told(world):
     assert orders == ["Spawn", "Steer", "WatchQueue", "SendSignal"]
 
 
-def test_the_old_has_retire_delay_and_an_empty_queue_before_its_signal(world):
+def test_the_old_has_retire_delay_from_its_empty_queue_on_before_its_signal(world):
+    """Who waited there last is to be answered, too."""
     world.upcoming.append(Script(queue_takes=2.0))
     world.up(shared())
     old = world.one()
     world.emit(e.ReloadAsked("web"))
     world.run_until(lambda: world.ready() == 1 and len(world.live()) == 2)
-    assert world.run_until(lambda: old.told) == pytest.approx(2.011)
+    assert world.run_until(lambda: old.told) == pytest.approx(2.511)
 
 
 def test_a_reload_during_a_reload_replaces_everyone_by_what_was_asked_last(world):

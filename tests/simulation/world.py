@@ -350,10 +350,10 @@ class World:
             if effect.incarnation not in self.gone:
                 self.emit(e.QueueEmptied(effect.incarnation))
 
-        if takes == 0:
+        if takes == 0 and not effect.answer_time:
             emptied()
         elif takes is not None:
-            self.at(takes, emptied)
+            self.at(takes + effect.answer_time, emptied)
 
     def _do_startcheck(self, effect: f.StartCheck) -> None:
         assert effect.incarnation not in self.gone, effect
