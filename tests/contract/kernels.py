@@ -11,6 +11,7 @@ import os
 from entrypoint.children import Children, Started
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
+from entrypoint.core.turn import State
 from entrypoint.kernel.process import SpawnRequest
 from entrypoint.loop import Loop
 from tests.simulation.world import Script, World, app
@@ -41,10 +42,11 @@ BEHAVIOURS: dict[str, tuple[str, Script, int]] = {
 
 
 class _Recorder:
-    """In the place of the core: it orders nothing."""
+    """In the place of the core: it orders nothing, and knows nobody."""
 
     def __init__(self) -> None:
         self.events: list[e.Event] = []
+        self._state = State()
 
     def handle(self, event: e.Event, _now: float) -> list[f.Effect]:
         self.events.append(event)

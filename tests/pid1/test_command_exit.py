@@ -337,9 +337,12 @@ def test_as_a_module_it_is_the_same():
     assert run_to_end(command, cwd=root)[0] == 12
 
 
-def test_it_ends_while_its_child_is_in_uninterruptible_company():
+def test_it_ends_while_its_child_is_in_uninterruptible_company(tmp_path):
     """Other children that still run do not hold up its end."""
-    with Init([*words("pyinit"), "sh", "-c", "(trap '' TERM; sleep 1000) & exit 0"]) as run:
+    go = tmp_path / "go"
+    script = f"(trap '' TERM; sleep 1000) & until [ -e {go} ]; do sleep 0.01; done; exit 0"
+    with Init([*words("pyinit"), "sh", "-c", script]) as run:
         pid = run.pid
+        go.touch()
         assert run.wait() == 0
         assert not state(pid)
