@@ -90,13 +90,8 @@ def never_died(turn: Turn, worker: Worker) -> None:
     if worker.state not in (w.KILLING, w.LINGERING) or not worker.killed:
         return
     left = worker.state == w.LINGERING
-    turn.report(
-        "error",
-        "processes of the worker do not die" if left else "worker does not die",
-        app=worker.app,
-        instance=worker.instance,
-        pid=worker.pid,
-    )
+    what = "processes of the worker do not die" if left else "worker does not die"
+    turn.report_of(worker, "error", what)
     if left:
         group_emptied(turn, worker)
     elif turn.run.phase == "stopping":

@@ -93,12 +93,10 @@ def answered(turn: Turn, worker: Worker, reason: str, said: str = "") -> Worker:
     else:
         protected = turn.now - worker.launched_at < health.start_period
         worker = worker.replace(failures=0 if protected else worker.failures + 1)
-        turn.report(
+        turn.report_of(
+            worker,
             "warning",
             "health check failed",
-            app=worker.app,
-            instance=worker.instance,
-            pid=worker.pid,
             reason=reason,
             **({"said": said} if said else {}),
             failures=worker.failures,

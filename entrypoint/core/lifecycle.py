@@ -83,7 +83,7 @@ def launch(
 def spawned(turn: Turn, worker: Worker, pid: int, *, observed: bool) -> None:
     """fork(2) succeeded: from now on the time to be ready runs."""
     worker = turn.put_worker(worker.replace(pid=pid, observed=observed))
-    turn.report("info", "worker started", app=worker.app, instance=worker.instance, pid=pid)
+    turn.report_of(worker, "info", "worker started")
     if worker.state == w.LAUNCHING:
         arm(turn, worker, "launch", health.launch_bound(worker.spec))
 
@@ -137,12 +137,10 @@ def ready(turn: Turn, worker: Worker, source: str) -> None:
     turn.emit(StopTimer(_timer("launch", worker)))
     watch(turn, worker)
     health.keep_on(turn, worker)
-    turn.report(
+    turn.report_of(
+        worker,
         "info",
         "worker ready",
-        app=worker.app,
-        instance=worker.instance,
-        pid=worker.pid,
         by=source,
         after=round(turn.now - worker.launched_at, 3),
     )
@@ -163,12 +161,10 @@ def launch_overdue(turn: Turn, worker: Worker) -> bool:
     awaited = "ready" if worker.spec.wait_ready else "listen"
     if worker.up_by:
         awaited = f"health ({worker.check_reason})" if worker.check_reason else "health"
-    turn.report(
+    turn.report_of(
+        worker,
         "warning",
         "worker not ready in time",
-        app=worker.app,
-        instance=worker.instance,
-        pid=worker.pid,
         listen_timeout=health.launch_bound(worker.spec),
         awaited=awaited,
         then="carry on as if ready" if rule == "force" else "give up on this worker",
@@ -357,23 +353,19 @@ def _unwatched(turn: Turn, worker: Worker) -> Worker:
 def terminate_overdue(turn: Turn, worker: Worker) -> None:
     """`kill_timeout` is over."""
     if worker.state == w.RETIRING:
-        turn.report(
+        turn.report_of(
+            worker,
             "warning",
             "worker does not take its connections",
-            app=worker.app,
-            instance=worker.instance,
-            pid=worker.pid,
         )
         terminate(turn, worker)
         return
     if worker.killed or worker.state not in (w.TERMINATING, w.LINGERING):
         return
-    turn.report(
+    turn.report_of(
+        worker,
         "warning",
         "worker killed",
-        app=worker.app,
-        instance=worker.instance,
-        pid=worker.pid,
         kill_timeout=worker.spec.kill_timeout,
     )
     if worker.purpose == "shutdown":

@@ -41,12 +41,10 @@ def exceeded(turn: Turn, worker: Worker, rss: int) -> None:
         return
     turn.put_place(place.replace(memory_patience=_patience(place.memory_patience, lived)))
     turn.put_worker(worker.replace(because=MEMORY))
-    turn.report(
+    turn.report_of(
+        worker,
         "warning",
         "memory limit exceeded",
-        app=worker.app,
-        instance=worker.instance,
-        pid=worker.pid,
         rss=rss,
         max_memory_restart=limit,
     )

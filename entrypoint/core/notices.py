@@ -64,12 +64,10 @@ def missed(turn: Turn, worker: Worker, why: str = "") -> None:
     if worker.state not in w.SERVING_STATES:
         return
     why = why or f"no sign of life for {worker.watchdog:g} s"
-    turn.report(
+    turn.report_of(
+        worker,
         "error",
         "watchdog missed",
-        app=worker.app,
-        instance=worker.instance,
-        pid=worker.pid,
         reason=why,
     )
     worker = let_go(turn, worker.replace(because=why, stop_signal=SIGABRT))
@@ -85,7 +83,7 @@ def _leave(turn: Turn, worker: Worker) -> None:
     short = turn.now - worker.launched_at < worker.spec.min_uptime
     worker = worker.replace(never_up=short or worker.state == w.LAUNCHING)
     serving = worker.state != w.LAUNCHING
-    turn.report("info", "worker leaves", app=worker.app, instance=worker.instance, pid=worker.pid)
+    turn.report_of(worker, "info", "worker leaves")
     worker = turn.put_worker(let_go(turn, worker))
     steer(turn, worker.app)
     if serving and worker.spec.autorestart and not worker.spec.stop_exit_codes:

@@ -28,12 +28,10 @@ def failing(turn: Turn, worker: Worker) -> None:
         short = turn.now - worker.launched_at < worker.spec.min_uptime
         worker = worker.after(w.SICKEN).replace(sick=True, never_up=short or not worker.healthy)
         worker = turn.put_worker(worker)
-        turn.report(
+        turn.report_of(
+            worker,
             "error",
             "worker unhealthy",
-            app=worker.app,
-            instance=worker.instance,
-            pid=worker.pid,
             reason=worker.check_reason,
         )
         place = _its_place(turn, worker)
@@ -58,9 +56,7 @@ def succeed(turn: Turn, worker: Worker) -> None:
 def recovered(turn: Turn, worker: Worker) -> None:
     """It was sick, and a check has succeeded before it was replaced."""
     turn.put_worker(worker.after(w.READY).replace(sick=False, never_up=False))
-    turn.report(
-        "info", "worker healthy again", app=worker.app, instance=worker.instance, pid=worker.pid
-    )
+    turn.report_of(worker, "info", "worker healthy again")
 
 
 def in_vain(turn: Turn, worker: Worker, uptime: float) -> None:

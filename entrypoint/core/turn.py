@@ -89,6 +89,12 @@ class Turn:
         """An event of pyinit's own log."""
         self.effects.append(Report(level, event, tuple(fields.items())))
 
+    def report_of(self, worker: Worker, level: str, event: str, **fields: object) -> None:
+        """The same of a worker."""
+        self.report(
+            level, event, app=worker.app, instance=worker.instance, pid=worker.pid, **fields
+        )
+
     def count(self, what: str, app: str = "", label: str = "", seconds: float = 0.0) -> None:
         """One more for the metrics (`effects.Count`)."""
         self.effects.append(Count(what, app, label, seconds))
