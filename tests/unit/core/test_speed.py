@@ -34,5 +34,5 @@ def calls_of_a_life(instances: int) -> int:
 
 
 def test_the_calls_for_a_worker_do_not_grow_with_their_number():
-    few, many = calls_of_a_life(50), calls_of_a_life(400)
+    few, many = calls_of_a_life(25), calls_of_a_life(200)
     assert many < 8 * few * 1.3
