@@ -251,18 +251,24 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
     )
 
 
+def _each(app: RawApp, key: str) -> list[tuple[Node, str]]:
+    """The texts of a key that holds one or a list of them, each with its path."""
+    node, where = app.place(key)
+    if node.kind != "seq":
+        return [(node, where)]
+    return [(item, f"{where}[{number}]") for number, item in enumerate(node.items)]
+
+
 def _warn_of_globs(reader: Reader, app: RawApp, roots: tuple[str, ...]) -> None:
     """PM2 watches what matches `src/**/*.js`; here it is a name that never appears."""
-    node, where = app.place("watch")
-    items = node.items if node.kind == "seq" else [node]
-    for number, (item, root) in enumerate(zip(items, roots, strict=False)):
+    for (item, where), root in zip(_each(app, "watch"), roots, strict=False):
         name = "" if item.is_null else item.text
         if not (name.startswith("!") or not frozenset("*?[{").isdisjoint(name)):
             continue
         if not os.path.lexists(root):
             reader.problems.warn(
                 item,
-                f"{where}[{number}]" if node.kind == "seq" else where,
+                where,
                 f"{reader.told(item, name)} is taken as a name: give the folder, "
                 "and what not to watch in `ignore_watch`",
             )
@@ -276,15 +282,12 @@ def _check_ignored(reader: Reader, app: RawApp, cwd: str) -> None:
     from ..watch.ignoring import ignorer, regular
     from .patterns import check_pattern
 
-    node, where = app.place("ignore_watch")
-    items = node.items if node.kind == "seq" else [node]
-    for number, (item, pattern) in enumerate(zip(items, patterns, strict=True)):
+    for (item, where), pattern in zip(_each(app, "ignore_watch"), patterns, strict=True):
         try:
             ignorer((pattern,), cwd)
             check_pattern(regular(pattern))
         except ValueError as error:
-            at = f"{where}[{number}]" if node.kind == "seq" else where
-            reader.fail(item, at, f"{reader.told(item, pattern)} {error}")
+            reader.fail(item, where, f"{reader.told(item, pattern)} {error}")
 
 
 def _folder(reader: Reader, app: RawApp, cwd: str) -> str:
