@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Log = Callable[[str, str, dict[str, object]], None]
     Make = Callable[[Callable[[], object]], object]
+    HeirOf = Callable[[Form], Address | None]
 
 # A worker that binds a thousand ports is no reason for pyinit to hold them.
 MAX_ADOPTED = 64
@@ -36,7 +37,7 @@ DEFAULT_BACKLOG = 4096
 class Listeners:
     """All listening sockets of one app."""
 
-    def __init__(self, loop: Loop, app: AppSpec, log: Log) -> None:
+    def __init__(self, loop: Loop, app: AppSpec, log: Log, heir_of: HeirOf) -> None:
         self._loop = loop
         self._app = app
         self._log = log
@@ -47,7 +48,7 @@ class Listeners:
         self.vacancies = self._attended.vacancies
         self.slots = 0
         # An address of an app that is being removed, given up to us (`give`).
-        self.heir_of: Callable[[Form], Address | None] = lambda _form: None
+        self._heir_of = heir_of
 
     # -- the whole --------------------------------------------------------------------
 
@@ -380,7 +381,7 @@ class Listeners:
 
     def _inherited(self, form: Form) -> Address | None:
         """What an app had that is no longer in the file: it may only have another name."""
-        address = self.heir_of(form)
+        address = self._heir_of(form)
         if address is not None:
             self._held.adopted[form] = address
             self._welcome(address)

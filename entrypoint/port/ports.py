@@ -73,8 +73,7 @@ class Ports:
         self._app = app
         self._log = log
         self._observed = observed
-        self._listeners = Listeners(loop, app, log)
-        self._listeners.heir_of = heir_of
+        self._listeners = Listeners(loop, app, log, heir_of)
         self._interception: Interception | None = None
         self._channels: dict[int, NodeChannel] = {}
         self._shared: Shared | None = None
