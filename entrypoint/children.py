@@ -31,6 +31,7 @@ class Started(Record):
     spec: AppSpec
     instance: int
     slot: int
+    surge_number: int = -1  # in the place of its instance number (requests.instance_number)
     channel: int = -1
     failure: str = ""
     # It has come as far as execve(2).
@@ -38,6 +39,11 @@ class Started(Record):
     # Its listen(2) will be seen: through the filter or through Node's channel.
     observed: bool = False
     reaped: bool = False
+
+    @property
+    def number(self) -> int:
+        """What `{instance}` means for it."""
+        return self.instance if self.surge_number < 0 else self.surge_number
 
 
 class Children:

@@ -12,7 +12,7 @@ from .core import events as e
 from .kernel import limits
 from .logs.pump import worker_pipe
 from .loop import READ
-from .requests import request_for
+from .requests import instance_number, request_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class Launching:
         theirs: list[int] = []
         try:
             started = Started(effect.incarnation, 0, spec, effect.instance, effect.slot)
+            others = runtime.children.of_app(spec.name)
+            number = instance_number(started, others, spec.instances)
+            started = started.replace(surge_number=number)
             request, started = request_for(
                 started,
                 ports,

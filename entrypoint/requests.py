@@ -6,6 +6,8 @@ from .kernel import process, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .children import Started
     from .core.spec import AppSpec
     from .port.ports import Ports
@@ -100,6 +102,7 @@ def _environment(started: Started) -> dict[str, str]:
     spec = started.spec
     env = dict(spec.env)
     env[spec.instance_var] = str(started.instance)
+    env["PYINIT_SLOT"] = str(started.slot)
     if spec.increment_var:
         env[spec.increment_var] = _incremented(env.get(spec.increment_var, ""), started.instance)
     # Of whoever started pyinit, and not meant for its workers.
@@ -112,8 +115,36 @@ def _words(started: Started, ports: Ports | None, fd: str) -> dict[str, str]:
     return {
         "{fd}": fd,
         "{port}": str(ports.first_port() or "") if ports else "",
-        "{instance}": str(started.instance),
+        "{instance}": str(started.number),
+        "{slot}": str(started.slot),
     }
+
+
+def instance_number(started: Started, others: Iterable[Started], instances: int) -> int:
+    """What `{instance}` means for this worker; no living worker of the app has it as well.
+
+    Programs make pid files, locks and data folders of it. So the new worker of a rolling
+    reload, beside which the old one lives, gets the first free number after those of the
+    instances. The next reload gives the usual number back.
+    """
+    if not _uses_instance(started.spec):
+        return started.instance
+    taken = {other.number for other in others}
+    number = started.instance
+    if number in taken:
+        number = max(instances, number + 1)
+    while number in taken:
+        number += 1
+    return number
+
+
+def _uses_instance(spec: AppSpec) -> bool:
+    if any("{instance}" in word for word in spec.command):
+        return True
+    if not spec.filled_env:
+        return False
+    env = dict(spec.env)
+    return any("{instance}" in env[name] for name in spec.filled_env)
 
 
 def _fill(env: dict[str, str], spec: AppSpec, words: dict[str, str]) -> None:

@@ -57,8 +57,12 @@ directory.
 
 - Times are milliseconds, or a text with a unit: `5s`, `1m30s`. Sizes are bytes, or `200M`,
   `1G`.
-- `${VAR}` and `${VAR:-default}` are replaced from the environment; `{fd}`, `{port}` and
-  `{instance}` in `script`, `args` and `env` for each worker.
+- `${VAR}` and `${VAR:-default}` are replaced from the environment; `{fd}`, `{port}`,
+  `{instance}` and `{slot}` in `script`, `args` and `env` for each worker.
+- `{slot}`, also `PYINIT_SLOT` in the environment, is a small number that no other living worker
+  of the app has: use it for pid files, locks and data folders. `{instance}` is the instance
+  number, but while a rolling reload runs two workers of one instance, the new one gets the next
+  free number. `NODE_APP_INSTANCE` is the instance number, the same for both, as in PM2.
 - YAML is read strictly, by 1.2's core types: `no`, `on`, `22:22` and `1_600` stay text. A key
   that is given twice is an error.
 - `pyinit check` tells every mistake at once, with file, line and column.

@@ -73,7 +73,7 @@ _WITH_FILES = frozenset(("env_file", "env_from_file"))
 _NO_ENV_NAME = frozenset(
     ("env_", *keys.by_spelling(keys.APP_KEYS), *keys.IGNORED_APP_KEYS),
 )
-_PLACEHOLDERS = ("{fd}", "{port}", "{instance}")
+_PLACEHOLDERS = ("{fd}", "{port}", "{instance}", "{slot}")
 # What plain paths have not: for them `re` is not imported.
 _SPECIAL = frozenset("*?[{(+^$|\\")
 # PM2: `new_env.listen_timeout || default`.

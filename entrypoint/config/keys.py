@@ -129,7 +129,8 @@ APP_KEYS: tuple[Key, ...] = (
     Key(
         "instance_var",
         "variable",
-        "Variable that holds the worker's number, from 0.",
+        "Variable that holds the instance number, from 0. In a reload the old and the new worker "
+        "have the same one; `{slot}` and `PYINIT_SLOT` differ.",
         "NODE_APP_INSTANCE",
     ),
     Key(

@@ -66,13 +66,13 @@ class AppSpec(Record):
 
     name: str
     # What is executed. `command[0]` is looked up in the worker's PATH by execvpe's
-    # rules when it has no slash. `{fd}`, `{port}`, `{instance}` are still in it.
+    # rules when it has no slash. `{fd}`, `{port}`, `{instance}`, `{slot}` are still in it.
     command: tuple[str, ...]
     cwd: str
     # The whole environment of a worker, but for what pyinit adds for each worker
     # (NODE_APP_INSTANCE, LISTEN_*, NOTIFY_SOCKET, NODE_CHANNEL_FD, …).
     env: tuple[tuple[str, str], ...] = ()
-    # Names in `env` whose values hold `{fd}`, `{port}` or `{instance}`.
+    # Names in `env` whose values hold `{fd}`, `{port}`, `{instance}` or `{slot}`.
     filled_env: tuple[str, ...] = ()
     # The program is Node's (`node file.js`, a `#!/usr/bin/env node` script such as
     # `serve`, or npm/npx/yarn, which start one): offer it Node's own protocols.
