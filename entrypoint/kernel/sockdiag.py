@@ -1,10 +1,16 @@
-"""What the kernel tells of a unix listener's queue: `sock_diag(7)`, for TCP has TCP_INFO."""
+"""`sock_diag(7)`: the queue of a unix listener (TCP has TCP_INFO), and all listeners there are.
+
+gVisor has no `sock_diag`; there the listeners come from the tables of /proc/net (proc(5)).
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 
+from ..core.record import Record
+from . import proc
 from .sockets import Depth
 
 TYPE_CHECKING = False
@@ -23,6 +29,40 @@ _MESSAGE_SIZE = 16
 _SHOW_QUEUE = 0x10
 _ATTRIBUTE_QUEUE = 4
 _ANY_COOKIE = 0xFFFFFFFF
+
+_NLM_F_DUMP = 0x300
+_NLMSG_ERROR = 2
+_NLMSG_DONE = 3
+# linux/inet_diag.h: family, protocol, ext, pad, states, then an id of 48 bytes (any).
+_INET_REQUEST = "=BBBBI48x"
+# family, state, timer, retrans, sport, dport, src, dst, if, cookie, expires, rqueue, wqueue,
+# uid, inode. Ports and addresses are in network order.
+_INET_MESSAGE = struct.Struct("=BBBBHH16s16sIQIIIII")
+_UNIX_MESSAGE = struct.Struct("=BBBBIQ")
+_ATTRIBUTE_V6ONLY = 11
+_ATTRIBUTE_NAME = 0
+_SHOW_NAME = 1
+_LISTEN = 10  # TCP_LISTEN, of unix sockets too
+# One answer holds as many as fit; the kernel fills up to 32 KiB.
+_DUMP_SIZE = 65536
+# A network namespace with more listeners than this is not read to its end.
+_AT_MOST = 65536
+
+
+class Listener(Record):
+    """A socket in state LISTEN. `path` of a unix one, `@name` for an abstract one.
+
+    `waiting` and `backlog`: its accept queue; -1 where the kernel does not tell.
+    """
+
+    inode: int
+    family: str  # inet | inet6 | unix
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    v6only: bool = False
+    waiting: int = -1
+    backlog: int = -1
 
 
 def unix_depth(sock: _socket.socket) -> Depth | None:
@@ -79,3 +119,138 @@ def _queue_in(answer: bytes) -> Depth | None:
             break
         at += (length + 3) & ~3
     return None
+
+
+def listeners() -> tuple[Listener, ...] | None:
+    """All listening TCP and unix sockets of our network namespace.
+
+    None where neither `sock_diag` nor /proc/net tells, or there are too many.
+    """
+    try:
+        found = [*_dump(_socket.AF_INET), *_dump(_socket.AF_INET6), *_dump(_socket.AF_UNIX)]
+    except OSError:  # no such protocol (gVisor), not permitted
+        return _of_tables()
+    return tuple(found)
+
+
+def _dump(family: int) -> list[Listener]:
+    if family == _socket.AF_UNIX:
+        show = _SHOW_NAME | _SHOW_QUEUE
+        body = struct.pack(_REQUEST, family, 0, 0, 1 << _LISTEN, 0, show, 0, 0)
+    else:
+        body = struct.pack(_INET_REQUEST, family, _socket.IPPROTO_TCP, 0, 0, 1 << _LISTEN)
+    head_size = struct.calcsize(_NLMSG_HEADER)
+    head = struct.pack(
+        _NLMSG_HEADER,
+        head_size + len(body),
+        _SOCK_DIAG_BY_FAMILY,
+        _NLM_F_REQUEST | _NLM_F_DUMP,
+        1,
+        0,
+    )
+    kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+    netlink = _socket.socket(_socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
+    found: list[Listener] = []
+    try:
+        netlink.send(head + body)
+        # Each recv(2) makes the kernel prepare the next part, so none of them waits.
+        while len(found) <= _AT_MOST:
+            answer = netlink.recv(_DUMP_SIZE)
+            at = 0
+            while at + head_size <= len(answer):
+                size, message, *_ = struct.unpack_from(_NLMSG_HEADER, answer, at)
+                if message == _NLMSG_DONE:
+                    return found
+                if message == _NLMSG_ERROR or size < head_size:
+                    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+                listener = _parse(answer[at + head_size : at + size])
+                if listener is not None:
+                    found.append(listener)
+                at += (size + 3) & ~3
+    finally:
+        netlink.close()
+    raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+
+
+def _parse(message: bytes) -> Listener | None:
+    if message[:1] == bytes([_socket.AF_UNIX]):
+        return _parse_unix(message)
+    if len(message) < _INET_MESSAGE.size:
+        return None
+    family, _, _, _, port, _, source, _, _, _, _, waiting, backlog, _, inode = (
+        _INET_MESSAGE.unpack_from(message)
+    )
+    inet6 = family == _socket.AF_INET6
+    host = _socket.inet_ntop(family, source if inet6 else source[:4])
+    only = _attributes(message, _INET_MESSAGE.size).get(_ATTRIBUTE_V6ONLY, b"\0")
+    return Listener(
+        inode,
+        "inet6" if inet6 else "inet",
+        host,
+        _socket.ntohs(port),
+        v6only=only[:1] == b"\1",
+        waiting=waiting,
+        backlog=backlog,
+    )
+
+
+def _parse_unix(message: bytes) -> Listener | None:
+    if len(message) < _UNIX_MESSAGE.size:
+        return None
+    inode = _UNIX_MESSAGE.unpack_from(message)[4]
+    attributes = _attributes(message, _UNIX_MESSAGE.size)
+    queue = attributes.get(_ATTRIBUTE_QUEUE, b"")
+    waiting, backlog = struct.unpack_from("=II", queue) if len(queue) >= 8 else (-1, -1)
+    path = _path_of(attributes.get(_ATTRIBUTE_NAME, b""))
+    return Listener(inode, "unix", path=path, waiting=waiting, backlog=backlog)
+
+
+def _path_of(name: bytes) -> str:
+    """As the file of apps writes it: an abstract name begins with `@` instead of NUL."""
+    if name.startswith(b"\0"):
+        return "@" + os.fsdecode(name[1:])
+    return os.fsdecode(name.rstrip(b"\0"))
+
+
+def _attributes(message: bytes, start: int) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    at = start
+    while at + 4 <= len(message):
+        length, attribute = struct.unpack_from("=HH", message, at)
+        if length < 4:
+            break
+        found[attribute] = message[at + 4 : at + length]
+        at += (length + 3) & ~3
+    return found
+
+
+# -- without sock_diag -------------------------------------------------------------------
+
+
+def _of_tables() -> tuple[Listener, ...] | None:
+    """The same by /proc/net, which has neither queues nor IPV6_V6ONLY."""
+    if not os.path.exists("/proc/net/tcp"):
+        return None
+    found: list[Listener] = []
+    for name, family in (("tcp", _socket.AF_INET), ("tcp6", _socket.AF_INET6)):
+        for line in proc.read(f"/proc/net/{name}").splitlines()[1:]:
+            words = line.split()
+            if len(words) > 9 and words[3] == b"0A":
+                host, _, port = words[1].partition(b":")
+                where = _address(host, family)
+                kind = "inet" if family == _socket.AF_INET else "inet6"
+                found.append(Listener(int(words[9]), kind, where, int(port, 16)))
+    for line in proc.read("/proc/net/unix").splitlines()[1:]:
+        words = line.split(None, 7)
+        # The flag SO_ACCEPTCONN; a name may hold blanks.
+        if len(words) > 7 and int(words[3], 16) & 0x10000:
+            found.append(Listener(int(words[6]), "unix", path=os.fsdecode(words[7])))
+    return tuple(found)
+
+
+def _address(text: bytes, family: int) -> str:
+    """An address of /proc/net/tcp: 32-bit words in the order of this host."""
+    packed = b"".join(
+        struct.pack("=I", int(text[at : at + 8], 16)) for at in range(0, len(text), 8)
+    )
+    return _socket.inet_ntop(family, packed)
