@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .kernel import process, signals
+from .kernel import process, signals, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def _environment(started: Started) -> dict[str, str]:
     # Of whoever started pyinit, and not meant for its workers.
     for name in _OTHERS:
         env.pop(name, None)
+    env[tree.VARIABLE] = tree.mark(started.incarnation, spec.name)
     return env
 
 

@@ -1,0 +1,271 @@
+"""The process tree: who descends from whom now, and whose a reparented process is.
+
+Parentage is the kernel's: a process whose parent ends becomes a child of PID 1 (or of the
+nearest subreaper), and nothing in it says where it came from. For those each worker is
+started with a mark in its environment that names the run and the incarnation. Programs
+inherit it, and /proc/PID/environ shows what a program was started with (proc_pid_environ(5)).
+
+A program can hide from that: `env -i` drops the mark, and servers that write their title
+over their environment (nginx, PostgreSQL) erase it. Such a process is nobody's: it lives
+until the container ends. A program can also forge the mark of a sibling. That harms only
+the program that forges it.
+
+A pid alone does not name a process: it is used again after the process was reaped. With
+its start time it does (`Process`); `signal` makes sure of that.
+"""
+
+from __future__ import annotations
+
+import os
+from binascii import hexlify
+
+from ..core.record import Record
+from . import proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Container, Iterable
+else:
+    import _signal
+
+# The variable of the mark: `RUN:INCARNATION:APP`.
+VARIABLE = "PYINIT_WORKER"
+
+# The most processes that one call returns.
+LIMIT = 4096
+
+# The most threads whose children are read one by one. Beyond that one pass over /proc is
+# cheaper (a JVM has hundreds of threads, and each may have children).
+_THREADS = 512
+
+# The most bytes of an environment that are searched. execve(2) takes up to 6 MiB.
+_ENVIRONMENT = 1 << 20
+
+_run = hexlify(os.urandom(8)).decode()
+
+
+class Process(Record):
+    """A process that cannot be confused with a later one of the same pid.
+
+    `started` is in clock ticks since boot.
+    """
+
+    pid: int
+    started: int
+
+
+class Mark(Record):
+    """What the environment of a process says: the worker it comes from."""
+
+    incarnation: int
+    app: str
+
+
+def mark(incarnation: int, app: str) -> str:
+    """The value of `VARIABLE` for a worker of this run."""
+    return f"{_run}:{incarnation}:{app}"
+
+
+def descendants(pid: int, *, limit: int = LIMIT) -> tuple[int, ...]:
+    """The processes below `pid` by parentage now, parents first; zombies too.
+
+    At most `limit`. Empty where /proc shows another PID namespace. Not exact while the
+    tree forks: a caller that needs all of it suspends it and asks again.
+    """
+    if not proc.is_ours():
+        return ()
+    found = [pid]
+    seen = {pid}
+    budget = _THREADS
+    for member in found:
+        children, cost = _children(member)
+        budget -= cost
+        if cost < 0 or budget < 0:
+            return _by_one_pass(pid, limit)
+        for child in children:
+            if child not in seen:
+                if len(found) > limit:
+                    return tuple(found[1 : limit + 1])
+                seen.add(child)
+                found.append(child)
+    return tuple(found[1 : limit + 1])
+
+
+def _children(pid: int) -> tuple[list[int], int]:
+    """Its children and how many threads were asked; -1 where one pass over /proc is better.
+
+    That is: very many threads, or a kernel without CONFIG_PROC_CHILDREN (gVisor).
+    """
+    folder = f"/proc/{pid}/task"
+    try:
+        threads = os.listdir(folder)
+    except OSError:
+        return [], 0
+    if len(threads) > _THREADS:
+        return [], -1
+    found: list[int] = []
+    for thread in threads:
+        path = f"{folder}/{thread}/children"
+        content = proc.read(path)
+        if content:
+            found.extend(map(int, content.split()))
+        elif thread == str(pid) and not os.path.exists(path) and os.path.exists(folder):
+            return [], -1
+    return found, len(threads)
+
+
+def _by_one_pass(pid: int, limit: int) -> tuple[int, ...]:
+    """`descendants` from the parents that all of /proc shows at one look."""
+    below: dict[int, list[int]] = {}
+    for each in proc.processes():
+        known = proc.stat(each)
+        if known is not None:
+            below.setdefault(known.parent, []).append(each)
+    found = [pid]
+    for member in found:
+        # `pop`: numbers that came again during the look could make a circle.
+        found.extend(below.pop(member, ()))
+        if len(found) > limit:
+            break
+    return tuple(found[1 : limit + 1])
+
+
+def identify(pid: int) -> Process | None:
+    """The process that has this pid now; None for a zombie or when there is none."""
+    known = proc.stat(pid)
+    if known is None or known.state in "ZX":
+        return None
+    return Process(pid, known.started)
+
+
+def lives(process: Process) -> bool:
+    """It is still the process that has its pid, and no zombie."""
+    return identify(process.pid) == process
+
+
+def signal(process: Process, number: int) -> bool:
+    """Signal this very process; False when it is gone.
+
+    Raises PermissionError when it may not be signalled. The pid cannot be another's by
+    then: a pidfd holds the process, and its start time is read after the pidfd was made.
+    """
+    try:
+        held = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    except (AttributeError, OSError):  # a kernel or a C library that has none, EMFILE
+        held = -1
+    try:
+        if not lives(process):
+            return False
+        if held >= 0:
+            _signal.pidfd_send_signal(held, number)
+        else:
+            os.kill(process.pid, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        if held >= 0:
+            os.close(held)
+    return True
+
+
+def mark_of(pid: int) -> Mark | None:
+    """The mark in the environment of a process; None when there is none of this run.
+
+    None also where it may not be read: a process that changed its user without exec.
+    """
+    prefix = f"{VARIABLE}={_run}:".encode()
+    content = b"\0" + _environment(pid)
+    at = content.find(b"\0" + prefix)
+    if at < 0:
+        return None
+    value = content[at + 1 + len(prefix) :].split(b"\0", 1)[0]
+    number, _, app = value.partition(b":")
+    if not number.isdigit() or len(number) > 15:
+        return None
+    return Mark(int(number), os.fsdecode(app))
+
+
+def _environment(pid: int) -> bytes:
+    """The environment that the program was started with, read as its user where needed."""
+    if not proc.is_ours():
+        return b""
+    path = f"/proc/{pid}/environ"
+    try:
+        return _read(path)
+    except PermissionError:
+        pass
+    except OSError:
+        return b""
+    try:
+        owner = os.stat(path)
+        if os.geteuid() != 0 or owner.st_uid == 0:
+            return b""
+        from .seccomp import as_user
+
+        found: bytes = as_user(owner.st_uid, owner.st_gid, lambda: _read(path))
+    except OSError:
+        return b""
+    return found
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    content = b""
+    try:
+        while len(content) < _ENVIRONMENT and (chunk := os.read(fd, 65536)):
+            content += chunk
+    finally:
+        os.close(fd)
+    return content
+
+
+def reparented(workers: Container[int] = (), *, limit: int = LIMIT) -> tuple[int, ...]:
+    """The children of this process that are none of `workers` (pids), zombies left out.
+
+    As PID 1 or as a subreaper it did not start these: their parents have ended.
+    """
+    found: list[int] = []
+    for child in own_children():
+        if len(found) == limit:
+            break
+        if child not in workers and proc.alive(child):
+            found.append(child)
+    return tuple(found)
+
+
+def own_children() -> list[int]:
+    """The children of this process, zombies too."""
+    if not proc.is_ours():
+        return []
+    own = os.getpid()
+    children, cost = _children(own)
+    if cost >= 0:
+        return children
+    return [each for each in proc.processes() if _parent(each) == own]
+
+
+def _parent(pid: int) -> int:
+    known = proc.stat(pid)
+    return 0 if known is None else known.parent
+
+
+def marked(
+    incarnation: int, roots: Iterable[int] | None = None, *, limit: int = LIMIT
+) -> tuple[int, ...]:
+    """The processes of a worker by its mark: `roots` that carry it, with all below them.
+
+    `roots` are children of this process, by default all: what was reparented, and the
+    worker itself. Parents first, at most `limit`.
+    """
+    found: list[int] = []
+    for root in own_children() if roots is None else roots:
+        said = mark_of(root)
+        if said is not None and said.incarnation == incarnation:
+            found.append(root)
+            found.extend(descendants(root, limit=limit))
+        if len(found) >= limit:
+            break
+    return tuple(found[:limit])
