@@ -44,6 +44,10 @@ _BUT_SIGCHLD = tuple(number for number in _AWAITED if number != signals.SIGCHLD)
 # How long orphans may gather before they are reaped together (s).
 GATHER = 0.003
 
+# Sockets and a watchdog that systemd gives to us are for the command: sd_listen_fds(3) and
+# sd_watchdog_enabled(3) compare these with their own pid.
+_PIDS = ("LISTEN_PID", "WATCHDOG_PID")
+
 _REAPER_WARNING = """\
 pyinit is not running as PID 1 and isn't registered as a child subreaper.
 Zombie processes will not be re-parented to pyinit, so zombie reaping won't work.
@@ -146,6 +150,7 @@ def main(argv: list[str], early: Sequence[int] = ()) -> int:
         foreground=command.in_foreground(),
         ignored=ignored,
         mask=tuple(int(number) for number in mask),
+        own_pid=tuple(name for name in _PIDS if os.environ.get(name) == str(command.pid)),
         close_others=False,
     )
     try:

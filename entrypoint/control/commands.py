@@ -20,9 +20,9 @@ from contextlib import closing
 from entrypoint import __version__
 from entrypoint.kernel import proc
 from entrypoint.logs.console import Style, wants_colour
-from entrypoint.probes.health import Unanswered
+from entrypoint.probes.health import NoSocket, Unanswered
 
-from . import table
+from . import places, single, table
 from .client import Refusal, Reply, ask
 from .records import Rendering
 
@@ -148,6 +148,11 @@ def _run(parser: _Parser, argv: Sequence[str], act: Callable[[argparse.Namespace
     try:
         code = act(options)
         sys.stdout.flush()
+    except NoSocket as error:
+        found = single.find(places.users())
+        name = os.path.basename(found.command[0]) if found is not None else ""
+        text = f"`pyinit -- {name}` runs one command here: only `ls` and `health` answer"
+        return _complain(parser.prog, text if found is not None else str(error))
     except Unanswered as error:
         return _complain(parser.prog, str(error))
     except Refusal as refusal:
@@ -229,7 +234,13 @@ def _colour() -> bool:
 
 
 def _ls(options: argparse.Namespace) -> int:
-    found = _answer("GET", "apps", [], options.socket)
+    try:
+        found = _answer("GET", "apps", [], options.socket)
+    except NoSocket:
+        alone = single.find(places.users())
+        if alone is None:
+            raise
+        found = single.listed(alone)
     _measure(found["apps"])
     if options.json:
         print(json.dumps(found))

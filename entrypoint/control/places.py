@@ -198,7 +198,7 @@ def find(environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
     prefix = key() + "-"
     seen = set()
     for parent in _parents(environ):
-        for uid in _uids():
+        for uid in users():
             folder = os.path.join(parent, f"pyinit-{uid}")
             try:
                 names = os.listdir(folder)
@@ -220,11 +220,11 @@ def find(environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
 
 def closed_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Folders that may hold the socket of another user, where we cannot look."""
-    folders = [os.path.join(p, f"pyinit-{uid}") for p in _parents(environ) for uid in _uids()]
+    folders = [os.path.join(p, f"pyinit-{uid}") for p in _parents(environ) for uid in users()]
     return tuple(f for f in folders if os.path.isdir(f) and not os.access(f, os.R_OK | os.X_OK))
 
 
-def _uids() -> tuple[int, ...]:
+def users() -> tuple[int, ...]:
     """Users whose pyinit may be ours: ourselves, the owner of process 1, root."""
     own = os.geteuid()
     try:
@@ -247,7 +247,7 @@ def _abstract_names() -> list[str]:
 
 def trusted(peer: Peer) -> bool:
     """Whether what `peer` says counts: it is us, root, or of the user of process 1."""
-    return peer.uid in _uids()
+    return peer.uid in users()
 
 
 def allowed(peer: Peer) -> bool:

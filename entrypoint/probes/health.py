@@ -55,6 +55,10 @@ class Unanswered(Exception):
     """No answer; `str()` says why."""
 
 
+class NoSocket(Unanswered):
+    """No pyinit of this container has a socket that we may use."""
+
+
 class Question:
     """What the command line asks."""
 
@@ -85,6 +89,8 @@ def main(argv: Sequence[str]) -> int:
             status, body = _ask(sock, host, question, deadline)
         finally:
             sock.close()
+    except NoSocket as error:
+        return _single(question, str(error))
     except Unanswered as error:
         return _say(f"pyinit health: {error}", sys.stdout, 1)
     if question.verbose:
@@ -92,6 +98,24 @@ def main(argv: Sequence[str]) -> int:
     if status == 200:
         return _say("ok", sys.stdout, 0)
     return _say(f"{question.endpoint} failed: {reasons(body) or status}", sys.stdout, 1)
+
+
+def _single(question: Question, otherwise: str) -> int:
+    """Of `pyinit -- CMD`, which has no socket and is well while its command lives."""
+    from entrypoint.control import single
+
+    found = single.find(places.users())
+    if found is None:
+        return _say(f"pyinit health: {otherwise}", sys.stdout, 1)
+    name = os.path.basename(found.command[0])
+    if question.app not in ("", name):
+        text = f"no app {question.app!r}: `pyinit -- {name}` runs one command"
+        return _say(f"pyinit health: {text}", sys.stdout, 1)
+    if found.failure:
+        return _say(f"{question.endpoint} failed: {found.failure}", sys.stdout, 1)
+    if question.verbose:
+        return _say(f"[+]{name} ok\n{question.endpoint} check passed", sys.stdout, 0)
+    return _say("ok", sys.stdout, 0)
 
 
 def _say(text: str, stream: object, code: int) -> int:
@@ -192,7 +216,7 @@ def _reach_place(deadline: float) -> _socket.socket:
         raise Unanswered(f"several pyinits run here, choose one with --socket: {found}")
     if closed := places.closed_folders(os.environ):
         refused = refused or _not_permitted(closed[0])
-    raise Unanswered(refused or "no pyinit runs in this container")
+    raise NoSocket(refused or "no pyinit runs in this container")
 
 
 def _not_permitted(path: str) -> str:
