@@ -73,7 +73,7 @@ class Lab:
         self.checker.close()
         for ports in self.ports.values():
             ports.close()
-        self.until(lambda: not self.loop._ready)
+        self.until(lambda: not self.loop.descriptors)
         assert not self.errors
         self.loop.close()
 
@@ -147,7 +147,7 @@ def test_a_server_that_drips_has_not_answered_when_its_time_is_over(lab, server)
         lab.loop.turn(0.01)
     assert lab.answers == {}
     lab.checker.stop(1)
-    assert not lab.loop._ready
+    assert not lab.loop.descriptors
     hold.set()
 
 

@@ -111,8 +111,8 @@ class House:
         for sock in self.clients:
             sock.close()
         assert self.server.connections == 0
-        assert not self.loop._ready
-        assert not self.loop._deadlines
+        assert not self.loop.descriptors
+        assert not self.loop.deadlines
         self.loop.close()
         assert self.raised == []
 
@@ -305,7 +305,7 @@ def test_listeners_change_while_clients_stay(house, tmp_path):
 def test_descriptors_are_not_inherited(house):
     house.client()
     house.turn_until(lambda: house.server.connections == 1)
-    for fd in house.loop._ready:
+    for fd in house.loop.descriptors:
         assert not os.get_inheritable(fd)
         assert not os.get_blocking(fd)
 
