@@ -21,7 +21,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     Instruction = tuple[int, int, int, int]
     Program = tuple[Instruction, ...]
@@ -61,22 +61,60 @@ _TCP_FLAGS = 13
 _SYN, _ACK = 0x02, 0x10
 
 
-class Calls:
-    """An architecture's AUDIT_ARCH number and the numbers of the calls we use."""
+class Architecture:
+    """An AUDIT_ARCH number, and the numbers of the system calls that we use.
 
-    def __init__(self, audit: int, *, bind: int, listen: int, seccomp: int) -> None:
+    A call that the architecture does not have is not among `calls`.
+    """
+
+    def __init__(self, audit: int, *, seccomp: int, openat2: int = 437, **calls: int) -> None:
         self.audit = audit
-        self.bind = bind
-        self.listen = listen
         self.seccomp = seccomp
+        self.openat2 = openat2
+        self.calls = calls
 
 
 # By `os.uname().machine`. x86_64 also runs x32 calls, whose numbers have bit 30 set and
 # so match none of ours, and i386 ones, which are another architecture: both go through.
 ARCHITECTURES = {
-    "x86_64": Calls(0xC000003E, bind=49, listen=50, seccomp=317),
-    "aarch64": Calls(0xC00000B7, bind=200, listen=201, seccomp=277),
+    "x86_64": Architecture(
+        0xC000003E,
+        seccomp=317,
+        socket=41,
+        connect=42,
+        bind=49,
+        listen=50,
+        rename=82,
+        unlink=87,
+        unlinkat=263,
+        renameat=264,
+        renameat2=316,
+    ),
+    "aarch64": Architecture(
+        0xC00000B7,
+        seccomp=277,
+        unlinkat=35,
+        renameat=38,
+        socket=198,
+        bind=200,
+        listen=201,
+        connect=203,
+        renameat2=276,
+    ),
 }
+
+# What every filter reports.
+PORT_CALLS = ("bind", "listen")
+# What removes the path of a unix socket, or moves it away.
+REMOVALS = ("unlink", "unlinkat", "rename", "renameat", "renameat2")
+
+# `struct seccomp_data`: the low words of the first three arguments, little-endian.
+_FIRST, _SECOND, _THIRD = 16, 24, 32
+# sizeof(struct sockaddr_in), sizeof(struct sockaddr_in6)
+_INET_SIZE, _INET6_SIZE = 16, 28
+_AT_REMOVEDIR = 0x200
+_AF_INET, _AF_INET6 = 2, 10
+_SOCK_TYPE_MASK, _SOCK_STREAM = 0xF, 1
 
 
 def pack(program: Program) -> bytes:
@@ -155,18 +193,56 @@ def no_new_connections() -> Program:
     )
 
 
-def interception(machine: str) -> Program:
-    """The seccomp program: `bind` and `listen` are reported, all else is allowed.
+def interception(machine: str, calls: Collection[str] = PORT_CALLS) -> Program:
+    """The seccomp program: `calls` are reported, all else is allowed.
 
+    Names are those of the system calls; what the machine does not have is left out. Of
+    some calls only a part can matter, and only that part is reported (`_reported`).
+    Beside them there is `connect_any`: every connect(2), where `connect` leaves out those
+    with an address of the size of IPv4's or IPv6's.
     Raises KeyError for a machine not in ARCHITECTURES.
     """
-    calls = ARCHITECTURES[machine]
-    return (
+    known = ARCHITECTURES[machine]
+    program: list[Instruction] = [
         (_LD_W_ABS, 0, 0, 4),
-        (_JEQ, 0, 3, calls.audit),
-        (_LD_W_ABS, 0, 0, 0),
-        (_JEQ, 2, 0, calls.bind),
-        (_JEQ, 1, 0, calls.listen),
+        (_JEQ, 1, 0, known.audit),
         (_RET, 0, 0, _SECCOMP_ALLOW),
-        (_RET, 0, 0, _SECCOMP_USER_NOTIF),
-    )
+        (_LD_W_ABS, 0, 0, 0),
+    ]
+    for name in calls:
+        number = known.calls.get(name.removesuffix("_any"))
+        if number is not None:
+            chosen = _reported(name)
+            program += [(_JEQ, 0, len(chosen), number), *chosen]
+    program.append((_RET, 0, 0, _SECCOMP_ALLOW))
+    return tuple(program)
+
+
+def _reported(name: str) -> list[Instruction]:
+    """What follows once the call is `name`: it returns in every case."""
+    report = (_RET, 0, 0, _SECCOMP_USER_NOTIF)
+    allow = (_RET, 0, 0, _SECCOMP_ALLOW)
+    if name == "connect":
+        # The family stands in memory that a filter cannot read; the size tells nearly as
+        # much: unix addresses are 110 bytes long, or as long as their path.
+        return [
+            (_LD_W_ABS, 0, 0, _THIRD),
+            (_JEQ, 2, 0, _INET_SIZE),
+            (_JEQ, 1, 0, _INET6_SIZE),
+            report,
+            allow,
+        ]
+    if name == "unlinkat":  # with AT_REMOVEDIR it is rmdir(2)
+        return [(_LD_W_ABS, 0, 0, _THIRD), (_JSET, 1, 0, _AT_REMOVEDIR), report, allow]
+    if name == "socket":  # TCP's alone
+        return [
+            (_LD_W_ABS, 0, 0, _FIRST),
+            (_JEQ, 1, 0, _AF_INET),
+            (_JEQ, 0, 3, _AF_INET6),
+            (_LD_W_ABS, 0, 0, _SECOND),
+            (_AND, 0, 0, _SOCK_TYPE_MASK),
+            (_JEQ, 1, 0, _SOCK_STREAM),
+            allow,
+            report,
+        ]
+    return [report]

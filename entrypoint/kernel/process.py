@@ -54,7 +54,8 @@ class SpawnRequest(Record):
     pyinit has. `groups` None means those of `user` by initgroups(3), or, for a user
     without a name, `gid` alone. `keep_fds` are (descriptor, its number in the child).
     `own_pid` are variables that hold the child's pid (LISTEN_PID, WATCHDOG_PID).
-    `ignored` are signals left ignored, `mask` those left blocked.
+    `ignored` are signals left ignored, `mask` those left blocked. `filter_calls` are the
+    system calls that the seccomp filter reports (`bpf.interception`); () for the usual ones.
     """
 
     argv: tuple[str, ...]
@@ -74,6 +75,7 @@ class SpawnRequest(Record):
     foreground: bool = False
     parent_death_signal: int = 0
     install_filter: bool = False
+    filter_calls: tuple[str, ...] = ()
     umask: int | None = None
     nice: int = 0
     ignored: tuple[int, ...] = ()
@@ -313,7 +315,7 @@ def _become(
         for name in request.own_pid:
             request.env[name] = str(os.getpid())
         if request.install_filter and isinstance(report, _Reporter):
-            _filter(report)
+            _filter(report, request.filter_calls)
         stage = "exec"
         _signal.pthread_sigmask(_signal.SIG_SETMASK, request.mask)
         if isinstance(report, _Reporter):
@@ -419,11 +421,11 @@ def _identity(request: SpawnRequest) -> Sequence[tuple[str, Callable[[], None]]]
     return steps
 
 
-def _filter(report: _Reporter) -> None:
+def _filter(report: _Reporter, calls: tuple[str, ...]) -> None:
     from .seccomp import install_filter
 
     try:
-        notifier = install_filter()
+        notifier = install_filter(calls) if calls else install_filter()
     except OSError as error:
         report("refused", error.errno or errno.ENOSYS, "")
         return

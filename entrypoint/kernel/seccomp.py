@@ -31,7 +31,7 @@ from . import bpf
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 else:
     import _socket
@@ -64,7 +64,7 @@ class Notification(Record):
 
     id: int
     pid: int
-    call: str  # bind | listen
+    call: str  # bind | listen | …: the name of the system call
     args: tuple[int, ...]
 
 
@@ -134,8 +134,8 @@ def preload() -> None:
     import ctypes  # noqa: F401
 
 
-def install_filter() -> int:
-    """Put the filter on this process; its notifier (close-on-exec).
+def install_filter(calls: Collection[str] = bpf.PORT_CALLS) -> int:
+    """Put a filter that reports `calls` on this process; its notifier (close-on-exec).
 
     Sets `no_new_privs`, which an unprivileged filter needs. For the child between fork
     and exec. Raises OSError: EBUSY when a notifier is there already, EPERM or ENOSYS
@@ -146,7 +146,7 @@ def install_filter() -> int:
     machine = os.uname().machine
     if machine not in bpf.ARCHITECTURES:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    program = bpf.interception(machine)
+    program = bpf.interception(machine, calls)
     code = ctypes.create_string_buffer(bpf.pack(program))
     described = struct.pack("=HxxxxxxQ", len(program), ctypes.addressof(code))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -194,8 +194,8 @@ class Notifier:
     def __init__(self, fd: int) -> None:
         os.set_inheritable(fd, False)
         self.fd = fd
-        calls = bpf.ARCHITECTURES[os.uname().machine]
-        self._calls = {calls.bind: "bind", calls.listen: "listen"}
+        known = bpf.ARCHITECTURES[os.uname().machine]
+        self._calls = {number: name for name, number in known.calls.items()}
 
     def close(self) -> None:
         """Give it up: from now on the calls of what still has the filter fail (ENOSYS)."""

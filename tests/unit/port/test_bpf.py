@@ -96,14 +96,57 @@ def test_steering_to_nowhere_is_refused(indices):
         bpf.steering(indices)
 
 
+def reports(program, audit, number, *args):
+    data = struct.pack("=IIQ6Q", number, audit, 0, *args, *[0] * (6 - len(args)))
+    return run(program, data) == 0x7FC00000
+
+
 @pytest.mark.parametrize("machine", sorted(bpf.ARCHITECTURES))
 @given(number=st.one_of(st.integers(0, 600), st.integers(0, 2**32 - 1)), foreign=st.booleans())
 def test_interception_reports_bind_and_listen_of_its_architecture_only(machine, number, foreign):
-    calls = bpf.ARCHITECTURES[machine]
-    audit = 0x40000003 if foreign else calls.audit
-    data = struct.pack("=IIQ6Q", number, audit, 0, *range(6))
-    reported = run(bpf.interception(machine), data) == 0x7FC00000
-    assert reported == (not foreign and number in (calls.bind, calls.listen))
+    known = bpf.ARCHITECTURES[machine]
+    audit = 0x40000003 if foreign else known.audit
+    reported = reports(bpf.interception(machine), audit, number, *range(6))
+    assert reported == (not foreign and number in (known.calls["bind"], known.calls["listen"]))
+
+
+@pytest.mark.parametrize("machine", sorted(bpf.ARCHITECTURES))
+@given(
+    chosen=st.sets(st.sampled_from((*bpf.PORT_CALLS, *bpf.REMOVALS))),
+    number=st.integers(0, 600),
+)
+def test_interception_reports_what_is_chosen(machine, chosen, number):
+    known = bpf.ARCHITECTURES[machine]
+    program = bpf.interception(machine, tuple(sorted(chosen)))
+    expected = number in {known.calls[name] for name in chosen if name in known.calls}
+    assert reports(program, known.audit, number) == expected
+
+
+UNIX, INET, INET6, STREAM, DATAGRAM = 1, 2, 10, 1, 2
+
+
+@pytest.mark.parametrize(
+    ("reported", "call", "args", "expected"),
+    [
+        ("connect", "connect", (3, 0x7000, 110), True),
+        ("connect", "connect", (3, 0x7000, 16), False),
+        ("connect", "connect", (3, 0x7000, 28), False),
+        ("connect_any", "connect", (3, 0x7000, 16), True),
+        ("connect_any", "bind", (3, 0x7000, 16), False),
+        ("unlinkat", "unlinkat", (3, 0x7000, 0), True),
+        ("unlinkat", "unlinkat", (3, 0x7000, 0x200), False),
+        ("socket", "socket", (INET, STREAM | 0x80800, 0), True),
+        ("socket", "socket", (INET6, STREAM, 6), True),
+        ("socket", "socket", (INET, DATAGRAM, 0), False),
+        ("socket", "socket", (UNIX, STREAM, 0), False),
+        ("socket", "bind", (INET, STREAM, 0), False),
+    ],
+)
+@pytest.mark.parametrize("machine", sorted(bpf.ARCHITECTURES))
+def test_of_some_calls_only_a_part_is_reported(machine, reported, call, args, expected):
+    known = bpf.ARCHITECTURES[machine]
+    program = bpf.interception(machine, ("bind", reported) if call != "bind" else (reported,))
+    assert reports(program, known.audit, known.calls[call], *args) == expected
 
 
 def test_interception_knows_its_architectures_only():
