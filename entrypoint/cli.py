@@ -43,7 +43,8 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
   pyinit signal SIG APP|all                     send a signal to the workers
   pyinit --version | --help
 
-Without -c: $PYINIT_CONFIG, else ecosystem.yaml, .yml, .json or .config.js here.
+Without -c: $PYINIT_CONFIG, else ecosystem.yaml, .yml, .json or .config.js here. Several -c:
+the apps of all these files.
 
 Signals to a running pyinit: TERM, INT, QUIT stop it (a second one hurries), HUP reads
 the file again and reloads without losing a connection; others go to the workers.
@@ -101,10 +102,10 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
 
 
 def parse_run(argv: list[str]) -> Source:
-    """`-c FILE --env NAME --only A,B`, also as `--option=value`. Raises UsageError."""
+    """`-c FILE… --env NAME --only A,B`, also as `--option=value`. Raises UsageError."""
     from .loading import Source
 
-    path: str | None = None
+    paths: tuple[str, ...] = ()
     env_name = ""
     only: tuple[str, ...] = ()
     words = list(argv)
@@ -118,12 +119,12 @@ def parse_run(argv: list[str]) -> Source:
                 raise UsageError(f"{word} needs a value")
             value = words.pop(0)
         if word in ("-c", "--config"):
-            path = value
+            paths += (value,)
         elif word == "--env":
             env_name = value
         else:
             only += tuple(name.strip() for name in value.split(",") if name.strip())
-    return Source(path, env_name, only)
+    return Source(paths, env_name, only)
 
 
 def _suggestion(word: str) -> str:

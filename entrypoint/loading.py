@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Source(Record):
     """Where the plan comes from: the command line of the run."""
 
-    path: str | None = None
+    paths: tuple[str, ...] = ()
     env_name: str = ""
     only: tuple[str, ...] = ()
 
@@ -41,7 +41,7 @@ def read_plan(source: Source, revision: int) -> bytes:
 
     try:
         loaded = load(
-            source.path,
+            source.paths,
             env_name=source.env_name,
             only=source.only,
             environ=os.environ,

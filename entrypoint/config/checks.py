@@ -23,10 +23,18 @@ def check_names(problems: Problems, apps: Iterable[RawApp]) -> None:
         if app.name not in first:
             first[app.name] = app
             continue
-        where = f"line {first[app.name].node.line}" if first[app.name].node.line else "above"
+        where = _where(problems, first[app.name].node, app.node)
         node, path = app.place("name")
         hint = "" if "name" in app.values else "; give this one a `name`"
         problems.error(node, path, f"the name {app.name!r} is taken by the app in {where}{hint}")
+
+
+def _where(problems: Problems, node: Node, seen_from: Node) -> str:
+    """Where `node` is, for somebody who looks at `seen_from`."""
+    file = problems.file_of(node)
+    if file != problems.file_of(seen_from):
+        return f"{file}:{node.line}" if node.line else file
+    return f"line {node.line}" if node.line else "above"
 
 
 def check_listeners(

@@ -26,16 +26,17 @@ _BAD = 2
 def check(argv: list[str]) -> int:
     """Say everything that is wrong with a file. Exit code 0, or 2 with errors."""
     parser = argparse.ArgumentParser("pyinit check", description="Validate a file.")
-    parser.add_argument("-c", "--config", metavar="FILE")
+    parser.add_argument("-c", "--config", metavar="FILE", action="append", default=[])
     parser.add_argument("--env", metavar="NAME", default="", help="with the variables of env_NAME")
     parser.add_argument("--only", metavar="A,B", default="", help="only these apps")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("file", nargs="?", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     only = tuple(name for name in options.only.split(",") if name)
-    path = options.config or options.file
+    paths = tuple(options.config) or ((options.file,) if options.file else ())
+    path = paths[0] if paths else None
     try:
-        loaded = load(path, env_name=options.env, only=only, environ=os.environ)
+        loaded = load(paths, env_name=options.env, only=only, environ=os.environ)
     except ConfigErrors as errors:
         if options.json:
             _print_json(_file_of(path), errors.errors, errors.warnings)

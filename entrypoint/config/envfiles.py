@@ -73,13 +73,13 @@ def _entry(reader: Reader, node: Node, where: str) -> Any:
         if not reader.ready(node, where):
             return MISSING
         text = reader.read_text(node, where)
-        return text if text is MISSING else EnvFile(_absolute(reader, text), node, where)
+        return text if text is MISSING else EnvFile(_absolute(reader, text, node), node, where)
     values = reader.section(node, where, keys.ENV_FILE_KEYS)
     if "path" not in values:
         return reader.fail(node, where, "needs a `path`") if node.get("path") is None else MISSING
     given = {name: value for name, (_, _, value) in values.items()}
     return EnvFile(
-        _absolute(reader, given["path"]),
+        _absolute(reader, given["path"], node),
         node.get("path") or node,
         where,
         given.get("required", True),
@@ -101,13 +101,13 @@ def read_secrets(reader: Reader, node: Node, path: str) -> Any:
         text = reader.read_text(value, where)
         if text is MISSING:
             return text
-        found.append(SecretFile(name, _absolute(reader, text), value, where))
+        found.append(SecretFile(name, _absolute(reader, text, value), value, where))
     return tuple(found)
 
 
-def _absolute(reader: Reader, path: str) -> str:
+def _absolute(reader: Reader, path: str, node: Node) -> str:
     # As Compose: beside the file that names it.
-    folder = os.path.dirname(os.path.abspath(reader.problems.file))
+    folder = os.path.dirname(os.path.abspath(reader.problems.file_of(node)))
     return os.path.normpath(os.path.join(folder, path))
 
 

@@ -54,7 +54,7 @@ class ConfigErrors(Exception):
 
 
 class Problems:
-    """Collects errors and warnings while one file is read."""
+    """Collects errors and warnings. `file` is the first file, or the one that is parsed."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -94,7 +94,11 @@ class Problems:
     def _make(self, place: Place | None, path: str, message: str) -> ConfigError:
         line = place.line if place is not None else 0
         column = place.column if place is not None and place.line else 0
-        return ConfigError(self.file, line, column, path, message)
+        return ConfigError(self.file_of(place), line, column, path, message)
+
+    def file_of(self, place: Place | None) -> str:
+        """The file that this place is in."""
+        return getattr(place, "file", "") or self.file
 
     @property
     def errors(self) -> tuple[ConfigError, ...]:
@@ -108,7 +112,8 @@ class Problems:
     @property
     def warnings(self) -> tuple[ConfigError, ...]:
         """All warnings by place."""
-        return tuple(sorted(self._warnings, key=_by_place))
+        found = self._warnings
+        return tuple(sorted(found, key=lambda e: (e.file != self.file, e.file, _by_place(e))))
 
     def as_exception(self) -> ConfigErrors:
         """The errors and warnings so far, to be raised."""

@@ -430,6 +430,13 @@ SHUTDOWN_KEYS: tuple[Key, ...] = (
 
 TOP_KEYS: tuple[Key, ...] = (
     Key("apps", "apps", "The apps: a list of mappings, or one.", "", ("pm2",)),
+    _own(
+        "include",
+        "strings",
+        "Other files whose apps are run as well, a path or a list; `apps.d/*.yaml` means all that "
+        "are like it. A relative path begins at the folder of this file. They may have other keys "
+        "of the top level, each one given once in all files.",
+    ),
     _own("probes", "probes", "The HTTP server for an orchestrator's probes."),
     _own("log", "log", "How lines are written to stdout."),
     _own("control", "control", "The socket of `pyinit ls`, `reload` and so on."),

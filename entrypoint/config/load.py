@@ -14,6 +14,7 @@ from ..kernel import cgroup
 from . import checks, keys, units
 from .apps import read_app, resolve_app
 from .errors import Problems
+from .include import KEY, Documents
 from .jsonfile import parse_json
 from .logkeys import read_log_keys
 from .read import MISSING, Reader
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec, ListenSpec
     from .apps import RawApp
     from .errors import ConfigError
+    from .include import Document
+
+    Top = dict[str, tuple[str, Node, Any]]
 
 NAMES = (
     "ecosystem.yaml",
@@ -48,23 +52,25 @@ class Loaded(Record):
 
 
 def load(
-    path: str | None,
+    path: str | tuple[str, ...] | None,
     *,
     env_name: str = "",
     only: tuple[str, ...] = (),
     environ: Mapping[str, str],
     revision: int = 1,
 ) -> Loaded:
-    """Read the file at `path`, or, without one, the first that `find` finds.
+    """Read the file at `path`, or several, or, without one, the first that `find` finds.
 
     `env_name` chooses `env_NAME`; `only` keeps the apps of these names. Raises
     ConfigErrors with everything that is wrong.
     """
-    file = find(path, environ)
+    files = path if isinstance(path, tuple) else ()
+    files = files or (find(path if isinstance(path, str) else None, environ),)
+    file = files[0]
     problems = Problems(file)
-    tree = read_tree(file, environ, problems)
     reader = Reader(problems, environ, cgroup.usable_cpus)
-    plan = _Planner(reader, env_name, only, environ).plan(tree)
+    documents = Documents(reader, lambda name: read_tree(name, environ, problems)).all_of(files)
+    plan = _Planner(reader, env_name, only, environ).plan(documents)
     problems.raise_errors()
     warnings = problems.warnings
     return Loaded(plan.replace(revision=revision, source=file), tuple(map(str, warnings)), warnings)
@@ -156,23 +162,15 @@ class _Planner:
         self._only = only
         self._environ = environ
 
-    def plan(self, tree: Node) -> Plan:
+    def plan(self, documents: tuple[Document, ...]) -> Plan:
         """The plan; it is worth nothing once there was an error."""
-        nodes = app_nodes(tree, self._problems)
-        whole_file = tree.kind == "map" and nodes != [(tree, "")]
-        if tree.kind == "map" and not whole_file and not _is_app(tree):
-            # Neither `apps` nor an app: its keys are the top level's, misspelt or not.
-            self._problems.error(tree, "", "has no `apps`")
-            whole_file, nodes = True, []
-        top: dict[str, tuple[str, Node, Any]] = {}
-        if whole_file:
-            top = self._reader.section(
-                tree, "", keys.TOP_KEYS, keys.IGNORED_TOP_KEYS, self._other_top(tree)
-            )
-        if whole_file and nodes == [] and not self._problems.errors:
-            self._problems.error(tree, "apps", "has no app")
-        if tree.kind == "seq" and not nodes:
-            self._problems.error(tree, "", "has no app")
+        top: Top = {}
+        nodes: list[tuple[Node, str]] = []
+        for document in documents:
+            nodes += self._document(document, top)
+        if not nodes and not self._problems.errors:
+            tree = documents[0].tree
+            self._problems.error(tree, "apps" if tree.kind == "map" else "", "has no app")
         raw = [read_app(self._reader, node, path, self._env_name) for node, path in nodes]
         apps = self._selected(tuple(app for app in raw if app is not None))
         self._check_env_name(apps)
@@ -191,6 +189,28 @@ class _Planner:
             watch_config=top["watch_config"][2] if "watch_config" in top else False,
             files=tuple(self._reader.files),
         )
+
+    def _document(self, document: Document, top: Top) -> list[tuple[Node, str]]:
+        """The apps of one file; its other keys are added to `top`."""
+        tree = document.tree
+        nodes = app_nodes(tree, self._problems)
+        whole_file = tree.kind == "map" and nodes != [(tree, "")]
+        if tree.kind == "map" and not whole_file and not _is_app(tree):
+            # Neither `apps` nor an app: its keys are the top level's, misspelt or not.
+            if KEY not in tree.entries:
+                self._problems.error(tree, "", "has no `apps`")
+            whole_file, nodes = True, []
+        if whole_file:
+            found = self._reader.section(
+                tree, "", keys.TOP_KEYS, keys.IGNORED_TOP_KEYS, self._other_top(tree)
+            )
+            for name, entry in found.items():
+                if name in top and name not in ("apps", KEY):
+                    first = top[name][1]
+                    where = f"{self._problems.file_of(first)}:{first.line}"
+                    self._problems.error(entry[1], entry[0], f"is given already in {where}")
+                top.setdefault(name, entry)
+        return nodes
 
     def _other_top(self, tree: Node) -> Any:
         static = tree.entries.get("static")
@@ -236,7 +256,7 @@ class _Planner:
         return tuple(resolved)
 
     def _map(
-        self, top: dict[str, tuple[str, Node, Any]], name: str, table: tuple[keys.Key, ...]
+        self, top: Top, name: str, table: tuple[keys.Key, ...]
     ) -> dict[str, Any] | None:
         """The values of a top-level mapping; None when it is there but no mapping."""
         if name not in top:
@@ -248,7 +268,7 @@ class _Planner:
         return {key: value for key, (_, _, value) in found.items()}
 
     def _probes(
-        self, top: dict[str, tuple[str, Node, Any]]
+        self, top: Top
     ) -> tuple[ProbeSpec, tuple[Node | None, str]]:
         values = self._map(top, "probes", keys.PROBES_KEYS)
         if values is None:
@@ -263,7 +283,7 @@ class _Planner:
         path, node, _ = top["probes"]
         return ProbeSpec(**values), (node.get("listen") or node, f"{path}.listen")
 
-    def _log(self, top: dict[str, tuple[str, Node, Any]]) -> tuple[LogSpec, str]:
+    def _log(self, top: Top) -> tuple[LogSpec, str]:
         """`log:`, and the `multiline` of apps that say nothing of it."""
         values = self._map(top, "log", keys.LOG_KEYS)
         if values is None:
@@ -277,7 +297,7 @@ class _Planner:
         multiline = values.pop("multiline", "off")
         return LogSpec(**values), multiline
 
-    def _control(self, top: dict[str, tuple[str, Node, Any]]) -> ControlSpec:
+    def _control(self, top: Top) -> ControlSpec:
         values = self._map(top, "control", keys.CONTROL_KEYS)
         if values is None:
             path, node, _ = top["control"]
@@ -294,7 +314,7 @@ class _Planner:
         return ControlSpec(**values)
 
     def _shutdown(
-        self, top: dict[str, tuple[str, Node, Any]], apps: tuple[AppSpec, ...]
+        self, top: Top, apps: tuple[AppSpec, ...]
     ) -> ShutdownSpec:
         values = self._map(top, "shutdown", keys.SHUTDOWN_KEYS)
         if values is None:

@@ -39,6 +39,7 @@ class Node:
     __slots__ = (
         "column",
         "entries",
+        "file",
         "height",
         "items",
         "kind",
@@ -55,6 +56,8 @@ class Node:
         self.kind = kind
         self.line = line
         self.column = column
+        # Empty in the first file.
+        self.file = ""
         self.value: Plain = None
         self.text = ""
         # As it stands in the file, where `text` has been replaced.
