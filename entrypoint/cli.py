@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 USAGE_ERROR = 2
 
 # What is asked of a running pyinit.
-CONTROL = ("ls", "describe", "logs", "reload", "restart", "stop", "start", "scale", "signal")
+CONTROL = (
+    *("ls", "describe", "logs", "journal"),
+    *("reload", "restart", "stop", "start", "scale", "signal"),
+)
 
 HELP = """\
 pyinit: the entrypoint of a container. PID 1 for programs in any language.
@@ -41,6 +44,8 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
   pyinit reload --config [--dry-run]            read the file again, say what changes
   pyinit scale APP N|+N|-N                      run more or fewer workers
   pyinit signal SIG APP|all                     send a signal to the workers
+  pyinit journal                                the last events and decisions, as JSON lines
+  pyinit replay FILE                            decide again what a journal tells, anywhere
   pyinit --version | --help
 
 Without -c: $PYINIT_CONFIG, else ecosystem.yaml, .yml, .json or .config.js here. Several -c:
@@ -96,6 +101,7 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
         for name in ("check", "ecosystem", "convert", "schema")
     }
     commands["health"] = late("entrypoint.probes.health", "main")
+    commands["replay"] = late("entrypoint.journal.replay", "main")
     for name in CONTROL:
         commands[name] = late("entrypoint.control.commands", name)
     return commands

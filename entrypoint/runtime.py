@@ -25,6 +25,7 @@ from .core import events as e
 from .core.supervisor import Supervisor
 from .exits import Exits
 from .home import Terminal
+from .journaling import Journaling
 from .kernel import kill, reap, signals
 from .launching import Launching
 from .logs import early
@@ -68,6 +69,7 @@ class Runtime:
     def __init__(self, loop: Loop, pipe: SignalPipe, source: Source, plan: Plan) -> None:
         self.loop = loop
         self.core = Supervisor()
+        self.journal = Journaling(self)
         self.source = source
         self.plan = plan
         self.errors = 0
@@ -221,6 +223,7 @@ class Runtime:
     def _after_first_spawns(self) -> None:
         """What no worker has to wait for; one that fails (EMFILE) does not end the others."""
         for step in (
+            self.journal.open,
             self._keep_recent,
             self.pump.load_structlog,
             self._open_private,
@@ -260,16 +263,20 @@ class Runtime:
             self._pumping = False
 
     def _one(self, event: e.Event) -> None:
+        now = self.loop.now()
         try:
-            ordered = self.core.handle(event, self.loop.now())
+            ordered = self.core.handle(event, now)
         except Exception as error:  # noqa: BLE001  see the top of the file
-            self.internal_error(f"core: {event!r}", error)
+            self.journal.turned(now, event, (), repr(error))
+            self.internal_error(f"core: {event!r}", error, self.journal.app_of(event))
             return
+        self.journal.turned(now, event, ordered)
         for effect in ordered:
             try:
                 self._perform[type(effect)](effect)
             except Exception as error:  # noqa: BLE001  see the top of the file
-                self.internal_error(f"{type(effect).__name__}", error)
+                where = f"{type(effect).__name__}"
+                self.internal_error(where, error, self.journal.app_of(effect))
         if self.observer is not None:
             try:
                 self.observer(event, ordered)
@@ -280,7 +287,7 @@ class Runtime:
         """One event of pyinit's own."""
         self.pump.event(level, event, fields)
 
-    def internal_error(self, where: str, error: BaseException) -> None:
+    def internal_error(self, where: str, error: BaseException, app: str = "") -> None:
         """A bug of pyinit's, or a shortage: said, counted, survived. Never raises."""
         self.errors += 1
         text = f"{where}: {error!r}\n"
@@ -289,6 +296,7 @@ class Runtime:
 
             text = "".join(traceback.format_exception(error))
             self.log("error", "internal error", {"where": where, "traceback": text})
+            self.journal.excerpt("internal error", app)
         except Exception:  # noqa: BLE001  the log itself may be what is broken
             try:
                 os.write(2, text.encode("utf-8", "replace"))
@@ -388,6 +396,8 @@ class Runtime:
         if "incarnation" in fields:
             fields = self.exits.explain(fields)
         self.log(effect.level, effect.event, fields)
+        if effect.event == "app errored":
+            self.journal.excerpt(effect.event, str(fields.get("app", "")))
 
     # -- the end ------------------------------------------------------------------------
 

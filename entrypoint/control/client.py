@@ -52,6 +52,10 @@ class Reply:
         if rest:
             yield rest
 
+    def read(self) -> bytes:
+        """Everything until the end of the connection."""
+        return b"".join(self.lines())
+
     def objects(self) -> Iterator[dict[str, Any]]:
         """Each line as the JSON object that it is."""
         for line in self.lines():

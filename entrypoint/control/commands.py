@@ -64,6 +64,16 @@ def logs(argv: Sequence[str]) -> int:
     return _run(parser, argv, _logs)
 
 
+def journal(argv: Sequence[str]) -> int:
+    """`pyinit journal`."""
+    parser = _parser(
+        "journal",
+        "Print the last events that pyinit decided about, for `pyinit replay`. "
+        "Environments, arguments, health commands and STATUS texts are hashed.",
+    )
+    return _run(parser, argv, _journal)
+
+
 def reload(argv: Sequence[str]) -> int:
     """`pyinit reload [APP|all] [--config] [--dry-run]`."""
     parser = _parser(
@@ -393,6 +403,20 @@ def _logs(options: argparse.Namespace) -> int:
     if options.follow:
         print("pyinit logs: pyinit has ended, or gave our place to others", file=sys.stderr)
         return 1
+    return 0
+
+
+def _journal(options: argparse.Namespace) -> int:
+    from entrypoint.core import supervisor  # noqa: F401  the types of the journal
+    from entrypoint.journal import document, packing
+
+    with closing(ask("GET", "journal", [], options.socket)) as reply:
+        dump = reply.read()
+    try:
+        for line in document.lines(dump, packing.kinds()):
+            print(line)
+    except EOFError:
+        return _complain("pyinit journal", "pyinit ended, or closed the connection, meanwhile")
     return 0
 
 

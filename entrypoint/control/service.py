@@ -40,13 +40,16 @@ if TYPE_CHECKING:
 
 LINES = "application/x-ndjson"
 TEXT = "text/plain; charset=utf-8"
+BYTES = "application/octet-stream"
+# Queued at a time for a client that reads a long answer.
+PIECE = 32 * 1024
 
 # More workers of one app than any machine is meant to run: a typing error.
 INSTANCES_LIMIT = 1000
 LOG_LINES = 20
 LOG_LINES_LIMIT = 100_000
 
-QUESTIONS = ("apps", "describe", "logs")
+QUESTIONS = ("apps", "describe", "logs", "journal")
 COMMANDS = ("reload", "restart", "stop", "start", "scale", "signal")
 
 
@@ -88,6 +91,8 @@ class Service:
                 return _json(told.everything(self._runtime, self._view()))
             if verb == "describe":
                 return self._describe(chosen)
+            if verb == "journal":
+                return self._journal()
             if verb == "logs":
                 return self._logs(chosen if arguments.every("app") else [], arguments)
             return self._command(verb, chosen, arguments, peer)
@@ -151,6 +156,13 @@ class Service:
             follower.begin(stream)
 
         return self._hand_over(kind, begin, follower.end, idle=True)
+
+    def _journal(self) -> Handover:
+        recorder = self._runtime.journal.recorder
+        if recorder is None:
+            raise _Wrong(409, "no journal is kept yet")
+        dump = recorder.dump(__version__)
+        return self._hand_over(BYTES, lambda stream: _send_all(stream, dump))
 
     def _hand_over(
         self,
@@ -351,6 +363,24 @@ class Arguments:
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= limit):
             raise _Wrong(400, f"{name}: {text!r} is not a number from 0 to {limit}")
         return int(text)
+
+
+def _send_all(stream: Stream, answer: bytes) -> None:
+    """Queue a long answer piece by piece, as the client takes it."""
+    at = 0
+
+    def more() -> None:
+        nonlocal at
+        while at < len(answer) and stream.is_open and stream.pending <= PIECE:
+            piece = answer[at : at + PIECE]
+            at += len(piece)
+            stream.send(piece, must=True)
+        if at >= len(answer):
+            stream.room_again = None
+            stream.end()
+
+    stream.room_again = more
+    more()
 
 
 def _instances(app: AppView, text: str) -> int:

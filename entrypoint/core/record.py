@@ -82,6 +82,11 @@ class Record(metaclass=_RecordType):
         """Field names and values, in their order (not recursive)."""
         return {field: getattr(self, field) for field in self._fields}
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Fields that have a default, and their defaults."""
+        return cls._defaults
+
     def __setattr__(self, field: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable: use replace({field}=…)")
 

@@ -54,9 +54,8 @@ STOP_SIGNALS = {SIGINT: "SIGINT", SIGQUIT: "SIGQUIT", SIGTERM: "SIGTERM"}
 class Supervisor:
     """The state of all apps and what happens to it."""
 
-    def __init__(self) -> None:
-        self._state = State()
-        self._settled = False
+    def __init__(self, state: State | None = None) -> None:
+        self._state = State() if state is None else state
         self._answers: dict[type[e.Event], Callable[[Turn, Any], None]] = {
             e.Booted: self._booted,
             e.PlanAccepted: self._plan_accepted,
@@ -103,11 +102,16 @@ class Supervisor:
             self._answers[type(event)](turn, event)
         # What follows is a matter of the state alone: where the last turn has left nothing
         # to follow and this one changes nothing (a signal passed on), nothing does.
-        if turn.changed or not self._settled:
+        if turn.changed or not self._state.settled:
             self._settle(turn)
-            self._settled = not turn.changed
+            self._state.settled = not turn.changed
         turn.commit()
         return turn.effects
+
+    @property
+    def state(self) -> State:
+        """All that the core knows between turns, for the journal. Read only."""
+        return self._state
 
     def view(self) -> View:
         """What probes and people may see."""

@@ -46,6 +46,8 @@ class State:
         self.workers: dict[int, Worker] = {}
         # The same workers by app: a turn looks at one app, not at all.
         self.crews: dict[str, dict[int, Worker]] = {}
+        # The last turn left nothing to follow from where it had led.
+        self.settled = False
 
 
 class Turn:

@@ -11,6 +11,10 @@ from collections import Counter
 
 from entrypoint.core import effects as f
 from entrypoint.core import worker as w
+from entrypoint.journal import document
+from entrypoint.journal.packing import kinds
+from entrypoint.journal.recorder import Recorder
+from entrypoint.journal.replay import replay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -344,3 +348,17 @@ def replays(world: World) -> None:
     again = type(world)().core
     ordered = [(at, effect) for at, event in world.history for effect in again.handle(event, at)]
     assert ordered == world.effects
+
+
+def the_journal_replays(world: World) -> None:
+    """What the flight recorder keeps of it, secrets hashed, comes to the same effects."""
+    core = type(world)().core
+    # So small that most histories need several segments.
+    recorder = Recorder(core.state, limit=60_000)
+    recorder.begin()
+    for at, event in world.history:
+        recorder.append((at, event, core.handle(event, at), ""))
+    known = kinds()
+    journal = document.read(document.lines(recorder.dump("test"), known), known)
+    assert not journal.dropped
+    assert not replay(journal)

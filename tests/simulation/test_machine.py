@@ -315,6 +315,7 @@ class Machine(RuleBasedStateMachine):
         stuck = [p for p in world.live() if not p.script.undying]
         assert not stuck
         invariants.replays(world)
+        invariants.the_journal_replays(world)
 
 
 Machine.TestCase.settings = settings(

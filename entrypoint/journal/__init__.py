@@ -1,0 +1,1 @@
+"""The flight recorder: the last events of the core, kept, printed and replayed."""
