@@ -234,6 +234,8 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         roots = (cwd,) if watch is True else watch
         changes["watch"] = tuple(os.path.normpath(os.path.join(cwd, root)) for root in roots)
         _warn_of_globs(reader, app, changes["watch"])
+        # At a terminal somebody edits, also what was broken from the beginning.
+        changes.setdefault("on_errored", "keep" if os.isatty(0) or os.isatty(1) else "wait")
     return AppSpec(
         name=app.name,
         command=found.argv,

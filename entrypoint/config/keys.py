@@ -283,9 +283,10 @@ APP_KEYS: tuple[Key, ...] = (
     _own(
         "on_errored",
         "choice",
-        "When the app is `errored`: `exit` ends the container, `keep` goes on without it.",
-        "exit",
-        ("exit", "keep"),
+        "When the app is `errored`: `exit` ends the container, `keep` goes on without it, `wait` "
+        "does so after a change of its files (`watch`): the next change starts it again.",
+        "exit; with `watch` it is wait, at a terminal keep",
+        ("exit", "keep", "wait"),
     ),
     _own("reload_parallel", "positive", "Workers replaced at a time in a reload.", "1"),
 )

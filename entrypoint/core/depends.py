@@ -28,6 +28,20 @@ def exit_code(turn: Turn, pool: Pool) -> int:
     return next((place.last_code for place in turn.places(pool.name) if place.last_code), 0)
 
 
+def ends_run(pool: Pool) -> bool:
+    """It is errored, and its file says that this ends the container."""
+    return pool.errored > 0 and pool.spec.on_errored != "keep" and not _was_edited(pool)
+
+
+def awaits_change(turn: Turn, pool: Pool) -> bool:
+    """A change of its files broke it: the next change starts it again."""
+    return _was_edited(pool) and (pool.errored > 0 or exit_code(turn, pool) != 0)
+
+
+def _was_edited(pool: Pool) -> bool:
+    return pool.edited and pool.spec.on_errored == "wait"
+
+
 def may_start(turn: Turn, pool: Pool) -> bool:
     """All that it depends on is there."""
     return all(_met(turn, depends) for depends in pool.spec.depends_on)

@@ -73,7 +73,7 @@ def tell_blocked(turn: Turn) -> Pool | None:
             turn.put_pool(pool.replace(blocked=pool.name in never))
             if pool.name in never:
                 _report_blocked(turn, pool, never[pool.name])
-        if pool.name in never and pool.spec.on_errored == "exit":
+        if pool.name in never and pool.spec.on_errored != "keep":
             fatal = fatal or pool
     return fatal
 

@@ -49,8 +49,11 @@ def after_exit(
     unstable = place.unstable
     if uptime < spec.min_uptime or worker.never_up:
         unstable = _one_more(turn, place, spec)
+    elif pool.edited:
+        pool = turn.put_pool(turn.the_pool(pool.name).replace(edited=False))
     place = place.replace(current=0, unstable=unstable, delay=delay)
     if len(unstable) > spec.max_restarts:
+        waits = pool.edited and spec.on_errored == "wait"
         turn.report(
             "error",
             "app errored",
@@ -59,6 +62,7 @@ def after_exit(
             unstable_exits=len(unstable),
             max_restarts=spec.max_restarts,
             last_exit=place.last_exit,
+            **({"then": "wait for the next change of its files"} if waits else {}),
         )
         return turn.put_place(place.replace(state=w.ERRORED))
     place = restarted(turn, place, reason)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from . import starting
 from . import worker as w
-from .depends import exit_code, held, is_finished, obstacles
+from .depends import awaits_change, exit_code, held, is_finished, obstacles
 from .effects import ClosePort, Finish, RefuseConnections, StartTimer, StopTimer
 from .events import Timer
 from .lifecycle import kill, shares_port, stop_workers, terminate
@@ -140,10 +140,12 @@ def all_finished(turn: Turn) -> bool:
     if not any(is_finished(pool) for pool in pools):
         return False
     never = obstacles(turn)
-    return all(
-        (pool.mode == "running" and is_finished(pool) and not pool.live) or pool.name in never
-        for pool in pools
-    )
+    return all(_is_over(turn, pool) or pool.name in never for pool in pools)
+
+
+def _is_over(turn: Turn, pool: Pool) -> bool:
+    ended = pool.mode == "running" and is_finished(pool) and not pool.live
+    return ended and not awaits_change(turn, pool)
 
 
 def last_code(turn: Turn) -> int:

@@ -116,7 +116,7 @@ class AppSpec(Record):
     health: HealthSpec | None = None
     watchdog: float = 0.0  # 0: none
     depends_on: tuple[DependsSpec, ...] = ()
-    on_errored: str = "exit"  # exit | keep
+    on_errored: str = "exit"  # exit | keep | wait
     # One worker at a time in a reload unless the file says otherwise.
     reload_parallel: int = 1
 

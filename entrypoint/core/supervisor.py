@@ -22,6 +22,7 @@ from . import (
 )
 from . import events as e
 from . import worker as w
+from .depends import ends_run
 from .diff import says_the_same
 from .effects import ClosePort, Effect, FreeSlot, ReadPlan, SendSignal, StopTimer, TrimPort
 from .lifecycle import has_slots, shares_port
@@ -312,6 +313,8 @@ class Supervisor:
         pool = turn.pool(event.app)
         if pool is None or turn.run.phase != "running":
             return
+        if event.reason != "cron_restart":
+            pool = turn.put_pool(pool.replace(edited=True))
         # A person edits: what had given up, or has done its work, gets another chance.
         if shares_port(pool.spec) and not pool.errored and not pool.finished:
             rolling.begin(turn, pool, event.reason)
@@ -412,7 +415,7 @@ class Supervisor:
             if not any(pool.live for pool in turn.pools()):
                 shutdown.stop_all(turn)
             return
-        ends = [p for p in turn.pools() if p.errored and p.spec.on_errored == "exit"]
+        ends = [pool for pool in turn.pools() if ends_run(pool)]
         if ends:
             shutdown.begin(turn, 0, f"app {ends[0].name} is errored", shutdown.ERRORED)
             return

@@ -217,6 +217,7 @@ class Pool(Record):
     untrimmed: bool = False  # sockets may be held that the file no longer declares
     reload: Reload | None = None
     starting: Starting | None = None
+    edited: bool = False  # its files changed, and no worker has been stable since
     said_ready: bool = False
     was_ready: bool = False
     told: bool = False  # to stop, in the shutdown

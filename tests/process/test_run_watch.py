@@ -222,3 +222,23 @@ def test_the_limit_of_watches_is_named_and_the_apps_run(tmp_path) -> None:
         run.said("version 2")
         os.kill(run.pid, signal.SIGTERM)
         assert run.wait() == 0
+
+
+def test_a_change_that_breaks_an_app_does_not_end_the_container(tmp_path) -> None:
+    with Run(tmp_path, [fork(tmp_path / "app", min_uptime=500, max_restarts=5)]) as run:
+        run.said("version 1")
+        watched(run)
+        save_as_vim(tmp_path / "app" / "app.py", "print('broken'\n")
+        assert "next change" in run.event("app errored")["then"]
+        version(tmp_path / "app", 2)
+        run.said("version 2")
+        assert run.stop() == 0
+
+
+def test_a_written_exit_ends_it(tmp_path) -> None:
+    app = fork(tmp_path / "app", min_uptime=500, max_restarts=2, on_errored="exit")
+    with Run(tmp_path, [app]) as run:
+        run.said("version 1")
+        watched(run)
+        save_as_vim(tmp_path / "app" / "app.py", "print('broken'\n")
+        assert run.wait() == 1

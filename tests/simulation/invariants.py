@@ -238,7 +238,8 @@ def errored_ends_the_container(world: World, _effects) -> None:
     """An errored app with `on_errored: exit` has begun the end."""
     run = world.core._state.run
     for pool in world.core._state.pools.values():
-        if pool.errored and pool.spec.on_errored == "exit":
+        waits = pool.spec.on_errored == "wait" and pool.edited
+        if pool.errored and pool.spec.on_errored != "keep" and not waits:
             assert run.phase != "running", pool
 
 

@@ -154,6 +154,47 @@ def test_on_errored_keep_keeps_the_others(world):
     assert world.ready("good") == 1
 
 
+def edited(world, **keys):
+    """A worker that is fine, then a change of its files that breaks it."""
+    world.boot(app(max_restarts=3, on_errored="wait", **keys))
+    world.advance(10)
+    always(world, CRASHES)
+    world.emit(e.RenewAsked("web", "files changed"))
+    world.advance(10)
+
+
+def test_an_app_that_a_change_broke_waits_for_the_next_change(world):
+    edited(world)
+    assert world.exit_code is None
+    assert world.view("web").errored
+    starts = len(spawn_times(world))
+    world.advance(100)
+    assert len(spawn_times(world)) == starts
+    always(world, Script())
+    world.emit(e.RenewAsked("web", "files changed"))
+    world.advance(10)
+    assert world.ready() == 1
+
+
+def test_one_that_no_change_broke_ends_the_container(world):
+    edited(world)
+    always(world, Script(ends_after=5.0, code=1))
+    world.emit(e.RenewAsked("web", "files changed"))
+    world.advance(7)
+    always(world, CRASHES)
+    world.advance(100)
+    assert world.exit_code == 1
+
+
+def test_a_one_shot_that_a_change_broke_waits_too(world):
+    edited(world, autorestart=False)
+    assert world.exit_code is None
+    always(world, Script(ends_after=0.5, code=0))
+    world.emit(e.RenewAsked("web", "files changed"))
+    world.advance(10)
+    assert world.exit_code == 0
+
+
 def test_a_crash_after_min_uptime_is_not_unstable(world):
     always(world, Script(ends_after=1.5, code=1))
     world.boot(app(max_restarts=3))

@@ -100,7 +100,7 @@ def specs(draw, name: str):
         "restart_delay": draw(st.sampled_from((0.0, 2.0))),
         "exp_backoff_restart_delay": draw(st.sampled_from((0.0, 0.1))),
         "stop_exit_codes": draw(st.sampled_from(((), (3,)))),
-        "on_errored": draw(st.sampled_from(("keep", "keep", "exit"))),
+        "on_errored": draw(st.sampled_from(("keep", "keep", "exit", "wait"))),
         "kill_timeout": draw(st.sampled_from((1.6, 8.0))),
         "reload_parallel": draw(st.integers(1, 2)),
         "depends_on": depends,
