@@ -83,6 +83,8 @@ RUN set -eu; \
     chown 10001:10001 /app
 WORKDIR /app
 USER 10001:10001
+# The base image may have another one (httpd: SIGWINCH, haproxy: SIGUSR1).
+STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["pyinit", "health"]
 ENTRYPOINT ["pyinit", "-c", "ecosystem.yaml"]
 COPY --from=interpreter /opt/pyinit /opt/pyinit

@@ -199,8 +199,10 @@ class Children:
 
     # -- signals and the end --------------------------------------------------------
 
-    def signal(self, incarnation: int, signum: int, *, group: bool) -> None:
+    def signal(self, incarnation: int, signum: int, *, group: bool, stop: bool = False) -> None:
         """kill(2); a process that has ended meanwhile is no error.
+
+        `stop`: it is meant to end the worker, also one that is suspended.
 
         The pid of a reaped worker may belong to another by now: then only its group is
         signalled, and only while the kernel keeps that number for it.
@@ -211,8 +213,7 @@ class Children:
         if started.reaped and not (group and incarnation in self._lingering):
             return
         kill.send_signal(started.pid, signum, group)
-        a_stop = signum in {*signals.STOPS, started.spec.kill_signal}
-        if a_stop and not started.reaped and kill.is_suspended(started.pid):
+        if stop and not started.reaped and kill.is_suspended(started.pid):
             # It would not see the signal before SIGKILL (docker exec … kill -STOP).
             kill.send_signal(started.pid, signals.SIGCONT, group)
 

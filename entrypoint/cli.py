@@ -51,8 +51,9 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
 Without -c: $PYINIT_CONFIG, else ecosystem.yaml, .yml, .json or .config.js here. Several -c:
 the apps of all these files.
 
-Signals to a running pyinit: TERM, INT, QUIT stop it (a second one hurries), HUP reads
-the file again and reloads without losing a connection; others go to the workers.
+Signals to a running pyinit: TERM, INT, QUIT and `shutdown.signals` stop it (INT or QUIT
+during a stop ends the drain, and again kills), HUP reads the file again and reloads
+without losing a connection; others go to the workers.
 
 Exit codes: the app's own when the last one has finished (128+n: killed by signal n),
 0 after a stop that went well, 1 when an app is errored, 2 for a wrong command line or

@@ -47,6 +47,16 @@ def _behind_a_shell() -> tuple[str, ...]:
     return (sentence,)
 
 
+def no_terminal() -> bool:
+    """This process has no controlling terminal (tty(4)): nothing resizes it."""
+    try:
+        fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return True
+    os.close(fd)
+    return False
+
+
 class Terminal:
     """The terminal that pyinit was started on, if any."""
 

@@ -24,7 +24,7 @@ from .core import effects as f
 from .core import events as e
 from .core.supervisor import Supervisor
 from .exits import Exits
-from .home import Terminal
+from .home import Terminal, no_terminal
 from .journaling import Journaling
 from .kernel import kill, reap, signals
 from .launching import Launching
@@ -312,12 +312,11 @@ class Runtime:
     def _signal_arrived(self, signum: int) -> None:
         if signum == signals.SIGCHLD:
             self._reaping.reap()
-        elif signum in signals.STOPS or signum == signals.SIGHUP:
-            self.log("info", "signal received", {"signal": signals.name_of(signum)})
+        elif signum in signals.CAUGHT and signum not in signals.SUSPENDS:
+            name = signals.name_of(signum)
             gone = signum == signals.SIGHUP and self._terminal.hung_up()
-            self.emit(e.SignalArrived(signum, terminal_gone=gone))
-        elif signum in signals.FORWARDABLE or signum == signals.SIGCONT:
-            self.emit(e.SignalArrived(signum))
+            resized = signum == signals.SIGWINCH and not (self.is_init and no_terminal())
+            self.emit(e.SignalArrived(signum, terminal_gone=gone, resized=resized, name=name))
 
     def _observed(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
         """What a worker did with its port or said over Node's channel."""
@@ -334,12 +333,12 @@ class Runtime:
 
     def _send_signal(self, effect: f.SendSignal) -> None:
         started = self.children.get(effect.incarnation)
-        if started is not None and (
-            effect.signum in signals.STOPS or effect.signum == started.spec.kill_signal
-        ):
+        if started is not None and effect.stop:
             self.ports[started.spec.name].leaving(effect.incarnation)
         try:
-            self.children.signal(effect.incarnation, effect.signum, group=effect.group)
+            self.children.signal(
+                effect.incarnation, effect.signum, group=effect.group, stop=effect.stop
+            )
         except PermissionError:
             self._signal_refused(effect)
 

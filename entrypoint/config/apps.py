@@ -42,6 +42,7 @@ _AS_READ = (
     "increment_var",
     "autostart",
     "autorestart",
+    "main",
     "max_restarts",
     "min_uptime",
     "restart_delay",
@@ -225,6 +226,8 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         env.setdefault("PYTHONUNBUFFERED", "1")  # as PM2: lines when they are written
     exec_mode = _exec_mode(app, found)
     changes: dict[str, Any] = {name: app.value(name) for name in _AS_READ if name in app.values}
+    if changes.get("main") and "autorestart" not in changes:
+        changes["autorestart"] = False
     for name in _ZERO_IS_DEFAULT:
         if app.value(name):
             changes[name] = app.value(name)

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..core.spec import AppSpec
+    from ..core.spec import AppSpec, Plan
     from .errors import ConfigError
 
 _BAD = 2
@@ -52,8 +52,18 @@ def check(argv: list[str]) -> int:
     _tell(loaded.details, "warning: ")
     for app in loaded.plan.apps:
         print(f"  {_summary(app)}")
+    print(f"  stop signals: {_stop_signals(loaded.plan)}")
     print(f"{loaded.plan.source}: ok")
     return 0
+
+
+def _stop_signals(plan: Plan) -> str:
+    """The signals that stop the container, and what to do about an image's own."""
+    from ..kernel.signals import name_of
+
+    names = ["SIGTERM", "SIGINT", "SIGQUIT", *(name_of(each) for each in plan.shutdown.signals)]
+    listed = ", ".join(dict.fromkeys(names))
+    return f"{listed} (a base image may set another one: write STOPSIGNAL SIGTERM after FROM)"
 
 
 def _file_of(path: str | None) -> str:

@@ -140,7 +140,14 @@ APP_KEYS: tuple[Key, ...] = (
     ),
     # -- restarts
     Key("autostart", "bool", "Start the app at boot; else `pyinit start` starts it.", "true"),
-    Key("autorestart", "bool", "Restart a worker that ends.", "true"),
+    Key("autorestart", "bool", "Restart a worker that ends.", "true; false with `main`"),
+    _own(
+        "main",
+        "bool",
+        "The container ends when this app has finished, with its exit code; the other apps are "
+        "stopped first. Implies `autorestart: false` unless that is written.",
+        "false",
+    ),
     Key(
         "max_restarts",
         "count",
@@ -251,7 +258,7 @@ APP_KEYS: tuple[Key, ...] = (
         "kill_signal",
         "signal",
         "Signal of a stop, by name or number.",
-        "the signal that pyinit received; SIGINT for stops that pyinit begins",
+        "the signal that pyinit received; SIGTERM for stops that pyinit begins",
     ),
     _own(
         "on_listen_timeout",
@@ -426,6 +433,14 @@ SHUTDOWN_KEYS: tuple[Key, ...] = (
         "The grace that the orchestrator gives (docker stop: 10s, Kubernetes: 30s): a warning "
         "when the other times do not fit.",
         "`PYINIT_GRACE`, else 0: not known",
+    ),
+    _own(
+        "signals",
+        "signals",
+        "Signals that stop the container, beside SIGTERM, SIGINT and SIGQUIT, one or a list: the "
+        "`STOPSIGNAL` of the image (`docker inspect`), such as SIGUSR1 of haproxy. Better: "
+        "`STOPSIGNAL SIGTERM` in the Dockerfile. SIGWINCH (httpd, php:apache) is a stop anyway "
+        "where PID 1 has no terminal.",
     ),
 )
 

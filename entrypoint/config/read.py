@@ -6,6 +6,7 @@ Here are lists and mappings; single values are in scalars.py.
 from __future__ import annotations
 
 from ..core.spec import DependsSpec, HealthSpec, ListenSpec
+from ..kernel import signals
 from . import address, keys, words
 from .scalars import MISSING, Scalars
 from .tree import Node, core_value
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["MISSING", "Reader"]
+
+# Never received as a request: they are not caught, or they belong to job control.
+_NO_STOP = signals.ALL - signals.CAUGHT | signals.SUSPENDS | {signals.SIGCHLD, signals.SIGCONT}
 
 
 class Reader(Scalars):
@@ -56,6 +60,21 @@ class Reader(Scalars):
             return words.split_words(text)
         except ValueError as error:
             return self.fail(node, path, str(error))
+
+    def read_signals(self, node: Node, path: str) -> Any:
+        """Signals that stop the container, one or a list: a tuple of numbers."""
+        found = []
+        for item, where in self._items(node, path):
+            number = self.read_signal(item, where)
+            if number is not MISSING and number in _NO_STOP:
+                number = self.fail(
+                    item,
+                    where,
+                    f"cannot be {self.shown(item)}: pyinit cannot receive it, or it is part of "
+                    "job control; use the image's STOPSIGNAL, such as SIGUSR1",
+                )
+            found.append(number)
+        return MISSING if MISSING in found else tuple(dict.fromkeys(found))
 
     def read_codes(self, node: Node, path: str) -> Any:
         """Exit codes."""

@@ -27,6 +27,12 @@ _KINDS: dict[str, dict[str, Any]] = {
     "time": _TIME,
     "size": {"type": ["number", "string"], "minimum": 0, "examples": ["200M", "1G"]},
     "signal": {"type": ["string", "integer"], "examples": ["SIGTERM", "SIGQUIT"]},
+    "signals": {
+        "anyOf": [
+            {"type": ["string", "integer"], "examples": ["SIGUSR1"]},
+            {"type": "array", "items": {"type": ["string", "integer"]}},
+        ]
+    },
     "mode": {"type": ["string", "integer"], "examples": ["0660"]},
     "cron": _SCALAR,
     "instances": {"type": ["integer", "string"], "examples": [2, "max", -1]},

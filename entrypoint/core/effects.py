@@ -31,11 +31,15 @@ class Spawn(Effect):
 
 
 class SendSignal(Effect):
-    """kill(2) to the worker, or with `group` to its whole process group."""
+    """kill(2) to the worker, or with `group` to its whole process group.
+
+    `stop`: it is meant to end the worker, whichever signal it is.
+    """
 
     incarnation: int
     signum: int
     group: bool = False
+    stop: bool = False
 
 
 class SendShutdownMessage(Effect):

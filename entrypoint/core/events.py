@@ -43,13 +43,16 @@ class PlanRejected(Event):
 
 
 class SignalArrived(Event):
-    """PID 1 received `signum` (`signal(7)`).
+    """pyinit received `signum` (`signal(7)`), whose name is `name`.
 
     `terminal_gone`: the terminal that it was started on is closed (tty_ioctl(4)).
+    `resized`: a SIGWINCH that may come from a terminal: pyinit has one, or is not PID 1.
     """
 
     signum: int
     terminal_gone: bool = False
+    resized: bool = False
+    name: str = ""
 
 
 class WorkerSpawned(Event):

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from .spec import AppSpec
     from .turn import Turn
 
-SIGINT = 2
 SIGKILL = 9
+SIGTERM = 15
 
 # What SIGKILL has not ended after so many seconds waits for a disk or a network file
 # system that may never answer, or is a zombie whose parent does not reap it.
@@ -242,9 +242,9 @@ def stop_workers(
 ) -> None:
     """Tell workers of an app to stop: first away from the port, then the signal.
 
-    `signum` is what pyinit received, 0 when the stop is its own idea; the file's
-    `kill_signal` goes before both, PM2's SIGINT is the last resort. For one that is
-    being stopped already only the purpose changes: what follows its end.
+    `signum` is the signal that pyinit received, 0 for a stop that pyinit begins, which is a
+    SIGTERM; the file's `kill_signal` replaces both. For one that is being stopped already
+    only the purpose changes: what follows its end.
     """
     workers = [each.replace(because=because) for each in workers]
     retiring = [
@@ -267,7 +267,7 @@ def _begin_stop(turn: Turn, worker: Worker, purpose: str, signum: int) -> bool:
     worker = worker.replace(purpose=purpose)
     if worker.state in w.STOPPING_STATES:
         if worker.state == w.RETIRING:
-            worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGINT)
+            worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGTERM)
             _retire_further(turn, turn.put_worker(worker))
             return False
         turn.put_worker(worker)
@@ -275,7 +275,7 @@ def _begin_stop(turn: Turn, worker: Worker, purpose: str, signum: int) -> bool:
             # Neither waits for one that does not die, however long ago that was told.
             turn.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
         return False
-    worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGINT)
+    worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGTERM)
     worker = _unwatched(turn, worker)
     if worker.state not in w.SERVING_STATES or not has_slots(worker.spec):
         turn.put_worker(worker)
@@ -333,7 +333,9 @@ def terminate(turn: Turn, worker: Worker) -> None:
     if worker.spec.shutdown_with_message and worker.spec.node:
         turn.emit(SendShutdownMessage(worker.incarnation))
     else:
-        turn.emit(SendSignal(worker.incarnation, worker.stop_signal, worker.spec.treekill))
+        turn.emit(
+            SendSignal(worker.incarnation, worker.stop_signal, worker.spec.treekill, stop=True)
+        )
     arm(turn, worker, "kill", worker.spec.kill_timeout)
 
 
@@ -378,7 +380,7 @@ def kill(turn: Turn, worker: Worker) -> None:
     worker = turn.put_worker(_unwatched(turn, worker.after(w.KILL).replace(killed=True)))
     turn.emit(
         StopTimer(_timer("kill", worker)),
-        SendSignal(worker.incarnation, SIGKILL, group=True),
+        SendSignal(worker.incarnation, SIGKILL, group=True, stop=True),
         StartTimer(_timer("abandon", worker), ABANDON_AFTER),
     )
 
@@ -396,13 +398,13 @@ def leader_exited(turn: Turn, worker: Worker, *, group_left: bool) -> Worker:
     worker = turn.put_worker(worker.after(w.LEADER_EXIT))
     if told and not worker.killed and worker.spec.shutdown_with_message and worker.spec.node:
         # The message went to the leader alone.
-        turn.emit(SendSignal(worker.incarnation, worker.stop_signal, group=True))
+        turn.emit(SendSignal(worker.incarnation, worker.stop_signal, group=True, stop=True))
     if worker.killed:
         # It may have died long after SIGKILL: what is left of its group has a time anew.
         turn.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
     if not told:
-        signum = worker.stop_signal or worker.spec.kill_signal or SIGINT
-        turn.emit(SendSignal(worker.incarnation, signum, group=True))
+        signum = worker.stop_signal or worker.spec.kill_signal or SIGTERM
+        turn.emit(SendSignal(worker.incarnation, signum, group=True, stop=True))
         worker = arm(turn, worker, "kill", worker.spec.kill_timeout)
     return worker
 

@@ -74,7 +74,7 @@ def missed(turn: Turn, worker: Worker, why: str = "") -> None:
     # What a person or a reload has asked for stays what follows its end.
     worker = worker.replace(purpose=worker.purpose or WATCHDOG)
     turn.put_worker(worker)
-    turn.emit(SendSignal(worker.incarnation, SIGABRT, worker.spec.treekill))
+    turn.emit(SendSignal(worker.incarnation, SIGABRT, worker.spec.treekill, stop=True))
 
 
 def _leave(turn: Turn, worker: Worker) -> None:

@@ -3,12 +3,17 @@
 ::
 
     running ──stop──► draining ──drain_delay──► stopping ──all gone──► finished
-       │                  │ second signal ────────►│ second signal: SIGKILL
+       │                  │ SIGINT, SIGQUIT ──────►│ another one: SIGKILL
        └── no drain_delay, or errored ────────────►│ shutdown.timeout nears: SIGKILL
 
-Exit codes: the app's own when the last app finished by itself; 0 after a stop that was
-asked for and went well; 1 when an errored app ends the container; 137 when a second
-signal or a deadline forced the end.
+What a stop is, is decided here (`is_stop`). The same stop again changes nothing: timeout(1),
+systemd, a preStop hook before the kubelet and Consul all send SIGTERM twice. Only a person
+hurries, with Ctrl-C: SIGINT or SIGQUIT during a stop ends the drain, and another one at
+least `HURRY_AGAIN` seconds later kills what is left.
+
+Exit codes: the app's own when the last app, or the main app, finished by itself; 0 after a
+stop that was requested and went well; 1 when an errored app ends the container; 137 when
+SIGINT or SIGQUIT again or a deadline forced the end.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from .lifecycle import kill, shares_port, stop_workers, terminate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .events import SignalArrived
     from .turn import Turn
     from .worker import Pool, Worker
 
@@ -35,6 +41,50 @@ SPARE_SHARE = 0.1
 
 FORCED = 137
 ERRORED = 1
+
+SIGHUP = 1
+SIGINT = 2
+SIGQUIT = 3
+SIGTERM = 15
+SIGWINCH = 28
+STOP_SIGNALS = {SIGINT: "SIGINT", SIGQUIT: "SIGQUIT", SIGTERM: "SIGTERM"}
+HURRYING = (SIGINT, SIGQUIT)
+
+# Ctrl-C in a terminal often arrives twice, from the terminal and from a parent (npm start).
+# A person who presses it again takes longer (s).
+HURRY_AGAIN = 0.5
+
+
+def is_stop(turn: Turn, event: SignalArrived) -> bool:
+    """The signal stops the container.
+
+    The images of httpd and php:apache have `STOPSIGNAL SIGWINCH`. Where PID 1 has no
+    terminal nothing else sends that signal.
+    """
+    if event.signum in STOP_SIGNALS or event.signum in turn.run.shutdown.signals:
+        return True
+    return event.signum == SIGWINCH and not event.resized
+
+
+def stop_requested(turn: Turn, signum: int, name: str) -> None:
+    """A stop signal came: the first begins the stop, later ones hurry it or change nothing."""
+    run = turn.run
+    if run.phase == "running":
+        begin(turn, signum, name)
+    elif run.phase in ("draining", "stopping"):
+        if signum not in HURRYING:
+            turn.report("info", "stop signal ignored", because="the stop is under way")
+        elif run.hurried_at is None:
+            turn.run = run.replace(hurried_at=turn.now)
+            hurry(turn, f"{name} during the stop")
+        elif turn.now - run.hurried_at >= HURRY_AGAIN:
+            force(turn, f"{name} again")
+        else:
+            turn.report(
+                "info",
+                "stop signal ignored",
+                because=f"sooner than {HURRY_AGAIN:g} s after the last",
+            )
 
 
 def killing_after(timeout: float) -> float:
@@ -108,17 +158,14 @@ def _tell(turn: Turn, pool: Pool) -> None:
 
 
 def hurry(turn: Turn, why: str) -> None:
-    """A second signal: skip the wait that is under way."""
+    """End the drain, and the waits for workers that answer what they accepted."""
     if turn.run.phase == "draining":
         turn.report("warning", "drain skipped", because=why)
         stop_all(turn)
         return
-    retiring = [worker for worker in turn.workers() if worker.state == w.RETIRING]
-    if retiring:
-        for worker in retiring:
+    for worker in turn.workers():
+        if worker.state == w.RETIRING:
             terminate(turn, worker)
-        return
-    force(turn, why)
 
 
 def force(turn: Turn, why: str) -> None:
@@ -132,6 +179,14 @@ def force(turn: Turn, why: str) -> None:
     for worker in turn.workers():
         kill(turn, worker)
     stop_next(turn)
+
+
+def finished_main(turn: Turn) -> Pool | None:
+    """An app with `main` that has finished: the container ends with it."""
+    for pool in turn.pools():
+        if pool.spec.main and pool.mode == "running" and is_finished(pool) and not pool.live:
+            return pool
+    return None
 
 
 def all_finished(turn: Turn) -> bool:

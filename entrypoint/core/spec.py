@@ -83,6 +83,8 @@ class AppSpec(Record):
     increment_var: str = ""
     autostart: bool = True
     autorestart: bool = True
+    # The container ends when this app has finished, with its exit code.
+    main: bool = False
     max_restarts: int = 16
     min_uptime: float = 1.0
     restart_delay: float = 0.0
@@ -97,8 +99,7 @@ class AppSpec(Record):
     listen_timeout: float = 3.0
     on_listen_timeout: str = "auto"  # force | abort | auto
     kill_timeout: float = 8.0
-    # None: the signal that pyinit received is forwarded as it is, SIGINT when the
-    # stop is pyinit's own idea.
+    # None: the signal that pyinit received, SIGTERM for a stop that pyinit begins.
     kill_signal: int | None = None
     shutdown_with_message: bool = False
     treekill: bool = True
@@ -158,6 +159,8 @@ class ShutdownSpec(Record):
     drain_delay: float = 0.0
     timeout: float = 0.0
     grace: float = 0.0
+    # Signals that stop the container, beside SIGTERM, SIGINT and SIGQUIT.
+    signals: tuple[int, ...] = ()
 
 
 class Plan(Record):

@@ -22,7 +22,7 @@ from . import (
 )
 from . import events as e
 from . import worker as w
-from .depends import ends_run
+from .depends import ends_run, exit_code
 from .diff import says_the_same
 from .effects import ClosePort, Effect, FreeSlot, ReadPlan, SendSignal, StopTimer, TrimPort
 from .lifecycle import has_slots, shares_port
@@ -44,12 +44,6 @@ if TYPE_CHECKING:
 
     from .view import View
     from .worker import Worker
-
-SIGHUP = 1
-SIGINT = 2
-SIGQUIT = 3
-SIGTERM = 15
-STOP_SIGNALS = {SIGINT: "SIGINT", SIGQUIT: "SIGQUIT", SIGTERM: "SIGTERM"}
 
 
 class Supervisor:
@@ -162,18 +156,18 @@ class Supervisor:
     # -- signals ----------------------------------------------------------------
 
     def _signal_arrived(self, turn: Turn, event: e.SignalArrived) -> None:
-        signum, name = event.signum, STOP_SIGNALS.get(event.signum, "")
-        if signum == SIGHUP and event.terminal_gone:
-            # Nobody asks for a reload by closing a window.
-            signum, name = SIGTERM, "SIGHUP of a closed terminal"
-        phase = turn.run.phase
-        if signum in STOP_SIGNALS:
-            if phase == "running":
-                shutdown.begin(turn, signum, name)
-            elif phase in ("draining", "stopping"):
-                shutdown.hurry(turn, f"a second signal, {name}")
-        elif signum == SIGHUP:
-            if phase == "running":
+        signum = event.signum
+        if shutdown.is_stop(turn, event):
+            name = shutdown.STOP_SIGNALS.get(signum, event.name or f"signal {signum}")
+            turn.report("info", "signal received", signal=signum)
+            shutdown.stop_requested(turn, signum, name)
+        elif signum == shutdown.SIGHUP and event.terminal_gone:
+            # Closing a window is no request for a reload.
+            turn.report("info", "signal received", signal=signum)
+            shutdown.stop_requested(turn, shutdown.SIGTERM, "SIGHUP of a closed terminal")
+        elif signum == shutdown.SIGHUP:
+            turn.report("info", "signal received", signal=signum)
+            if turn.run.phase == "running":
                 turn.emit(ReadPlan())
         else:
             self._send_all(turn, "", signum)
@@ -419,6 +413,11 @@ class Supervisor:
         if ends:
             shutdown.begin(turn, 0, f"app {ends[0].name} is errored", shutdown.ERRORED)
             return
+        main = shutdown.finished_main(turn)
+        if main is not None:
+            code = exit_code(turn, main)
+            shutdown.begin(turn, 0, f"the main app {main.name} has finished", code)
+            return
         never = tell_blocked(turn)
         if never is not None:
             code = blocked_code(turn, never) or shutdown.ERRORED
@@ -426,6 +425,3 @@ class Supervisor:
         elif shutdown.all_finished(turn):
             code = shutdown.last_code(turn)
             shutdown.begin(turn, 0, "the last app has finished", code)
-
-
-__all__ = ["STOP_SIGNALS", "Supervisor"]

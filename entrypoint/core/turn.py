@@ -31,6 +31,7 @@ class Run(Record):
     stop_signal: int = 0  # 0: the stop is pyinit's own idea
     code: int | None = None  # decided early: errored, or the end was forced
     forced: bool = False
+    hurried_at: float | None = None  # SIGINT or SIGQUIT came during the stop
     ends_by: float = 0.0  # what `shutdown.timeout` means for this shutdown; 0: no bound
     config_error: str = ""
 

@@ -30,6 +30,7 @@ SIGSTOP = int(_signal.SIGSTOP)
 SIGTSTP = int(_signal.SIGTSTP)
 SIGTTIN = int(_signal.SIGTTIN)
 SIGTTOU = int(_signal.SIGTTOU)
+SIGWINCH = int(_signal.SIGWINCH)
 SIGXFSZ = int(_signal.SIGXFSZ)
 SIGRTMIN = int(_signal.SIGRTMIN)
 SIGRTMAX = int(_signal.SIGRTMAX)
@@ -57,7 +58,8 @@ FAULTS = frozenset(
     )
 )
 
-# A stop of the container is asked for with one of these.
+# A stop of the container before any file was read. What a stop is afterwards,
+# core/shutdown.py decides.
 STOPS = frozenset((SIGTERM, SIGINT, SIGQUIT))
 
 # Those that stop a process until SIGCONT (SIGSTOP itself cannot be handled).
@@ -66,10 +68,6 @@ SUSPENDS = frozenset((SIGTSTP, SIGTTIN, SIGTTOU))
 # Caught in run mode. Not SIGPIPE and SIGXFSZ, which pyinit's own writes raise: Python
 # ignores both and reports EPIPE and EFBIG instead.
 CAUGHT = ALL - FAULTS - {SIGKILL, SIGSTOP, SIGPIPE, SIGXFSZ}
-
-# Caught, and meant for the workers when it is neither a stop nor SIGHUP (reload). The
-# terminal's own (SUSPENDS, SIGCONT) belong to job control.
-FORWARDABLE = CAUGHT - STOPS - SUSPENDS - {SIGCHLD, SIGCONT, SIGHUP}
 
 
 def _names() -> dict[str, int]:

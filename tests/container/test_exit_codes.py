@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,7 +71,7 @@ def test_of_a_file(
         assert words in container.logs()
 
 
-def test_a_second_stop_signal_hurries(engine: Engine, pyinit_image: str, tmp_path: Path) -> None:
+def test_sigint_again_hurries(engine: Engine, pyinit_image: str, tmp_path: Path) -> None:
     (tmp_path / "ecosystem.yaml").write_text(
         "apps:\n"
         "  - name: deaf\n"
@@ -81,5 +82,7 @@ def test_a_second_stop_signal_hurries(engine: Engine, pyinit_image: str, tmp_pat
     with engine.container(pyinit_image, f"--volume={tmp_path}:/app:ro") as container:
         wait_until(lambda: "deaf" in container.logs(), "the worker")
         container.signal("SIGTERM")
-        container.signal("SIGTERM")
+        container.signal("SIGINT")
+        time.sleep(0.6)
+        container.signal("SIGINT")
         assert container.wait() == 137

@@ -27,6 +27,32 @@ while True:
     signal.pause()
 """
 
+# For any signal that may be the image's STOPSIGNAL.
+POLITE_TO_ALL = """
+import signal, sys
+def stop(number, _frame):
+    print("stopped by", str(number), flush=True)
+    sys.exit(0)
+for each in (signal.SIGTERM, signal.SIGUSR1, signal.SIGRTMIN + 3, signal.SIGWINCH):
+    signal.signal(each, stop)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+SLOW_TO_STOP = """
+import signal, sys, time
+def stop(number, _frame):
+    print("told", flush=True)
+    time.sleep(1.5)
+    print("saved", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
 DEAF = """
 import signal
 for each in (signal.SIGTERM, signal.SIGINT):
@@ -76,12 +102,46 @@ def test_sigkill_after_kill_timeout_and_137(tmp_path) -> None:
         assert run.events("worker exited", signal="SIGKILL")
 
 
-def test_a_second_signal_does_not_wait_for_kill_timeout(tmp_path) -> None:
+def test_ctrl_c_three_times_does_not_wait_for_kill_timeout(tmp_path) -> None:
     with Run(tmp_path, [python(tmp_path, "app", DEAF, kill_timeout="10m")]) as run:
         run.said("ready")
-        run.signal(signal.SIGTERM)
+        run.signal(signal.SIGINT)
         run.said("ignored")
-        assert run.stop() == 137
+        run.signal(signal.SIGINT)
+        run.event("signal received", 2)
+        time.sleep(0.6)  # the rule is about time
+        assert run.stop(signal.SIGINT) == 137
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.6])
+def test_sigterm_twice_is_one_stop(tmp_path, gap) -> None:
+    with Run(tmp_path, [python(tmp_path, "app", SLOW_TO_STOP)]) as run:
+        run.said("ready")
+        run.signal(signal.SIGTERM)
+        run.said("told")
+        time.sleep(gap)
+        run.signal(signal.SIGTERM)
+        run.event("stop signal ignored")
+        assert run.wait() == 0
+        assert len(run.said("told")) == 1
+        assert run.said("saved")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGRTMIN + 3, signal.SIGWINCH])
+def test_the_stopsignal_of_an_image_stops_and_is_passed_on(tmp_path, signum) -> None:
+    apps = [python(tmp_path, "app", POLITE_TO_ALL)]
+    with Run(tmp_path, apps, shutdown={"signals": ["SIGUSR1", "rtmin+3"]}) as run:
+        run.said("ready")
+        assert run.stop(signum) == 0
+        assert run.said(f"stopped by {int(signum)}")
+
+
+@pytest.mark.parametrize("end", ["exit 3", "kill -9 $$"])
+def test_the_container_ends_with_its_main_app(tmp_path, end) -> None:
+    main = {"name": "main", "script": f"sh -c 'sleep 0.3; {end}'", "main": True}
+    with Run(tmp_path, [python(tmp_path, "helper", POLITE), main]) as run:
+        assert run.wait() == (3 if end == "exit 3" else 137)
+        assert run.said("stopped by SIGTERM")
 
 
 def test_shutdown_timeout_bounds_everything(tmp_path) -> None:
@@ -138,7 +198,7 @@ def test_an_errored_app_ends_the_container_with_1(tmp_path) -> None:
         assert run.wait() == 1
         assert len(run.events("worker started", app="bad")) == 3
         assert run.events("worker exited", app="bad")[-1]["last_lines"] == ["no database"]
-        run.said("stopped by SIGINT")
+        run.said("stopped by SIGTERM")
 
 
 def test_on_errored_keep_leaves_the_others(tmp_path) -> None:

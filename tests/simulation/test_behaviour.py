@@ -12,11 +12,14 @@ from entrypoint.core import lifecycle
 from entrypoint.core.spec import DependsSpec
 from tests.simulation import invariants
 from tests.simulation.world import (
+    HEALTHY,
     SIGHUP,
     SIGINT,
     SIGKILL,
+    SIGQUIT,
     SIGTERM,
     SIGUSR1,
+    SIGWINCH,
     Script,
     World,
     app,
@@ -340,10 +343,10 @@ def test_the_signal_is_forwarded_as_it_is_to_the_group(world):
     assert (sent.signum, sent.group) == (SIGTERM, True)
 
 
-def test_a_stop_of_our_own_is_sigint_and_kill_signal_goes_before_all(world):
+def test_a_stop_that_pyinit_begins_is_sigterm_and_kill_signal_goes_before_all(world):
     world.up(app("web"), app("other", kill_signal=SIGUSR1))
     world.emit(e.StopAsked(""))
-    assert [sent.signum for sent in world.ordered(f.SendSignal)] == [SIGINT, SIGUSR1]
+    assert [sent.signum for sent in world.ordered(f.SendSignal)] == [SIGTERM, SIGUSR1]
 
 
 def test_sigkill_follows_after_kill_timeout_and_the_code_is_137(world):
@@ -363,15 +366,111 @@ def test_a_good_stop_is_0_after_drain_and_readiness_goes_at_once(world):
     assert world.exit_code == 0
 
 
-def test_a_second_signal_skips_the_drain_and_a_third_kills(world):
+@pytest.mark.parametrize("first", [SIGTERM, SIGINT])
+@pytest.mark.parametrize("again", [SIGINT, SIGQUIT])
+def test_ctrl_c_ends_the_drain_and_another_half_a_second_later_kills(world, first, again):
     always(world, Script(ignores=True))
     world.up(app(), drain_delay=30.0)
-    world.emit(e.SignalArrived(SIGTERM))
-    world.emit(e.SignalArrived(SIGTERM))
-    assert [sent.signum for sent in world.ordered(f.SendSignal)] == [SIGTERM]
-    world.emit(e.SignalArrived(SIGTERM))
+    world.emit(e.SignalArrived(first))
+    assert not world.ordered(f.SendSignal)
+    world.emit(e.SignalArrived(again))
+    assert [sent.signum for sent in world.ordered(f.SendSignal)] == [first]
+    world.advance(0.49)
+    world.emit(e.SignalArrived(again))
+    assert [sent.signum for sent in world.ordered(f.SendSignal)] == [first]
+    world.advance(0.01)
+    world.emit(e.SignalArrived(SIGINT))
     assert world.run_until(lambda: world.exit_code is not None) < 0.1
     assert world.exit_code == 137
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.02, 1.0])
+@pytest.mark.parametrize("drain", [0.0, 3.0])
+def test_the_same_stop_signal_again_changes_nothing(world, gap, drain):
+    always(world, Script(stop_takes=2.0))
+    world.up(app("a"), shared("b"), drain_delay=drain)
+    begun = world.now
+    for _ in range(3):
+        world.emit(e.SignalArrived(SIGTERM))
+        world.advance(gap)
+    world.settle(20)
+    assert world.finished_at - begun >= drain + 1.99
+    assert [sent.signum for sent in world.ordered(f.SendSignal)] == [SIGTERM, SIGTERM]
+    assert len(world.said("shutdown started")) == 1
+    ignored = world.said("stop signal ignored")
+    assert len(ignored) == 2 or gap
+    assert world.exit_code == 0
+
+
+def test_ctrl_c_during_a_stop_ends_the_wait_for_answers(world):
+    world.up(shared(retire_delay=60.0), drain_delay=1.0)
+    world.usual = lambda _spawn: Script(queue_takes=None)
+    world.emit(e.SignalArrived(SIGINT))
+    world.emit(e.SignalArrived(SIGINT))
+    assert world.run_until(lambda: world.exit_code is not None) < 0.1
+    assert world.exit_code == 0
+
+
+@pytest.mark.parametrize("signum", [SIGUSR1, 37])
+def test_shutdown_signals_of_the_file_stop_the_container_as_received(world, signum):
+    world.up(app("a"), app("b", kill_signal=SIGINT), signals=(SIGUSR1, 37))
+    world.emit(e.SignalArrived(signum, name="SIGX"))
+    assert [sent.signum for sent in world.ordered(f.SendSignal)] == [signum, SIGINT]
+    assert all(sent.stop for sent in world.ordered(f.SendSignal))
+    assert world.said("shutdown started")[0]["because"] == "SIGX"
+    world.emit(e.SignalArrived(signum))
+    world.settle(20)
+    assert world.exit_code in (0, 137)
+
+
+def test_other_signals_are_no_stop_and_go_to_the_worker_alone(world):
+    world.up(app(), signals=(37,))
+    world.emit(e.SignalArrived(SIGUSR1))
+    world.emit(e.SignalArrived(SIGWINCH, resized=True))
+    assert [(s.signum, s.group, s.stop) for s in world.ordered(f.SendSignal)] == [
+        (SIGUSR1, False, False),
+        (SIGWINCH, False, False),
+    ]
+    assert world.core.view().phase == "running"
+
+
+def test_sigwinch_without_a_terminal_is_a_stop(world):
+    world.up(app())
+    world.emit(e.SignalArrived(SIGWINCH, name="SIGWINCH"))
+    world.settle(20)
+    assert world.ordered(f.SendSignal)[0].signum == SIGWINCH
+    assert world.exit_code is not None
+
+
+@pytest.mark.parametrize(
+    ("code", "signum", "expected"), [(0, None, 0), (3, None, 3), (None, 9, 137)]
+)
+def test_the_container_ends_with_the_main_app_and_its_code(world, code, signum, expected):
+    world.upcoming.extend((HEALTHY, Script(ends_after=5.0, code=code, signum=signum)))
+    world.up(app("helper"), app("main", main=True, autorestart=False), drain_delay=30.0)
+    took = world.run_until(lambda: world.exit_code is not None)
+    assert took == pytest.approx(5.0, abs=0.1)
+    assert world.exit_code == expected
+    assert [sent.signum for sent in world.ordered(f.SendSignal)] == [SIGTERM]
+
+
+def test_the_main_app_ends_with_all_its_instances_and_after_a_restart(world):
+    world.upcoming.extend((Script(ends_after=1.0, code=4), Script(ends_after=9.0, code=0), HEALTHY))
+    world.up(app("main", main=True, instances=2, autorestart=False), app("helper"))
+    world.advance(5)
+    assert world.exit_code is None
+    world.settle(20)
+    assert world.exit_code == 4
+
+
+def test_a_main_app_that_is_restarted_or_stopped_by_hand_does_not_end_the_container(world):
+    world.upcoming.append(Script(ends_after=1.0, code=4))
+    world.up(app("main", main=True), app("helper"))
+    world.settle(20)
+    assert world.is_up("main")
+    world.emit(e.StopAsked("main"))
+    world.settle(20)
+    assert world.exit_code is None
 
 
 def test_shutdown_timeout_bounds_everything_with_time_for_the_last_lines(world):
@@ -647,7 +746,7 @@ def test_a_reload_goes_on_after_a_worker_that_ignores_its_signal(world, share):
     deaf = world.one(0)
     world.emit(e.ReloadAsked("web"))
     world.run_until(lambda: not deaf.alive)
-    assert deaf.received == [SIGINT, SIGKILL]
+    assert deaf.received == [SIGTERM, SIGKILL]
     world.run_until(world.is_up)
     assert len(spawn_times(world)) == 4
 

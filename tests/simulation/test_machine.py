@@ -18,8 +18,10 @@ from tests.simulation.world import (
     PORT,
     SIGHUP,
     SIGINT,
+    SIGQUIT,
     SIGTERM,
     SIGUSR1,
+    SIGWINCH,
     Script,
     World,
     app,
@@ -95,6 +97,7 @@ def specs(draw, name: str):
         "wait_ready": draw(st.booleans()),
         "on_listen_timeout": draw(st.sampled_from(("auto", "force", "abort"))),
         "autostart": draw(st.sampled_from((True, True, True, False))),
+        "main": draw(st.sampled_from((False, False, False, True))),
         "autorestart": draw(st.sampled_from((True, True, True, False))),
         "max_restarts": draw(st.sampled_from((2, 16))),
         "restart_delay": draw(st.sampled_from((0.0, 2.0))),
@@ -129,6 +132,7 @@ def plans(draw, revision: int = 1):
         cpus=draw(st.sampled_from((1, 2, 8))),
         drain_delay=draw(st.sampled_from((0.0, 2.0))),
         timeout=draw(st.sampled_from((0.0, 0.0, 10.0))),
+        signals=draw(st.sampled_from(((), (SIGUSR1,)))),
     )
 
 
@@ -280,14 +284,14 @@ class Machine(RuleBasedStateMachine):
             self.world.emit(e.WorkerReady(live[which % len(live)].incarnation, source))
 
     @precondition(lambda self: self.stop_within is None)
-    @rule(signum=st.sampled_from((SIGINT, SIGTERM)))
+    @rule(signum=st.sampled_from((SIGINT, SIGTERM, SIGWINCH)))
     def the_container_is_stopped(self, signum) -> None:
         self.stop(signum)
 
     @precondition(lambda self: self.stop_within is not None)
-    @rule()
-    def a_second_signal_comes(self) -> None:
-        self.world.emit(e.SignalArrived(SIGTERM))
+    @rule(signum=st.sampled_from((SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGWINCH)))
+    def a_second_signal_comes(self, signum) -> None:
+        self.world.emit(e.SignalArrived(signum))
 
     def stop(self, signum: int) -> None:
         world = self.world

@@ -8,7 +8,7 @@ from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from tests.simulation import invariants
 from tests.simulation.test_behaviour import spawn_times
-from tests.simulation.world import SIGABRT, SIGINT, SIGKILL, SIGTERM, Script, World, app, shared
+from tests.simulation.world import SIGABRT, SIGKILL, SIGTERM, Script, World, app, shared
 
 
 @pytest.fixture
@@ -209,4 +209,4 @@ def test_a_stop_is_not_turned_into_a_restart_by_what_a_worker_says(world):
         world.tell(world.one(), **what)
     world.settle(30)
     assert not world.live()
-    assert all(signum in (SIGINT, SIGKILL) for signum in world.processes[1].received)
+    assert all(signum in (SIGTERM, SIGKILL) for signum in world.processes[1].received)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from entrypoint.core.worker import Worker
 
-SIGHUP, SIGINT, SIGABRT, SIGKILL, SIGUSR1, SIGTERM = 1, 2, 6, 9, 10, 15
+SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL, SIGUSR1, SIGTERM, SIGWINCH = 1, 2, 3, 6, 9, 10, 15, 28
 
 PORT = (ListenSpec("inet", "127.0.0.1", 5000),)
 
@@ -101,11 +101,12 @@ class Process:
     # Number of the check under way, 0 while there is none.
     check: int = 0
     received: list[int] = field(default_factory=list)
+    stops: list[int] = field(default_factory=list)
 
     @property
     def told(self) -> bool:
         """It was told to stop."""
-        return any(signum in (SIGINT, SIGTERM, SIGKILL, SIGABRT, 3) for signum in self.received)
+        return bool(self.stops)
 
 
 class World:
@@ -290,13 +291,15 @@ class World:
         if process is None:  # its fork failed, and the core is about to hear of it
             return
         process.received.append(effect.signum)
+        if effect.stop:
+            process.stops.append(effect.signum)
         script = process.script
         assert process.alive or effect.group or self._queue, f"{effect} to a reaped process"
         if effect.group and process.group:
             obeys = effect.signum == SIGKILL and process.group != "undying"
             if obeys or process.group == "obeys":
                 self.at(0.002, lambda: self._empty_group(process))
-        if not process.alive or (effect.signum == SIGUSR1):
+        if not process.alive or not effect.stop:
             return
         if effect.signum == SIGKILL:
             if not script.undying:
@@ -308,7 +311,7 @@ class World:
             self.at(script.stop_takes, lambda: self.crash(process, script.stop_code))
 
     def _do_sendshutdownmessage(self, effect: f.SendShutdownMessage) -> None:
-        self._do_sendsignal(f.SendSignal(effect.incarnation, SIGINT))
+        self._do_sendsignal(f.SendSignal(effect.incarnation, SIGINT, stop=True))
 
     def _empty_group(self, process: Process) -> None:
         had, process.group = process.group, ""

@@ -38,7 +38,11 @@ def test_check_of_a_good_file(here, capsys):
     )
     assert commands.check([]) == 0
     out, err = capsys.readouterr()
-    assert out == "  app: fork, 1 worker, 127.0.0.1:80\necosystem.yaml: ok\n"
+    app, stops, last = out.splitlines()
+    assert app == "  app: fork, 1 worker, 127.0.0.1:80"
+    assert "SIGTERM, SIGINT, SIGQUIT" in stops
+    assert "STOPSIGNAL SIGTERM" in stops
+    assert last == "ecosystem.yaml: ok"
     assert "hunter2" not in out + err
 
 

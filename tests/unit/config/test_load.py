@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -666,3 +667,35 @@ def test_any_tree_is_a_plan_or_errors(folder, tree):
 def test_any_app_is_a_plan_or_errors(folder, values):
     app = {**values, "script": "app.js"}
     loads_or_errors(folder, json.dumps([app]).encode(), "f.json")
+
+
+@pytest.mark.parametrize(
+    ("written", "numbers"),
+    [
+        ("SIGUSR1", (10,)),
+        ("[SIGUSR1, winch, 'RTMIN+3', 10]", (10, 28, signal.SIGRTMIN + 3)),
+        ("[HUP]", (1,)),
+        ("[]", ()),
+    ],
+)
+def test_further_signals_that_stop_the_container(folder, written, numbers):
+    plan = folder.load(f"apps: [{{script: app.js}}]\nshutdown: {{signals: {written}}}\n").plan
+    assert plan.shutdown.signals == numbers
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP", "SIGCHLD", "SIGCONT", "SIGTSTP", "SIGSEGV"])
+def test_a_signal_that_cannot_mean_a_stop_is_an_error(folder, name):
+    text = f"apps: [{{script: app.js}}]\nshutdown: {{signals: [USR1, {name}, NOPE]}}\n"
+    cannot, unknown = folder.errors(text)
+    assert f"shutdown.signals[1]: cannot be '{name}'" in cannot
+    assert "shutdown.signals[2]: cannot be 'NOPE'" in unknown
+
+
+@pytest.mark.parametrize(
+    ("written", "restarts"),
+    [("main: true", False), ("main: true, autorestart: true", True), ("main: false", True)],
+)
+def test_the_main_app_is_not_restarted_unless_that_is_written(folder, written, restarts):
+    app = folder.load(f"apps: [{{script: app.js, {written}}}]").plan.apps[0]
+    assert app.main == ("main: true" in written)
+    assert app.autorestart == restarts
