@@ -24,9 +24,10 @@ import errno
 import fcntl
 import os
 import struct
+import time
 
 from ..core.record import Record
-from . import bpf
+from . import bpf, interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _SEND = 0xC0182101
 _ID_VALID = 0x40082102
 _ID_VALID_OLD = 0x80082102  # before Linux 5.17 the direction bit was wrong
 _ADD_FD = 0x40182103
+_SET_FLAGS = 0x40082104
 
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")
@@ -48,6 +50,8 @@ _FD = struct.Struct("=QIIII")
 
 _CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 _SET_FD = 1  # SECCOMP_ADDFD_FLAG_SETFD
+_SEND_FD = 2  # SECCOMP_ADDFD_FLAG_SEND (Linux 5.14)
+_SYNC_WAKE_UP = 1  # SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
 
 _SET_MODE_FILTER = 1
 _FLAG_SPEC_ALLOW = 1 << 2  # no Spectre mitigation that the worker would not have otherwise
@@ -71,11 +75,15 @@ class Notification(Record):
 def filter_supported() -> bool:
     """Whether a filter is worth trying. A runtime's own profile may still refuse it.
 
-    False for an architecture that is not known here, a kernel before 5.9, and where
-    the kernel does not list the action (gVisor).
+    False for an architecture that is not known here, a kernel before 5.9, where the
+    kernel does not list the action (gVisor), and without the timer that bounds answers.
     """
     system = os.uname()
     if system.machine not in bpf.ARCHITECTURES or kernel_version() < _MINIMUM:
+        return False
+    try:
+        interrupt.interrupter()
+    except OSError:
         return False
     try:
         fd = os.open("/proc/sys/kernel/seccomp/actions_avail", os.O_RDONLY | os.O_CLOEXEC)
@@ -171,21 +179,32 @@ def install_filter(calls: Collection[str] = bpf.PORT_CALLS) -> int:
     raise OSError(number, os.strerror(number))
 
 
-def _ioctl(fd: int, request: int, argument: bytes | bytearray) -> None:
-    """ioctl(2) on a notifier, begun anew after a signal, which Python does not do for it.
+class NotTakenError(Exception):
+    """The calling thread did not run in time to take a descriptor; nothing was done.
 
-    Answers wait for a lock, and one for the caller to take its descriptor; a SIGCHLD
-    in that moment ends the wait with nothing done (`seccomp_notify_addfd` in
-    kernel/seccomp.c takes its request back). Taken for a failure, the worker would be
-    left to bind an address that we hold.
+    The call still waits: answer it again later. (Not letting it go: on an address that
+    pyinit holds it would meet EADDRINUSE.)
     """
-    while True:
-        try:
-            fcntl.ioctl(fd, request, argument)
-            return
-        except OSError as error:
-            if error.errno != errno.EINTR:
-                raise
+
+
+def _ioctl(fd: int, request: int, argument: bytes | bytearray) -> int:
+    """ioctl(2) on a notifier, for `interrupt.AT_MOST` at most. Raises NotTakenError then.
+
+    Answers wait for a lock, and ADDFD waits for the calling thread to run: its priority
+    decides how long. A signal ends the wait with nothing done (`seccomp_notify_addfd` in
+    kernel/seccomp.c withdraws its request). It may be the interrupter's or any other,
+    SIGCHLD for example: so the time decides whether the call is made again.
+    """
+    until = time.monotonic() + interrupt.AT_MOST
+    with interrupt.interrupter():
+        while True:
+            try:
+                return int(fcntl.ioctl(fd, request, bytearray(argument)))
+            except OSError as error:
+                if error.errno != errno.EINTR:
+                    raise
+            if time.monotonic() >= until:
+                raise NotTakenError
 
 
 class Notifier:
@@ -194,8 +213,15 @@ class Notifier:
     def __init__(self, fd: int) -> None:
         os.set_inheritable(fd, False)
         self.fd = fd
+        try:
+            # Linux 6.6: the caller wakes on our CPU, which we leave: 15 µs instead of 100.
+            fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)
+        except OSError:
+            pass
         known = bpf.ARCHITECTURES[os.uname().machine]
         self._calls = {number: name for name, number in known.calls.items()}
+        # Answers that the kernel did not take in time, in order (see `flush`).
+        self._unsent: list[bytes] = []
 
     def close(self) -> None:
         """Give it up: from now on the calls of what still has the filter fail (ENOSYS)."""
@@ -237,24 +263,62 @@ class Notifier:
     def put(self, call: Notification, source: int, number: int, *, cloexec: bool) -> bool:
         """Our descriptor `source` in place of the caller's `number`; False: it is gone.
 
-        Raises OSError otherwise (EMFILE, EBUSY).
+        The call still waits for its answer. Raises NotTakenError, and OSError otherwise
+        (EMFILE, EBUSY).
         """
-        flags = os.O_CLOEXEC if cloexec else 0
+        return self._add(call, _SET_FD, source, number, cloexec=cloexec) >= 0
+
+    def give(self, call: Notification, source: int, *, cloexec: bool) -> bool:
+        """The call returns a new descriptor, a copy of `source`; False: the caller is gone.
+
+        Raises NotTakenError, and OSError otherwise (EMFILE: of the caller's limit).
+        """
         try:
-            _ioctl(self.fd, _ADD_FD, _FD.pack(call.id, _SET_FD, source, number, flags))
+            return self._add(call, _SEND_FD, source, 0, cloexec=cloexec) >= 0
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        # Before Linux 5.14: in two steps.
+        number = self._add(call, 0, source, 0, cloexec=cloexec)
+        if number >= 0:
+            self._respond(_RESPONSE.pack(call.id, number, 0, 0))
+        return number >= 0
+
+    def _add(
+        self, call: Notification, flags: int, source: int, number: int, *, cloexec: bool
+    ) -> int:
+        """The caller's number of the new descriptor; -1 when the caller is gone."""
+        mode = os.O_CLOEXEC if cloexec else 0
+        try:
+            return _ioctl(self.fd, _ADD_FD, _FD.pack(call.id, flags, source, number, mode))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EINPROGRESS):
-                return False
+                return -1
             raise
-        return True
 
     def _respond(self, response: bytes) -> None:
-        try:
-            _ioctl(self.fd, _SEND, response)
-        except OSError as error:
-            # The caller was killed, or a signal has restarted its call.
-            if error.errno not in (errno.ENOENT, errno.EINPROGRESS):
-                raise
+        self._unsent.append(response)
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send the answers that are left; False: some still are, call again later.
+
+        An answer waits for a lock. A thread of low priority may be preempted while it
+        holds the lock.
+        """
+        while self._unsent:
+            try:
+                _ioctl(self.fd, _SEND, self._unsent[0])
+            except NotTakenError:
+                return False
+            except OSError as error:
+                del self._unsent[0]
+                # The caller was killed, or a signal has restarted its call.
+                if error.errno not in (errno.ENOENT, errno.EINPROGRESS):
+                    raise
+            else:
+                del self._unsent[0]
+        return True
 
 
 # -- looking at the caller -------------------------------------------------------------

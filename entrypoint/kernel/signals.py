@@ -186,6 +186,8 @@ def install_handlers(wakeup: SignalPipe) -> None:
     a shell's `&` want it; SIGCHLD is always caught.
     """
     wakeup.install()
+    # SIGXFSZ interrupts what waits for a worker (interrupt.py). Ignored, it could not.
+    _signal.signal(SIGXFSZ, wakeup.arrived)
     for number in CAUGHT:
         if number == SIGCHLD or _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, wakeup.arrived)

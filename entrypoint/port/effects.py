@@ -10,6 +10,7 @@ from ..core import events as e
 from ..core.record import Record
 from .emptying import Emptying
 from .moves import moves
+from .pending import Pending
 from .ports import PortErrors, Ports
 
 TYPE_CHECKING = False
@@ -57,6 +58,7 @@ class PortEffects:
         self._log = log
         self._observed = observed
         self._ports: dict[str, Ports] = {}
+        self._pending = Pending(loop)
         # Apps that the file has.
         self._names: frozenset[str] = frozenset()
 
@@ -85,7 +87,7 @@ class PortEffects:
         return tuple(problems)
 
     def _opened(self, spec: AppSpec, but: Collection[Form] = ()) -> Ports:
-        ports = Ports(self._loop, spec, self._log, self._observed, self._heir_of)
+        ports = Ports(self._loop, spec, self._log, self._observed, self._heir_of, self._pending)
         # Before anything listens: what comes first must not go to a spare slot.
         ports.steer(tuple(range(spec.instances)))
         ports.open(spec.instances + max(1, spec.reload_parallel), but)

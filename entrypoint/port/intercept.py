@@ -23,6 +23,7 @@ import errno
 import os
 
 from ..kernel import seccomp, sockets
+from ..kernel.interrupt import interrupter
 from ..loop import HANGUP, READ
 from . import addresses, sockaddr
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..loop import Loop
     from .address import Claim
     from .listeners import Listeners, Log
+    from .pending import Pending
     from .sockaddr import Asked
 
     Observed = Callable[[int, str, dict[str, object]], None]
@@ -63,7 +65,13 @@ class Interception:
     """The notifiers of all workers of one app."""
 
     def __init__(
-        self, loop: Loop, app: AppSpec, listeners: Listeners, log: Log, observed: Observed
+        self,
+        loop: Loop,
+        app: AppSpec,
+        listeners: Listeners,
+        log: Log,
+        observed: Observed,
+        pending: Pending,
     ) -> None:
         self._loop = loop
         self._app = app
@@ -71,6 +79,7 @@ class Interception:
         self._log = log
         self._observed = observed
         self._workers: dict[int, _Worker] = {}
+        self._pending = pending
         self._complained = False
 
     def change(self, app: AppSpec) -> None:
@@ -102,6 +111,7 @@ class Interception:
         fd = worker.notifier.fd
         if self._workers.pop(fd, None) is not None:
             self._loop.unregister(fd)
+            self._pending.drop(worker)
             worker.notifier.close()
 
     def _ready(self, worker: _Worker, events: int) -> None:
@@ -109,18 +119,52 @@ class Interception:
             if events & HANGUP:
                 self._drop(worker)  # the last process with this filter has ended
             return
-        call = worker.notifier.receive()
-        if call is None:
-            return
+        # Nothing here may wait for the caller: see kernel/interrupt.py.
+        with interrupter():
+            call = worker.notifier.receive()
+            if call is None:
+                return
+            if self._pending.has(worker) or not self._answer(worker, call):
+                self._later(worker, call)
+
+    def _later(self, worker: _Worker, call: seccomp.Notification) -> None:
+        """Try again: its thread does not run now. It slows down only its own worker."""
+        fd = worker.notifier.fd
+        if self._pending.add(
+            worker,
+            lambda: self._again(worker, call),
+            resume=lambda: self._loop.modify(fd, READ),
+        ):
+            self._loop.modify(fd, 0)
+
+    def _answer(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        """Answer the call or let it go; False: not in time, it still waits."""
         done = False
         try:
             if not worker.gone:
                 done = self._serve(worker, call)
+        except seccomp.NotTakenError:
+            return False
         except OSError as error:
             self._complain(call, error)
-        finally:
-            if not done:
-                worker.notifier.let_go(call)
+        except BaseException:
+            worker.notifier.let_go(call)
+            raise
+        if not done:
+            worker.notifier.let_go(call)
+        return worker.notifier.flush()
+
+    def _again(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        """As `_answer`, for a call that was not answered in time. All is looked at anew."""
+        with interrupter():
+            try:
+                if not worker.notifier.flush():
+                    return False
+                if not worker.notifier.waits(call):
+                    return True  # what was left was its answer, or its caller is gone
+            except seccomp.NotTakenError:
+                return False
+            return self._answer(worker, call)
 
     def _complain(self, call: seccomp.Notification, error: OSError) -> None:
         # It has ended meanwhile: nothing to tell.

@@ -17,6 +17,7 @@ from __future__ import annotations
 from ..core.record import Record
 from .errors import PortErrors
 from .listeners import Listeners
+from .pending import Pending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Ports:
     did: `bound` and `listening` (with `address`), `ready` (`process.send('ready')`),
     `online`, `message`, `disconnected`. `listening` may come more than once.
     `heir_of(form)`: an address of an app that is being removed, given up to this one.
+    `pending`: the calls that could not be answered yet, one queue for all apps.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class Ports:
         log: Log,
         observed: Observed,
         heir_of: Callable[[Form], Address | None] = lambda _form: None,
+        pending: Pending | None = None,
     ) -> None:
         self._loop = loop
+        self._pending = pending if pending is not None else Pending(loop)
         self._app = app
         self._log = log
         self._observed = observed
@@ -233,7 +237,7 @@ class Ports:
             from .intercept import Interception
 
             self._interception = Interception(
-                self._loop, self._app, self._listeners, self._log, self._observed
+                self._loop, self._app, self._listeners, self._log, self._observed, self._pending
             )
         self._interception.attach(incarnation, slot, notify_fd)
 

@@ -71,5 +71,3 @@ def test_an_activated_socket_is_the_commands():
     with Init(init) as process:
         assert process.wait() == 0, process.story()
         assert process.out == "True 1 4242\n"
-
-

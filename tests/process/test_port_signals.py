@@ -1,4 +1,4 @@
-"""A pyinit that is busy with signals misses none of its workers' calls."""
+"""Answers to intercepted calls: signals do not lose them, and they wait for no worker."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from entrypoint.kernel import proc
 from tests.support.portlab import Lab, free_port, spec
 from tests.support.wait import wait_until
 
@@ -56,3 +57,48 @@ def test_signals_in_the_middle_of_its_answers(tmp_path):
         assert "all" in lab.text(), (lab.text(), lab.logged)
         assert not lab.logged
         assert len(lab.happened("listening", worker)) == BINDS
+
+
+IDLE = """
+import os, socket, sys, time
+for _ in range(3 * os.cpu_count()):
+    if os.fork() == 0:
+        end = time.monotonic() + 3
+        while time.monotonic() < end and os.getppid() != 1:
+            pass
+        os._exit(0)
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+for count in range(100):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", int(sys.argv[1])))
+        s.listen()
+        assert s.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    print("bound", flush=True)
+"""
+
+
+def test_a_thread_that_gets_no_cpu_holds_up_only_itself(tmp_path):
+    """ADDFD waits until the caller runs: for hundreds of ms, at SCHED_IDLE among others."""
+    port = free_port()
+    (tmp_path / "idle.py").write_text(IDLE)
+    command = [sys.executable, str(tmp_path / "idle.py"), str(port)]
+    turns: list[tuple[float, float]] = []
+    with Lab(command, listen=(spec(f"127.0.0.1:{port}"),), slots=1) as lab:
+        thread = f"/proc/self/task/{lab._thread.native_id}/schedstat"
+        before = [0.0]
+
+        def observe(seconds: float) -> None:
+            waited = int(proc.read(thread).split()[1]) / 1e9
+            turns.append((seconds - (waited - before[0]), seconds))
+            before[0] = waited
+
+        with lab.lock:
+            lab.loop.observe = observe
+        worker = lab.start(0)
+        wait_until(lambda: lab.text().count("bound") >= 2, what=lab.text, timeout=60)
+        turns.clear()
+        wait_until(lambda: lab.text().count("bound") >= 60 or lab._ended(worker), timeout=60)
+        assert "Error" not in lab.text()
+        assert not lab.logged
+    assert max(turns)[0] < 0.05, sorted(turns)[-5:]

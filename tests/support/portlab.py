@@ -77,6 +77,8 @@ class Lab:
             lambda *what: self.seen.append(what),
         )
         self.output = os.memfd_create("output")
+        # As PID 1 has it: else nothing would interrupt what waits for a worker.
+        signal.signal(signal.SIGXFSZ, lambda *_: None)
         self._ends = False
         with self.lock:
             self.ports.open(slots)
