@@ -32,6 +32,8 @@ class Started(Record):
     instance: int
     slot: int
     surge_number: int = -1  # in the place of its instance number (requests.instance_number)
+    id: int = -1  # as `pyinit ls` shows it
+    restarts: int = 0
     channel: int = -1
     failure: str = ""
     # It has come as far as execve(2).

@@ -53,7 +53,9 @@ def request_for(
         env.update(offer.env)
         observed = offer.observed
     words = _words(started, ports, str(LISTEN_FDS_START) if given else "")
-    argv = tuple(_filled(word, words) for word in spec.command)
+    argv = spec.command
+    if spec.placeholders:
+        argv = tuple(_filled(word, words) for word in argv)
     _fill(env, spec, words)
     install_filter = filtered and ports is not None and ports.wants_filter()
     request = _as_its_user(spec, argv, env, init=init).replace(
@@ -101,6 +103,10 @@ def _as_its_user(
 def _environment(started: Started) -> dict[str, str]:
     spec = started.spec
     env = dict(spec.env)
+    if spec.pm2_env:
+        from . import pm2env
+
+        env = {**pm2env.for_worker(started), **env}
     env[spec.instance_var] = str(started.instance)
     env["PYINIT_SLOT"] = str(started.slot)
     if spec.increment_var:
@@ -140,7 +146,7 @@ def instance_number(started: Started, others: Iterable[Started], instances: int)
 
 
 def _uses_instance(spec: AppSpec) -> bool:
-    if any("{instance}" in word for word in spec.command):
+    if spec.placeholders and any("{instance}" in word for word in spec.command):
         return True
     if not spec.filled_env:
         return False

@@ -68,6 +68,9 @@ _AS_READ = (
     "depends_on",
     "on_errored",
     "reload_parallel",
+    "ipc",
+    "pm2_env",
+    "placeholders",
 )
 _WITH_FILES = frozenset(("env_file", "env_from_file"))
 # Keys that begin as `env_NAME` does.
@@ -197,6 +200,8 @@ def _to_fill(app: RawApp) -> tuple[str, ...]:
     What is inherited or comes out of a file is nobody's template: a password may hold
     `{fd}`.
     """
+    if not app.value("placeholders", True):
+        return ()
     said = {**app.value("env", {}), **app.value("env_NAME", {})}
     return tuple(
         sorted(name for name, text in said.items() if any(word in text for word in _PLACEHOLDERS))
@@ -224,6 +229,15 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         return None
     if found.python:
         env.setdefault("PYTHONUNBUFFERED", "1")  # as PM2: lines when they are written
+    if app.value("source_maps") and found.node_script and _has_source_maps(reader, env):
+        option = "--enable-source-maps"
+        options = env.get("NODE_OPTIONS", "")
+        if option not in options.split():
+            env["NODE_OPTIONS"] = f"{options} {option}".strip()
+    if app.value("pm2_env"):
+        from .. import pm2env
+
+        env = {**pm2env.for_app(env, found.script, found.interpreter), **env}
     exec_mode = _exec_mode(app, found)
     changes: dict[str, Any] = {name: app.value(name) for name in _AS_READ if name in app.values}
     if changes.get("main") and "autorestart" not in changes:
@@ -254,6 +268,14 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         groups=identity.groups,
         **changes,
     )
+
+
+def _has_source_maps(reader: Reader, env: Mapping[str, str]) -> bool:
+    """Whether node takes `--enable-source-maps`: since 12.12. An older one would not start."""
+    text = reader.node_version or env.get("NODE_VERSION", "")
+    if not text:
+        reader.node_version = text = command.node_version(env.get("PATH", ""), os.getcwd())
+    return command.numbers(text) >= (12, 12)
 
 
 def _each(app: RawApp, key: str) -> list[tuple[Node, str]]:

@@ -122,7 +122,7 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
     """Keys that contradict each other."""
     words = "\0".join((*app.command, *(value for _, value in raw.value("env", {}).items())))
     for placeholder in ("{fd}", "{port}"):
-        if placeholder in words and not app.listen:
+        if placeholder in words and not app.listen and app.placeholders:
             node, path = raw.place("script")
             problems.error(node, path, f"{placeholder} needs the app's `listen`, which is missing")
     node, path = raw.place("handoff")

@@ -70,13 +70,16 @@ class Command(Record):
     """What is executed.
 
     `node`: a Node program. `node_script`: one that PM2 runs in cluster mode by default
-    (a script with its arguments apart, no command line).
+    (a script with its arguments apart, no command line). `script` and `interpreter` are
+    PM2's `pm_exec_path` and `exec_interpreter`.
     """
 
     argv: tuple[str, ...]
     node: bool
     node_script: bool = False
     python: bool = False
+    script: str = ""
+    interpreter: str = "none"
 
 
 def resolve(wanted: Wanted) -> Command:
@@ -136,9 +139,8 @@ def _program(wanted: Wanted, word: str, rest: tuple[str, ...], *, line: bool) ->
     found = _find(wanted, word)
     if is_file and extension in INTERPRETERS and not wanted.interpreter:
         interpreter = _by_extension(wanted, there, extension)
-        return _command(
-            wanted, (*interpreter, *wanted.interpreter_args, there, *arguments), line=line
-        )
+        argv = (*interpreter, *wanted.interpreter_args, there, *arguments)
+        return _command(wanted, argv, line=line, script=there, interpreter=interpreter[0])
     if is_file and ("/" in word or _runnable(there) or found is None):
         return _direct(wanted, there, there, arguments, line=line)
     if found is None:
@@ -152,7 +154,9 @@ def _not_found(wanted: Wanted, word: str, there: str) -> str:
     if os.path.isdir(there):
         return f"{wanted.shown(word)} is a folder; name the file to run"
     if "/" in word or os.path.splitext(word)[1] in INTERPRETERS:
-        return f"no file {wanted.shown(word)} in {wanted.folder}"
+        near = next((end for end in INTERPRETERS if os.path.isfile(there + end)), "")
+        hint = f"; did you mean {wanted.shown(word + near)}?" if near else ""
+        return f"no file {wanted.shown(word)} in {wanted.folder}{hint}"
     return (
         f"{wanted.shown(word)} is neither a file in {wanted.folder} nor a command of PATH or "
         "node_modules/.bin"
@@ -176,21 +180,7 @@ def _by_extension(wanted: Wanted, there: str, extension: str) -> tuple[str, ...]
 
 def _type_stripping(wanted: Wanted) -> tuple[str, ...]:
     """The option with which this node runs TypeScript (PM2's tools/typestrip.js)."""
-    import subprocess
-
-    version = (0, 0)
-    try:
-        answer = subprocess.run(
-            [which("node", wanted.path, wanted.cwd) or "node", "--version"],
-            capture_output=True,
-            check=False,
-            timeout=5,
-            stdin=subprocess.DEVNULL,
-        ).stdout.decode("ascii", "replace")
-        major, minor = answer.strip().removeprefix("v").split(".")[:2]
-        version = (int(major), int(minor))
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        pass
+    version = numbers(node_version(wanted.path, wanted.cwd))
     if (22, 18) <= version < (23, 0) or version >= (23, 6):
         return ()
     if version >= (22, 6):
@@ -198,6 +188,34 @@ def _type_stripping(wanted: Wanted) -> tuple[str, ...]:
     raise CommandError(
         "script", "TypeScript needs bun, node 22.6 or later, or an `interpreter` such as tsx"
     )
+
+
+def node_version(path: str, cwd: str) -> str:
+    """What `node --version` says, or nothing."""
+    import subprocess
+
+    program = which("node", path or os.defpath, cwd)
+    if program is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            capture_output=True,
+            check=False,
+            timeout=5,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("ascii", "replace").strip()
+
+
+def numbers(version: str) -> tuple[int, int]:
+    """Major and minor of `v22.18.0`; zeros for anything else."""
+    parts = version.removeprefix("v").split(".")
+    if len(parts) < 2 or not all(part.isascii() and part.isdigit() for part in parts[:2]):
+        return (0, 0)
+    return (int(parts[0]), int(parts[1]))
 
 
 def _interpreted(wanted: Wanted, target: str, arguments: tuple[str, ...], *, line: bool) -> Command:
@@ -221,26 +239,28 @@ def _interpreted(wanted: Wanted, target: str, arguments: tuple[str, ...], *, lin
     elif "/" in first:
         first = _join(wanted.cwd, first)
     if not os.path.isabs(target):
-        found = _find(wanted, target)
+        # A folder: node and python find the file to run in it.
+        there = _join(wanted.cwd, target)
+        found = there if os.path.isdir(there) else _find(wanted, target)
         if found is None:
             raise CommandError("script", _not_found(wanted, target, _join(wanted.cwd, target)))
         target = found
     argv = (first, *interpreter[1:], *wanted.interpreter_args, target, *arguments)
-    return _command(wanted, argv, line=line)
+    return _command(wanted, argv, line=line, script=target, interpreter=first)
 
 
 def _direct(
     wanted: Wanted, program: str, file: str, arguments: tuple[str, ...], *, line: bool
 ) -> Command:
     """Execute the file itself, if execve(2) will."""
-    shebang = _shebang(file)
+    shebang = shebang_of(file)
     node_script = shebang is not None and _says_node(shebang)
     if node_script and (wanted.interpreter_args or not os.access(file, os.X_OK)):
         # As PM2, which runs every text file by node.
         argv = ("node", *wanted.interpreter_args, file, *arguments)
         if which("node", wanted.path, wanted.cwd) is None:
             raise CommandError("script", f"{wanted.shown(file)} needs node, which is not in PATH")
-        return _command(wanted, argv, line=line)
+        return _command(wanted, argv, line=line, script=file, interpreter="node")
     if wanted.interpreter_args:
         raise CommandError("interpreter_args", "there is no interpreter that could take them")
     if not os.access(file, os.X_OK):
@@ -250,19 +270,29 @@ def _direct(
         )
     if shebang is not None:
         _check_shebang(wanted, file, shebang)
-    elif _is_text(file):
+    elif is_text(file):
         raise CommandError(
             "script", f"{wanted.shown(file)} is a text without a #! line; name its `interpreter`"
         )
-    return _command(wanted, (program, *arguments), line=line)
+    argv = (program, *arguments)
+    return _command(
+        wanted, argv, line=line, script=file, interpreter="node" if node_script else "none"
+    )
 
 
-def _command(wanted: Wanted, argv: tuple[str, ...], *, line: bool) -> Command:
+def _command(
+    wanted: Wanted, argv: tuple[str, ...], *, line: bool, script: str, interpreter: str
+) -> Command:
     base = os.path.basename(argv[0])
     node = _is_node(argv, wanted.path, wanted.cwd)
     by_node = base in _NODE or (node and base != "env")
     return Command(
-        argv, node=node, node_script=node and by_node and not line, python="python" in base
+        argv,
+        node=node,
+        node_script=node and by_node and not line,
+        python="python" in base,
+        script=script,
+        interpreter=interpreter,
     )
 
 
@@ -288,7 +318,8 @@ def _in_shell(wanted: Wanted, script: str, line: words.CommandLine) -> Command:
     shell = "bash" if which("bash", wanted.path, wanted.cwd) else "/bin/sh"
     inner = [word.strip("\"'();&|") for word in line.words]
     node = any(_is_node((word,), wanted.path, wanted.cwd) for word in inner if word)
-    return Command((shell, "-c", text), node=node)
+    found = which(shell, wanted.path, wanted.cwd) or shell
+    return Command((shell, "-c", text), node=node, script=found)
 
 
 def _is_node(argv: tuple[str, ...], path: str, cwd: str, depth: int = 3) -> bool:
@@ -307,7 +338,7 @@ def _is_node(argv: tuple[str, ...], path: str, cwd: str, depth: int = 3) -> bool
         if "/" in argv[0] or found is None:
             return False
         file = found
-    shebang = _shebang(file)
+    shebang = shebang_of(file)
     if shebang is None:
         return False
     if os.path.basename(shebang[0]) in {"sh", "bash", "dash"} and "/node_modules/" in file:
@@ -328,7 +359,7 @@ def _head(file: str) -> bytes:
         return b""
 
 
-def _shebang(file: str) -> tuple[str, ...] | None:
+def shebang_of(file: str) -> tuple[str, ...] | None:
     """The words of a file's `#!` line, or None."""
     head = _head(file)
     if not head.startswith(b"#!"):
@@ -352,7 +383,8 @@ def _check_shebang(wanted: Wanted, file: str, shebang: tuple[str, ...]) -> None:
         )
 
 
-def _is_text(file: str) -> bool:
+def is_text(file: str) -> bool:
+    """Whether a file's beginning is UTF-8 without a NUL."""
     head = _head(file)
     # A file that cannot be read (mode 0111) is left to the kernel.
     if b"\0" in head or (not head and not os.access(file, os.R_OK)):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from . import emit, keys
-from .load import app_nodes, find, read_tree
-from .tree import Node, scalar
+from . import emit
+from .load import app_nodes, find, read_file, to_native
 from .variables import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from .errors import Problems
+    from .tree import Node
 
 # Key, PM2's default, why it is written out.
 PM2_DEFAULTS = (
@@ -19,52 +19,61 @@ PM2_DEFAULTS = (
     ("kill_timeout", "1600", "PM2's default; Docker gives 10 s, pyinit 8000"),
     ("kill_signal", "SIGINT", "what PM2 stops an app with"),
 )
+# As they are by default; writing them would say nothing.
+_USUAL = {"source_maps": "false", "placeholders": "true"}
 
 
 def converted(path: str | None, environ: Mapping[str, str], problems: Problems) -> str:
-    """The file's apps as YAML. Keys without meaning here become warnings.
+    """The file's apps as YAML. What is left out or changed becomes a warning.
 
-    Raises ConfigErrors when the file cannot be parsed; the meaning of its keys is not
-    checked.
+    Raises ConfigErrors when the file cannot be read.
     """
-    file = find(path, environ)
-    tree = read_tree(file, environ, problems)
-    script = file.endswith((".js", ".cjs", ".mjs"))
-    if script:
-        _escape_all(tree)
-    lines = [f"# From {file}, by `pyinit convert`.", "apps:"]
+    name = find(path, environ)
+    file = read_file(name, environ, problems)
+    if file.pm2:
+        to_native(file, environ, problems)
+        _escape_all(file.tree)
+    tree = file.tree
+    lines = [f"# From {name}, by `pyinit convert`.", "apps:"]
     for node, where in app_nodes(tree, problems):
         if node.kind != "map":
             problems.error(node, where, "must be a mapping with `script` and other keys")
             continue
-        lines += _app(node, where, problems)
+        lines += _app(node)
     if tree.kind == "map" and (tree.get("apps") or tree.get("pm2")):
-        for word, (key, value) in tree.entries.items():
-            if word in keys.IGNORED_TOP_KEYS:
-                problems.warn(key, word, f"is left out: {keys.IGNORED_TOP_KEYS[word]}")
-            elif word not in {"apps", "pm2"} and not word.startswith("x-"):
+        for word, (_, value) in tree.entries.items():
+            if word not in {"apps", "pm2", "pyinit"}:
                 lines += ["", f"{emit.text(word)}:{emit.block(value, '  ')}"]
     return "\n".join(lines) + "\n"
 
 
-def _app(node: Node, where: str, problems: Problems) -> list[str]:
-    spellings = keys.by_spelling(keys.APP_KEYS)
-    entries: dict[str, Node] = {}
-    for word, (key_node, value) in node.entries.items():
-        known = spellings.get(word)
-        if known is None and word in keys.IGNORED_APP_KEYS:
-            path = f"{where}.{word}" if where else word
-            problems.warn(key_node, path, f"is left out: {keys.IGNORED_APP_KEYS[word]}")
-        else:
-            entries[known.name if known else word] = value
-    lines = [f"{emit.text(key)}:{emit.block(value, '      ')}" for key, value in entries.items()]
-    if not entries.get("kill_timeout", scalar("0", plain=True)).value:
-        entries.pop("kill_timeout", None)
-        lines = [line for line in lines if not line.startswith("kill_timeout:")]
+def _app(node: Node) -> list[str]:
+    entries = {key: value for key, (_, value) in node.entries.items()}
+    for key in ("kill_timeout", "listen_timeout"):
+        if key in entries and not entries[key].value:
+            del entries[key]
+    braces = any("{" in text for text in _texts(node))
+    lines = []
+    for key, value in entries.items():
+        if value.text == _USUAL.get(key) or (key == "placeholders" and not braces):
+            continue
+        lines.append(f"{emit.text(key)}:{emit.block(value, '      ')}")
     for key, default, why in PM2_DEFAULTS:
         if key not in entries:
             lines.append(f"{key}: {default}  # {why}")
     return [f"  {'- ' if index == 0 else '  '}{line}" for index, line in enumerate(lines)]
+
+
+def _texts(node: Node) -> Iterable[str]:
+    """The texts in which pyinit's YAML has placeholders."""
+    for key in ("script", "args", "interpreter_args", "interpreter"):
+        found = node.get(key)
+        for item in (found.items or [found]) if found is not None else ():
+            yield item.text
+    for key, (_, value) in node.entries.items():
+        if key == "env" or key.startswith("env_"):
+            for _, variable in value.entries.values():
+                yield variable.text
 
 
 def _escape_all(tree: Node) -> None:

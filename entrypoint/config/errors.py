@@ -29,7 +29,8 @@ MOST_SUGGESTIONS = 40
 class ConfigError(Record):
     """One problem. `line` 0: the place is not known (a `.config.js` file).
 
-    `path` is the key's path in the file, such as `apps[0].instances`.
+    `path` is the key's path in the file, such as `apps[0].instances`. `code` is the number
+    of a finding (findings.py). `severity` is `error`, `warning` or `note`.
     """
 
     file: str
@@ -37,11 +38,18 @@ class ConfigError(Record):
     column: int
     path: str
     message: str
+    code: str = ""
+    severity: str = "error"
+
+    @property
+    def place(self) -> str:
+        """`file:line:column`, or the file alone."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
     def __str__(self) -> str:
-        """The problem as `file:line:column: path: message`."""
-        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        return ": ".join(part for part in (place, self.path, self.message) if part)
+        """The problem as `file:line:column: path: message (CODE)`."""
+        message = f"{self.message} ({self.code})" if self.code else self.message
+        return ": ".join(part for part in (self.place, self.path, message) if part)
 
 
 class ConfigErrors(Exception):
@@ -61,6 +69,7 @@ class Problems:
         # Dictionaries as sets that keep their order.
         self._errors: dict[ConfigError, None] = {}
         self._warnings: dict[ConfigError, None] = {}
+        self._notes: dict[ConfigError, None] = {}
         self._suggested = 0
         self._dropped = 0
 
@@ -80,11 +89,26 @@ class Problems:
         else:
             self._errors[found] = None
 
-    def warn(self, place: Place | None, path: str, message: str) -> None:
-        """Note a warning: the file is used all the same."""
-        found = self._make(place, path, message)
-        if found not in self._warnings and len(self._warnings) < MOST_ERRORS:
-            self._warnings[found] = None
+    def warn(self, place: Place | None, path: str, message: str, code: str = "") -> None:
+        """Add a warning: the file can be used."""
+        self._add(self._warnings, place, path, message, code, "warning")
+
+    def note(self, place: Place | None, path: str, message: str, code: str = "") -> None:
+        """Add a note: a difference that needs no action. Only `pyinit check` shows it."""
+        self._add(self._notes, place, path, message, code, "note")
+
+    def _add(
+        self,
+        kind: dict[ConfigError, None],
+        place: Place | None,
+        path: str,
+        message: str,
+        code: str,
+        severity: str,
+    ) -> None:
+        found = self._make(place, path, message).replace(code=code, severity=severity)
+        if found not in kind and len(kind) < MOST_ERRORS:
+            kind[found] = None
 
     def stop(self, place: Place | None, path: str, message: str) -> ConfigErrors:
         """For what ends the reading: `raise problems.stop(…)`, with all found so far."""
@@ -113,6 +137,12 @@ class Problems:
     def warnings(self) -> tuple[ConfigError, ...]:
         """All warnings by place."""
         found = self._warnings
+        return tuple(sorted(found, key=lambda e: (e.file != self.file, e.file, _by_place(e))))
+
+    @property
+    def notes(self) -> tuple[ConfigError, ...]:
+        """All notes by place."""
+        found = self._notes
         return tuple(sorted(found, key=lambda e: (e.file != self.file, e.file, _by_place(e))))
 
     def as_exception(self) -> ConfigErrors:

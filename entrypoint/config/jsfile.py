@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from ..core.record import Record
 from .command import which
 from .jsonfile import parse_json
 from .tree import MOST_BYTES, Node
@@ -26,6 +27,10 @@ LONGEST = 10.0  # seconds
 _PROGRAM = r"""
 const fs = require('fs');
 const pipe = Number(process.argv[2]);
+const file = process.argv[1];
+// What the file sees of a command line: that of `pm2-runtime start FILE`.
+process.argv = [process.execPath, 'pm2-runtime', 'start', ...process.argv.slice(3)];
+const before = { ...process.env };
 const plain = (_key, value) => {
   if (Object.prototype.toString.call(value) !== '[object RegExp]') return value;
   const text = /[\\^$|()+*?[]/.test(value.source) ? value.source : `(?:${value.source})`;
@@ -41,32 +46,71 @@ const answer = (mark, value) => {
 const fail = (e) => answer('!', {
   message: String((e && e.message) || e), stack: String((e && e.stack) || ''),
 });
+// What the file has changed in process.env; PM2 starts the apps with it.
+const changes = () => {
+  const set = {};
+  for (const name of Object.keys(process.env)) {
+    if (process.env[name] !== before[name]) set[name] = process.env[name];
+  }
+  return { set, unset: Object.keys(before).filter((name) => !(name in process.env)) };
+};
 process.on('uncaughtException', fail);
-import(require('url').pathToFileURL(process.argv[1]).href).then((module) => {
+import(require('url').pathToFileURL(file).href).then((module) => {
   const value = module.default === undefined ? { ...module } : module.default;
   if (typeof value === 'function') throw new Error('exports a function, not a configuration');
   if (value === null || typeof value !== 'object') throw new Error('exports no configuration');
-  answer('=', value);
+  answer('=', { config: value, env: changes(), version: process.version });
 }).catch(fail);
 """
 
 
-def parse_js(file: str, environ: Mapping[str, str], problems: Problems) -> Node:
-    """What the file exports, as nodes without places. Raises ConfigErrors."""
+class Evaluated(Record):
+    """What a `.config.js` exports, and the environment that it leaves.
+
+    `tree` has no places. `version` is node's, such as `v22.18.0`.
+    """
+
+    tree: Node
+    environ: Mapping[str, str]
+    version: str = ""
+
+
+def parse_js(
+    file: str, environ: Mapping[str, str], problems: Problems, args: tuple[str, ...] = ()
+) -> Evaluated:
+    """Evaluate the file. Raises ConfigErrors.
+
+    `args` follow `pm2-runtime start` in the `process.argv` that the file sees.
+    """
     node = which("node", environ.get("PATH", os.defpath), os.getcwd())
     if node is None:
         raise problems.stop(
             None, "", "needs node to be read, and node is not in PATH; use YAML (pyinit convert)"
         )
-    answer = _evaluate(node, os.path.abspath(file), environ, problems)
+    answer = _evaluate(node, os.path.abspath(file), environ, problems, args)
     mark, text = answer[:1], answer[1:]
     if mark == "!":
         raise _failure(text, os.path.abspath(file), problems)
     if mark != "=":
         raise problems.stop(None, "", "node ended without an answer")
-    tree = parse_json(text, problems)
+    whole = parse_json(text, problems)
+    tree, changes, version = whole.get("config"), whole.get("env"), whole.get("version")
+    if tree is None or changes is None or version is None:
+        raise problems.stop(None, "", "exports no configuration")
     _forget_places(tree)
-    return tree
+    return Evaluated(tree, _changed(environ, changes), version.text)
+
+
+def _changed(environ: Mapping[str, str], changes: Node) -> dict[str, str]:
+    """The environment that the file left."""
+    added, removed = changes.get("set"), changes.get("unset")
+    found = dict(environ)
+    for node in removed.items if removed is not None else ():
+        found.pop(node.text, None)
+    for name, (_, value) in (added.entries if added is not None else {}).items():
+        if name and "\0" not in name + value.text:
+            found[name] = value.text
+    return found
 
 
 def _forget_places(tree: Node) -> None:
@@ -86,14 +130,20 @@ def _forget_places(tree: Node) -> None:
         todo += node.items
 
 
-def _evaluate(node: str, file: str, environ: Mapping[str, str], problems: Problems) -> str:
+def _evaluate(
+    node: str,
+    file: str,
+    environ: Mapping[str, str],
+    problems: Problems,
+    args: tuple[str, ...],
+) -> str:
     import select
     import signal
     import subprocess
     import time
 
     reading, writing = os.pipe()
-    command = [node, "-e", _PROGRAM, file, str(writing)]
+    command = [node, "-e", _PROGRAM, file, str(writing), *args]
     data = bytearray()
     deadline = time.monotonic() + LONGEST
     process = None

@@ -255,6 +255,32 @@ APP_KEYS: tuple[Key, ...] = (
         ("auto", "fds", "intercept", "node", "none"),
     ),
     _own(
+        "ipc",
+        "bool",
+        "Give a Node program the channel of a Node child process in fork mode too: `process.send`, "
+        "`process.on('message')`, `process.connected`.",
+        "false; true in PM2's formats",
+    ),
+    _own(
+        "pm2_env",
+        "bool",
+        "Set the variables that programs under PM2 read: `pm_id`, `name`, `exec_mode`, "
+        "`PM2_HOME` and others (docs/reference/pm2.md).",
+        "false; true in PM2's formats",
+    ),
+    _own(
+        "placeholders",
+        "bool",
+        "Replace `{port}`, `{fd}`, `{instance}` and `{slot}` in `script`, `args` and `env`.",
+        "true; false in PM2's formats",
+    ),
+    _own(
+        "source_maps",
+        "bool",
+        "Add `--enable-source-maps` to `NODE_OPTIONS` of a Node script.",
+        "false; true in PM2's formats",
+    ),
+    _own(
         "kill_signal",
         "signal",
         "Signal of a stop, by name or number.",
@@ -458,6 +484,11 @@ TOP_KEYS: tuple[Key, ...] = (
     _own("control", "control", "The socket of `pyinit ls`, `reload` and so on."),
     _own("shutdown", "shutdown", "How the container ends."),
     _own("watch_config", "bool", "Read this file again when it changes.", "false"),
+    _own(
+        "pyinit",
+        "version",
+        "`1`: a JSON or `.config.js` file is read by the rules of this page, not by PM2's.",
+    ),
 )
 
 # PM2's keys that mean nothing in a container, and why.

@@ -43,12 +43,26 @@ NAMES = (
 _SCRIPT_EXTENSIONS = (".js", ".cjs", ".mjs")
 
 
+class File(Record):
+    """A file that was parsed. `environ` is what it left of the environment.
+
+    `pm2`: PM2's rules hold for it, and `tree` is as PM2 would read it.
+    `node` is the version of the node that evaluated it.
+    """
+
+    tree: Node
+    environ: Mapping[str, str]
+    pm2: bool = False
+    node: str = ""
+
+
 class Loaded(Record):
     """A file that can be run. `details` are the warnings with their places."""
 
     plan: Plan
     warnings: tuple[str, ...] = ()
     details: tuple[ConfigError, ...] = ()
+    notes: tuple[ConfigError, ...] = ()
 
 
 def load(
@@ -66,14 +80,28 @@ def load(
     """
     files = path if isinstance(path, tuple) else ()
     files = files or (find(path if isinstance(path, str) else None, environ),)
-    file = files[0]
-    problems = Problems(file)
+    problems = Problems(files[0])
     reader = Reader(problems, environ, cgroup.usable_cpus)
-    documents = Documents(reader, lambda name: read_tree(name, environ, problems)).all_of(files)
-    plan = _Planner(reader, env_name, only, environ).plan(documents)
+    origins: dict[Node, File] = {}
+
+    def read(name: str) -> Node:
+        file = read_file(name, environ, problems, env_name)
+        if file.pm2:
+            to_native(file, environ, problems, env_name)
+        reader.node_version = reader.node_version or file.node
+        origins[file.tree] = file
+        return file.tree
+
+    documents = Documents(reader, read).all_of(files)
+    plan = _Planner(reader, env_name, only, origins).plan(documents)
     problems.raise_errors()
     warnings = problems.warnings
-    return Loaded(plan.replace(revision=revision, source=file), tuple(map(str, warnings)), warnings)
+    return Loaded(
+        plan.replace(revision=revision, source=files[0]),
+        tuple(map(str, warnings)),
+        warnings,
+        problems.notes,
+    )
 
 
 def find(path: str | None, environ: Mapping[str, str]) -> str:
@@ -96,20 +124,37 @@ def find(path: str | None, environ: Mapping[str, str]) -> str:
     )
 
 
-def read_tree(file: str, environ: Mapping[str, str], problems: Problems) -> Node:
+def read_file(
+    file: str, environ: Mapping[str, str], problems: Problems, env_name: str = ""
+) -> File:
     """The file's nodes, by its extension. Raises ConfigErrors."""
+    from .pm2.formats import is_pm2
+
     data = _read_bytes(file, problems)
     if file.endswith(_SCRIPT_EXTENSIONS):
         from .jsfile import parse_js
 
-        return parse_js(file, environ, problems)
+        args = (file, "--env", env_name) if env_name else (file,)
+        found = parse_js(file, environ, problems, args)
+        return File(found.tree, found.environ, is_pm2(file, found.tree), found.version)
     text = decode(data, problems)
     if not text.strip():
         raise problems.stop(None, "", "is empty")
     tree = parse_json(text, problems) if file.endswith(".json") else parse_yaml(text, problems)
     if tree.is_null:
         raise problems.stop(None, "", "is empty")
-    return tree
+    return File(tree, environ, is_pm2(file, tree))
+
+
+def to_native(
+    file: File, before: Mapping[str, str], problems: Problems, env_name: str = ""
+) -> None:
+    """Turn a PM2 file's nodes into pyinit's keys, in place."""
+    from .pm2.translate import translate
+
+    translate(
+        file.tree, app_nodes, problems, environ=file.environ, before=before, env_name=env_name
+    )
 
 
 def _read_bytes(file: str, problems: Problems) -> bytes:
@@ -154,20 +199,25 @@ def app_nodes(tree: Node, problems: Problems) -> list[tuple[Node, str]]:
 
 class _Planner:
     def __init__(
-        self, reader: Reader, env_name: str, only: tuple[str, ...], environ: Mapping[str, str]
+        self, reader: Reader, env_name: str, only: tuple[str, ...], origins: Mapping[Node, File]
     ) -> None:
         self._reader = reader
         self._problems = reader.problems
         self._env_name = env_name
         self._only = only
-        self._environ = environ
+        self._origins = origins
+        self._environ = reader.environ
+        # The file of each app.
+        self._files: dict[Node, File] = {}
 
     def plan(self, documents: tuple[Document, ...]) -> Plan:
         """The plan; it is worth nothing once there was an error."""
         top: Top = {}
         nodes: list[tuple[Node, str]] = []
         for document in documents:
-            nodes += self._document(document, top)
+            found = self._document(document, top)
+            self._files.update((node, self._origins[document.tree]) for node, _ in found)
+            nodes += found
         if not nodes and not self._problems.errors:
             tree = documents[0].tree
             self._problems.error(tree, "apps" if tree.kind == "map" else "", "has no app")
@@ -242,7 +292,7 @@ class _Planner:
         names = {app.name for app in apps}
         resolved = []
         for raw in apps:
-            app = resolve_app(self._reader, raw, self._environ)
+            app = resolve_app(self._reader, raw, self._files[raw.node].environ)
             if app is None:
                 continue
             checks.check_app(self._problems, raw, app)
@@ -255,9 +305,7 @@ class _Planner:
             resolved.append(app.replace(depends_on=kept))
         return tuple(resolved)
 
-    def _map(
-        self, top: Top, name: str, table: tuple[keys.Key, ...]
-    ) -> dict[str, Any] | None:
+    def _map(self, top: Top, name: str, table: tuple[keys.Key, ...]) -> dict[str, Any] | None:
         """The values of a top-level mapping; None when it is there but no mapping."""
         if name not in top:
             return {}
@@ -267,9 +315,7 @@ class _Planner:
         found = self._reader.section(node, path, table)
         return {key: value for key, (_, _, value) in found.items()}
 
-    def _probes(
-        self, top: Top
-    ) -> tuple[ProbeSpec, tuple[Node | None, str]]:
+    def _probes(self, top: Top) -> tuple[ProbeSpec, tuple[Node | None, str]]:
         values = self._map(top, "probes", keys.PROBES_KEYS)
         if values is None:
             # `probes: 9400` is what it looks like.
@@ -313,9 +359,7 @@ class _Planner:
             )
         return ControlSpec(**values)
 
-    def _shutdown(
-        self, top: Top, apps: tuple[AppSpec, ...]
-    ) -> ShutdownSpec:
+    def _shutdown(self, top: Top, apps: tuple[AppSpec, ...]) -> ShutdownSpec:
         values = self._map(top, "shutdown", keys.SHUTDOWN_KEYS)
         if values is None:
             path, node, _ = top["shutdown"]

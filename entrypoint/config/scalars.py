@@ -40,6 +40,8 @@ class Scalars:
         self.problems = problems
         self.environ = environ
         self._cpus = cpus
+        # Of the node that evaluated the file, as `v22.18.0`; empty when none did.
+        self.node_version = ""
         # Paths of the files beside this one that were looked at, in order.
         self.files: dict[str, None] = {}
 
@@ -242,6 +244,12 @@ class Scalars:
             return units.cron(text)
         except ValueError as error:
             return self.fail(node, path, str(error))
+
+    def read_version(self, node: Node, path: str) -> Any:
+        """The version of the file's rules: 1."""
+        if node.kind == "scalar" and node.text == "1":
+            return 1
+        return self.fail(node, path, "must be 1, the only version of pyinit's files")
 
     def read_instances(self, node: Node, path: str) -> Any:
         """A number of workers."""

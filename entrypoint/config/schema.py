@@ -33,6 +33,7 @@ _KINDS: dict[str, dict[str, Any]] = {
             {"type": "array", "items": {"type": ["string", "integer"]}},
         ]
     },
+    "version": {"const": 1},
     "mode": {"type": ["string", "integer"], "examples": ["0660"]},
     "cron": _SCALAR,
     "instances": {"type": ["integer", "string"], "examples": [2, "max", -1]},

@@ -28,6 +28,9 @@ class Spawn(Effect):
     spec: AppSpec
     instance: int
     slot: int
+    # PM2's `pm_id`, and how often this instance was restarted.
+    id: int = -1
+    restarts: int = 0
 
 
 class SendSignal(Effect):

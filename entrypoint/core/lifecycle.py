@@ -75,8 +75,11 @@ def launch(
         turn.put_place(
             place.replace(state=w.RUNNING, current=incarnation, slot=slot, spec=spec, waits_for=0)
         )
-    trimming.before_launch(turn, turn.the_pool(place.app), spec)
-    turn.emit(Spawn(incarnation, spec, place.instance, slot))
+    pool = turn.the_pool(place.app)
+    trimming.before_launch(turn, pool, spec)
+    number = pool.ids[place.instance] if place.instance < len(pool.ids) else -1
+    restarts = place.restarts + successor
+    turn.emit(Spawn(incarnation, spec, place.instance, slot, number, restarts))
     return worker
 
 

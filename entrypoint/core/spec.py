@@ -77,6 +77,10 @@ class AppSpec(Record):
     # The program is Node's (`node file.js`, a `#!/usr/bin/env node` script such as
     # `serve`, or npm/npx/yarn, which start one): offer it Node's own protocols.
     node: bool = False
+    # Node's IPC channel in fork mode too; PM2's variables; `{port}` and so on in `command`.
+    ipc: bool = False
+    pm2_env: bool = False
+    placeholders: bool = True
     exec_mode: str = "fork"  # fork | cluster
     instances: int = 1
     instance_var: str = "NODE_APP_INSTANCE"

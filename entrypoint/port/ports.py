@@ -248,9 +248,11 @@ class Ports:
         from .nodeprotocol import is_launcher
 
         app = self._app
-        if not app.node or app.handoff == "none" or is_launcher(app.command):
+        if not app.node or is_launcher(app.command):
             return False
-        return self._is_primary() or app.wait_ready or app.shutdown_with_message
+        if app.handoff == "none":
+            return app.ipc
+        return self._is_primary() or app.ipc or app.wait_ready or app.shutdown_with_message
 
     def _is_primary(self) -> bool:
         """Node's cluster protocol is offered."""

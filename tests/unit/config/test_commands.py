@@ -247,8 +247,8 @@ def test_a_regexp_of_a_config_js_is_one_of_ignore_watch(real_node):
     ("text", "said"),
     [
         (
-            "module.exports = {apps: [{script: 'nope.js', instances: 'x'}]}",
-            "f.config.js: apps[0].instances",
+            "module.exports = {apps: [{script: 'nope.js', max_restarts: 'x'}]}",
+            "f.config.js: apps[0].max_restarts",
         ),
         ("module.exports = {", "f.config.js:1:1: JavaScript: "),
         ("\n\nthrow new Error('oh')", "f.config.js:3:7: JavaScript: oh"),
