@@ -55,6 +55,11 @@ reference: $(HAVE_VENV)  ## Write docs/reference/file.md and metrics.md, and the
 bench: setup  ## Measure against the peers (ARGS="orphans logs -n 3", ARGS=--publish)
 	@$(PYTHON) -m benchmarks $(ARGS)
 
+.PHONY: zoo
+zoo: setup  ## Try real servers, each with five checks (ARGS="puma nginx", ARGS=--publish)
+	@scripts/setup-zoo
+	@$(PYTHON) -m tests.zoo $(ARGS)
+
 .PHONY: image
 image:  ## Build the Docker image (IMAGE=name:tag BASE_IMAGE=… TARGET=runtime)
 	@docker build --tag $(IMAGE) $(if $(TARGET),--target $(TARGET)) \

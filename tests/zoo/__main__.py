@@ -1,0 +1,141 @@
+"""`make zoo`: every server of the catalogue under a real pyinit, and the table of it.
+
+    python -m tests.zoo [NAME…] [--kind tcp|undeclared|unix] [--jobs N] [--publish] [--list]
+
+A name chooses rows whose name or language contains it. `--publish` writes the results file,
+from which docs/reference/servers.md is made. Exit code 1: a row is silently wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from . import table
+from .catalog import SERVERS
+from .trial import BUILD, CACHE, KINDS, MODULES, PROGRAMS, ROOT, VENV, Trial
+
+if TYPE_CHECKING:
+    from .catalog import Server
+
+
+def prepare() -> None:
+    """A copy of the programs beside the modules that they load."""
+    shutil.rmtree(PROGRAMS, ignore_errors=True)
+    shutil.copytree(ROOT / "tests/zoo/programs", PROGRAMS)
+    (PROGRAMS / "node_modules").symlink_to(MODULES)
+    BUILD.mkdir(parents=True, exist_ok=True)
+
+
+def missing(server: Server) -> str:
+    """What the row needs and this machine lacks; empty when nothing."""
+    for need in server.needs:
+        if not shutil.which(need, path=f"{VENV}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"):
+            return f"no {need} here"
+    if not server.build:
+        return ""
+    stamp = BUILD / f"{''.join(c if c.isalnum() else '-' for c in server.name)}.made"
+    if stamp.exists() and stamp.read_text() == server.build:
+        return ""
+    line = server.build.replace("{build}", str(BUILD)).replace("{programs}", str(PROGRAMS))
+    made = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    if made.returncode:
+        return f"does not compile: {(made.stderr or made.stdout).strip()[-300:]}"
+    stamp.write_text(server.build)
+    return ""
+
+
+def one(server: Server, kind: str) -> dict[str, object]:
+    """The result of one row and kind."""
+    began = time.monotonic()
+    with Trial(server, kind) as trial:
+        try:
+            checks = trial.checks()
+        except Exception as error:
+            checks = {"trial": f"{type(error).__name__}: {error}"}
+        wrong = {name: seen for name, seen in checks.items() if seen}
+        result: dict[str, object] = {
+            "server": server.name,
+            "language": server.language,
+            "kind": kind,
+            "checks": checks,
+            "said": trial.complaints() if wrong else [],
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        if wrong:
+            folder = CACHE / "failed"
+            folder.mkdir(exist_ok=True)
+            name = "".join(c if c.isalnum() else "-" for c in f"{server.name}-{kind}")
+            (folder / f"{name}.log").write_text(trial.text())
+    return result
+
+
+def main() -> int:
+    """Run what was chosen."""
+    parser = argparse.ArgumentParser(prog="python -m tests.zoo")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--kind", choices=KINDS, action="append")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--publish", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--bare", action="store_true", help="try the commands without pyinit")
+    options = parser.parse_args()
+    names = [name.lower() for name in options.names]
+    chosen = [
+        server
+        for server in SERVERS
+        if not names or any(n in server.name.lower() or n == server.language.lower() for n in names)
+    ]
+    if options.list:
+        for server in chosen:
+            print(f"{server.language:8} {server.name}")
+        return 0
+    prepare()
+    results: list[dict[str, object]] = []
+    absent: dict[str, str] = {}
+    work: list[tuple[Server, str]] = []
+    for server in chosen:
+        lacks = missing(server)
+        if lacks:
+            absent[server.name] = lacks
+            print(f"NOT TRIED {server.name}: {lacks}", flush=True)
+            continue
+        offered = {"unix": bool(server.unix)}
+        kinds = options.kind or KINDS
+        work += [(server, kind) for kind in kinds if offered.get(kind, True)]
+    if options.bare:
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            tries = {pool.submit(Trial(*item).bare): item for item in work}
+            for done in concurrent.futures.as_completed(tries):
+                server, kind = tries[done]
+                if done.result():
+                    print(f"bare {server.name} ({kind}): {done.result()}", flush=True)
+        return 0
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(one, *item) for item in work]):
+            result = done.result()
+            results.append(result)
+            print(table.line(result), flush=True)
+    order = {server.name: place for place, server in enumerate(SERVERS)}
+    results.sort(key=lambda r: (order[str(r["server"])], KINDS.index(str(r["kind"]))))
+    silent = [result for result in results if table.verdict(result) == "silent"]
+    rows = len({result["server"] for result in results})
+    print(
+        f"{rows} servers, {len(results)} trials: {len(silent)} silently wrong, "
+        f"{len(absent)} servers not tried"
+    )
+    if options.publish:
+        path = ROOT / "tests/zoo/results.json"
+        path.write_text(json.dumps({"results": results, "absent": absent}, indent=1) + "\n")
+        table.write(ROOT / "docs/reference/servers.md", results, absent)
+    return 1 if silent else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,501 @@
+"""One server under a real pyinit: the five checks of a row."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .asking import WrongAnswerError, ask, connect
+
+if TYPE_CHECKING:
+    from .catalog import Server
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache/zoo"
+PROGRAMS = CACHE / "programs"
+BUILD = CACHE / "build"
+VENV = CACHE / "venv/bin"
+MODULES = CACHE / "node/node_modules"
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
+
+WORKERS = 3
+BOOT = 1.5  # how long each worker waits before it becomes the program (s)
+CLIENTS = 3
+# How long anything may take on a busy machine (s).
+DEADLINE = 60.0
+KINDS = ("tcp", "undeclared", "unix")
+# What the checks cause on purpose explains nothing.
+PROVOKED = ("worker exited", "reload aborted", "worker not ready in time")
+
+
+class Load:
+    """Clients that ask again and again, a new connection each, until the block ends."""
+
+    def __init__(self, server: Server, address: int | str) -> None:
+        self._server, self._address = server, address
+        self.counts: Counter[str] = Counter()
+        self.slowest = 0.0
+        self._ends = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(CLIENTS)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        for thread in self._threads:
+            thread.join(15)
+
+    def _run(self) -> None:
+        while not self._ends.is_set():
+            began = time.monotonic()
+            try:
+                ask(self._server.speaks, self._address, 12.0)
+                kind = "ok"
+            except TimeoutError:
+                kind = "timed out"
+            except ConnectionRefusedError:
+                kind = "refused"
+            except FileNotFoundError:
+                kind = "no such path"
+            except (OSError, WrongAnswerError) as error:
+                kind = f"{type(error).__name__} {error}"[:80]
+            self.counts[kind] += 1
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            self._ends.wait(0.03)
+
+    @property
+    def failed(self) -> str:
+        """What did not come, in words; empty when everything did."""
+        return ", ".join(f"{n} {kind}" for kind, n in self.counts.items() if kind != "ok")
+
+
+class Trial:
+    """`with Trial(server, kind) as trial:`; `checks` runs all five."""
+
+    def __init__(self, server: Server, kind: str) -> None:
+        self.server, self.kind = server, kind
+        self.dir = Path(tempfile.mkdtemp(prefix="zoo-"))
+        self.port = _free_port()
+        self.metrics, self.probe = self.port + 1, self.port + 2
+        self.address: int | str = str(self.dir / "app.sock") if kind == "unix" else self.port
+        self._log = self.dir / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Trial:
+        self._prepare()
+        self._start([*NAMESPACE, str(_pyinit()), "-c", str(self.dir / "ecosystem.yaml")])
+        return self
+
+    def bare(self) -> str:
+        """The same command without pyinit: empty when it answers."""
+        self._prepare()
+        plan = json.loads((self.dir / "ecosystem.yaml").read_text())["apps"][0]
+        command = plan["script"].replace("{slot}", "0")
+        env = {**plan["env"], "BOOT": "0", "METRICS": "", "PYINIT_SLOT": "0"}
+        line = " ".join(f"{k}='{v}'" for k, v in env.items())
+        self._start([*NAMESPACE, "sh", "-c", f"env {line} {command} & wait"])
+        try:
+            if self.until(lambda: not self.ask(), 30.0):
+                return ""
+            return f"{self.ask()}: {self.text()[-400:]}"
+        finally:
+            self.__exit__()
+
+    def _prepare(self) -> None:
+        (self.dir / "www").mkdir()
+        (self.dir / "www/index.html").write_text("zoo\n")
+        (self.dir / "run").mkdir()
+        for folder in (self.dir, self.dir / "www", self.dir / "run"):
+            folder.chmod(0o755)
+        if self.server.conf:
+            self._configure()
+        self._write()
+
+    def _start(self, command: list[str]) -> None:
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=PROGRAMS,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _configure(self) -> None:
+        text = (PROGRAMS / "conf" / self.server.conf).read_text()
+        unix = self.kind == "unix"
+        words = {
+            "@DIR@": str(self.dir),
+            "@PORT@": str(self.port),
+            "@LISTEN@": (
+                f"unix:{self.address}" if self.server.conf == "nginx.conf" else str(self.address)
+            )
+            if unix
+            else f"0.0.0.0:{self.port}",
+            "@BIND@": f"unix@{self.address}" if unix else f"0.0.0.0:{self.port}",
+        }
+        for word, value in words.items():
+            text = text.replace(word, value)
+        (self.dir / self.server.conf).write_text(text)
+
+    def _environment(self) -> dict[str, str]:
+        env = {**os.environ, **dict(self.server.env), "PYINIT_RUN_DIR": str(self.dir / "run")}
+        env.pop("NOTIFY_SOCKET", None)
+        env["PATH"] = f"{VENV}:{env['PATH']}:/usr/sbin"
+        return env
+
+    def _write(self) -> None:
+        command = self.server.unix if self.kind == "unix" else self.server.tcp
+        words = {
+            "port": str(self.port), "path": str(self.dir / "app.sock"), "dir": str(self.dir),
+            "programs": str(PROGRAMS), "build": str(BUILD), "py": str(VENV / "python"),
+            "bin": str(VENV), "js": str(MODULES),
+        }  # fmt: skip
+        for word, value in words.items():
+            command = command.replace(f"{{{word}}}", value)
+        env = {
+            "ZOO_DIR": str(self.dir), "PROGRAMS": str(PROGRAMS), "BOOT": str(BOOT),
+            "PORT": str(self.port), "NODE_ENV": "production", "TMPDIR": str(self.dir),
+        }  # fmt: skip
+        if self.kind == "tcp":
+            env["METRICS"] = str(self.metrics)
+        if self.server.direct:
+            env["NODE_OPTIONS"] = f"--require {PROGRAMS}/boot.js"
+        else:
+            command = f"sh {PROGRAMS}/boot.sh {command}"
+        app: dict[str, object] = {
+            "name": "web", "script": command, "cwd": str(PROGRAMS), "exec_mode": "cluster",
+            "instances": WORKERS, "env": env,
+        }  # fmt: skip
+        if self.kind != "undeclared":
+            app["listen"] = f"unix:{self.address}" if self.kind == "unix" else self.port
+        plan = {
+            "apps": [app],
+            "probes": {"listen": f"127.0.0.1:{self.probe}", "ready_when": "all"},
+        }
+        (self.dir / "ecosystem.yaml").write_text(json.dumps(plan))
+
+    # -- looking -------------------------------------------------------------------------
+
+    def text(self) -> str:
+        return self._log.read_text("utf-8", "replace")
+
+    def records(self) -> list[dict[str, object]]:
+        found = []
+        for line in self.text().splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and "stream" not in record:
+                found.append(record)
+        return found
+
+    def complaints(self) -> list[str]:
+        """What pyinit itself said that somebody should read."""
+        said = []
+        for record in self.records():
+            if record.get("level") in ("warning", "error") and record["event"] not in PROVOKED:
+                why = record.get("reason") or record.get("then") or record.get("advice") or ""
+                text = f"{record['event']}: {why}" if why else str(record["event"])
+                if text not in said:
+                    said.append(text)
+        return said
+
+    def ready(self) -> bool:
+        try:
+            with connect(self.probe, 5) as sock:
+                sock.sendall(b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                return sock.recv(4096).startswith(b"HTTP/1.1 200")
+        except OSError:
+            return False
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            found = _children(self.process.pid)
+            if found:
+                return found[0]
+            time.sleep(0.02)
+        raise AssertionError("no PID 1")
+
+    def workers(self) -> list[int]:
+        """The workers' processes that serve, as seen from here."""
+        code, text = self.ctl("ls", "--json")
+        if code:
+            return []
+        inner = {int(pid) for pid in re.findall(r'"pid": ?(\d+)', text)}
+        return [pid for pid in _children(self.pid) if _inner(pid) in inner]
+
+    def accepting(self) -> set[int]:
+        """Those that hold an accepted connection of the address now."""
+        accepted = _accepted(self.address)
+        return {pid for pid in self.workers() if _sockets(_tree(pid)) & accepted}
+
+    def ctl(self, *words: str, deadline: float = 120.0) -> tuple[int, str]:
+        """A command to the running pyinit, as `docker exec` gives it."""
+        command = ["nsenter", "-t", str(self.pid), "-p", "-m", "--", str(_pyinit()), *words]
+        try:
+            done = subprocess.run(
+                command,
+                env=self._environment(),
+                capture_output=True,
+                text=True,
+                timeout=deadline,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return -1, f"no end in {deadline:g} s"
+        return done.returncode, (done.stdout + done.stderr).strip()
+
+    def until(self, condition, deadline: float = DEADLINE) -> bool:
+        end = time.monotonic() + deadline
+        while time.monotonic() < end:
+            if condition():
+                return True
+            if self.process is not None and self.process.poll() is not None:
+                return False
+            time.sleep(0.05)
+        return bool(condition())
+
+    def ask(self, deadline: float = 5.0) -> str:
+        """Empty when there was an answer, else what came instead."""
+        try:
+            ask(self.server.speaks, self.address, deadline)
+        except (OSError, WrongAnswerError) as error:
+            return f"{type(error).__name__} {error}"[:100]
+        return ""
+
+    # -- the five checks -------------------------------------------------------------------
+
+    def checks(self) -> dict[str, str]:
+        """Check → empty when it went well, else what was seen."""
+        result = {"ready": self._check_ready()}
+        if not result["ready"]:
+            for name, check in (
+                ("all answer", self._check_all),
+                ("SIGKILL", self._check_kill),
+                ("reload", self._check_reload),
+                ("broken reload", self._check_broken),
+            ):
+                result[name] = check()
+        result["stop"] = self._check_stop()
+        return result
+
+    def _check_ready(self) -> str:
+        if not self.until(self.ready, DEADLINE + 5 * self.server.slow):
+            return "never ready" if not self.ask() else "never ready, and no answer"
+        for _ in range(2 * WORKERS):
+            missed = self.ask(4.0 + 2 * self.server.slow)
+            if missed:
+                return f"ready, but: {missed}"
+        return ""
+
+    def _check_all(self) -> str:
+        """Every worker takes connections: many are opened and say nothing."""
+        seen: set[int] = set()
+        for _ in range(4):
+            held: list[socket.socket] = []
+            try:
+                for _ in range(10 * WORKERS):
+                    held.append(connect(self.address, 5.0))  # noqa: PERF401  closed if one fails
+                self.until(lambda: seen.update(self.accepting()) or len(seen) >= WORKERS, 4.0)
+            except OSError as error:
+                return f"{type(error).__name__} {error}"
+            finally:
+                for sock in held:
+                    sock.close()
+            if len(seen) >= WORKERS:
+                break
+        # What a blocking server took of these it finds ended.
+        if not self.until(lambda: not self.ask(10.0), DEADLINE):
+            return "no answer after connections that said nothing"
+        return "" if len(seen) >= WORKERS else f"{len(seen)} of {WORKERS} workers take connections"
+
+    def _check_kill(self) -> str:
+        before = self.workers()
+        if len(before) < WORKERS:
+            return f"{len(before)} workers before it"
+        with Load(self.server, self.address) as load:
+            self.until(lambda: load.counts["ok"] > 20, 20.0)
+            os.kill(before[0], signal.SIGKILL)
+            back = self.until(
+                lambda: (
+                    before[0] not in self.workers()
+                    and len(self.workers()) >= WORKERS
+                    and self.ready()
+                )
+            )
+            self.until(lambda: False, 0.5)
+        lost = sum(
+            n
+            for kind, n in load.counts.items()
+            if kind.startswith(("Connection", "Wrong", "Broken"))
+        )
+        lost -= 0
+        if not back:
+            return "no new worker became ready"
+        rest = {
+            k: n for k, n in load.counts.items() if k in ("timed out", "refused", "no such path")
+        }
+        if rest or lost > CLIENTS * 2:
+            return f"{load.failed} of {sum(load.counts.values())}"
+        return f"slowest answer {load.slowest:.1f} s" if load.slowest > 6 + self.server.slow else ""
+
+    def _check_reload(self) -> str:
+        before = set(self.workers())
+        with Load(self.server, self.address) as load:
+            self.until(lambda: load.counts["ok"] > 20, 20.0)
+            code, said = self.ctl("reload", "web")
+            self.until(lambda: False, 0.5)
+        if code:
+            return f"exit {code}: {said[-200:]}"
+        if load.failed:
+            return f"{load.failed} of {sum(load.counts.values())}"
+        if set(self.workers()) & before:
+            return "an old worker is still there"
+        return ""
+
+    def _check_broken(self) -> str:
+        (self.dir / "broken").touch()
+        before = set(self.workers())
+        with Load(self.server, self.address) as load:
+            code, said = self.ctl("reload", "web")
+            self.until(lambda: False, 0.5)
+        (self.dir / "broken").unlink()
+        if code == 0:
+            return f"a reload to a broken release was a success: {said[-120:]}"
+        if load.failed:
+            return f"{load.failed} of {sum(load.counts.values())}"
+        after = set(self.workers())
+        return "" if before == after else f"{len(before & after)} of {len(before)} workers are left"
+
+    def _check_stop(self) -> str:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            return f"it ended by itself: {self.process.returncode}"
+        os.kill(self.pid, signal.SIGTERM)
+        try:
+            code = self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            return "no end"
+        killed = [r for r in self.records() if r.get("event") == "worker killed"]
+        if killed:
+            return f"{len(killed)} workers killed after kill_timeout"
+        return "" if code == 0 else f"exit code {code}"
+
+
+def _pyinit() -> Path:
+    return ROOT / ".venv/bin/pyinit"
+
+
+def _free_port() -> int:
+    """The first of three neighbours that are free, below those the kernel gives to clients."""
+    while True:
+        first = random.randrange(12000, 30000, 4)
+        held = []
+        try:
+            for port in range(first, first + 3):
+                sock = socket.socket()
+                held.append(sock)
+                sock.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for sock in held:
+                sock.close()
+        return first
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _tree(pid: int) -> list[int]:
+    found = [pid]
+    for one in found:
+        try:
+            threads = os.listdir(f"/proc/{one}/task")
+        except OSError:
+            continue
+        for thread in threads:
+            try:
+                found += [
+                    int(x) for x in Path(f"/proc/{one}/task/{thread}/children").read_text().split()
+                ]
+            except OSError:
+                continue
+    return found
+
+
+def _inner(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return int(re.findall(r"NSpid:.*\s(\d+)\n", status)[0])
+
+
+def _sockets(pids: list[int]) -> set[int]:
+    found: set[int] = set()
+    for pid in pids:
+        try:
+            names = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        for name in names:
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{name}")
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                found.add(int(target[8:-1]))
+    return found
+
+
+def _accepted(address: int | str) -> set[int]:
+    """Inodes of the server's ends of connections to the address."""
+    found: set[int] = set()
+    if isinstance(address, str):
+        for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+            words = line.split()
+            if len(words) > 7 and words[7] == address and words[5] == "03":
+                found.add(int(words[6]))
+        return found
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            words = line.split()
+            if (
+                words[3] == "01"
+                and int(words[1].rpartition(":")[2], 16) == address
+                and words[9] != "0"
+            ):
+                found.add(int(words[9]))
+    return found
