@@ -14,6 +14,8 @@ else:
 
 # tini's options take part in the choice only where they cannot be those of a run.
 _COMMAND_OPTIONS = "gspevw"
+# Those of a run, each with a value.
+_RUN_OPTIONS = ("-c", "--config", "--env", "--only")
 _STOPS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
 
 
@@ -52,7 +54,7 @@ def _dispatch(argv: list[str], early: Sequence[int]) -> int:
 
         return run_command(argv, early)
     _open_missing()
-    if not _starts_a_run(word):
+    if not starts_a_run(argv):
         _ordinary_signals()
         if any(number in _STOPS for number in early):
             return 128 + next(number for number in early if number in _STOPS)
@@ -61,10 +63,21 @@ def _dispatch(argv: list[str], early: Sequence[int]) -> int:
     return run_cli(argv, early)
 
 
-def _starts_a_run(word: str) -> bool:
+def starts_a_run(argv: list[str]) -> bool:
+    """The words begin the life of an init. `pyinit run NAME` asks a running one instead."""
+    word = argv[0] if argv else ""
     if word in ("-h", "--help", "-V", "--version"):
         return False
-    return word in ("", "run") or word.startswith("-")
+    if word != "run":
+        return word == "" or word.startswith("-")
+    words = argv[1:]
+    while words:
+        word = words.pop(0)
+        if word in _RUN_OPTIONS:
+            del words[:1]
+        elif word.partition("=")[0] not in _RUN_OPTIONS:
+            return False
+    return True
 
 
 def _ordinary_signals() -> None:

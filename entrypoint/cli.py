@@ -23,7 +23,7 @@ USAGE_ERROR = 2
 # What is asked of a running pyinit.
 CONTROL = (
     *("ls", "describe", "logs", "journal"),
-    *("reload", "restart", "stop", "start", "scale", "signal"),
+    *("reload", "restart", "stop", "start", "run", "scale", "signal"),
 )
 
 HELP = """\
@@ -42,6 +42,7 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
   pyinit logs [APP] [-f] [--lines N]            recent and following log lines
   pyinit reload|restart|stop|start APP|all      new workers first; or old ones first; …
   pyinit reload --config [--dry-run]            read the file again, say what changes
+  pyinit run JOB                                run it once now, wait for its end
   pyinit scale APP N|+N|-N                      run more or fewer workers
   pyinit signal SIG APP|all                     send a signal to the workers
   pyinit journal                                the last events and decisions, as JSON lines
@@ -77,7 +78,9 @@ def main(argv: list[str], early: Sequence[int] = ()) -> int:
     if word in ("-V", "--version"):
         print(f"pyinit {__version__}")
         return 0
-    command = _commands().get(word)
+    from .boot import starts_a_run
+
+    command = None if starts_a_run(argv) else _commands().get(word)
     if command is not None:
         return command(argv[1:])
     try:

@@ -394,6 +394,8 @@ class Runtime:
             fields["signal"] = signals.name_of(fields["signal"])  # type: ignore[arg-type]
         if "incarnation" in fields:
             fields = self.exits.explain(fields)
+        if effect.event in ("run finished", "run skipped"):
+            fields.update(self.schedules.told(str(fields.get("app"))))
         self.log(effect.level, effect.event, fields)
         if effect.event == "app errored":
             self.journal.excerpt(effect.event, str(fields.get("app", "")))

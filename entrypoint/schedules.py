@@ -13,6 +13,7 @@ import time
 
 from .core import events as e
 from .kernel import proc
+from .logs.schema import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ class Schedules:
         look = self._look_at_memory if kind == "memory" else self._look_at_clock
         self._loop.call_at(key, self._loop.now() + delay, lambda: look(name))
 
+    def next_run(self, name: str) -> float | None:
+        """When `cron_restart` of this app is due next (s since the epoch)."""
+        spec = self._runtime.plan.app(name)
+        return self._due.get(name) if spec is not None and spec.cron_restart else None
+
+    def told(self, name: str) -> dict[str, object]:
+        """The same for the log."""
+        due = self.next_run(name)
+        return {"next_run": stamp(round(due * 1e9))} if due is not None else {}
+
     # -- memory ------------------------------------------------------------------------
 
     def _look_at_memory(self, name: str) -> None:
@@ -104,6 +115,7 @@ class Schedules:
         except ValueError as error:
             fields: dict[str, object] = {"app": spec.name, "reason": str(error)}
             self._runtime.log("error", "no further cron_restart", fields)
+            self._due.pop(spec.name, None)
             return
         self._wait_for_clock(spec.name)
 
@@ -117,8 +129,9 @@ class Schedules:
             return
         now = time.time()
         if now >= self._due[name]:
-            self._runtime.emit(e.RenewAsked(name, "cron_restart"))
+            # Planned first: the log of what follows tells the next time.
             self._plan_cron(spec)
+            self._runtime.emit(e.ScheduleDue(name))
         elif next_time(spec.cron_restart) < self._due[name]:
             self._plan_cron(spec)  # the clock was set back
         else:

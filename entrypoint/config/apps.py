@@ -50,6 +50,7 @@ _AS_READ = (
     "stop_exit_codes",
     "max_memory_restart",
     "cron_restart",
+    "overlap",
     "ignore_watch",
     "watch_delay",
     "wait_ready",

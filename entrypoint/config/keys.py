@@ -179,10 +179,20 @@ APP_KEYS: tuple[Key, ...] = (
     Key(
         "cron_restart",
         "cron",
-        "Restart (cluster apps: reload) at these times, in the zone of `TZ`: a cron pattern of 5 "
-        "fields, or 6 with seconds first; 0 is off.",
+        "Times in the zone of `TZ`: a cron pattern of 5 fields, or 6 with seconds first; 0 is off. "
+        "With `autorestart: false` each time is a run of a job, which does not end the container; "
+        "else the app is restarted at them (cluster apps: reloaded). With `autostart: false` it "
+        "does not start at boot, but at its first time (docs/how-to/jobs.md).",
         "",
         ("cron",),
+    ),
+    _own(
+        "overlap",
+        "choice",
+        "What a time of `cron_restart` means while the run before is still going on: `skip` leaves "
+        "it out, `wait` begins another run at its end, `kill` replaces it.",
+        "kill for an app that is kept running, has listened or said that it is ready; else skip",
+        ("skip", "wait", "kill"),
     ),
     # -- files watched
     Key(

@@ -1,4 +1,4 @@
-"""`pyinit ls`, `describe`, `logs`, `reload`, `restart`, `stop`, `start`, `scale`, `signal`.
+"""`pyinit ls`, `describe`, `logs`, `run`, `reload`, `restart`, `stop`, `start`, `scale`, `signal`.
 
 They run as processes of their own, next to the pyinit that they ask (`docker exec`), so
 they may import what they like.
@@ -16,6 +16,7 @@ import signal as signals
 import sys
 import time
 from contextlib import closing
+from datetime import datetime
 
 from entrypoint import __version__
 from entrypoint.kernel import proc
@@ -105,6 +106,14 @@ def start(argv: Sequence[str]) -> int:
     """`pyinit start APP|all`."""
     parser = _parser("start", "Start what was stopped or has errored.", "+")
     return _run(parser, argv, lambda options: _operate("start", options))
+
+
+def run(argv: Sequence[str]) -> int:
+    """`pyinit run JOB`."""
+    parser = _parser(
+        "run", "Run apps with `autorestart: false` once now, and wait for their end.", "+", "APP"
+    )
+    return _run(parser, argv, lambda options: _operate("run", options))
 
 
 def scale(argv: Sequence[str]) -> int:
@@ -258,6 +267,7 @@ def _ls(options: argparse.Namespace) -> int:
     print(_table(found["apps"]))
     for app in found["apps"]:
         _print_words(app, f"{app['name']}, ")
+        _print_job(app, f"{app['name']}: ")
     if found["phase"] != "running":
         print(f"pyinit is {found['phase']}")
     _print_config_error(found)
@@ -341,6 +351,7 @@ def _print_app(app: dict[str, Any]) -> None:
     print()
     print(_table([app]))
     _print_words(app)
+    _print_job(app)
     for worker in workers:
         if worker["last_exit"]:
             print(f"last exit of {_who({**worker, 'pid': 0})}: {worker['last_exit']}")
@@ -358,8 +369,35 @@ def _print_words(app: dict[str, Any], before: str = "") -> None:
             print(f"{who} fails its checks: {worker['health_reason']}")
 
 
+def _print_job(app: dict[str, Any], before: str = "") -> None:
+    """When it ran, how that ended, when it runs again."""
+    job = app.get("job")
+    if not job:
+        return
+    said = []
+    if job["running"] and app["mode"] and job["last_start"]:
+        said.append(f"running for {table.span(_seconds_since(job['last_start']))}")
+    if job["last_duration"] is not None:
+        took = f"took {job['last_duration']:.3g} s, exit code {job['last_exit_code']}"
+        ago = ""
+        if not job["running"] and job["last_start"]:
+            ago = f" {table.span(_seconds_since(job['last_start']))} ago"
+        said.append(f"last run{ago} {took}")
+    if job["skipped"]:
+        said.append(f"{job['skipped']} skipped")
+    if job["pending"]:
+        said.append("one more run waits for the end of this one")
+    if job["next_run"]:
+        said.append(f"next run in {table.span(-_seconds_since(job['next_run']))}")
+    print(before + "; ".join(said or ["no run yet"]))
+
+
+def _seconds_since(stamp: str) -> float:
+    return time.time() - datetime.fromisoformat(stamp).timestamp()
+
+
 _IN_STATUS = (
-    *("wanted", "ready", "was_ready", "reloading", "errored", "finished", "stopped"),
+    *("wanted", "job", "ready", "was_ready", "reloading", "errored", "finished", "stopped"),
     *("source", "revision"),
 )
 

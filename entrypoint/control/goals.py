@@ -22,6 +22,7 @@ START = "start"
 STOP = "stop"
 SCALE = "scale"
 REMOVE = "remove"
+RUN = "run"
 CHANGE = "change"  # reloaded, and as many as the new file says
 
 DONE = {
@@ -30,6 +31,7 @@ DONE = {
     START: "started",
     STOP: "stopped",
     SCALE: "scaled",
+    RUN: "ran",
     REMOVE: "removed",
     CHANGE: "changed",
 }
@@ -39,6 +41,7 @@ class Goal(Record):
     """What has to become of `app`.
 
     `since`: the newest incarnation of it when it was asked; `total`: its processes then;
+    `runs`: runs of its instances that had ended then;
     `wanted`: the number of instances to come (`scale`); `instances`: only these, if any
     (`reload`, `restart`).
     """
@@ -49,6 +52,7 @@ class Goal(Record):
     total: int = 0
     wanted: int = 0
     instances: tuple[int, ...] = ()
+    runs: int = 0
 
 
 class Progress(Record):
@@ -70,6 +74,7 @@ def goal_for(app: AppView, verb: str, wanted: int = 0, instances: tuple[int, ...
         total=len(running(app)),
         wanted=wanted,
         instances=instances,
+        runs=app.runs + (len(running(app)) if verb == RUN else 0),
     )
 
 
@@ -207,7 +212,21 @@ def _remove(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]])
     return Progress(total - left, total)
 
 
+def _run(goal: Goal, app: AppView, told: Mapping[str, Mapping[str, object]]) -> Progress:
+    """A run that was going on when it was asked is not the one that is waited for."""
+    if "run skipped" in told:
+        return Progress(0, app.wanted, ended=True, failed="a run is going on: `overlap` is skip")
+    done = max(0, app.runs - goal.runs)
+    if app.stopped:
+        return Progress(done, app.wanted, ended=True, failed="stopped meanwhile")
+    if done < app.wanted:
+        return Progress(done, app.wanted)
+    bad = [f"{row.last_exit} (instance {row.instance})" for row in app.workers if row.last_code]
+    return Progress(done, app.wanted, ended=True, failed=", ".join(bad))
+
+
 _JUDGES = {
+    RUN: _run,
     RELOAD: _reload,
     CHANGE: _reload,
     RESTART: _restart,

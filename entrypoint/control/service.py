@@ -50,7 +50,7 @@ LOG_LINES = 20
 LOG_LINES_LIMIT = 100_000
 
 QUESTIONS = ("apps", "describe", "logs", "journal")
-COMMANDS = ("reload", "restart", "stop", "start", "scale", "signal")
+COMMANDS = ("reload", "restart", "stop", "start", "run", "scale", "signal")
 
 
 class Target(Record):
@@ -206,6 +206,8 @@ class Service:
         if verb == "reload" and config:
             return self._reload_config(peer, dry=dry)
         _refuse_parts(verb, chosen)
+        if verb == "run":
+            self._check_runnable(chosen)
         wanted = dict.fromkeys((target.app.name for target in chosen), 0)
         if verb == "scale":
             wanted = {t.app.name: _instances(t.app, arguments.one("to")) for t in chosen}
@@ -232,6 +234,15 @@ class Service:
             self._watch()
 
         return self._hand_over(LINES, begin)
+
+    def _check_runnable(self, chosen: list[Target]) -> None:
+        """Only what ends by itself can be run once."""
+        for target in chosen:
+            name = target.app.name
+            spec = self._runtime.plan.app(name)
+            if spec is None or spec.autorestart:
+                text = f"{name} is kept running: only an app with `autorestart: false` is run once"
+                raise _Wrong(400, f"{text}; `pyinit restart {name}` starts it again")
 
     def _reloadable(self, chosen: list[Target], arguments: Arguments) -> list[Target]:
         stopped = [target.app.name for target in chosen if target.app.stopped]
@@ -422,7 +433,7 @@ def _refuse_parts(verb: str, chosen: list[Target]) -> None:
     if part is None:
         return
     name = part.app.name
-    if verb in ("stop", "start", "scale"):
+    if verb in ("stop", "start", "run", "scale"):
         text = f"{verb} takes an app, not the worker of one"
         if verb == "stop":
             text += f": `pyinit scale {name} -1` runs one fewer, `pyinit stop {name}` none"
@@ -439,6 +450,8 @@ def _event(verb: str, target: Target, wanted: int) -> e.Event:
         return e.StopAsked(app)
     if verb == "start":
         return e.StartAsked(app)
+    if verb == "run":
+        return e.RunAsked(app)
     if verb == "restart":
         return e.RestartAsked(app, "pyinit restart", target.instances)
     return e.ReloadAsked(app, "pyinit reload", target.instances)

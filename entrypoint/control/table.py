@@ -25,6 +25,7 @@ COLOURS = {
     "unhealthy": RED,
     "stopping": YELLOW,
     "waiting restart": YELLOW,
+    "scheduled": CYAN,
     "stopped": RED,
     "errored": RED,
 }
@@ -44,6 +45,15 @@ def uptime(seconds: float | None) -> str:
     return f"{int(seconds)}s"
 
 
+def span(seconds: float) -> str:
+    """`0.3 s`, `12 s`, `5 min`, `3 h`, `2 days`: about how long it is."""
+    seconds = max(0.0, seconds)
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
 def memory(size: int | None) -> str:
     """`0b`, `35.2mb`, `1.2gb`, as PM2 has it."""
     if not size:
@@ -61,7 +71,11 @@ def rows(apps: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for app in apps:
         listening = " ".join(app["listening"]) or "-"
+        scheduled = app.get("job") and app["job"]["next_run"]
         for worker in app["workers"]:
+            status = worker["status"]
+            if scheduled and status == "stopped":
+                status = "scheduled"
             cpu = worker.get("cpu")
             found.append(
                 (
@@ -71,7 +85,7 @@ def rows(apps: list[dict[str, Any]]) -> list[tuple[str, ...]]:
                     str(worker["pid"] or "-"),
                     uptime(worker["uptime"]),
                     str(worker["restarts"]),
-                    worker["status"],
+                    status,
                     "-" if cpu is None else f"{cpu:.0f}%",
                     memory(worker.get("memory")),
                     listening,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
+
+from entrypoint.logs.schema import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ SHOWN = (
     "stop_exit_codes",
     "max_memory_restart",
     "cron_restart",
+    "overlap",
     "watch",
     "ignore_watch",
     "wait_ready",
@@ -100,8 +104,28 @@ def _app(runtime: Runtime, app: AppView) -> dict[str, Any]:
         "errored": app.errored,
         "finished": app.finished,
         "stopped": app.stopped,
+        "job": _job(runtime, app),
         "listening": _listening(runtime, app.name, spec),
         "workers": [_worker(worker, runtime.loop.now()) for worker in app.workers],
+    }
+
+
+def _job(runtime: Runtime, app: AppView) -> dict[str, Any] | None:
+    """Of an app with `cron_restart`: its last run, and when the next one begins."""
+    job = app.job
+    if job is None:
+        return None
+    due = runtime.schedules.next_run(app.name)
+    began = time.time() - (runtime.loop.now() - job.started_at) if job.started_at else None
+    return {
+        "runs": job.runs,
+        "running": job.running,
+        "last_start": stamp(round(began * 1e9)) if began is not None else None,
+        "last_duration": round(job.took, 3) if job.runs else None,
+        "last_exit_code": job.exit_code if job.runs else None,
+        "skipped": job.skipped,
+        "pending": job.pending,
+        "next_run": stamp(round(due * 1e9)) if due is not None and not app.stopped else None,
     }
 
 

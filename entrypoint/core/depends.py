@@ -8,6 +8,8 @@ database, though `migrate` has long ended.
 
 from __future__ import annotations
 
+from . import worker as w
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec import DependsSpec
@@ -26,6 +28,11 @@ def is_finished(pool: Pool) -> bool:
 def exit_code(turn: Turn, pool: Pool) -> int:
     """Of an app that finished: the first of its instances that is not 0."""
     return next((place.last_code for place in turn.places(pool.name) if place.last_code), 0)
+
+
+def awaits_time(pool: Pool) -> bool:
+    """It will run again by itself."""
+    return bool(pool.spec.cron_restart) and pool.mode == "running"
 
 
 def ends_run(pool: Pool) -> bool:
@@ -56,7 +63,11 @@ def _met(turn: Turn, depends: DependsSpec) -> bool:
     if depends.condition == HEALTHY:
         return other.was_ready and other.ready >= other.wanted and _checked(turn, other)
     # One that was never started, for its `autostart: false`, has no place yet.
-    return other.mode != "waiting" and (other.placed > 0 or other.wanted == 0)
+    if other.mode == "waiting":
+        return False
+    if other.spec.cron_restart and not other.spec.autostart:
+        return any(place.state != w.IDLE for place in turn.places(other.name))
+    return other.placed > 0 or other.wanted == 0
 
 
 def _checked(turn: Turn, pool: Pool) -> bool:
@@ -86,7 +97,7 @@ def obstacles(turn: Turn) -> dict[str, DependsSpec]:
             if other is None or _met(turn, depends):
                 continue
             dependents.setdefault(other.name, []).append(pool.name)
-            if is_finished(other):
+            if is_finished(other) and not awaits_time(other):
                 found.setdefault(pool.name, depends)
     todo = list(found)
     while todo:

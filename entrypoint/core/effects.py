@@ -167,6 +167,8 @@ class Count(Effect):
     - `ready`: a worker said that it is ready, `seconds` after its launch;
     - `reload`: a rolling reload is over after `seconds`; `label` is `finished` or
       `aborted`;
+    - `run`: a run of a job is over after `seconds`; `label` is `succeeded`, `failed`,
+      `stopped` or `skipped`;
     - `config`: the file was read again; `label` is `accepted` or `rejected`.
     """
 

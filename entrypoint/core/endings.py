@@ -7,7 +7,7 @@ first; else what is left of the group holds the port, and it goes on after the s
 
 from __future__ import annotations
 
-from . import lifecycle, reasons, repairs, restarts, rolling
+from . import jobs, lifecycle, reasons, repairs, restarts, rolling
 from . import worker as w
 
 TYPE_CHECKING = False
@@ -32,6 +32,7 @@ def never_forked(turn: Turn, worker: Worker, reason: str) -> None:
     """There was no process."""
     _report(turn, worker, reason=reason)
     _remember(turn, worker, reason, NEVER_RAN)
+    jobs.remember(turn, worker)
     worker = turn.put_worker(worker.replace(ended_at=turn.now, never_up=True))
     worker = lifecycle.leader_exited(turn, worker, group_left=False)
     _go_on(turn, worker, least=FORK_PAUSE)
@@ -58,6 +59,7 @@ def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
     if worker.purpose in BROKEN:
         why = worker.because if worker.purpose == "watchdog" else worker.check_reason
         _remember(turn, worker, f"{BROKEN[worker.purpose]}: {why}", code or NO_GOOD)
+    jobs.remember(turn, worker)
     gave_up = worker.purpose == "failed start"
     worker = worker.replace(
         ended_at=turn.now,
@@ -155,6 +157,7 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
         after = restarts.after_exit(turn, pool, place, worker, reason=reason, least=least)
         if after.state in (w.ERRORED, w.FINISHED) and successor is None:
             rolling.done(turn, pool.name, place.instance)
+        jobs.run_pending(turn, turn.the_pool(pool.name))
     else:
         turn.put_place(place.replace(current=0, state=w.STOPPED))
 

@@ -147,8 +147,20 @@ class TimerFired(Event):
     timer: Timer
 
 
+class ScheduleDue(Event):
+    """A time of the app's `cron_restart` has come."""
+
+    app: str
+
+
+class RunAsked(Event):
+    """Run the app once now; what goes on already follows its `overlap`."""
+
+    app: str
+
+
 class RenewAsked(Event):
-    """The app's workers are to be replaced: its files changed, or `cron_restart` is due.
+    """The app's workers are to be replaced: its files changed.
 
     A rolling reload where two workers can live side by side, else a restart.
     """

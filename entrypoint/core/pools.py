@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import rolling
+from . import jobs, rolling
 from . import worker as w
 from .depends import exit_code, may_start, obstacles
 from .diff import keeps_workers
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 def add_app(turn: Turn, spec: AppSpec) -> None:
     """A new app; its workers start once what it depends on is there.
 
-    With `autostart: false` they wait until a person starts it, as in PM2. An app
+    With `autostart: false` they wait until a person starts it, as in PM2, or for the first time
+    of `cron_restart`. An app
     of that name that is still being removed is waited for.
     """
     if turn.pool(spec.name) is not None:
         return
-    mode = "waiting" if spec.autostart else "stopped"
+    mode = "waiting" if spec.autostart or jobs.begins_idle(spec) else "stopped"
     ids = turn.new_ids(spec.instances)
     turn.put_pool(Pool(spec.name, spec, wanted=spec.instances, ids=ids, mode=mode))
 
@@ -49,7 +50,7 @@ def change_app(turn: Turn, pool: Pool, spec: AppSpec) -> None:
     if shares_port(spec) and pool.slots:
         turn.emit(GrowPort(pool.name, pool.slots))
     # The reload first: instances that the scaling adds begin with the new spec.
-    if not kept:
+    if not kept and not jobs.keeps_run(turn, pool):
         rolling.begin(turn, pool, "config changed")
     if rescaled:
         rolling.scale(turn, turn.the_pool(spec.name), spec.instances)

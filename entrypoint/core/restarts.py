@@ -132,5 +132,10 @@ def unstable_window(spec: AppSpec) -> float:
 
 
 def _finish(turn: Turn, pool: Pool, place: Place, why: str) -> Place:
-    turn.report("info", "worker finished", app=pool.name, instance=place.instance, because=why)
+    spec = pool.spec
+    # Of a job this is said as the end of a run.
+    if spec.autorestart or not spec.cron_restart:
+        turn.report(
+            "info", "worker finished", app=pool.name, instance=place.instance, because=why
+        )
     return turn.put_place(place.replace(state=w.FINISHED, current=0))

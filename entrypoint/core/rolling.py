@@ -116,7 +116,8 @@ def begin(turn: Turn, pool: Pool, reason: str, only: tuple[int, ...] | None = No
     repairs: tuple[int, ...] = ()
     # What has done its work is not asked to do it again.
     if only is None:
-        queue = tuple(p.instance for p in turn.places(pool.name) if p.state != w.FINISHED)
+        over = (w.FINISHED, w.IDLE)
+        queue = tuple(p.instance for p in turn.places(pool.name) if p.state not in over)
     else:
         before = pool.reload.queue if pool.reload else ()
         queue = (*before, *(n for n in only if n not in before))

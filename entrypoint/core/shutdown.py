@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from . import starting
 from . import worker as w
-from .depends import awaits_change, exit_code, held, is_finished, obstacles
+from .depends import awaits_change, awaits_time, exit_code, held, is_finished, obstacles
 from .effects import ClosePort, Finish, RefuseConnections, StartTimer, StopTimer
 from .events import Timer
 from .lifecycle import kill, shares_port, stop_workers, terminate
@@ -200,7 +200,7 @@ def all_finished(turn: Turn) -> bool:
 
 def _is_over(turn: Turn, pool: Pool) -> bool:
     ended = pool.mode == "running" and is_finished(pool) and not pool.live
-    return ended and not awaits_change(turn, pool)
+    return ended and not awaits_change(turn, pool) and not awaits_time(pool)
 
 
 def last_code(turn: Turn) -> int:

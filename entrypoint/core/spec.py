@@ -96,6 +96,7 @@ class AppSpec(Record):
     stop_exit_codes: tuple[int, ...] = ()
     max_memory_restart: int = 0
     cron_restart: str = ""
+    overlap: str = ""  # skip | wait | kill; "": by what the app is (jobs.py)
     watch: tuple[str, ...] = ()  # absolute folders or files; empty: not watched
     ignore_watch: tuple[str, ...] = ()
     watch_delay: float = 0.0

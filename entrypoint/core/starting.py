@@ -14,6 +14,7 @@ from __future__ import annotations
 from . import worker as w
 from .effects import StartTimer, StopTimer
 from .events import Timer
+from .jobs import begins_idle
 from .lifecycle import awaits_readiness, launch
 from .rolling import fit_slots, surges, take_slot
 from .worker import Place, Pool, Starting, Worker
@@ -45,9 +46,16 @@ def _add_places(turn: Turn, pool: Pool) -> None:
             turn.put_place(Place(pool.name, instance, before.slot, pool.spec, current=current))
         else:
             slot = take_slot(turn, turn.the_pool(pool.name))
-            place = turn.put_place(Place(pool.name, instance, slot, pool.spec))
+            place = Place(pool.name, instance, slot, pool.spec)
+            if begins_idle(pool.spec) and not pool.pending:
+                turn.put_place(place.replace(state=w.IDLE))
+                pool = turn.the_pool(pool.name)
+                continue
+            place = turn.put_place(place)
             _remember(turn, pool.name, launch(turn, place, pool.spec, slot).incarnation)
         pool = turn.the_pool(pool.name)
+    if pool.pending and pool.placed >= pool.wanted and begins_idle(pool.spec):
+        turn.put_pool(pool.replace(pending=False))
 
 
 def _has_room(turn: Turn, pool: Pool) -> bool:

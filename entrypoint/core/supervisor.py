@@ -11,6 +11,7 @@ from __future__ import annotations
 from . import (
     endings,
     health,
+    jobs,
     lifecycle,
     memory,
     notices,
@@ -58,6 +59,8 @@ class Supervisor:
             e.SignalArrived: self._signal_arrived,
             e.TimerFired: self._timer_fired,
             e.RenewAsked: self._renew_asked,
+            e.ScheduleDue: self._schedule_due,
+            e.RunAsked: self._run_asked,
             e.ReloadAsked: self._reload_asked,
             e.RestartAsked: self._restart_asked,
             e.StopAsked: self._stop_asked,
@@ -145,7 +148,8 @@ class Supervisor:
         if not touched:
             # Nothing in the file changed: then it is the programs that did.
             for pool in turn.pools():
-                rolling.begin(turn, pool, "SIGHUP")
+                if not jobs.keeps_run(turn, pool):
+                    rolling.begin(turn, pool, "SIGHUP")
         start_waiting(turn)
 
     def _plan_rejected(self, turn: Turn, event: e.PlanRejected) -> None:
@@ -307,14 +311,22 @@ class Supervisor:
         pool = turn.pool(event.app)
         if pool is None or turn.run.phase != "running":
             return
-        if event.reason != "cron_restart":
-            pool = turn.put_pool(pool.replace(edited=True))
+        pool = turn.put_pool(pool.replace(edited=True))
         # A person edits: what had given up, or has done its work, gets another chance.
         if shares_port(pool.spec) and not pool.errored and not pool.finished:
             rolling.begin(turn, pool, event.reason)
         elif pool.mode == "running":
             turn.report("info", "restart started", app=pool.name, reason=event.reason)
             self._restart_asked(turn, e.RestartAsked(pool.name, event.reason))
+
+    def _schedule_due(self, turn: Turn, event: e.ScheduleDue) -> None:
+        pool = turn.pool(event.app)
+        if pool is not None and turn.run.phase == "running":
+            jobs.due(turn, pool, jobs.SCHEDULE)
+
+    def _run_asked(self, turn: Turn, event: e.RunAsked) -> None:
+        for pool in self._chosen(turn, event.app):
+            jobs.due(turn, pool, "pyinit run")
 
     def _restart_asked(self, turn: Turn, event: e.RestartAsked) -> None:
         for pool in self._chosen(turn, event.app):
@@ -332,19 +344,13 @@ class Supervisor:
                 leaving += [each for each in (successor, current) if each is not None]
                 alone = turn.put_place(place.replace(successor=0))
                 if current is None:
-                    self._start_place(turn, alone)
+                    jobs.start_anew(turn, alone)
             lifecycle.stop_workers(turn, pool.name, leaving, "restart", because=event.reason)
             rolling.advance(turn, pool.name)
 
-    def _start_place(self, turn: Turn, place: w.Place) -> None:
-        turn.emit(StopTimer(e.Timer("restart", place.app, place.waits_for)))
-        pool = turn.the_pool(place.app)
-        fresh = place.replace(unstable=(), delay=0.0)
-        lifecycle.launch(turn, fresh, pool.spec, place.slot)
-
     def _stop_asked(self, turn: Turn, event: e.StopAsked) -> None:
         for pool in self._chosen(turn, event.app):
-            turn.put_pool(pool.replace(mode="stopped", reload=None))
+            turn.put_pool(pool.replace(mode="stopped", reload=None, pending=False))
             for place in list(turn.places(pool.name)):
                 turn.emit(StopTimer(e.Timer("restart", pool.name, place.waits_for)))
                 turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))
@@ -358,7 +364,7 @@ class Supervisor:
             for place in list(turn.places(pool.name)):
                 current = turn.worker(place.current)
                 if current is None:
-                    self._start_place(turn, place)
+                    jobs.start_anew(turn, place)
                 elif current.state in w.STOPPING_STATES:
                     # It is on its way out: what follows it is a start, not a stop.
                     turn.put_worker(current.replace(purpose="restart"))

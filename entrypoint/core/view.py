@@ -15,6 +15,23 @@ PASSING, FAILING = "passing", "failing"
 STATES = (LAUNCHING, ONLINE, UNHEALTHY, STOPPING, WAITING_RESTART, STOPPED, ERRORED)
 
 
+class JobView(Record):
+    """Of an app with `cron_restart`. Times are monotonic seconds; 0: there was no run yet.
+
+    `running`: a run is going on, since `started_at`, else that is when the last one began.
+    `counts`: it is no job but a service, restarted at its times; probes wait for it.
+    """
+
+    counts: bool
+    runs: int
+    running: bool
+    started_at: float
+    took: float  # of the last run that has ended
+    exit_code: int  # of it
+    skipped: int
+    pending: bool
+
+
 class WorkerView(Record):
     """One worker. `pid` is 0 while there is no process; times are monotonic seconds."""
 
@@ -34,6 +51,7 @@ class WorkerView(Record):
     health_reason: str = ""  # why the newest one failed
     # As PM2's: unique over all apps, kept by what follows a worker; -1: it is surplus.
     id: int = -1
+    last_code: int = 0  # of `last_exit`, as an exit code
 
 
 class AppView(Record):
@@ -55,6 +73,8 @@ class AppView(Record):
     # Of the reload under way: instances that are through, and all of it.
     reloaded: int = 0
     to_reload: int = 0
+    runs: int = 0  # workers that have ended, each instance's
+    job: JobView | None = None
 
 
 class View(Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import view as v
 from . import worker as w
+from .jobs import is_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _SHOWN = {
     w.LINGERING: v.STOPPING,
     w.WAITING_RESTART: v.WAITING_RESTART,
     w.STOPPED: v.STOPPED,
+    w.IDLE: v.STOPPED,
     w.FINISHED: v.STOPPED,
     w.ERRORED: v.ERRORED,
 }
@@ -68,6 +70,26 @@ def _app(pool: Pool, places: list[Place], workers: list[Worker]) -> v.AppView:
         reloading=reload is not None,
         reloaded=reload.total - len({*reload.queue, *reload.active}) if reload else 0,
         to_reload=reload.total if reload else 0,
+        runs=sum(place.runs for place in places),
+        job=_job(pool, places, workers),
+    )
+
+
+def _job(pool: Pool, places: list[Place], workers: list[Worker]) -> v.JobView | None:
+    if not pool.spec.cron_restart:
+        return None
+    last = max(places, key=lambda place: place.last_start, default=None)
+    began = min((worker.launched_at for worker in workers), default=0.0)
+    codes = [place.last_code for place in places if place.last_code]
+    return v.JobView(
+        counts=not is_job(pool.spec),
+        runs=sum(place.runs for place in places),
+        running=bool(workers),
+        started_at=began or (last.last_start if last else 0.0),
+        took=max((place.last_took for place in places), default=0.0),
+        exit_code=codes[0] if codes else 0,
+        skipped=pool.skipped,
+        pending=pool.pending,
     )
 
 
@@ -85,6 +107,7 @@ def _empty(pool: Pool, instance: int, place: Place | None) -> v.WorkerView:
         id=_id(pool, instance),
         started_at=0.0,
         last_exit=place.last_exit if place else "",
+        last_code=place.last_code if place else 0,
     )
 
 
@@ -111,6 +134,7 @@ def _row(pool: Pool, worker: Worker, place: Place | None) -> v.WorkerView:
         health_reason=worker.check_reason,
         id=_id(pool, worker.instance),
         last_exit=place.last_exit if place else "",
+        last_code=place.last_code if place else 0,
     )
 
 

@@ -156,6 +156,7 @@ class Worker(Record):
 RUNNING = "running"
 WAITING_RESTART = "waiting restart"
 STOPPED = "stopped"
+IDLE = "idle"  # a job that has not run yet
 FINISHED = "finished"
 ERRORED = "errored"
 
@@ -177,6 +178,9 @@ class Place(Record):
     delay: float = 0.0  # of the back-off
     last_exit: str = ""
     last_code: int = 0
+    runs: int = 0  # workers of it that have ended
+    last_start: float = 0.0  # of the newest of them
+    last_took: float = 0.0
     waits_for: int = 0  # incarnation named by the restart timer
     repair_at: float = 0.0  # its sick worker is not replaced before that
     memory_patience: float = 0.0  # a worker too big is not replaced before it lived so long
@@ -217,6 +221,8 @@ class Pool(Record):
     untrimmed: bool = False  # sockets may be held that the file no longer declares
     reload: Reload | None = None
     starting: Starting | None = None
+    pending: bool = False  # a run is to follow the present one (jobs.py)
+    skipped: int = 0  # runs left out, for the one before was still going on
     edited: bool = False  # its files changed, and no worker has been stable since
     said_ready: bool = False
     was_ready: bool = False

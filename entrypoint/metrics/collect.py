@@ -185,8 +185,31 @@ class Collector:
             page.add("pyinit_worker_restarts", count, labels(app=app.name, reason=reason))
         for result, count in tally.reloads.items():
             page.add("pyinit_app_reloads", count, labels(app=app.name, result=result))
+        if app.job is not None:
+            self._of_job(page, app, tally)
         page.histogram("pyinit_worker_ready_duration_seconds", tally.ready_seconds, app=app.name)
         page.histogram("pyinit_app_reload_duration_seconds", tally.reload_seconds, app=app.name)
+
+    def _of_job(self, page: Page, app: AppView, tally: AppTally) -> None:
+        job, own = app.job, labels(app=app.name)
+        if job is None:
+            return
+        due = self._runtime.schedules.next_run(app.name)
+        if due is not None:
+            page.add("pyinit_job_next_start_timestamp_seconds", round(due, 3), own)
+        spec = self._runtime.plan.app(app.name)
+        if spec is None or spec.autorestart:
+            return
+        for result in ("succeeded", "failed", "stopped", "skipped"):
+            named = labels(app=app.name, result=result)
+            page.add("pyinit_job_runs", tally.runs.get(result, 0), named)
+        page.add("pyinit_job_running", int(job.running), own)
+        if job.started_at:
+            at = time.time() - (self._loop.now() - job.started_at)
+            page.add("pyinit_job_last_start_timestamp_seconds", round(at, 3), own)
+        if job.runs:
+            page.add("pyinit_job_last_duration_seconds", round(job.took, 3), own)
+            page.add("pyinit_job_last_exit_code", job.exit_code, own)
 
     def _of_worker(self, page: Page, worker: WorkerView, now: float) -> None:
         own = labels(app=worker.app, worker=worker.instance)

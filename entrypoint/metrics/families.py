@@ -168,6 +168,26 @@ APPS = (
     ),
 )
 
+JOBS = (
+    _family(
+        "pyinit_job_runs",
+        COUNTER,
+        ("app", "result"),
+        "Runs of an app with cron_restart and autorestart: false that are over, by result: "
+        "succeeded, failed, stopped, skipped (the run before was still going on).",
+    ),
+    _family("pyinit_job_running", GAUGE, APP, "Whether a run is going on."),
+    _family("pyinit_job_last_start_timestamp_seconds", GAUGE, APP, "When its last run began."),
+    _family("pyinit_job_last_duration_seconds", GAUGE, APP, "How long the last run took."),
+    _family("pyinit_job_last_exit_code", GAUGE, APP, "How the last run ended; 128+n: signal n."),
+    _family(
+        "pyinit_job_next_start_timestamp_seconds",
+        GAUGE,
+        APP,
+        "When cron_restart is due next, of services too.",
+    ),
+)
+
 WORKERS = (
     _family("pyinit_worker_up", GAUGE, WORKER, "Whether there is a process."),
     _family("pyinit_worker_ready", GAUGE, WORKER, "Whether new connections may go to it."),
@@ -297,6 +317,7 @@ PROCESS = (
 GROUPS = (
     ("pyinit", PYINIT),
     ("Apps", APPS),
+    ("Jobs", JOBS),
     ("Workers", WORKERS),
     ("Listeners", LISTENERS),
     ("Logs", LOGS),

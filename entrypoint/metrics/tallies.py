@@ -44,6 +44,7 @@ class AppTally:
 
     def __init__(self) -> None:
         self.restarts: dict[str, int] = {}
+        self.runs: dict[str, int] = {}
         self.reloads = dict.fromkeys(RELOAD_RESULTS, 0)
         self.reload_seconds = Histogram(RELOAD_BOUNDS)
         self.ready_seconds = Histogram(READY_BOUNDS)
@@ -79,6 +80,8 @@ class Tallies:
         tally = self.of_app(effect.app)
         if effect.what == "restart":
             tally.restarts[effect.label] = tally.restarts.get(effect.label, 0) + 1
+        elif effect.what == "run":
+            tally.runs[effect.label] = tally.runs.get(effect.label, 0) + 1
         elif effect.what == "ready":
             tally.ready_seconds.observe(effect.seconds)
         else:

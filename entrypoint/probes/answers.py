@@ -172,6 +172,8 @@ def _live(app: AppView) -> Check:
 
 
 def _ready(app: AppView, ready_when: str) -> Check:
+    if app.job is not None and not app.job.counts:
+        return Check(app.name, note="job")
     # A person asked for the stop: that must not take the whole pod out of service.
     if app.stopped:
         return Check(app.name, note="stopped")
@@ -187,6 +189,8 @@ def _ready(app: AppView, ready_when: str) -> Check:
 def _started(app: AppView) -> Check:
     if app.was_ready:
         return Check(app.name)
+    if app.job is not None and not app.job.counts:
+        return Check(app.name, note="job")
     if app.stopped:
         return Check(app.name, note="stopped")
     if app.errored:

@@ -316,7 +316,7 @@ def came_to_rest(world: World) -> None:
                 continue
             if pool.mode == "stopped":
                 assert place.state == w.STOPPED, place
-            elif place.state not in (w.FINISHED, w.ERRORED):
+            elif place.state not in (w.FINISHED, w.ERRORED, w.IDLE):
                 worker = state.workers.get(place.current)
                 assert worker is not None, place
                 assert worker.state == w.ONLINE, (place, worker)

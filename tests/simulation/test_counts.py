@@ -59,7 +59,7 @@ def test_an_end_of_its_own_is_counted_under_its_cause(world, script, reason):
         (e.ReloadAsked("web", "pyinit reload"), reasons.ASKED),
         (e.RestartAsked("web", "pyinit restart"), reasons.ASKED),
         (e.RenewAsked("web", "files changed"), "watch"),
-        (e.RenewAsked("web", "cron_restart"), "cron"),
+        (e.ScheduleDue("web"), "cron"),
     ],
 )
 def test_what_is_asked_for_is_counted_once_for_each_worker(world, make, event, reason):

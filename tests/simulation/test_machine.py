@@ -99,6 +99,8 @@ def specs(draw, name: str):
         "autostart": draw(st.sampled_from((True, True, True, False))),
         "main": draw(st.sampled_from((False, False, False, True))),
         "autorestart": draw(st.sampled_from((True, True, True, False))),
+        "cron_restart": draw(st.sampled_from(("", "", "0 3 * * *"))),
+        "overlap": draw(st.sampled_from(("", "", "skip", "wait", "kill"))),
         "max_restarts": draw(st.sampled_from((2, 16))),
         "restart_delay": draw(st.sampled_from((0.0, 2.0))),
         "exp_backoff_restart_delay": draw(st.sampled_from((0.0, 0.1))),
@@ -197,6 +199,14 @@ class Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def renewal_is_asked(self, name) -> None:
         self.world.emit(e.RenewAsked(name, "watch"))
+
+    @rule(name=st.sampled_from(NAMES))
+    def a_schedule_is_due(self, name) -> None:
+        self.world.emit(e.ScheduleDue(name))
+
+    @rule(name=st.sampled_from(NAMES))
+    def a_run_is_asked(self, name) -> None:
+        self.world.emit(e.RunAsked(name))
 
     @rule(which=st.integers(0, 7))
     def memory_is_exceeded(self, which) -> None:

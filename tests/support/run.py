@@ -22,6 +22,7 @@ class Run:
 
     `file` is the text of the file, or `apps` and `top` make one. Signals go to PID 1
     itself, as `docker kill` sends them. With `stdout`, a descriptor, nobody reads it here.
+    `command`: the words after `pyinit`, in the place of `-c FILE` and `args`.
     """
 
     def __init__(
@@ -34,14 +35,16 @@ class Run:
         env: dict[str, str] | None = None,
         wrap: tuple[str, ...] = (),
         stdout: int | None = None,
+        command: tuple[str, ...] = (),
         **top,
     ) -> None:
         self.folder = folder
         self.path = folder / "ecosystem.yaml"
         self.write(file if file is not None else json.dumps({"apps": apps or [], **top}))
-        command = [*wrap, str(PYINIT), "-c", str(self.path), *args]
+        words = command or ("-c", str(self.path), *args)
+        started = [*wrap, str(PYINIT), *words]
         self.process = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *command],
+            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *started],
             cwd=folder,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,

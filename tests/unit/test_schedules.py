@@ -62,7 +62,7 @@ class Runtime:
         self.logged: list[str] = []
 
     def emit(self, event: e.Event) -> None:
-        assert event == e.RenewAsked("web", "cron_restart")
+        assert event == e.ScheduleDue("web")
         self.renewed.append(datetime.fromtimestamp(self.loop.wall, BERLIN))
 
     def log(self, _level, event, _fields) -> None:
