@@ -32,7 +32,9 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
   pyinit [-c FILE] [--env NAME] [--only A,B]    run the apps of the file
   pyinit [-g] [-s] [-p SIG] [-e CODE] [-v] [-w] -- CMD [ARG…]
                                                 run one command, as tini does
-  pyinit check [-c FILE] [--json]               validate the file: every error at once
+  pyinit check [-c FILE] [--strict] [--offline] [--json]
+                                                validate the file: every error at once
+  pyinit explain [CODE…]                        the page of a finding, such as PM2-017
   pyinit ecosystem                              write a commented ecosystem.yaml
   pyinit convert ecosystem.config.js            print PM2's file as YAML
   pyinit schema                                 print the JSON Schema of the file
@@ -102,7 +104,7 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
 
     commands = {
         name: late("entrypoint.config.commands", name)
-        for name in ("check", "ecosystem", "convert", "schema")
+        for name in ("check", "explain", "ecosystem", "convert", "schema")
     }
     commands["health"] = late("entrypoint.probes.health", "main")
     commands["replay"] = late("entrypoint.journal.replay", "main")

@@ -170,14 +170,14 @@ def environment(
         env[name] = value
     if home:
         env["HOME"] = home
-    if not _WITH_FILES.isdisjoint(app.values):
+    if reader.look and not _WITH_FILES.isdisjoint(app.values):
         env |= _from_files(reader, app, environ)
     for key in ("env", "env_NAME"):
         if app.value(key, MISSING) is not MISSING:
             env |= app.value(key)
     if "port" in app.values:
         env["PORT"] = app.value("port")
-    if app.value("expand_file_env"):
+    if reader.look and app.value("expand_file_env"):
         from . import envfiles
 
         envfiles.expand(reader, env, app.value("expand_file_env"), *app.place("expand_file_env"))
@@ -213,7 +213,8 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
     """The app as it will run here. None after an error that leaves no command."""
     identity = users.Identity()
     try:
-        identity = users.resolve(app.value("uid"), app.value("gid"))
+        if reader.look:
+            identity = users.resolve(app.value("uid"), app.value("gid"))
     except users.UserError as error:
         node, where = app.place(error.key, "uid")
         given = str(app.value(error.key))
@@ -221,7 +222,7 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         reader.fail(node, where, message)
     env = environment(reader, app, environ, identity.home)
     cwd = os.path.normpath(os.path.join(os.getcwd(), app.value("cwd", "")))
-    if not os.path.isdir(cwd):
+    if reader.look and not os.path.isdir(cwd):
         node, where = app.place("cwd")
         reader.fail(node, where, f"there is no folder {_folder(reader, app, cwd)}")
         return None
@@ -230,7 +231,12 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         return None
     if found.python:
         env.setdefault("PYTHONUNBUFFERED", "1")  # as PM2: lines when they are written
-    if app.value("source_maps") and found.node_script and _has_source_maps(reader, env):
+    if (
+        reader.look
+        and app.value("source_maps")
+        and found.node_script
+        and _has_source_maps(reader, env)
+    ):
         option = "--enable-source-maps"
         options = env.get("NODE_OPTIONS", "")
         if option not in options.split():
@@ -340,6 +346,8 @@ def _command(
         told=lambda key, text: reader.told(app.place(key)[0], text),
         folder=_folder(reader, app, cwd),
     )
+    if not reader.look:
+        return command.unseen(wanted)
     try:
         found = command.resolve(wanted)
     except command.CommandError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..core.shutdown import killing_after
+from . import findings
 from .address import overlap, parse
 from .read import Reader
 
@@ -152,6 +153,26 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
     if app.shutdown_with_message and not app.node:
         node, path = raw.place("shutdown_with_message")
         problems.warn(node, path, "only Node programs get the message; this one gets the signal")
+
+
+def note_pm2(problems: Problems, raw: RawApp, app: AppSpec) -> None:
+    """Differences from PM2 that show only in the resolved app."""
+    if app.exec_mode == "cluster" and not app.node and app.command:
+        node, path = raw.place("exec_mode", "instances")
+        text = "cluster mode of a program that node does not run: PM2 loads it as JavaScript"
+        problems.note(node, path, text, findings.CLUSTER_OF_OTHERS)
+    if "kill_timeout" not in raw.values:
+        text = "is 8 s where the file says nothing; under PM2 1.6 s"
+        path = f"{raw.path}.kill_timeout" if raw.path else "kill_timeout"
+        problems.note(raw.node, path, text, findings.KILL_TIMEOUT)
+
+
+def note_native(problems: Problems, raw: RawApp, app: AppSpec) -> None:
+    """What people who come from PM2 do not expect of a YAML file."""
+    if app.node and app.kill_signal is None and not app.shutdown_with_message:
+        text = "SIGTERM by default; PM2 stops every app with SIGINT"
+        path = f"{raw.path}.kill_signal" if raw.path else "kill_signal"
+        problems.note(raw.node, path, text, findings.NATIVE_SIGNAL)
 
 
 def check_times(

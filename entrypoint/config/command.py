@@ -101,6 +101,22 @@ def resolve(wanted: Wanted) -> Command:
     return _program(wanted, line.words[0], line.words[1:], line=True)
 
 
+def unseen(wanted: Wanted) -> Command:
+    """The command by the words of the file alone, where nothing can be looked up."""
+    try:
+        script = words.split_words(wanted.script) or (wanted.script,)
+    except ValueError:
+        script = (wanted.script,)
+    interpreter = wanted.interpreter if wanted.interpreter != "none" else ""
+    extension = os.path.splitext(script[0])[1]
+    if not interpreter and extension in INTERPRETERS:
+        interpreter = INTERPRETERS[extension][-1]
+    argv = (*((interpreter,) if interpreter else ()), *script, *wanted.args)
+    base = os.path.basename(argv[0])
+    node = base in _NODE or base in _NODE_TOOLS
+    return Command(argv, node=node, node_script=node and len(script) == 1)
+
+
 def _join(folder: str, path: str) -> str:
     return os.path.normpath(os.path.join(folder, path))
 

@@ -7,9 +7,12 @@ import json
 import os
 import sys
 
+from ..logs.console import wants_colour
 from .convert import converted
 from .errors import ConfigErrors, Problems
+from .findings import BY_CODE, PAGES, rendered
 from .load import find, load
+from .report import Report, codes, summary
 from .schema import schema as make_schema
 from .starter import write
 
@@ -30,30 +33,66 @@ def check(argv: list[str]) -> int:
     parser.add_argument("--env", metavar="NAME", default="", help="with the variables of env_NAME")
     parser.add_argument("--only", metavar="A,B", default="", help="only these apps")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("file", nargs="?", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument("--strict", action="store_true", help="warnings are errors: exit code 2")
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="do not look at scripts, folders, users, variables and files of variables",
+    )
+    parser.add_argument("file", nargs="*", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     only = tuple(name for name in options.only.split(",") if name)
-    paths = tuple(options.config) or ((options.file,) if options.file else ())
-    path = paths[0] if paths else None
+    paths = (*options.config, *options.file)
     try:
-        loaded = load(paths, env_name=options.env, only=only, environ=os.environ)
+        loaded = load(
+            paths, env_name=options.env, only=only, environ=os.environ, look=not options.offline
+        )
     except ConfigErrors as errors:
+        found: tuple[ConfigError, ...] = (*errors.warnings, *errors.errors)
         if options.json:
-            _print_json(_file_of(path), errors.errors, errors.warnings)
+            _print_json(_file_of(paths[0] if paths else None), found, ok=False)
         else:
-            _tell(errors.warnings, "warning: ")
-            _tell(errors.errors, "")
-            count = len(errors.errors)
-            print(f"pyinit check: {count} error{'s' * (count != 1)}", file=sys.stderr)
+            _report(found)
+            print(f"pyinit check: {summary(found)}", file=sys.stderr)
         return _BAD
+    found = (*loaded.details, *loaded.notes)
+    ok = not (options.strict and loaded.details)
     if options.json:
-        _print_json(loaded.plan.source, (), loaded.details)
-        return 0
-    _tell(loaded.details, "warning: ")
+        _print_json(loaded.plan.source, found, ok=ok)
+        return 0 if ok else _BAD
+    _report(found)
+    if not ok:
+        print(f"pyinit check --strict: {summary(found)}", file=sys.stderr)
+        return _BAD
     for app in loaded.plan.apps:
         print(f"  {_summary(app)}")
     print(f"  stop signals: {_stop_signals(loaded.plan)}")
-    print(f"{loaded.plan.source}: ok")
+    counted = summary(found)
+    print(f"{loaded.plan.source}: ok" + (f", {counted}" if counted else ""))
+    return 0
+
+
+def _report(found: Iterable[ConfigError]) -> None:
+    found = tuple(found)
+    colour = wants_colour(os.environ, sys.stderr.isatty())
+    print(Report(colour=colour).of(found) + codes(found), end="", file=sys.stderr)
+
+
+def explain(argv: list[str]) -> int:
+    """Print the page of a finding, or the list of all findings."""
+    parser = argparse.ArgumentParser("pyinit explain", description="Explain a finding of `check`.")
+    parser.add_argument("code", nargs="*", metavar="CODE", help="such as PM2-017; none: list all")
+    wanted = [code.upper() for code in parser.parse_args(argv).code]
+    if not wanted:
+        for page in PAGES:
+            print(f"{page.code:12} {page.title}")
+        return 0
+    unknown = [code for code in wanted if code not in BY_CODE]
+    if unknown:
+        text = f"there is no finding {', '.join(unknown)}; `pyinit explain` lists all"
+        print(f"pyinit explain: {text}", file=sys.stderr)
+        return _BAD
+    print("\n".join(rendered(BY_CODE[code]) for code in wanted), end="")
     return 0
 
 
@@ -80,24 +119,11 @@ def _summary(app: AppSpec) -> str:
     return f"{app.name}: {app.exec_mode}, {workers}" + (f", {listen}" if listen else "")
 
 
-def _tell(problems: Iterable[ConfigError], prefix: str) -> None:
-    for problem in problems:
-        print(_printable(f"{prefix}{problem}"), file=sys.stderr)
-
-
-def _printable(text: str) -> str:
-    """A hostile file's keys must not drive a terminal, nor a surrogate end the print."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
-
-
-def _print_json(file: str, errors: Iterable[ConfigError], warnings: Iterable[ConfigError]) -> None:
-    found = [error.as_dict() for error in errors]
-    answer = {
-        "ok": not found,
-        "file": file,
-        "errors": found,
-        "warnings": [warning.as_dict() for warning in warnings],
-    }
+def _print_json(file: str, found: Iterable[ConfigError], *, ok: bool) -> None:
+    errors = [each.as_dict() for each in found if each.severity == "error"]
+    warnings = [each.as_dict() for each in found if each.severity == "warning"]
+    notes = [each.as_dict() for each in found if each.severity == "note"]
+    answer = {"ok": ok, "file": file, "errors": errors, "warnings": warnings, "notes": notes}
     print(json.dumps(answer, indent=2))
 
 
@@ -141,8 +167,8 @@ def convert(argv: list[str]) -> int:
         text = converted(path, os.environ, problems)
         problems.raise_errors()
     except ConfigErrors as errors:
-        _tell(errors.errors, "")
+        _report(errors.errors)
         return _BAD
-    _tell(problems.warnings, "warning: ")
+    _report(problems.warnings)
     sys.stdout.write(text)
     return 0

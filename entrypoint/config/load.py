@@ -11,7 +11,7 @@ import os
 from ..core.record import Record
 from ..core.spec import ControlSpec, LogSpec, Plan, ProbeSpec, ShutdownSpec
 from ..kernel import cgroup
-from . import checks, keys, units
+from . import checks, findings, keys, units
 from .apps import read_app, resolve_app
 from .errors import Problems
 from .include import KEY, Documents
@@ -72,22 +72,25 @@ def load(
     only: tuple[str, ...] = (),
     environ: Mapping[str, str],
     revision: int = 1,
+    look: bool = True,
 ) -> Loaded:
     """Read the file at `path`, or several, or, without one, the first that `find` finds.
 
-    `env_name` chooses `env_NAME`; `only` keeps the apps of these names. Raises
-    ConfigErrors with everything that is wrong.
+    `env_name` chooses `env_NAME`; `only` keeps the apps of these names. Without `look`
+    what lies beside the file is not looked at (scripts, users, variables), and the plan
+    cannot be run. Raises ConfigErrors with everything that is wrong.
     """
     files = path if isinstance(path, tuple) else ()
     files = files or (find(path if isinstance(path, str) else None, environ),)
     problems = Problems(files[0])
     reader = Reader(problems, environ, cgroup.usable_cpus)
+    reader.look = look
     origins: dict[Node, File] = {}
 
     def read(name: str) -> Node:
         file = read_file(name, environ, problems, env_name)
         if file.pm2:
-            to_native(file, environ, problems, env_name)
+            to_native(file, environ, problems, env_name, look=look)
         reader.node_version = reader.node_version or file.node
         origins[file.tree] = file
         return file.tree
@@ -133,9 +136,12 @@ def read_file(
     data = _read_bytes(file, problems)
     if file.endswith(_SCRIPT_EXTENSIONS):
         from .jsfile import parse_js
+        from .jsplaces import put_places
 
         args = (file, "--env", env_name) if env_name else (file,)
         found = parse_js(file, environ, problems, args)
+        source = data.decode("utf-8", "replace")
+        put_places(found.tree, source)
         return File(found.tree, found.environ, is_pm2(file, found.tree), found.version)
     text = decode(data, problems)
     if not text.strip():
@@ -147,13 +153,24 @@ def read_file(
 
 
 def to_native(
-    file: File, before: Mapping[str, str], problems: Problems, env_name: str = ""
+    file: File,
+    before: Mapping[str, str],
+    problems: Problems,
+    env_name: str = "",
+    *,
+    look: bool = True,
 ) -> None:
     """Turn a PM2 file's nodes into pyinit's keys, in place."""
     from .pm2.translate import translate
 
     translate(
-        file.tree, app_nodes, problems, environ=file.environ, before=before, env_name=env_name
+        file.tree,
+        app_nodes,
+        problems,
+        environ=file.environ,
+        before=before,
+        env_name=env_name,
+        look=look,
     )
 
 
@@ -286,7 +303,8 @@ class _Planner:
     def _check_env_name(self, apps: tuple[RawApp, ...]) -> None:
         name = self._env_name
         if name and apps and not any(app.node.get(f"env_{name}") for app in apps):
-            self._problems.warn(None, "", f"--env {name[:60]}: no app has `env_{name[:60]}`")
+            text = f"--env {name[:60]}: no app has `env_{name[:60]}`"
+            self._problems.warn(None, "", text, findings.NO_ENV_NAME)
 
     def _resolve(self, apps: tuple[RawApp, ...]) -> tuple[AppSpec, ...]:
         names = {app.name for app in apps}
@@ -302,6 +320,11 @@ class _Planner:
                         *raw.place("depends_on"), f"{depends.app!r} is left out by --only"
                     )
             kept = tuple(depends for depends in app.depends_on if depends.app in names)
+            file = self._files[raw.node]
+            if file.pm2:
+                checks.note_pm2(self._problems, raw, app)
+            else:
+                checks.note_native(self._problems, raw, app)
             resolved.append(app.replace(depends_on=kept))
         return tuple(resolved)
 

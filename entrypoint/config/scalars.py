@@ -40,6 +40,8 @@ class Scalars:
         self.problems = problems
         self.environ = environ
         self._cpus = cpus
+        # False: nothing beside the file is looked at (`pyinit check --offline`).
+        self.look = True
         # Of the node that evaluated the file, as `v22.18.0`; empty when none did.
         self.node_version = ""
         # Paths of the files beside this one that were looked at, in order.
@@ -57,7 +59,9 @@ class Scalars:
         try:
             replace_in(node, self.environ)
         except VariableError as error:
-            self.problems.error(node, path, str(error))
+            # Offline, a variable that is not set here may be set where the file is used.
+            if self.look or not error.unset:
+                self.problems.error(node, path, str(error))
             return False
         return True
 

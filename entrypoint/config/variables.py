@@ -18,7 +18,11 @@ _NAME = _FIRST | frozenset("0123456789")
 
 
 class VariableError(ValueError):
-    """A sentence that says why a `${…}` cannot be replaced."""
+    """A sentence that says why a `${…}` cannot be replaced; `unset`: it has no value here."""
+
+    def __init__(self, message: str, *, unset: bool = False) -> None:
+        super().__init__(message)
+        self.unset = unset
 
 
 def is_name(text: str) -> bool:
@@ -63,7 +67,9 @@ def _lookup(inside: str, *, closed: bool, environ: Mapping[str, str]) -> str:
         return value
     if mark:
         return default
-    raise VariableError(f"the environment has no {name}; set it, or write ${{{name}:-default}}")
+    raise VariableError(
+        f"the environment has no {name}; set it, or write ${{{name}:-default}}", unset=True
+    )
 
 
 def replace_in(node: Node, environ: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from entrypoint.config import commands, keys
+from entrypoint.config.findings import PAGES
 from entrypoint.config.load import load
 from entrypoint.config.schema import schema
 from entrypoint.config.starter import starter
@@ -42,7 +43,7 @@ def test_check_of_a_good_file(here, capsys):
     assert app == "  app: fork, 1 worker, 127.0.0.1:80"
     assert "SIGTERM, SIGINT, SIGQUIT" in stops
     assert "STOPSIGNAL SIGTERM" in stops
-    assert last == "ecosystem.yaml: ok"
+    assert last == "ecosystem.yaml: ok, 1 note"
     assert "hunter2" not in out + err
 
 
@@ -52,9 +53,13 @@ def test_check_tells_warnings_and_every_error(here, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert lines[0].startswith("warning: f.yaml:1:25: apps[0].pmx: is ignored")
+    assert lines[0].startswith("f.yaml:1:25: warning: apps[0].pmx: is ignored")
     assert "\x1b" not in err
-    assert lines[-1] == "pyinit check: 3 errors"
+    assert lines[1:3] == [
+        "  1 |   … pmx …",
+        "    |     ^^^",
+    ]
+    assert lines[-1] == "pyinit check: 3 errors, 1 warning"
 
 
 def test_check_for_programs(here, capsys):
@@ -69,6 +74,53 @@ def test_check_for_programs(here, capsys):
     assert (answer["ok"], answer["file"]) == (False, "f.yaml")
     [error] = answer["errors"]
     assert (error["line"], error["column"], error["path"]) == (1, 38, "apps[0].watch_delay")
+
+
+def test_strict_makes_warnings_errors(here, capsys):
+    here.file("f.json", '[{"script": "app.js", "pmx": "x", "kill_timeout": 1}]')
+    assert commands.check(["f.json"]) == 0
+    assert commands.check(["f.json", "--strict"]) == 2
+    assert "1 warning" in capsys.readouterr().err
+    here.file("f.json", '[{"script": "app.js"}]')
+    assert commands.check(["f.json", "--strict"]) == 0  # a note asks for nothing
+    assert "PM2-020" in capsys.readouterr().err
+
+
+def test_offline_nothing_beside_the_file_is_looked_at(here, capsys):
+    here.file(
+        "f.yaml",
+        "apps: [{script: nope.js, cwd: /nope, user: nobody-here, env_file: nope.env, "
+        "env: {A: '${NOPE}'}, namespace: '${NOPE}', args: ['${NOPE}']}]",
+    )
+    assert commands.check(["f.yaml"]) == 2
+    capsys.readouterr()
+    assert commands.check(["f.yaml", "--offline"]) == 0
+    here.file("f.yaml", "apps: [{script: nope.js, instnaces: 2, namespace: '${a-b}'}]")
+    assert commands.check(["f.yaml", "--offline"]) == 2
+    err = capsys.readouterr().err
+    assert "did you mean 'instances'" in err
+    assert "${NAME:-default}" in err
+
+
+def test_a_finding_shows_its_place_in_colour(here, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    here.file("f.json", '[{"script": "app.js",\n\t"out_file": "x"}]')
+    assert commands.check(["f.json"]) == 0
+    err = capsys.readouterr().err
+    assert "\x1b[33mwarning:\x1b[0m [0].out_file: is ignored" in err
+    assert '  2 \x1b[2m|\x1b[0m  "out_file" …\n' in err
+    assert "    \x1b[2m|\x1b[0m \x1b[33m ^^^^^^^^^^\x1b[0m\n" in err
+
+
+def test_explain(capsys):
+    assert commands.explain(["pm2-017", "PM2-002"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("PM2-017: ")
+    assert "\nPM2-002: " in out
+    assert commands.explain([]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(PAGES)
+    assert commands.explain(["PM2-999"]) == 2
+    assert "pyinit explain" in capsys.readouterr().err
 
 
 def test_check_without_any_file(here, capsys):
@@ -135,7 +187,7 @@ def test_convert_writes_pm2s_defaults_out(here, capsys):
     assert "kill_timeout: 1600" in out
     assert "listen_timeout: 3000" in out
     assert "kill_signal: SIGINT" in out
-    assert "warning: p.json:1:" in err
+    assert "p.json:1:" in err
     here.file("out.yaml", out)
     app = load("out.yaml", environ=here.environ).plan.apps[0]
     assert (app.kill_timeout, app.listen_timeout, app.kill_signal) == (1.6, 3.0, 2)
@@ -188,7 +240,7 @@ def test_convert_keeps_variables(here, capsys):
 def test_convert_of_broken_files(here, capsys):
     here.file("f.yaml", "apps: [{a: 1, a: 2}, 5]")
     assert commands.convert(["f.yaml"]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert capsys.readouterr().err.count(": error: ") == 2
     assert commands.convert(["nope.yaml"]) == 2
 
 
@@ -248,7 +300,7 @@ def test_a_regexp_of_a_config_js_is_one_of_ignore_watch(real_node):
     [
         (
             "module.exports = {apps: [{script: 'nope.js', max_restarts: 'x'}]}",
-            "f.config.js: apps[0].max_restarts",
+            "f.config.js:1:60: apps[0].max_restarts",
         ),
         ("module.exports = {", "f.config.js:1:1: JavaScript: "),
         ("\n\nthrow new Error('oh')", "f.config.js:3:7: JavaScript: oh"),
