@@ -115,6 +115,11 @@ class Children:
         """Which worker this process is, 0 when none."""
         return self._by_pid.get(pid, 0)
 
+    def pid_of(self, incarnation: int) -> int:
+        """The process of this worker, 0 when it has ended."""
+        started = self._started.get(incarnation)
+        return started.pid if started is not None and not started.reaped else 0
+
     @property
     def pids(self) -> dict[int, int]:
         """Pid → incarnation of the workers that are not reaped."""

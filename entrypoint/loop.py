@@ -37,6 +37,8 @@ READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 HANGUP = select.EPOLLHUP
 ERROR = select.EPOLLERR
+# Beside others: report a change once (epoll(7), edge-triggered).
+EDGE = select.EPOLLET
 
 
 class _Registration:

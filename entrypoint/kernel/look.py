@@ -139,6 +139,31 @@ def _inodes_as_user(pid: int, at_most: int, missing: Collection[int]) -> tuple[s
     return found
 
 
+def number_of(pid: int, inode: int) -> int:
+    """The lowest descriptor of a process that is this socket; -1 for none or unknown."""
+
+    def find() -> int:
+        for number in sorted(map(int, os.listdir(f"/proc/{pid}/fd"))):
+            try:
+                if os.readlink(f"/proc/{pid}/fd/{number}") == f"{_SOCKET}{inode}]":
+                    return number
+            except FileNotFoundError:
+                continue  # closed meanwhile
+        return -1
+
+    try:
+        return find()
+    except PermissionError:
+        if os.geteuid() != 0:
+            return -1
+    except OSError:
+        return -1
+    try:
+        return int(seccomp.as_owner(pid, find))
+    except OSError:
+        return -1
+
+
 def listening(pids: Collection[int]) -> tuple[tuple[Listener, ...], Look] | None:
     """The listeners that these processes hold, and the look that found them.
 

@@ -59,7 +59,6 @@ _FLAG_NEW_LISTENER = 1 << 3
 _FLAG_WAIT_KILLABLE_RECV = 1 << 5  # Linux 5.19: a signal does not restart a call in our hands
 _PR_SET_NO_NEW_PRIVS = 38
 
-_PIDFD_GETFD = 438  # the same number in both architectures
 _MINIMUM = (5, 9)  # SECCOMP_ADDFD_FLAG_SETFD
 
 
@@ -447,34 +446,11 @@ def effective_user(pid: int) -> int:
 
 
 def v6only_of(pid: int, fd: int) -> bool | None:
-    """IPV6_V6ONLY of a process's socket; None when it cannot be known.
+    """IPV6_V6ONLY of a process's socket; None when it cannot be known."""
+    from . import borrow
 
-    By pidfd_getfd(2), which Docker's default profile refuses without CAP_SYS_PTRACE.
-    """
-    import ctypes
-
-    try:
-        status = _read_file(f"/proc/{pid}/status", 4096)
-        group = int(status.partition(b"\nTgid:")[2].split(None, 1)[0])
-        pidfd = os.pidfd_open(group)
-    except (OSError, ValueError, IndexError):
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    try:
-        copy = libc.syscall(
-            ctypes.c_long(_PIDFD_GETFD),
-            ctypes.c_long(pidfd),
-            ctypes.c_long(fd),
-            ctypes.c_ulong(0),
-        )
-    finally:
-        os.close(pidfd)
-    if copy < 0:
-        return None
-    try:
-        theirs = _socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
+    theirs = borrow.socket_of(pid, fd)
+    if theirs is None:
         return None
     try:
         return bool(theirs.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY))

@@ -32,7 +32,7 @@ else:
 
 _SO_ATTACH_FILTER = 26
 _SO_ATTACH_REUSEPORT_CBPF = 51
-_TCP_ESTABLISHED, _TCP_LISTEN = 1, 10
+_TCP_ESTABLISHED, _TCP_CLOSE, _TCP_LISTEN = 1, 7, 10
 # struct tcp_info: the state is byte 0, tcpi_unacked at 24. Of a listener that is the
 # length of its accept queue.
 _UNACKED_AT = 24
@@ -112,6 +112,29 @@ def bind_shared(
         sock.close()
         raise
     return sock
+
+
+def bind_own(sock: _socket.socket, host: str, port: int, *, v6only: bool, scope: int = 0) -> None:
+    """Bind a worker's own socket into the address's `SO_REUSEPORT` group. Raises OSError.
+
+    Other sockets of the group are ours, and the kernel lets only sockets of one owner share
+    an address: so this one becomes ours, too. (Its owner is seen in /proc/net/tcp alone.)
+    """
+    fd = sock.fileno()
+    if os.fstat(fd).st_uid != os.geteuid():
+        os.fchown(fd, os.geteuid(), -1)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+    family = "inet6" if sock.family == _socket.AF_INET6 else "inet"
+    if family == "inet6":
+        sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
+    sock.bind(_address(family, host, port, scope))
+
+
+def is_client(sock: _socket.socket) -> bool:
+    """A TCP socket that is connected or was: neither new nor a listener."""
+    state = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0]
+    return state not in (_TCP_CLOSE, _TCP_LISTEN)
 
 
 def bind_datagram(family: str, host: str, port: int, *, v6only: bool) -> _socket.socket:

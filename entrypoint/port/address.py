@@ -24,6 +24,8 @@ class Address:
         self.assumed_dual = False
         # No file declares it, and it was bound by a worker of an earlier revision.
         self.of_before = False
+        # No file declares it, and its worker served another address already.
+        self.late = False
 
     @property
     def used(self) -> bool:

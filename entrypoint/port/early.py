@@ -38,26 +38,41 @@ class Early:
         self._loop = loop
         self._pairs: set[_Pair] = set()
 
-    def take(self, listener: _socket.socket, waiting: int, forms: tuple[Form, ...]) -> None:
+    def take(
+        self,
+        listener: _socket.socket,
+        waiting: int,
+        forms: tuple[Form, ...],
+        *,
+        close: bool = False,
+    ) -> None:
         """Accept `waiting` connections of `listener`, whose address `forms` serve now.
 
-        Those that no form takes are reset, as they would have been refused.
+        Those that no form takes are reset, as they would have been refused. `close` the
+        listener before they are passed on, so that they do not come back to it.
         """
+        clients = []
         for _ in range(waiting):
             try:
-                client = sockets.accept(listener)
+                clients.append(sockets.accept(listener))
             except OSError:
-                return
-            host, port, here = _destination(client)
-            if len(self._pairs) >= AT_MOST or not any(
-                form.takes4 if here == "inet" else form.takes6 for form in forms
-            ):
-                client.close()
-                continue
-            try:
-                self._pairs.add(_Pair(self._loop, self._pairs, client, here, host, port))
-            except OSError:
-                client.close()
+                break
+        if close:
+            listener.close()
+        for client in clients:
+            self._pass_on(client, forms)
+
+    def _pass_on(self, client: _socket.socket, forms: tuple[Form, ...]) -> None:
+        host, port, here = _destination(client)
+        if len(self._pairs) >= AT_MOST or not any(
+            form.takes4 if here == "inet" else form.takes6 for form in forms
+        ):
+            client.close()
+            return
+        try:
+            self._pairs.add(_Pair(self._loop, self._pairs, client, here, host, port))
+        except OSError:
+            client.close()
 
     def close(self) -> None:
         """Drop what is left."""

@@ -87,7 +87,15 @@ class PortEffects:
         return tuple(problems)
 
     def _opened(self, spec: AppSpec, but: Collection[Form] = ()) -> Ports:
-        ports = Ports(self._loop, spec, self._log, self._observed, self._heir_of, self._pending)
+        ports = Ports(
+            self._loop,
+            spec,
+            self._log,
+            self._observed,
+            self._heir_of,
+            self._pending,
+            self._children.pid_of,
+        )
         # Before anything listens: what comes first must not go to a spare slot.
         ports.steer(tuple(range(spec.instances)))
         ports.open(spec.instances + max(1, spec.reload_parallel), but)

@@ -11,11 +11,16 @@ from .addresses import Form
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 
 # Each takes two instructions of a program.
 MAX_DIRECTED = 500
+
+# Places of sockets beyond those of the slots, of which there are fewer.
+_EXTRA = 1 << 20
+# The slot of a socket that was replaced.
+REPLACED = -1
 
 
 class Group:
@@ -23,12 +28,21 @@ class Group:
 
     `steered` holds the slots that new connections go to; () means all. `users` are the
     incarnations that were handed one of the sockets.
+
+    `on_demand`: no file declares the address. A slot's socket is bound when its worker asks
+    for it, and listens when its worker does. Else all sockets are bound and listen at once.
+
+    Sockets are known by their *place*: the slot's number, or a number from `_EXTRA` up for a
+    further socket of a slot (a worker's own second one) and for one that was replaced.
     """
 
-    def __init__(self, form: Form, backlog: int, *, single: bool = False) -> None:
+    def __init__(
+        self, form: Form, backlog: int, *, single: bool = False, on_demand: bool = False
+    ) -> None:
         self.form = form
         self.backlog = backlog
         self.single = single
+        self.on_demand = on_demand
         # The socket that all slots have, when it is one.
         self._one = 0
         self.listening = False
@@ -37,17 +51,26 @@ class Group:
         # socket. The others' slots get nothing: with PM2's `increment_var: PORT` each
         # worker binds a port of its own, and nobody would take what another is given.
         self.takers: dict[int, int] = {}
+        # The same for every address: who was handed a socket by a call or a message.
+        self.holders: dict[int, int] = {}
         # Where the last of them were: their next workers, if there will be any, come there.
         self._awaited: tuple[int, ...] = ()
+        # Slots whose worker has closed its socket and lives on, and that worker.
+        self.closed: dict[int, int] = {}
         self.declared = False
         self._plug: _socket.socket | None = None
         self.steered: tuple[int, ...] = ()
         # Source port → slot, of pyinit's own connections that check one worker.
         self._directed: dict[int, int] = {}
         self.steers = True  # False once the kernel has refused the program
-        self._sockets: list[_socket.socket] = []
-        # Our book of the kernel's array: which slot is at which index.
+        self._sockets: dict[int, _socket.socket] = {}
+        # Our book of the kernel's array: which place is at which index.
         self._array: list[int] = []
+        # Further sockets of a slot: place → slot, or REPLACED.
+        self._extras: dict[int, int] = {}
+        # A worker's own socket which takes over its slot when it listens.
+        self._coming: dict[int, _socket.socket] = {}
+        self._numbers = _EXTRA
 
     def open(self, slots: int) -> None:
         """Bind. Raises OSError, leaving nothing open."""
@@ -59,13 +82,15 @@ class Group:
 
     def grow(self, slots: int) -> None:
         """Have at least `slots` sockets. Raises OSError."""
-        wanted = 1 if self.single else max(1, slots)
+        if self.on_demand:
+            return
         grown = False
-        while len(self._sockets) < wanted:
-            self._sockets.append(self._bind())
-            grown = True
-            if self.listening:
-                self._listen(len(self._sockets) - 1)
+        for slot in range(1 if self.single else max(1, slots)):
+            if slot not in self._sockets:
+                self._sockets[slot] = self._bind()
+                grown = True
+                if self.listening:
+                    self._listen(slot)
         if grown and self.listening:
             # A program that names fewer sockets than there are leaves out the new one
             # only because it is attached again.
@@ -77,27 +102,132 @@ class Group:
             form.family, form.host, form.port, v6only=form.v6only, scope=form.scope
         )
 
-    def listen(self) -> None:
-        """Take connections. Raises OSError (EADDRINUSE: somebody listens there)."""
+    def declare(self, slots: int) -> None:
+        """A file declares it from now on. Raises OSError."""
+        self.declared = True
+        self.on_demand = False
+        self.grow(slots)
+        if self.listening:
+            for slot in tuple(self._sockets):
+                if slot not in self._array:
+                    self._listen(slot)
+            self.steer(self.steered)
+
+    def listen(self, place: int | None = None) -> None:
+        """Take connections. Raises OSError (EADDRINUSE: somebody listens there).
+
+        `place`: the socket whose worker listens; the others too unless `on_demand`.
+        """
+        if self.on_demand and place is not None:
+            if place not in self._array:
+                self.listening = True
+                self._listen(place)
+                self.steer(self.steered)
+            return
         if self.listening:
             return
         self.listening = True
-        places = range(len(self._sockets))
+        places = tuple(self._sockets)
         # Those that take connections first, then the program, then the others: between
         # a listen(2) and the program the kernel spreads connections by itself, and one
         # given to a spare slot would wait for ever.
-        slots = self._open_slots()
+        slots = self.open_slots()
         first = [place for place in places if place in slots] or list(places)
-        for place in first:
-            self._listen(place)
+        for each in first:
+            self._listen(each)
         self.steer(self.steered)
-        for place in places:
-            if place not in first:
-                self._listen(place)
+        for each in places:
+            if each not in first:
+                self._listen(each)
 
     def _listen(self, place: int) -> None:
         self._sockets[place].listen(self.backlog)
         self._array.append(place)
+
+    # -- workers' own sockets -----------------------------------------------------------
+
+    def adopt(self, slot: int, incarnation: int, own: _socket.socket) -> None:
+        """Bind a worker's own socket, to serve this slot once the worker listens on it.
+
+        Takes ownership of `own`, our duplicate. Raises OSError with nothing changed.
+        """
+        form = self.form
+        sockets.bind_own(own, form.host, form.port, v6only=form.v6only, scope=form.scope)
+        if slot not in self._sockets:
+            self._sockets[slot] = own
+        elif slot in self._coming or self.holders.get(slot) == incarnation:
+            # Its second one for this address: SO_REUSEPORT in the program itself.
+            self._numbers += 1
+            self._sockets[self._numbers] = own
+            self._extras[self._numbers] = slot
+        else:
+            self._coming[slot] = own
+        self.taken(slot, incarnation)
+
+    def begins(self, inode: int) -> _socket.socket | None:
+        """The worker listens on its own socket of that inode. Raises OSError.
+
+        The listener that it replaces is returned, for its queue; it takes no connections
+        any more, and stays open until `drop_replaced`.
+        """
+        place = self.place_of(inode)
+        if place is None:
+            return None
+        slot = self._extras.get(place, place)
+        own = self._coming.get(slot)
+        if own is None or os.fstat(own.fileno()).st_ino != inode:
+            if place not in self._array:
+                self.listening = True
+                self._listen(place)
+                self.steer(self.steered)
+            return None
+        del self._coming[slot]
+        old = self._sockets.pop(slot)
+        self._sockets[slot] = own
+        self._numbers += 1
+        self._sockets[self._numbers] = old
+        self._extras[self._numbers] = REPLACED
+        if slot in self._array:
+            self._array[self._array.index(slot)] = self._numbers
+        self.listening = True
+        self._listen(slot)
+        self.steer(self.steered)
+        return old
+
+    def place_of(self, inode: int) -> int | None:
+        """Which of its sockets has this inode."""
+        for place, sock in (*self._coming.items(), *self._sockets.items()):
+            if os.fstat(sock.fileno()).st_ino == inode:
+                return place
+        return None
+
+    def slot_of(self, place: int) -> int:
+        """The slot that this socket serves, or REPLACED."""
+        return self._extras.get(place, place)
+
+    def remove(self, inode: int) -> _socket.socket | None:
+        """Take the socket of that inode out; the caller closes it.
+
+        Until it is closed it may still be in the kernel's array: close it before `steer`.
+        """
+        place = self.place_of(inode)
+        if place is None:
+            return None
+        coming = self._coming.get(place)
+        if coming is not None and os.fstat(coming.fileno()).st_ino == inode:
+            return self._coming.pop(place)
+        self._extras.pop(place, None)
+        sock = self._sockets.pop(place)
+        if place in self._array:
+            index = self._array.index(place)
+            # The kernel moves the last one there (`reuseport_detach_sock`).
+            last = self._array.pop()
+            if last != place:
+                self._array[index] = last
+        self.listening = bool(self._array)
+        return sock
+
+    # -- changes ------------------------------------------------------------------------
 
     def unite(self) -> None:
         """From now on all slots have one socket: one whose worker accepts now.
@@ -106,7 +236,8 @@ class Group:
         """
         if not self.single:
             self.single = True
-            self._one = next((slot for slot in self.steered if slot in self._array), 0)
+            listening = (slot for slot in self.steered if slot in self._array)
+            self._one = next(listening, next(iter(self._sockets), 0))
             self.steer(self.steered)
 
     def tune(self, backlog: int, mode: int | None) -> None:  # noqa: ARG002
@@ -120,7 +251,7 @@ class Group:
     def quiet(self) -> None:
         """Refuse connections, keep the port; `listen` takes them again."""
         self.listening = False
-        for sock in self._sockets:
+        for sock in self._sockets.values():
             sockets.stop_listening(sock)
         self._array.clear()
 
@@ -128,7 +259,7 @@ class Group:
         """Take no new connections; what is queued stays (`sockets.take_no_more`)."""
         if not self.listening:
             return
-        for sock in self._sockets:
+        for sock in self._sockets.values():
             try:
                 sockets.take_no_more(sock)
             except PermissionError:
@@ -147,9 +278,11 @@ class Group:
         if self.single or not self.steers or not self._array:
             return
         sink = self._bind()
-        self._sockets.append(sink)
+        self._numbers += 1
+        self._sockets[self._numbers] = sink
+        self._extras[self._numbers] = REPLACED
         sink.listen(0)
-        self._array.append(len(self._sockets) - 1)
+        self._array.append(self._numbers)
         sockets.steer(self._sockets[self._array[0]], (len(self._array) - 1,))
         self._plug = sockets.connect_to_self(sink)
 
@@ -158,16 +291,25 @@ class Group:
         self.steered = slots
         if not self._array or not self.steers or len(self._sockets) < 2 or self._plug:
             return
-        slots = (self._one,) if self.single else self._open_slots()
-        places = tuple(self._array.index(slot) for slot in slots if slot in self._array)
+        wanted = (self._one,) if self.single else self.open_slots()
+        places = tuple(
+            index
+            for index, place in enumerate(self._array)
+            if self._extras.get(place, place) in wanted
+        )
         try:
             # By one that listens: before that a socket is in no group but its own.
             member = self._sockets[self._array[0]]
-            sockets.steer(member, places or tuple(range(len(self._array))), self._directions())
+            sockets.steer(member, places or self._fallback(), self._directions())
         except OSError as error:
             if error.errno not in (errno.ENOPROTOOPT, errno.EPERM, errno.EINVAL):
                 raise
             self.steers = False  # the kernel's own hash spreads connections from here on
+
+    def _fallback(self) -> tuple[int, ...]:
+        """Where no wanted slot listens: all but those that were replaced, if there are any."""
+        indices = tuple(range(len(self._array)))
+        return tuple(i for i in indices if self._extras.get(self._array[i]) != REPLACED) or indices
 
     def _directions(self) -> dict[int, int]:
         """Source port → index in the kernel's array."""
@@ -196,8 +338,10 @@ class Group:
         if self._directed.pop(port, None) is not None:
             self.steer(self.steered)
 
-    def _open_slots(self) -> tuple[int, ...]:
+    def open_slots(self) -> tuple[int, ...]:
         """Of those that are steered to, the ones whose worker has this very address."""
+        if self.declared:
+            return tuple(slot for slot in self.steered if slot not in self.closed) or self.steered
         both = tuple(slot for slot in self.steered if slot in self.takers)
         return both or tuple(self.takers) or self._awaited or self.steered
 
@@ -211,7 +355,7 @@ class Group:
             return ()
         down = tuple(
             place
-            for place in dict.fromkeys((*fallen, *range(len(self._sockets))))
+            for place in dict.fromkeys((*fallen, *self._sockets))
             if place in self._array and not sockets.is_listening(self._sockets[place])
         )
         for place in down:
@@ -229,25 +373,57 @@ class Group:
     def socket(self, slot: int) -> _socket.socket:
         """The socket of a slot, made if there are not that many. Raises OSError."""
         if self.single:
-            return self._sockets[self._one]
-        self.grow(slot + 1)
+            slot = self._one
+        if slot not in self._sockets:
+            if self.on_demand:
+                self._sockets[slot] = self._bind()
+            else:
+                self.grow(slot + 1)
         return self._sockets[slot]
+
+    def at(self, place: int) -> _socket.socket:
+        """The socket at a place that there is."""
+        return self._sockets[place]
+
+    def has(self, slot: int) -> bool:
+        """There is a socket for this slot already."""
+        return (self._one if self.single else slot) in self._sockets
 
     def hand(self, slot: int, incarnation: int) -> _socket.socket:
         """The socket of a slot, for a worker that will accept on it. Raises OSError."""
         sock = self.socket(slot)
-        if self.declared:
-            return sock
-        known = slot in self.takers
-        self.takers[slot] = incarnation
-        self._awaited = ()
-        if not known:
-            self.steer(self.steered)
+        self.taken(slot, incarnation)
         return sock
+
+    def taken(self, slot: int, incarnation: int) -> None:
+        """This worker has the slot's socket from now on."""
+        changed = slot in self.closed
+        self.closed.pop(slot, None)
+        self.holders[slot] = incarnation
+        if not self.declared:
+            changed = changed or slot not in self.takers
+            self.takers[slot] = incarnation
+            self._awaited = ()
+        if changed:
+            self.steer(self.steered)
+
+    def gave_up(self, slot: int, incarnation: int) -> None:
+        """Its worker has closed the slot's socket and lives on."""
+        self.users.discard(incarnation)
+        if self.holders.get(slot) == incarnation:
+            del self.holders[slot]
+        if self.declared:
+            self.closed[slot] = incarnation
+        elif self.takers.get(slot) == incarnation:
+            del self.takers[slot]
+        self.steer(self.steered)
 
     def release(self, incarnation: int) -> None:
         """The worker is gone; its slot counts again when it is handed out again."""
         self.users.discard(incarnation)
+        for book in (self.holders, self.closed):
+            for slot in [slot for slot, holder in book.items() if holder == incarnation]:
+                del book[slot]
         gone = [slot for slot, taker in self.takers.items() if taker == incarnation]
         for slot in gone:
             del self.takers[slot]
@@ -258,7 +434,19 @@ class Group:
         """Another app has it now."""
         self.users.clear()
         self.takers.clear()
+        self.holders.clear()
+        self.closed.clear()
         self._awaited = ()
+
+    @property
+    def awaited(self) -> tuple[int, ...]:
+        """Slots whose next worker may bind the address again."""
+        return self._awaited
+
+    @property
+    def empty(self) -> bool:
+        """There is no socket left."""
+        return not self._sockets and not self._coming
 
     def vacate(self, slot: int) -> None:
         """No worker will come to this slot: nobody is to wait there for one."""
@@ -272,16 +460,21 @@ class Group:
 
     def queue_length(self, slot: int) -> int:
         """Connections waiting for this slot alone (0 when siblings share its queue)."""
-        shared = self.single and slot == self._one
-        if shared or slot >= len(self._sockets) or not self.listening:
+        if not self.listening or (self.single and slot == self._one):
             return 0
-        return sockets.queue_length(self._sockets[slot])
+        return sum(sockets.queue_length(self._sockets[place]) for place in self.places((slot,)))
+
+    def places(self, slots: Collection[int]) -> dict[int, int]:
+        """Place → descriptor of the sockets of these slots."""
+        found = [slot for slot in slots if slot in self._sockets]
+        found += [place for place, slot in self._extras.items() if slot in slots]
+        return {place: self._sockets[place].fileno() for place in found}
 
     def depths(self) -> tuple[sockets.Depth, ...]:
         """The accept queue of each socket that workers may take connections from."""
         if not self.listening:
             return ()
-        found = (self._depth(sock) for sock in self._sockets)
+        found = (self._depth(sock) for sock in self._sockets.values())
         # A backlog of 0 is the plug's (`_refuse_by_sink`), which is full on purpose.
         return tuple(each for each in found if each is not None and each.limit > 0)
 
@@ -291,18 +484,34 @@ class Group:
 
     def waiting(self) -> tuple[tuple[_socket.socket, int], ...]:
         """Sockets with a queue, and its length."""
-        found = ((sock, sockets.queue_length(sock)) for sock in self._sockets)
+        found = ((sock, sockets.queue_length(sock)) for sock in self._sockets.values())
         return tuple((sock, length) for sock, length in found if length)
 
+    def of_inode(self, inode: int) -> _socket.socket | None:
+        """Its socket of that inode."""
+        for sock in (*self._coming.values(), *self._sockets.values()):
+            if os.fstat(sock.fileno()).st_ino == inode:
+                return sock
+        return None
+
+    def listens_at(self, inode: int) -> bool:
+        """The socket of that inode takes connections."""
+        return self.place_of(inode) in self._array
+
+    def listens(self, place: int) -> bool:
+        """This socket of it takes connections."""
+        return place in self._array
+
     @property
-    def descriptors(self) -> tuple[int, ...]:
-        """All descriptors, in the order of slots."""
-        return tuple(sock.fileno() for sock in self._sockets)
+    def descriptors(self) -> dict[int, int]:
+        """Place → descriptor of all sockets that may listen."""
+        return {place: sock.fileno() for place, sock in self._sockets.items()}
 
     @property
     def inodes(self) -> tuple[int, ...]:
         """The sockets as /proc names them."""
-        return tuple(os.fstat(sock.fileno()).st_ino for sock in self._sockets)
+        held = (*self._sockets.values(), *self._coming.values())
+        return tuple(os.fstat(sock.fileno()).st_ino for sock in held)
 
     def mend(self) -> bool:
         """Nothing to do for TCP (`UnixGroup.mend`)."""
@@ -312,9 +521,11 @@ class Group:
         """Close all; what is queued is reset."""
         self.listening = False
         self._array.clear()
-        for sock in self._sockets:
+        for sock in (*self._sockets.values(), *self._coming.values()):
             sock.close()
         self._sockets.clear()
+        self._coming.clear()
+        self._extras.clear()
         if self._plug is not None:
             self._plug.close()
             self._plug = None
@@ -393,7 +604,7 @@ class UnixGroup(Group):
         """A unix socket once shut down stays so: bind another at its path."""
         if not self.listening or not self._sockets:
             return ()
-        old = self._sockets.pop()
+        old = self._sockets.pop(0)
         self._array.clear()
         self._remove_files()
         old.close()

@@ -22,13 +22,15 @@ from __future__ import annotations
 import errno
 import os
 
-from ..kernel import seccomp, sockets
+from ..kernel import borrow, look, options, seccomp, sockets
 from ..kernel.interrupt import interrupter
 from ..loop import HANGUP, READ
 from . import addresses, sockaddr
+from .claims import inode_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket as _socket
     from collections.abc import Callable
 
     from ..core.spec import AppSpec
@@ -72,7 +74,9 @@ class Interception:
         log: Log,
         observed: Observed,
         pending: Pending,
+        pid_of: Callable[[int], int],
     ) -> None:
+        self._pid_of = pid_of
         self._loop = loop
         self._app = app
         self._listeners = listeners
@@ -207,19 +211,74 @@ class Interception:
         claim = self._claim(worker, call, asked)
         if claim is None:
             return False
+        try:
+            return self._give(worker, call, claim)
+        finally:
+            self._listeners.abandon(claim)
+
+    def _give(self, worker: _Worker, call: seccomp.Notification, claim: Claim) -> bool:
+        """Answer a bind with the socket of `claim`, or bind the worker's own into its group.
+
+        The worker's own is better where nothing waits at the slot's: all that refers to it,
+        and all that was set on it, stays. Else it is replaced, and what was set is copied.
+        """
+        pid, fd, group = call.pid, call.args[0], claim.group
+        own = borrow.socket_of(pid, fd) if group.form.family != "unix" else None
+        if own is not None and self._keeps_own(worker, claim, call, own):
+            inode = inode_of(own.fileno())
+            try:
+                group.adopt(worker.slot, worker.incarnation, own)
+            except OSError as error:
+                own.close()
+                worker.notifier.answer(call, error.errno or errno.EINVAL)
+                return True
+            worker.notifier.answer(call)
+            self._bound(worker, claim, inode, pid, fd)
+            return True
         flags = seccomp.descriptor_flags(pid, fd)
+        again = group.holders.get(worker.slot) == worker.incarnation
+        source = group.hand(worker.slot, worker.incarnation)
+        alone = not group.single or len(group.users) < 2
+        if own is not None:
+            if alone:
+                options.copy(own, source)
+            own.close()
+        elif group.form.family != "unix" and alone and not again:
+            options.reset(source)
         self._follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
-        source = claim.group.hand(worker.slot, worker.incarnation).fileno()
-        if not worker.notifier.put(call, source, fd, cloexec=bool(flags & os.O_CLOEXEC)):
+        if not worker.notifier.put(call, source.fileno(), fd, cloexec=bool(flags & os.O_CLOEXEC)):
             return True  # killed meanwhile, or its call begins anew
+        self._bound(worker, claim, inode_of(source.fileno()), pid, fd)
         worker.notifier.answer(call)
+        return True
+
+    def _keeps_own(
+        self,
+        worker: _Worker,
+        claim: Claim,
+        call: seccomp.Notification,
+        own: _socket.socket,
+    ) -> bool:
+        """Its own socket becomes the slot's."""
+        group = claim.group
+        if not borrow.is_tcp(own):
+            return False
+        if group.single:
+            return not group.has(worker.slot)
+        if not group.has(worker.slot):
+            return True
+        tree = look.tree(self._pid_of(worker.incarnation) or call.pid)
+        return borrow.is_tied(call.pid, call.args[0], inode_of(own.fileno()), tree)
+
+    def _bound(self, worker: _Worker, claim: Claim, inode: int, pid: int, fd: int) -> None:
+        held = self._listeners.hold(worker.incarnation, worker.slot, claim, inode)
+        held.pid, held.fd = borrow.group_of(pid), fd
         form = claim.group.form
         if form not in worker.bound:
             worker.bound.add(form)
             self._observed(
                 worker.incarnation, "bound", {"address": form.text, "adopted": claim.adopted}
             )
-        return True
 
     def _is_stream(self, asked: Asked, pid: int, fd: int) -> bool:
         protocol = seccomp.protocol_of(pid, fd)
@@ -278,11 +337,12 @@ class Interception:
     # -- listen -----------------------------------------------------------------------
 
     def _listen(self, worker: _Worker, call: seccomp.Notification) -> bool:
-        claim = self._listeners.of_inode(seccomp.socket_inode(call.pid, call.args[0]))
+        inode = seccomp.socket_inode(call.pid, call.args[0])
+        claim = self._listeners.of_inode(inode)
         if claim is None or not worker.notifier.waits(call):
             return False
         claim.group.users.add(worker.incarnation)
-        self._listeners.begin(claim)
+        self._listeners.begin(claim, inode)
         # Not made: a worker's own backlog would replace ours.
         worker.notifier.answer(call)
         self._observed(worker.incarnation, "listening", {"address": claim.group.form.text})

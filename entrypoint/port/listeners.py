@@ -9,6 +9,8 @@ from ..kernel import sockets
 from . import addresses
 from .address import Address, Claim
 from .attended import Attended
+from .claims import Claims, inode_of
+from .claims import Held as Holding
 from .errors import PortErrors, sentence
 from .group import Group, UnixGroup
 from .held import Held
@@ -17,6 +19,7 @@ from .opening import adopted, opened
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from socket import socket
 
     from ..core.spec import AppSpec, ListenSpec
     from ..loop import Loop
@@ -32,19 +35,37 @@ MAX_ADOPTED = 64
 # How long after a worker began to listen the others of its addresses may follow (s).
 UNUSED_AFTER = 3.0
 DEFAULT_BACKLOG = 4096
+# A handshake that began at a listener may end there as late as this (s): six SYN-ACKs.
+LAST_HANDSHAKE = 70.0
 
 
 class Listeners:
     """All listening sockets of one app."""
 
-    def __init__(self, loop: Loop, app: AppSpec, log: Log, heir_of: HeirOf) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        app: AppSpec,
+        log: Log,
+        heir_of: HeirOf,
+        pid_of: Callable[[int], int],
+        closed: Callable[[int, dict[str, object]], None],
+    ) -> None:
+        """`closed(incarnation, fields)`: that worker has closed a listener and lives on."""
         self._loop = loop
         self._app = app
         self._log = log
         self._held = Held()
         self._steered: tuple[int, ...] = ()
         self._unused: list[Address] = []  # of which that was said
-        self._attended = Attended(loop, self._held.groups, self._revived)
+        self.claims = Claims(app, log, pid_of, self._claim_ended)
+        self._closed = closed
+        self._attended = Attended(
+            loop, self._held.groups, self._revived, self.claims, self._connection_arrived
+        )
+        # A worker has listened somewhere, closed it and served on: ports of this app that
+        # are bound later may be for one connection alone.
+        self._one_time = False
         self.vacancies = self._attended.vacancies
         self.slots = 0
         # An address of an app that is being removed, given up to us (`give`).
@@ -132,6 +153,9 @@ class Listeners:
             address.spec = before.replace(name=spec.name, backlog=spec.backlog, mode=spec.mode)
         for group in address.groups.values():
             try:
+                if not group.declared:
+                    group.declare(self.slots)
+                    self._attended.note(address, group)
                 group.tune(spec.backlog, spec.mode)
             except OSError as error:
                 reason = os.strerror(error.errno or 0)
@@ -155,6 +179,7 @@ class Listeners:
         address = self._held.give(form)
         if address is not None:
             self._attended.let_go(address)
+            self.claims.drop(address)
             for group in address.groups.values():
                 group.forget_workers()
         return address
@@ -169,9 +194,9 @@ class Listeners:
             group.steer(self._steered)
             self._attended.note(address, group)
             # What waits in a slot that is none of ours is for whoever has one.
-            for slot in range(len(group.descriptors)):
-                if slot not in self._steered:
-                    self.vacancies.vacate(slot)
+            for place in group.descriptors:
+                if group.slot_of(place) == place and place not in self._steered:
+                    self.vacancies.vacate(place)
 
     def trim(self) -> None:
         """No worker of an earlier revision is left: close what is not declared any more."""
@@ -180,6 +205,7 @@ class Listeners:
 
     def _close_address(self, address: Address) -> None:
         self._attended.let_go(address)
+        self.claims.drop(address)
         for group in address.groups.values():
             group.close()
 
@@ -201,7 +227,8 @@ class Listeners:
                 replace_stale=spec is not None,
                 make=make,
             )
-        group = Group(form, backlog, single=self._app.share == "one")
+        single = self._app.share == "one"
+        group = Group(form, backlog, single=single, on_demand=spec is None)
         group.steered = self._steered
         group.declared = spec is not None
         return group
@@ -304,10 +331,13 @@ class Listeners:
 
         `v6only` None: not known. `make(f)` calls `f` as the worker's user.
         """
+        self.claims.look_at_worker(incarnation)
         only6 = self._deduce(incarnation, asked) if v6only is None else v6only
         # In fork mode workers bind by themselves what the file does not declare.
         adopts = self._app.exec_mode == "cluster"
-        if not adopts and self._meant(asked, v6only=only6) is None:
+        if self._meant(asked, v6only=only6) is None and (
+            not adopts or self._is_private(incarnation, asked, v6only=v6only)
+        ):
             return None
         try:
             return self.obtain(incarnation, asked, v6only=v6only, make=make)
@@ -323,6 +353,22 @@ class Listeners:
                 },
             )
             return None
+
+    def _is_private(self, incarnation: int, asked: Asked, *, v6only: bool | None) -> bool:
+        """The address is that worker's own affair: a port for one transfer, most likely.
+
+        Programs that open such ports close them again. Once a worker has done that while it
+        served, what its app binds while it serves is left to the kernel, unless siblings
+        share it already.
+        """
+        if not self._one_time or not self._serves(incarnation) or asked.family == "unix":
+            return False
+        form = addresses.form_as_asked(asked, v6only=bool(v6only))
+        known = self._adopted_as(form, certain=v6only is not None)
+        return known is None or known.late
+
+    def _serves(self, incarnation: int) -> bool:
+        return any(held.listens for held in self.claims.of(incarnation))
 
     def _meant(self, asked: Asked, *, v6only: bool) -> tuple[int, Form] | None:
         specs = tuple(a.spec for a in self._held.declared if a.spec is not None)
@@ -345,6 +391,9 @@ class Listeners:
         else:
             form = addresses.form_as_asked(asked, v6only=only6)
             known = self._adopted_as(form, certain=v6only is not None)
+            if known is not None:
+                self.claims.look_at_address(known)
+                known = self._adopted_as(form, certain=v6only is not None)
             if known is None:
                 known = self._adopt(incarnation, form, make)
                 known.assumed_dual = v6only is None and asked.host == addresses.ANY6 and not only6
@@ -396,9 +445,15 @@ class Listeners:
         if inherited is not None:
             return inherited
         if len(self._held.adopted) >= MAX_ADOPTED:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        alone = not self._beside_assumed(incarnation, form)
+            for address in tuple(self._held.adopted.values()):
+                self.claims.look_at_address(address)
+            if len(self._held.adopted) >= MAX_ADOPTED:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        alone = not self._beside_assumed(incarnation, form) and not self._beside_sibling(
+            incarnation, form
+        )
         address = adopted(form, self.slots, lambda a, f: self._group(a, f, make), probed=alone)
+        address.late = self._serves(incarnation)
         for bound, group in address.groups.items():
             self._held.adopted[bound] = address
             self._attended.note(address, group)
@@ -410,6 +465,18 @@ class Listeners:
             address.assumed_dual and group.form.port == form.port and incarnation in group.users
             for address, group in self._held.groups()
         )
+
+    def _beside_sibling(self, incarnation: int, form: Form) -> bool:
+        """Siblings have an address that overlaps it, and this worker has not.
+
+        Alone it would find the port free.
+        """
+        near = [
+            group
+            for _, group in self._held.groups()
+            if group.form.port == form.port and form.port and group.form.overlaps(form)
+        ]
+        return bool(near) and not any(incarnation in group.users for group in near)
 
     def claim_port(self, incarnation: int, ports: tuple[int, ...] = ()) -> Claim | None:
         """A TCP address of the app which this worker has not got yet.
@@ -445,18 +512,58 @@ class Listeners:
         own = [group for group in listening if incarnation in group.users]
         return next(iter((*own, *listening)), None)
 
-    def begin(self, claim: Claim) -> None:
-        """A worker listens: so does the group. Raises OSError."""
-        if not claim.group.listening:
-            claim.group.listen()
-            self._attended.note(claim.address, claim.group)
+    def hold(self, incarnation: int, slot: int, claim: Claim, inode: int) -> Holding:
+        """The worker has this socket of `claim` now."""
+        self._attended.note(claim.address, claim.group)
+        group = claim.group
+        held = self.claims.add(Holding(incarnation, slot, claim.address, group, inode))
+        sock = group.of_inode(inode)
+        if sock is not None and group.form.family != "unix" and not group.listens_at(inode):
+            self._attended.await_connect(sock, lambda: self.dropped(held))
+        self._attended.refresh(group, (slot,))
+        return held
+
+    def abandon(self, claim: Claim) -> None:
+        """Nothing came of it: an address without any socket is none."""
+        if claim.group.empty and not claim.group.declared:
+            self._forget_address(claim.address)
+
+    def begin(self, claim: Claim, inode: int) -> None:
+        """A worker listens on that socket: so does the group. Raises OSError."""
+        group = claim.group
+        if not group.listening and not group.on_demand:
+            group.listen()
+        replaced = group.begins(inode)
+        for held in self.claims.of_inode(inode):
+            held.listens = True
+        self._attended.note(claim.address, group)
+        if replaced is not None:
+            fd = replaced.fileno()
+            self._loop.call_at(
+                ("replaced", fd),
+                self._loop.now() + LAST_HANDSHAKE,
+                lambda: self._drop_replaced(claim.address, group, replaced),
+            )
         self._settle(claim.address)
-        if not all(address.used for address in self._held.declared):
+        if not all(address.used for address in self._held.lasting):
             key = ("unused", self._app.name)
             self._loop.call_at(key, self._loop.now() + UNUSED_AFTER, self._tell_unused)
 
+    def _drop_replaced(self, address: Address, group: Group, sock: socket) -> None:
+        if sock.fileno() >= 0:
+            self._close_socket(address, group, inode_of(sock.fileno()))
+
     def _tell_unused(self) -> None:
-        """Say once of each declared address that no worker listens there: its clients hang."""
+        """Say once of each declared address that no worker listens there: its clients hang.
+
+        One that no file declares is free: a worker that has ended had it, and the next one
+        of the slot serves without it.
+        """
+        serving = {held.slot for held in self.claims if held.listens}
+        for bound in tuple(self._held.adopted.values()):
+            group = bound.group
+            if not bound.used and group.awaited and serving.issuperset(group.awaited):
+                self._forget_address(bound)
         used = [group.form.text for _, group in self._held.groups() if group.users]
         for address in self._held.declared:
             if used and not address.used and address not in self._unused:
@@ -479,11 +586,89 @@ class Listeners:
         for sock, length in waiting:
             self._attended.proxy().take(sock, length, forms)
 
+    # -- claims that end --------------------------------------------------------------
+
+    def _connection_arrived(self, group: Group, inode: int) -> None:  # noqa: ARG002
+        self.claims.look_at(inode)
+
+    def node_closed(self, incarnation: int, group: Group) -> None:
+        """A Node worker says that it has closed its server on this address."""
+        for held in self.claims.of(incarnation):
+            if held.group is group:
+                self.claims.end(held)
+
+    def dropped(self, held: Holding) -> None:
+        """The worker made a client of this socket: it is none of ours."""
+        self.claims.remove(held)
+        if not held.group.declared:
+            held.group.gave_up(held.slot, held.incarnation)
+        self._close_socket(held.address, held.group, held.inode)
+
+    def _claim_ended(self, held: Holding) -> None:
+        """No process of that worker has the socket any more."""
+        group = held.group
+        if any(other.group is group for other in self.claims.of(held.incarnation)):
+            # It has another socket of this address.
+            if group.slot_of(group.place_of(held.inode) or 0) != group.place_of(held.inode):
+                self._close_socket(held.address, group, held.inode)
+            return
+        if not held.listens:
+            group.users.discard(held.incarnation)
+        elif not group.declared and self._serves(held.incarnation):
+            self._one_time = True
+        group.gave_up(held.slot, held.incarnation)
+        if not group.declared and not self.claims.of_inode(held.inode):
+            self._close_socket(held.address, group, held.inode)
+        else:
+            self._attended.refresh(group, (held.slot,))
+        if held.listens:
+            self._closed(held.incarnation, {"address": group.form.text, "declared": group.declared})
+
+    def _close_socket(self, address: Address, group: Group, inode: int) -> None:
+        """Close one socket of an address; what waits there is passed on if it can be."""
+        sock = group.remove(inode)
+        if sock is None:
+            return
+        self._attended.forget(sock)
+        forms = tuple(
+            other.form
+            for _, other in self._held.groups()
+            if other.listening and other.users and other.form.port == group.form.port
+        )
+        waiting = 0 if group.form.family == "unix" else sockets.queue_length(sock)
+        if waiting and forms:
+            self._attended.proxy().take(sock, waiting, forms, close=True)
+        sock.close()
+        if group.empty and not group.declared:
+            self._forget_address(address)
+        else:
+            group.steer(group.steered)
+
+    def _forget_address(self, address: Address) -> None:
+        """No worker has it, and no file declares it: it is free."""
+        for form, known in tuple(self._held.adopted.items()):
+            if known is address:
+                del self._held.adopted[form]
+        self._close_address(address)
+        text = address.home.text if address.groups else ""
+        self._log("debug", "address released", {"app": self._app.name, "address": text})
+
     def release(self, incarnation: int) -> None:
         """The worker is gone: its claims end, unlinked socket files come back."""
+        for held in self.claims.of(incarnation):
+            self.claims.remove(held)
+            if not held.listens and not held.group.declared:
+                self._close_unless_used(held)
+        self.claims.release(incarnation)
         for address in self._held.lasting:
             for group in address.groups.values():
                 group.release(incarnation)
                 group.mend()
             if len(address.groups) > 1:
                 self._settle(address)
+
+    def _close_unless_used(self, held: Holding) -> None:
+        """A socket that was bound and never listened dies with its worker."""
+        if not self.claims.of_inode(held.inode) and not held.group.listens_at(held.inode):
+            held.group.gave_up(held.slot, held.incarnation)
+            self._close_socket(held.address, held.group, held.inode)

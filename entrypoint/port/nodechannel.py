@@ -17,6 +17,7 @@ from collections import deque
 from ..kernel import seccomp, sockets
 from ..loop import ERROR, HANGUP, READ, WRITE
 from . import addresses, nodeprotocol
+from .claims import inode_of
 from .nodeprotocol import Decoder, Query
 from .opening import NO_IPV6
 
@@ -252,7 +253,9 @@ class NodeChannel:
         elif act == "listening":
             self._listening(message)
         elif act == "close":
-            self._keys.pop(str(message.get("key")), None)
+            _, claim = self._keys.pop(str(message.get("key")), (None, None))
+            if claim is not None:
+                self._listeners.node_closed(self._incarnation, claim.group)
             if self._leaving and not self._keys:
                 self.disconnect()
         elif act == "exitedAfterDisconnect" and isinstance(seq, int):
@@ -309,10 +312,17 @@ class NodeChannel:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         else:
             claim = self._claim(query, query.asked)
-        self._listeners.begin(claim)
+        try:
+            sock = claim.group.hand(self._slot, self._incarnation)
+            inode = inode_of(sock.fileno())
+            self._listeners.hold(self._incarnation, self._slot, claim, inode).reported = True
+            self._listeners.begin(claim, inode)
+        except OSError:
+            self._listeners.abandon(claim)
+            raise
         # libuv takes the socket as it is, and would block in accept(2).
         claim.group.set_blocking(self._slot, False)
-        return claim.group.hand(self._slot, self._incarnation), claim
+        return sock, claim
 
     def _has(self, wanted: Asked) -> bool:
         if wanted.family != "unix" and wanted.port == 0:

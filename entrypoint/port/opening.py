@@ -68,8 +68,9 @@ def _opened_as(spec: ListenSpec, slots: int, group_of: GroupOf) -> Address:
 
 
 def adopted(form: Form, slots: int, group_of: GroupOf, *, probed: bool) -> Address:
-    """An address that no file declares, bound and not listening yet. Raises OSError.
+    """An address that no file declares, which can be had. Raises OSError.
 
+    A unix socket is bound; for TCP each slot's socket is bound when its worker asks for it.
     Port 0 becomes one that is free. `probed`: nobody else may be there.
     """
     address = Address(None)

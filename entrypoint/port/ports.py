@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from .nodechannel import NodeChannel, Shared
 
     Log = Callable[[str, str, dict[str, object]], None]
-    # (incarnation, "bound" | "listening" | "ready" | "online" | "disconnected" |
-    # "message", fields)
+    # (incarnation, "bound" | "listening" | "closed" | "ready" | "online" |
+    # "disconnected" | "message", fields)
     Observed = Callable[[int, str, dict[str, object]], None]
 
 __all__ = ["NodeOffer", "PortErrors", "Ports"]
@@ -58,9 +58,11 @@ class Ports:
 
     `log(level, event, fields)`; `observed(incarnation, what, fields)` tells what a worker
     did: `bound` and `listening` (with `address`), `ready` (`process.send('ready')`),
-    `online`, `message`, `disconnected`. `listening` may come more than once.
+    `online`, `message`, `disconnected`. `listening` may come more than once. `closed` (with
+    `address` and `declared`): a worker that goes on has closed what it listened on.
     `heir_of(form)`: an address of an app that is being removed, given up to this one.
     `pending`: the calls that could not be answered yet, one queue for all apps.
+    `pid_of(incarnation)`: the process of a worker, 0 when unknown.
     """
 
     def __init__(
@@ -71,13 +73,15 @@ class Ports:
         observed: Observed,
         heir_of: Callable[[Form], Address | None] = lambda _form: None,
         pending: Pending | None = None,
+        pid_of: Callable[[int], int] = lambda _incarnation: 0,
     ) -> None:
         self._loop = loop
         self._pending = pending if pending is not None else Pending(loop)
         self._app = app
         self._log = log
         self._observed = observed
-        self._listeners = Listeners(loop, app, log, heir_of)
+        self._pid_of = pid_of
+        self._listeners = Listeners(loop, app, log, heir_of, pid_of, self._closed)
         self._interception: Interception | None = None
         self._channels: dict[int, NodeChannel] = {}
         self._shared: Shared | None = None
@@ -237,7 +241,13 @@ class Ports:
             from .intercept import Interception
 
             self._interception = Interception(
-                self._loop, self._app, self._listeners, self._log, self._observed, self._pending
+                self._loop,
+                self._app,
+                self._listeners,
+                self._log,
+                self._observed,
+                self._pending,
+                self._pid_of,
             )
         self._interception.attach(incarnation, slot, notify_fd)
 
@@ -253,6 +263,9 @@ class Ports:
         if app.handoff == "none":
             return app.ipc
         return self._is_primary() or app.ipc or app.wait_ready or app.shutdown_with_message
+
+    def _closed(self, incarnation: int, fields: dict[str, object]) -> None:
+        self._observed(incarnation, "closed", fields)
 
     def _is_primary(self) -> bool:
         """Node's cluster protocol is offered."""
@@ -306,6 +319,7 @@ class Ports:
 
     def leaving(self, incarnation: int) -> None:
         """The worker was sent a stop signal (`NodeChannel.leaving`)."""
+        self._listeners.claims.leaving(incarnation)
         channel = self._channels.get(incarnation)
         if channel is not None:
             channel.leaving()

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from ..kernel import sockets
 from ..loop import READ
+from .group import REPLACED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from ..loop import Loop
     from .early import Early
@@ -21,14 +22,22 @@ if TYPE_CHECKING:
 
 
 class Vacancies:
-    """The vacant slots of one app. `groups()` are those whose sockets the loop watches."""
+    """The vacant slots of one app. `groups()` are those whose sockets the loop watches.
+
+    `changed(group, slots)` is called when other events of their sockets count from now on.
+    """
 
     def __init__(
-        self, loop: Loop, groups: Callable[[], Iterable[Group]], early: Callable[[], Early]
+        self,
+        loop: Loop,
+        groups: Callable[[], Iterable[Group]],
+        early: Callable[[], Early],
+        changed: Callable[[Group, Collection[int]], None],
     ) -> None:
         self._loop = loop
         self._groups = groups
         self._early = early
+        self._changed = changed
         self._vacant: set[int] = set()
         self._steered: tuple[int, ...] = ()
 
@@ -48,30 +57,30 @@ class Vacancies:
     def steered(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots: none to pass on from there, or nobody to take it."""
         self._steered = slots
-        if self._vacant:
-            self._attend(tuple(self._vacant))
+        self._attend(self._vacant)
 
-    def events(self, group: Group, slot: int) -> int:
-        """What the loop is to wait for on that socket."""
-        passes_on = slot in self._vacant and self._steered and slot not in self._steered
-        return READ if passes_on and not group.single else 0
+    def events(self, group: Group, place: int) -> int:
+        """What the loop is to wait for on that socket: connections to pass on."""
+        slot = group.slot_of(place)
+        if group.single:
+            return 0
+        if slot == REPLACED:
+            return READ
+        vacant = slot in self._vacant or slot in group.closed
+        return READ if vacant and self._steered and slot not in group.open_slots() else 0
 
-    def arrived(self, group: Group, slot: int) -> None:
+    def arrived(self, group: Group, place: int) -> None:
         """A connection waits there."""
-        if not self.events(group, slot) or not group.listening:
+        if not self.events(group, place) or not group.listening:
             return
-        sock = group.socket(slot)
+        sock = group.at(place)
         length = sockets.queue_length(sock)
         self._early().take(sock, length, (group.form,))
         if sockets.queue_length(sock) >= length > 0:
             # No descriptors: it would be readable for ever.
             self._loop.modify(sock.fileno(), 0)
 
-    def _attend(self, slots: tuple[int, ...]) -> None:
+    def _attend(self, slots: Collection[int]) -> None:
         for group in self._groups():
-            if group.single or not group.listening:
-                continue
-            descriptors = group.descriptors
-            for slot in slots:
-                if slot < len(descriptors):
-                    self._loop.modify(descriptors[slot], self.events(group, slot))
+            if not group.single and group.listening:
+                self._changed(group, (*slots, *group.closed, REPLACED))

@@ -481,7 +481,9 @@ t.listen(5)
 """
     command = server(tmp_path, ("0.0.0.0", port), after=again)
     with Lab(command) as lab:
-        lab.run(2)
+        workers = lab.run(2)
+        for worker in workers:
+            wait_until(lambda w=worker: len(lab.happened("listening", w)) == 3, "all are bound")
         lab.steer(1)
         assert [get(port) for _ in range(5)] == ["1"] * 5
 

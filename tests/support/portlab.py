@@ -75,6 +75,7 @@ class Lab:
             self.app,
             lambda *line: self.logged.append(line),
             lambda *what: self.seen.append(what),
+            pid_of=self._pid_of,
         )
         self.output = os.memfd_create("output")
         # As PID 1 has it: else nothing would interrupt what waits for a worker.
@@ -90,6 +91,10 @@ class Lab:
             with self.lock:
                 self.loop.turn(0.01)
             time.sleep(0.001)
+
+    def _pid_of(self, incarnation: int) -> int:
+        worker = self.workers[incarnation - 1]
+        return worker.pid if worker.status is None else 0
 
     def start(self, slot: int = 0, **env: str) -> Worker:
         """A worker on a slot."""

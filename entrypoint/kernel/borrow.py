@@ -1,0 +1,110 @@
+"""A worker's own socket: a duplicate of it, and what else refers to its open file.
+
+- A duplicate is had by pidfd_getfd(2), which needs what ptrace(2) needs and, in Docker's
+  default seccomp profile, CAP_SYS_PTRACE as well. Where it is refused there is none.
+- Other references cannot follow when a descriptor is replaced: an epoll set, another
+  descriptor, an owner for SIGIO. /proc/PID/fdinfo lists what an epoll set holds (proc(5)).
+  What io_uring has registered is not to be seen.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import look, seccomp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Collection
+else:
+    import _socket
+
+_PIDFD_GETFD = 438  # the same number in both architectures
+_SO_PROTOCOL = 38
+_ASYNC = 0o20000  # O_ASYNC
+# An epoll set of more entries than fit here is not read to its end.
+_FDINFO_SIZE = 1 << 20
+
+
+def socket_of(pid: int, fd: int) -> _socket.socket | None:
+    """A duplicate of a process's socket; None where the kernel refuses one.
+
+    `pid` may be a thread's.
+    """
+    import ctypes
+
+    try:
+        pidfd = os.pidfd_open(group_of(pid))
+    except (AttributeError, OSError):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        copy = libc.syscall(
+            ctypes.c_long(_PIDFD_GETFD),
+            ctypes.c_long(pidfd),
+            ctypes.c_long(fd),
+            ctypes.c_ulong(0),
+        )
+    finally:
+        os.close(pidfd)
+    if copy < 0:
+        return None
+    os.set_inheritable(copy, False)
+    try:
+        return _socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        return None
+
+
+def is_tcp(sock: _socket.socket) -> bool:
+    """Plain TCP: a socket of Multipath TCP is another kind, and in other groups."""
+    return sock.getsockopt(_socket.SOL_SOCKET, _SO_PROTOCOL) == _socket.IPPROTO_TCP
+
+
+def group_of(pid: int) -> int:
+    """The process of a thread; 0 when it has ended."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            return int(status.read(4096).partition(b"\nTgid:")[2].split(None, 1)[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def is_tied(pid: int, fd: int, inode: int, others: Collection[int] = ()) -> bool:
+    """Something else refers to the open file of this descriptor.
+
+    `others` are processes that may hold it too. Raises OSError where it may not be looked.
+    """
+    if seccomp.descriptor_flags(pid, fd) & _ASYNC:
+        return True
+    try:
+        tied = _is_tied(pid, inode)
+    except PermissionError:
+        if os.geteuid() != 0:
+            raise
+        tied = bool(seccomp.as_owner(pid, lambda: _is_tied(pid, inode)))
+    return tied or bool(
+        others and look.sockets([each for each in others if each != pid], {inode}).holders
+    )
+
+
+def _is_tied(pid: int, inode: int) -> bool:
+    folder = f"/proc/{pid}/fd"
+    held = 0
+    entry = b" ino:%x " % inode
+    for number in os.listdir(folder)[: look.DESCRIPTORS]:
+        try:
+            target = os.readlink(f"{folder}/{number}")
+            if target == f"socket:[{inode}]":
+                held += 1
+                if held > 1:
+                    return True
+            elif target.endswith("[eventpoll]"):
+                with open(f"/proc/{pid}/fdinfo/{number}", "rb") as info:
+                    if entry in info.read(_FDINFO_SIZE):
+                        return True
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return False
