@@ -185,6 +185,7 @@ class Runtime:
             "orphans_reaped": self.children.orphans,
             "internal_errors": self.errors,
             "loop_turns": self.loop.wakeups,
+            "timers": self.loop.deadlines,
         }
 
     # -- the run --------------------------------------------------------------------

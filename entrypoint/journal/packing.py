@@ -71,7 +71,7 @@ class Packer:
 
     def __init__(self, key: bytes) -> None:
         self.types: list[tuple[str, tuple[str, ...]]] = []
-        # Definitions of specs since `take_specs`: (index, packed).
+        # Definitions of specs since `specs_written`: (index, packed).
         self._new_specs: list[tuple[int, Any]] = []
         self._key = key
         self._known: dict[type, _Type] = {}
@@ -129,11 +129,13 @@ class Packer:
         self._new_specs.append((index, self._pack_record(spec, known)))
         return index
 
-    def take_specs(self) -> tuple[tuple[int, Any], ...]:
-        """The definitions that what was packed since the last call needs."""
-        found = tuple(self._new_specs)
+    def new_specs(self) -> tuple[tuple[int, Any], ...]:
+        """The definitions that what was packed since `specs_written` needs."""
+        return tuple(self._new_specs)
+
+    def specs_written(self) -> None:
+        """They are where they are needed."""
         self._new_specs.clear()
-        return found
 
     def forget_specs(self, held: int = -1) -> None:
         """Define specs again when they come again; with `held`, only if too many are known."""

@@ -44,6 +44,8 @@ _RESERVE = 20_000
 # A block is this many turns, or fewer that decided more than `_ORDERS` effects.
 BLOCK = 32
 _ORDERS = 512
+# Turns that wait while there is no memory to pack them.
+_MOST_TURNS = 32 * BLOCK
 # How much a segment may exceed its half with its last block.
 _SLACK = 64_000
 # Values of a snapshot that a block packs beside its turns.
@@ -73,6 +75,8 @@ class Recorder:
         self._packer = Packer(os.urandom(16))
         self._turns: list[Turned] = []
         self._orders = 0  # effects of these turns
+        self._due = BLOCK  # so many turns are packed next
+        self._broken = False  # turns were dropped: the next one needs another snapshot
         self._segments: list[Segment] = []
         self.dropped = 0  # turns that did not fit
 
@@ -91,18 +95,38 @@ class Recorder:
         turns = self._turns
         turns.append(turned)
         self._orders += len(turned[2])
-        if len(turns) >= BLOCK or self._orders > _ORDERS:
-            self._flush(_ITEMS)
+        if len(turns) >= self._due or self._orders > _ORDERS:
+            try:
+                self._flush(_ITEMS)
+            except MemoryError:
+                self._no_memory()
+
+    def _no_memory(self) -> None:
+        """Try again with later turns; too many of them are dropped."""
+        if len(self._turns) > _MOST_TURNS:
+            self.dropped += len(self._turns)
+            self._turns.clear()
+            # What follows needs another snapshot: the next flush begins with one.
+            self._broken = True
+        self._orders = 0
+        self._due = len(self._turns) + BLOCK
 
     def _flush(self, items: int) -> None:
         """Pack what waits; of a snapshot only so many values."""
         segment = self._segments[-1]
         self._pack_snapshot(segment, items)
-        if not self._turns:
+        if self._broken:
+            self.dropped += len(self._turns)
+            self._turns.clear()
+            self._next_segment()
+            self._broken = False
+        turns = self._turns
+        if not turns:
             return
-        turns, self._turns = self._turns, []
-        self._orders = 0
         block = self._packed(turns)
+        self._turns = []
+        self._orders = 0
+        self._due = BLOCK
         if len(block) <= self._half + self._slack - segment.size:
             segment.blocks.append(block)
             segment.size += len(block)
@@ -123,20 +147,24 @@ class Recorder:
         for now, event, effects, error in turns:
             try:
                 packed.append((now, pack(event), tuple([pack(each) for each in effects]), error))
+            except MemoryError:
+                raise
             except Exception as failure:  # noqa: BLE001  a bug here must not stop the journal
                 said = f"{error} (not packed: {failure!r})"
                 packed.append((now, [-2, type(event).__name__], (), said))
-        block = zlib.compress(marshal.dumps((self._packer.take_specs(), packed)), _LEVEL)
+        block = zlib.compress(marshal.dumps((self._packer.new_specs(), packed)), _LEVEL)
+        self._packer.specs_written()
         self._packer.forget_specs(len(self._state.pools))
         return block
 
     def _pack_snapshot(self, segment: Segment, count: int | None) -> None:
         while segment.waiting:
             some = segment.waiting[: count or _ITEMS]
-            del segment.waiting[: len(some)]
             pack = self._packer.pack
             packed = [(where, pack(value)) for where, value in some]
-            piece = zlib.compress(marshal.dumps((self._packer.take_specs(), packed)), _LEVEL)
+            piece = zlib.compress(marshal.dumps((self._packer.new_specs(), packed)), _LEVEL)
+            self._packer.specs_written()
+            del segment.waiting[: len(some)]
             if segment.snapshot is not None:
                 segment.snapshot.append(piece)
                 segment.size += len(piece)

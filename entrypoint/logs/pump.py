@@ -55,6 +55,8 @@ _TAIL_PENDING = 2 << 20
 # A pipe's size: what a worker may write ahead of us. 64 KiB by default; more means
 # fewer switches between the two. Pages are only used while there is something in them.
 _PIPE_SIZE = 256 * 1024
+# Between two tries where there was no memory for what was read (s).
+_MEMORY_PAUSE = 0.05
 # Reads that empty a pipe of the greatest size, 1 MiB (fs.pipe-max-size).
 _PIPE_READS = (1 << 20) // _READ_LIMIT
 
@@ -85,7 +87,7 @@ class _Stream:
 
     __slots__ = (
         "_pump", "app", "fd", "heavy", "incarnation", "instance", "name", "paused", "pid",
-        "tally", "wrapper",
+        "tally", "unread", "wrapper",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +102,7 @@ class _Stream:
         self.pid = pid
         self.tally = [0, 0]
         self.paused = False
+        self.unread = b""  # read, and not passed on yet: there was no memory for it
         self.heavy = False  # its last lines cost ten times the others
         self.wrapper: Wrapper
 
@@ -279,9 +282,16 @@ class LogPump:
             if stream.incarnation == incarnation:
                 # Its size bounds what can be in the pipe; a grandchild may go on writing.
                 for _ in range(_PIPE_SIZE // _READ_LIMIT):
-                    if self._out.pending > _TAIL_PENDING or not self._read(stream, _READ_LIMIT):
+                    if self._out.pending > _TAIL_PENDING or not self._read_tail(stream):
                         break
         return self._tails.lines(incarnation)
+
+    def _read_tail(self, stream: _Stream) -> int:
+        try:
+            return self._read(stream, _READ_LIMIT)
+        except MemoryError:
+            self._pause_for_memory(stream)
+            return 0
 
     # -- reading --------------------------------------------------------------------
 
@@ -300,7 +310,11 @@ class LogPump:
         share = _TURN_LIMIT // max(self._ready_before, self._ready_now)
         if stream.heavy:
             share //= 8
-        self._read(stream, min(_READ_LIMIT, max(_READ_LEAST, share)))
+        try:
+            self._read(stream, min(_READ_LIMIT, max(_READ_LEAST, share)))
+        except MemoryError:
+            self._pause_for_memory(stream)
+            raise
 
     def _resume(self) -> None:
         paused, self._paused = self._paused, []
@@ -310,38 +324,75 @@ class LogPump:
                 self._loop.register(stream.fd, READ, stream.readable)
 
     def _read(self, stream: _Stream, size: int) -> int:
-        """Read once; the number of bytes, 0 when there is nothing (more) to read."""
+        """Read once; the number of bytes, 0 when there is nothing (more) to read.
+
+        Raises MemoryError when there is none for the records: the next call begins with what
+        was read.
+        """
+        if stream.unread:
+            data = stream.unread
+            self._feed(stream, data)
+            stream.unread = b""
+            return len(data)
         try:
             data = os.read(stream.fd, size)
         except BlockingIOError:
             return 0
         except OSError:
             data = b""  # a terminal's EIO: its other end is closed
-        when = self.layout.stamp(time.time_ns())
         wrapper = stream.wrapper
         if not data:
             if wrapper.held > wrapper.waiting:
                 stream.tally[0] += 1
-            self._held -= wrapper.held
-            self._write(stream.app, wrapper.end(when))
+            held = wrapper.held
+            self._write(stream.app, wrapper.end(self.layout.stamp(time.time_ns())))
+            self._held -= held
             self._end(stream)
             return 0
         stream.tally[0] += data.count(b"\n")
         stream.tally[1] += len(data)
         if stream.name is STDERR:
             self._tails.keep(stream.incarnation, data)
+        stream.unread = data
+        self._feed(stream, data)
+        stream.unread = b""
+        return len(data)
+
+    def _feed(self, stream: _Stream, data: bytes) -> None:
+        wrapper = stream.wrapper
+        when = self.layout.stamp(time.time_ns())
         held = wrapper.held
         limit = LINE_LIMIT if self._held < _HELD_LIMIT else _FAIR_LIMIT
         if isinstance(wrapper, JsonWrapper):
             slow = wrapper.slow
-            self._write(stream.app, wrapper.feed(data, when, limit))
+            records = wrapper.feed(data, when, limit)
             stream.heavy = wrapper.slow != slow
         else:
-            self._write(stream.app, wrapper.feed(data, when, limit))
+            records = wrapper.feed(data, when, limit)
+        self._write(stream.app, records)
         self._held += wrapper.held - held
         if wrapper.waiting:
             self._loop.call_at(stream, self._loop.now() + PAUSE, lambda: self._settle(stream))
-        return len(data)
+
+    def _pause_for_memory(self, stream: _Stream) -> None:
+        """Read no more of it until there is memory for what was read."""
+        if not stream.paused:
+            self._loop.unregister(stream.fd)
+            stream.paused = True
+
+        def again() -> None:
+            if self._streams.get(stream.fd) is not stream:
+                return
+            try:
+                if stream.unread:
+                    self._read(stream, _READ_LEAST)
+            except MemoryError:
+                self._pause_for_memory(stream)
+                return
+            self._paused.append(stream)
+            self._resume()
+
+        self._loop.call_at((stream, "memory"), self._loop.now() + _MEMORY_PAUSE, again)
 
     def _settle(self, stream: _Stream) -> None:
         """Nothing came for a while: what is held back is whole."""
@@ -437,8 +488,13 @@ class LogPump:
                 late = self._loop.now() >= deadline
                 if late and (self._out.pending or reads >= _PIPE_READS):
                     break
-                if not self._read(stream, _READ_LIMIT):
-                    break
+                try:
+                    if not self._read(stream, _READ_LIMIT):
+                        break
+                except MemoryError:
+                    if late:
+                        break
+                    time.sleep(_MEMORY_PAUSE)
                 reads += 1
         left = self._end_all()
         self._out.drain(deadline)

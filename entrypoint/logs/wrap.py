@@ -182,7 +182,10 @@ class Wrapper:
         return self._groups(joiner.take(), when) if joiner is not None else b""
 
     def feed(self, data: bytes, when: str, limit: int = LINE_LIMIT) -> bytes:
-        """The records that `data` completes, read at the time `when` (schema.stamp)."""
+        """The records that `data` completes, read at the time `when` (schema.stamp).
+
+        Without a joiner, MemoryError changes nothing: the same data may be fed again.
+        """
         rest = self._rest
         end = data.rfind(b"\n")
         if self._cut or len(rest) + len(data) > limit:
@@ -191,12 +194,24 @@ class Wrapper:
             rest += data
             return b""
         body = bytes(rest) + data[:end] if rest else data[:end]
-        self._rest = bytearray(data[end + 1 :])
+        following = bytearray(data[end + 1 :])
         if self._joiner is not None:
+            self._rest = following
             return self._groups(self._joiner.add(body, limit), when)
-        return self.records(body, when)
+        made = self.records(body, when)
+        self._rest = following
+        return made
 
     def _feed_long(self, data: bytes, when: str, limit: int) -> bytes:
+        before, cut = bytes(self._rest), self._cut
+        try:
+            return self._feed_parts(data, when, limit)
+        except MemoryError:
+            self._rest[:] = before
+            self._cut = cut
+            raise
+
+    def _feed_parts(self, data: bytes, when: str, limit: int) -> bytes:
         made = []
         lines = data.split(b"\n")
         for position, line in enumerate(lines, 1):
@@ -224,13 +239,16 @@ class Wrapper:
         return told + self.settle(when)
 
     def _take(self, when: str) -> bytes:
-        body, self._rest = bytes(self._rest), bytearray()
-        cut, self._cut = self._cut, False
-        if cut:
-            return self.last_part(body, when)
-        if self._joiner is not None:
-            return self._groups(self._joiner.add(body), when)
-        return self.records(body, when)
+        body = bytes(self._rest)
+        if self._cut:
+            made = self.last_part(body, when)
+        elif self._joiner is not None:
+            made = self._groups(self._joiner.add(body), when)
+        else:
+            made = self.records(body, when)
+        self._rest.clear()
+        self._cut = False
+        return made
 
     def _groups(self, groups: Iterable[tuple[int, bytes]], when: str) -> bytes:
         made = []

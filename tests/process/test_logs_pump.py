@@ -20,6 +20,7 @@ import pytest
 from entrypoint.core.spec import LogSpec
 from entrypoint.logs.output import HIGH_WATER, Output
 from entrypoint.logs.pump import LogPump, worker_pipe
+from entrypoint.logs.wrap import JsonWrapper
 from entrypoint.loop import Loop
 
 LIMIT = 60.0  # seconds that nothing here needs
@@ -579,3 +580,30 @@ def test_a_blocked_stdout_and_a_change_to_raw_and_back_lose_nothing(bench):
     b.children[0].kill()
     records = b.finish()
     assert [int(r["event"].split()[0]) for r in records] == list(range(len(records)))
+
+
+@pytest.mark.parametrize(("count", "size"), [(2000, 100), (3, 2_000_000)])
+def test_no_line_is_lost_where_there_was_no_memory_for_its_record(bench, monkeypatch, count, size):
+    """What was read before the shortage is told after it, once and in its order."""
+    tried = 0
+
+    def short(real):
+        def records(*args):
+            nonlocal tried
+            tried += 1
+            if tried % 3:
+                raise MemoryError
+            return real(*args)
+
+        return records
+
+    for name in ("records", "part", "last_part"):
+        monkeypatch.setattr(JsonWrapper, name, short(getattr(JsonWrapper, name)))
+    b = bench()
+    b.start(f"for n in range({count}): print(n, 'x' * {size})")
+    records = b.finish()
+    assert b.errors
+    assert all(isinstance(error, MemoryError) for _, error in b.errors)
+    b.errors.clear()
+    said = "".join(r["event"] + "\n" * ("partial" not in r) for r in records)
+    assert said == "".join(f"{n} {'x' * size}\n" for n in range(count))

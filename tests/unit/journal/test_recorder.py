@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import random
 import sys
 
 import pytest
@@ -150,6 +151,42 @@ def test_an_event_that_raised_raises_again():
     recorder.append((3.0, good, core.handle(good, 3.0), "it did not raise"))
     _, differences = replayed(recorder)
     assert [each.number for each in differences] == [3]
+
+
+class TestShortage:
+    def record(self, monkeypatch, failing, rounds=20) -> tuple[World, Recorder]:
+        """A crash loop beside which there is no memory to pack while `failing()`."""
+        world = World()
+        world.emit(e.Booted(plan(shared(instances=4, max_restarts=9999))))
+        recorder = recorded(world, from_now=True)
+        real = Packer.pack
+
+        def pack(self, value):
+            if failing():
+                raise MemoryError
+            return real(self, value)
+
+        monkeypatch.setattr(Packer, "pack", pack)
+        crash_all(world, rounds)
+        monkeypatch.setattr(Packer, "pack", real)
+        return world, recorder
+
+    def test_what_could_not_be_packed_is_packed_later(self, monkeypatch):
+        rng = random.Random(1)
+        world, recorder = self.record(monkeypatch, lambda: rng.random() < 0.004)
+        journal, differences = replayed(recorder)
+        assert not differences
+        assert not journal.dropped
+        assert sum(len(segment.turns) for segment in journal.segments) == len(world.history) - 5
+
+    def test_turns_are_dropped_rather_than_kept_without_end(self, monkeypatch):
+        world, recorder = self.record(monkeypatch, lambda: True, 80)
+        world.emit(e.ReloadAsked())
+        world.advance(10)
+        journal, differences = replayed(recorder)
+        assert not differences
+        assert journal.dropped
+        assert journal.segments[-1].turns
 
 
 class TestSecrets:

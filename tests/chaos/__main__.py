@@ -1,0 +1,203 @@
+"""`make chaos`: a real pyinit, real workers, and everything that may go wrong, by a seed.
+
+`python -m tests.chaos [--minutes=N | --seconds=N] [--seed=N] [--keep]`. Exit 0: every
+promise held. The seed chooses the actions; the kernel's scheduling is not repeated by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.chaos import turns
+from tests.chaos.actions import MOST_WEB, Actions
+from tests.chaos.harness import Harness
+from tests.chaos.load import Load
+from tests.chaos.logbook import LogBook
+from tests.chaos.oracle import Oracle
+from tests.chaos.scene import Scene
+from tests.support import namespace
+from tests.support.ports import free_port
+
+QUIET_EVERY = 20.0
+ENDS_WITHIN = 60.0
+NOT_COVERED = (
+    "slow disks: a FIFO stands for the file; no slow file system (FUSE) under cwd or logs",
+    "memory limits: RLIMIT_AS of PID 1 and max_memory_restart; no memory control group",
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make chaos")
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=0.0, help="instead of minutes")
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
+    parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
+    options = parser.parse_args()
+    if not namespace.inside():
+        command = namespace.reexecute([sys.executable, "-m", "tests.chaos", *sys.argv[1:]])
+        os.execvpe(command[0], command, namespace.environment())
+    folder = Path(tempfile.mkdtemp(prefix="pyinit-chaos-"))
+    seconds = options.seconds or options.minutes * 60
+    try:
+        failures = run(folder, seconds, options.seed)
+    finally:
+        if not options.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"kept: {folder}")
+    return 1 if failures else 0
+
+
+def run(folder: Path, seconds: float, seed: int) -> list[str]:
+    """One run; its failures. Prints a table."""
+    rng = random.Random(seed)
+    print(f"chaos: seed {seed}, {seconds:g} s", flush=True)
+    scene = Scene(folder, free_port(), free_port())
+    scene.write()
+    book = LogBook(folder)
+    harness = Harness(scene, book.take)
+    oracle = Oracle(harness, scene, book)
+    actions = Actions(harness, scene, rng)
+    began = time.monotonic()
+    try:
+        _wait_up(harness)
+        first = _baseline(harness, oracle)
+        slow_before, _ = turns.over(harness)
+        with Load(scene.web_port, scene.probe_port) as load:
+            _act(actions, oracle, rng, seconds)
+            oracle.quiet()
+        _bring_back(harness, scene, oracle)
+        last = oracle.level()
+        oracle.back(first, last)
+        slow, all_turns = turns.over(harness)
+        code = _stop(harness, oracle, book)
+    except (OSError, ValueError, AssertionError, subprocess.TimeoutExpired) as error:
+        if harness.alive:
+            raise
+        oracle.fail(f"pyinit has ended ({harness.process.returncode}): {error!r}")
+        print(harness.said()[-3000:], *book.internal[:5], *oracle.failures, sep="\n")
+        return oracle.failures
+    finally:
+        harness.close()
+        book.close()
+    lost = oracle.judge_lost(load.lost, actions.kills)
+    for failure in (*book.failures, *book.missing(folder)):
+        oracle.fail(f"log: {failure}")
+    for error in book.internal:
+        oracle.fail(f"internal error: {error}")
+    rows = {
+        "seed": seed,
+        "took": f"{time.monotonic() - began:.0f} s",
+        "exit code": code,
+        **{f"did: {name}": count for name, count in sorted(actions.done.items())},
+        **{f"requests {name}": count for name, count in sorted(load.counts.items())},
+        **{f"requests lost {name}": count for name, count in lost.items()},
+        "slowest probe": f"{load.slowest_probe * 1000:.0f} ms",
+        "turns": all_turns,
+        "turns over 50 ms (wall)": slow - slow_before,
+        "log lines": book.lines,
+        "log lines of workers": book.worker_lines,
+        "workers started": book.events["worker started"],
+        "workers exited": book.events["worker exited"],
+        "internal errors": book.events["internal error"],
+        "comparisons of shown and found": oracle.comparisons,
+        "times at rest": oracle.quiets,
+        "events replayed": oracle.replayed,
+        "descriptors": f"{first.descriptors} → {last.descriptors}",
+        "timers": f"{first.timers} → {last.timers}",
+        "memory (RssAnon)": f"{first.memory / 1e6:.1f} → {last.memory / 1e6:.1f} MB",
+    }
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name.ljust(width)}  {value}")
+    for text in (*NOT_COVERED, *actions.skipped):
+        print(f"not covered: {text}")
+    for failure in oracle.failures:
+        print(f"FAILED: {failure}")
+    print(f"chaos: seed {seed}: {len(oracle.failures)} failures", flush=True)
+    return oracle.failures
+
+
+def _wait_up(harness: Harness) -> None:
+    end = time.monotonic() + ENDS_WITHIN
+    while time.monotonic() < end and harness.alive:
+        try:
+            if harness.probe("/startupz", 5)[0] == 200 and harness.shown():
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"not up: {harness.said()}")
+
+
+def _baseline(harness: Harness, oracle: Oracle):
+    """What PID 1 holds once it has loaded what it loads late, and with all slots made."""
+    harness.ask("POST", f"scale?app=web&to={MOST_WEB}", 60)
+    harness.ask("POST", "reload?app=all", 60)
+    harness.ask("POST", "scale?app=web&to=3", 60)
+    for target in ("describe?app=web", "journal"):
+        harness.ask("GET", target)
+    harness.probe("/metrics")
+    harness.signal(signal.SIGHUP)
+    _calm(harness)
+    oracle.quiet()
+    level = oracle.level()
+    _excite(harness)
+    return level
+
+
+def _calm(harness: Harness) -> None:
+    """The restless apps are stopped, so that what PID 1 holds can be compared."""
+    for app in ("loop", "hog"):
+        harness.ask("POST", f"stop?app={app}", 60)
+
+
+def _excite(harness: Harness) -> None:
+    for app in ("loop", "hog"):
+        harness.begin("POST", f"start?app={app}")
+
+
+def _act(actions: Actions, oracle: Oracle, rng: random.Random, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    quiet_at = time.monotonic() + min(QUIET_EVERY, seconds / 2)
+    while time.monotonic() < end:
+        actions.one()
+        time.sleep(rng.choice((0.0, 0.05, 0.3)))
+        if rng.random() < 0.3:
+            oracle.compare()
+        if time.monotonic() > quiet_at:
+            oracle.quiet()
+            quiet_at = time.monotonic() + QUIET_EVERY
+
+
+def _bring_back(harness: Harness, scene: Scene, oracle: Oracle) -> None:
+    scene.reset()
+    harness.ask("POST", "reload?config=1", 120)
+    for app in scene.first["apps"]:
+        harness.ask("POST", f"scale?app={app['name']}&to={app.get('instances', 1)}", 60)
+        harness.ask("POST", f"start?app={app['name']}", 60)
+    _calm(harness)
+    oracle.quiet()
+
+
+def _stop(harness: Harness, oracle: Oracle, book: LogBook) -> int:
+    killed = book.events["worker killed"]
+    harness.signal(signal.SIGTERM)
+    code = harness.finish(ENDS_WITHIN)
+    # A worker that ignores its stop is killed by its deadline, which the code tells.
+    if code != (137 if book.events["worker killed"] > killed else 0):
+        oracle.fail(f"exit code {code} after a stop: {harness.said()[-500:]}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""A pyinit in a PID namespace of its own: started, asked, signalled, looked at from outside."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.chaos.scene import Scene
+
+PYINIT = Path(sys.executable).parent / "pyinit"
+ANSWER = 30.0  # seconds for an answer of PID 1 on a machine that is busy
+PIDS = Path("/sys/fs/cgroup/pids")
+UNIFIED = Path("/sys/fs/cgroup")
+
+
+class Harness:
+    """One run. Lines of stdout go to `take` in a thread."""
+
+    def __init__(self, scene: Scene, take: Callable[[bytes], None]) -> None:
+        self.scene = scene
+        self._take = take
+        self.pids_group = _pids_group()
+        read, write = os.pipe()
+        command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", str(PYINIT)]
+        if self.pids_group is not None:
+            procs = self.pids_group / "cgroup.procs"
+            command = ["sh", "-c", f'echo $$ > {procs}; exec "$@"', "sh", *command]
+        self.stderr = open(scene.folder / "stderr", "w+b")
+        self.process = subprocess.Popen(
+            [*command, "-c", str(scene.path)],
+            cwd=scene.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=write,
+            stderr=self.stderr,
+        )
+        os.close(write)
+        self._out = os.fdopen(read, "rb", 0)
+        self.reading = threading.Event()
+        self.reading.set()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.pid = self._pid()
+        self.proc = Path(f"/proc/{self.pid}/root/proc")
+
+    def _pid(self) -> int:
+        end = time.monotonic() + ANSWER
+        while time.monotonic() < end:
+            found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+            if found:
+                return int(found.split()[0])
+            time.sleep(0.01)
+        raise AssertionError(f"pyinit did not start: {self.said()}")
+
+    def _read(self) -> None:
+        rest = b""
+        while True:
+            self.reading.wait()
+            data = self._out.read(1 << 16)
+            if not data:
+                break
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._take(line)
+        if rest:
+            self._take(rest)
+
+    def said(self) -> str:
+        """Everything on stderr."""
+        self.stderr.seek(0)
+        return self.stderr.read().decode("utf-8", "replace")
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def signal(self, signum: int) -> None:
+        os.kill(self.pid, signum)
+
+    def finish(self, deadline: float) -> int:
+        """Wait for the end; its exit code. Raises TimeoutExpired."""
+        self.reading.set()
+        code = self.process.wait(deadline)
+        self._reader.join(ANSWER)
+        return code
+
+    def close(self) -> None:
+        self.reading.set()
+        if self.alive:
+            self.process.kill()
+        self.process.wait()
+        self._reader.join(ANSWER)
+        self._out.close()
+        if self.pids_group is not None:
+            try:
+                self.pids_group.rmdir()
+            except OSError:
+                pass
+
+    # -- asking ---------------------------------------------------------------------------
+
+    def probe(self, path: str, deadline: float = ANSWER) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.scene.probe_port, timeout=deadline
+        )
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def status(self) -> dict:
+        return json.loads(self.probe("/status")[1])
+
+    def ask(self, method: str, target: str, deadline: float = ANSWER) -> bytes:
+        """A command over the private socket: the body of the answer."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(deadline)
+            sock.connect(str(self.scene.control))
+            sock.sendall(f"{method} /control/{target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            answer = b""
+            while True:
+                data = sock.recv(1 << 16)
+                answer += data
+                head, found, body = answer.partition(b"\r\n\r\n")
+                length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
+                if not data or (found and length and len(body) >= int(length)):
+                    return body
+
+    def begin(self, method: str, target: str) -> None:
+        """A command whose end nobody waits for: read by a thread of its own."""
+
+        def follow() -> None:
+            try:
+                self.ask(method, target, 120.0)
+            except OSError:
+                pass
+
+        threading.Thread(target=follow, daemon=True).start()
+
+    def shown(self) -> dict:
+        """What `pyinit ls --json` shows, but for CPU and memory."""
+        return json.loads(self.ask("GET", "apps"))
+
+    # -- looking --------------------------------------------------------------------------
+
+    def processes(self) -> dict[int, list[str]]:
+        """Fields of /proc/PID/stat after the name, by the pid inside."""
+        found = {}
+        for entry in os.listdir(self.proc):
+            if entry.isdigit():
+                try:
+                    text = (self.proc / entry / "stat").read_text()
+                except OSError:
+                    continue
+                found[int(entry)] = text.rpartition(") ")[2].split()
+        return found
+
+    def outer(self) -> dict[int, int]:
+        """Our numbers of the processes inside, by the pid there."""
+        namespace = os.stat(f"/proc/{self.pid}/ns/pid").st_ino
+        found = {}
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit():
+                continue
+            try:
+                if os.stat(f"/proc/{entry}/ns/pid").st_ino != namespace:
+                    continue
+                status = Path(f"/proc/{entry}/status").read_text()
+            except OSError:
+                continue
+            numbers = next(x for x in status.splitlines() if x.startswith("NSpid:")).split()
+            found[int(numbers[-1])] = int(entry)
+        return found
+
+    def kill(self, inner: int, signum: int) -> bool:
+        """Signal a process inside; False when there is none."""
+        outer = self.outer().get(inner)
+        try:
+            if outer is not None:
+                os.kill(outer, signum)
+        except ProcessLookupError:
+            return False
+        return outer is not None
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def memory(self) -> int:
+        """Resident anonymous memory of PID 1, bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(x for x in status.splitlines() if x.startswith("RssAnon:"))
+        return int(line.split()[1]) * 1024
+
+    def limit(self, kind: int, soft: int) -> tuple[int, int]:
+        """Set a soft limit of PID 1; what the limits were."""
+        before = resource.prlimit(self.pid, kind)
+        resource.prlimit(self.pid, kind, (soft, before[1]))
+        return before
+
+    def limits(self, kind: int, both: tuple[int, int]) -> None:
+        resource.prlimit(self.pid, kind, both)
+
+
+def _pids_group() -> Path | None:
+    """A control group for a limit of processes; None where none can be made."""
+    for root in (PIDS, UNIFIED):
+        group = root / f"pyinit-chaos-{os.getpid()}"
+        try:
+            group.mkdir()
+            if (group / "pids.max").exists():
+                return group
+            group.rmdir()
+        except OSError:
+            continue
+    return None

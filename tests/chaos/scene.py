@@ -1,0 +1,117 @@
+"""The ecosystem file of the chaos run, and its changes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from random import Random
+
+WORKER = str(Path(__file__).with_name("worker.py"))
+ENDLESS = {"max_restarts": 1_000_000, "min_uptime": 100}
+
+
+class Scene:
+    """What the file says now. `write` puts it where pyinit reads it."""
+
+    def __init__(self, folder: Path, web_port: int, probe_port: int) -> None:
+        self.folder = folder
+        self.path = folder / "ecosystem.yaml"
+        self.control = folder / "control.sock"
+        self.web_port = web_port
+        self.probe_port = probe_port
+        self.watched = folder / "watched"
+        self.watched.mkdir()
+        (self.watched / "file").write_text("0")
+        self._revision = 0
+        self.first = self._first()
+        self.now = copy.deepcopy(self.first)
+
+    def _first(self) -> dict:
+        def app(name: str, kind: str, *more: str, **keys: object) -> dict:
+            words = [sys.executable, "-S", WORKER, kind, str(self.folder), *more]
+            return {"name": name, "script": " ".join(words), **ENDLESS, **keys}
+
+        web = app(
+            "web",
+            "web",
+            str(self.web_port),
+            exec_mode="cluster",
+            instances=3,
+            listen=[f"127.0.0.1:{self.web_port}"],
+            kill_timeout=4000,
+            retire_delay=100,
+            listen_timeout=20000,
+            health={"http": f"http://127.0.0.1:{self.web_port}/0", "interval": 1000},
+        )
+        return {
+            "apps": [
+                web,
+                app("talker", "talker", instances=2, kill_timeout=4000),
+                app("loop", "loop", restart_delay=50, max_restarts=60, on_errored="keep"),
+                app(
+                    "notifier",
+                    "notifier",
+                    wait_ready=True,
+                    watchdog=5000,
+                    listen_timeout=20000,
+                    instances=2,
+                ),
+                app("hog", "hog", max_memory_restart="60M"),
+                app("job", "job", kill_timeout=300, watch=["watched"], watch_delay=50),
+                app("after", "job", kill_timeout=300, depends_on=["notifier"]),
+            ],
+            "probes": {"listen": f"127.0.0.1:{self.probe_port}"},
+            "control": {"path": str(self.control)},
+            "log": {"level": "info"},
+            "shutdown": {"timeout": 30000},
+        }
+
+    def write(self) -> None:
+        """Replace the file, as an editor does."""
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(self.now))
+        new.rename(self.path)
+
+    def reset(self) -> None:
+        """The file as it was in the beginning, but for its revision."""
+        self.now = copy.deepcopy(self.first)
+        self.write()
+
+    def app(self, name: str) -> dict | None:
+        return next((each for each in self.now["apps"] if each["name"] == name), None)
+
+    def change(self, rng: Random) -> str:
+        """Change something and write the file; what it was."""
+        self._revision += 1
+        kind = rng.choice(("env", "env", "instances", "timeout", "remove", "add", "listen"))
+        apps = self.now["apps"]
+        one = rng.choice([each for each in apps if each["name"] not in {"web", "after"}])
+        if kind == "env":
+            rng.choice(apps).setdefault("env", {})["REVISION"] = str(self._revision)
+        elif kind == "instances":
+            name = rng.choice(("web", "talker", "notifier"))
+            found = self.app(name)
+            if found is not None:
+                found["instances"] = rng.randint(1, 4)
+        elif kind == "timeout":
+            rng.choice(apps)["kill_timeout"] = rng.choice((500, 2000, 4000))
+        elif kind == "remove" and one["name"] != "notifier" and len(apps) > 4:
+            apps.remove(one)
+        elif kind == "add":
+            missing = [x for x in self.first["apps"] if self.app(x["name"]) is None]
+            if missing:
+                apps.append(copy.deepcopy(rng.choice(missing)))
+            else:
+                extra = copy.deepcopy(self.first["apps"][5])
+                apps.append({**extra, "name": f"extra{self._revision}"})
+        else:
+            web = self.app("web")
+            extra = f"unix:{self.folder}/extra{self._revision % 3}.sock"
+            web["listen"] = [f"127.0.0.1:{self.web_port}", *rng.choice(([], [extra]))]
+        self.write()
+        return kind
