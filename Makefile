@@ -60,6 +60,10 @@ zoo: setup  ## Try real servers, each with five checks (ARGS="puma nginx", ARGS=
 	@scripts/setup-zoo
 	@$(PYTHON) -m tests.zoo $(ARGS)
 
+.PHONY: chaos
+chaos: setup  ## Everything that may go wrong, by a seed (ARGS="--minutes=30 --seed=7")
+	@$(PYTHON) -m tests.chaos $(ARGS)
+
 .PHONY: image
 image:  ## Build the Docker image (IMAGE=name:tag BASE_IMAGE=… TARGET=runtime)
 	@docker build --tag $(IMAGE) $(if $(TARGET),--target $(TARGET)) \

@@ -3,7 +3,7 @@
 ::
 
     {"journal": 1, "pyinit": "1.0.0", "dropped": 0}
-    {"segment": 1, "snapshot": true}        then, of this segment:
+    {"segment": 1, "snapshot": true, "gap": false}    then, of this segment:
     {"spec": 0, "value": {…}}               a definition: {"spec": 0} elsewhere stands for it
     {"state": ["workers", 3], "value": {…}} one value of the snapshot
     {"at": 12.25, "event": {…}, "effects": [{…}], "error": ""}
@@ -36,9 +36,13 @@ class JournalError(Exception):
 
 
 class Segment:
-    """What was read of one segment; `items` None: it has no snapshot."""
+    """What was read of one segment; `items` None: it has no snapshot.
 
-    def __init__(self, *, snapshot: bool) -> None:
+    `gap`: it does not follow from the segment before.
+    """
+
+    def __init__(self, *, snapshot: bool, gap: bool = False) -> None:
+        self.gap = gap
         self.items: list[tuple[tuple[Any, ...], Any]] | None = [] if snapshot else None
         self.turns: list[tuple[float, Any, tuple[Any, ...], str]] = []
 
@@ -63,8 +67,8 @@ def lines(dump: bytes, kinds: Kinds) -> Iterator[str]:
         raise JournalError(f"a journal of format {number}, this pyinit reads {FORMAT}")
     plain = _Plain(types, kinds)
     yield json.dumps({"journal": number, "pyinit": version, "dropped": dropped})
-    for at, (snapshot, blocks) in enumerate(segments, 1):
-        yield json.dumps({"segment": at, "snapshot": snapshot is not None})
+    for at, (snapshot, blocks, gap) in enumerate(segments, 1):
+        yield json.dumps({"segment": at, "snapshot": snapshot is not None, "gap": gap})
         pieces = [_loaded(piece) for piece in snapshot or ()]
         turns = [_loaded(block) for block in blocks]
         # A piece of the snapshot may refer to what a later block defines.
@@ -136,7 +140,7 @@ def read(text: Iterable[str], kinds: Kinds) -> Journal:
                 journal = _begun(found)
             elif "segment" in found:
                 reading.specs.clear()
-                journal.segments.append(Segment(snapshot=found["snapshot"]))
+                journal.segments.append(_segment(found))
             else:
                 reading.line(found, journal.segments[-1])
         except JournalError:
@@ -146,6 +150,10 @@ def read(text: Iterable[str], kinds: Kinds) -> Journal:
     if journal is None:
         raise JournalError("it is empty: write one with `pyinit journal > FILE`")
     return journal
+
+
+def _segment(found: dict[str, Any]) -> Segment:
+    return Segment(snapshot=found["snapshot"], gap=bool(found.get("gap")))
 
 
 def _begun(found: Any) -> Journal:

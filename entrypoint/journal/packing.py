@@ -123,10 +123,11 @@ class Packer:
         found = self._specs.get(id(spec))
         if found is not None:
             return found[1]
+        packed = self._pack_record(spec, known)
         index = self._defined
+        self._new_specs.append((index, packed))
         self._defined += 1
         self._specs[id(spec)] = (spec, index)  # the reference keeps the id its own
-        self._new_specs.append((index, self._pack_record(spec, known)))
         return index
 
     def new_specs(self) -> tuple[tuple[int, Any], ...]:

@@ -54,11 +54,15 @@ _LEVEL = 1  # of zlib: a fifth of the size, for 3 µs a turn
 
 
 class Segment:
-    """A snapshot and the turns after it, packed. `snapshot` None: it was too large."""
+    """A snapshot and the turns after it, packed. `snapshot` None: it was too large.
 
-    __slots__ = ("blocks", "size", "snapshot", "waiting")
+    `gap`: turns were dropped between the segment before and the snapshot.
+    """
 
-    def __init__(self, items: list[Item]) -> None:
+    __slots__ = ("blocks", "gap", "size", "snapshot", "waiting")
+
+    def __init__(self, items: list[Item], *, gap: bool = False) -> None:
+        self.gap = gap
         self.snapshot: list[bytes] | None = []
         self.blocks: list[bytes] = []
         self.size = 0
@@ -118,7 +122,7 @@ class Recorder:
         if self._broken:
             self.dropped += len(self._turns)
             self._turns.clear()
-            self._next_segment()
+            self._next_segment(gap=True)
             self._broken = False
         turns = self._turns
         if not turns:
@@ -127,19 +131,21 @@ class Recorder:
         self._turns = []
         self._orders = 0
         self._due = BLOCK
-        if len(block) <= self._half + self._slack - segment.size:
+        fits = len(block) <= self._half + self._slack - segment.size
+        if fits:
             segment.blocks.append(block)
             segment.size += len(block)
             if segment.size < self._half:
                 return
         else:
             self.dropped += len(turns)
-        self._next_segment()
+        self._next_segment(gap=not fits)
 
-    def _next_segment(self) -> None:
+    def _next_segment(self, *, gap: bool) -> None:
         self._pack_snapshot(self._segments[-1], None)
         self._packer.forget_specs()
-        self._segments = [self._segments[-1], Segment(_items_of(self._state))]
+        following = Segment(_items_of(self._state), gap=gap)
+        self._segments = [self._segments[-1], following]
 
     def _packed(self, turns: Sequence[Turned]) -> bytes:
         pack = self._packer.pack
@@ -183,7 +189,7 @@ class Recorder:
         if self._segments:
             self._flush(_ITEMS)
             self._pack_snapshot(self._segments[-1], None)
-        segments = [(each.snapshot, each.blocks) for each in self._segments]
+        segments = [(each.snapshot, each.blocks, each.gap) for each in self._segments]
         return marshal.dumps((FORMAT, version, self._packer.types, self.dropped, segments))
 
     def latest(self, blocks: int) -> tuple[list[tuple[str, tuple[str, ...]]], list[Any]]:

@@ -99,7 +99,7 @@ def replay(
             _tell_only(segment, show)
             continue
         state = rebuilt(State(), segment.items)
-        if before is not None:
+        if before is not None and not segment.gap:
             found += (
                 Difference(number, 0, f"the snapshot: {what}") for what in _unlike(before, state)
             )

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(r"T (\S+) (\d+) (\d+) (.*)\Z", re.DOTALL)
 KEPT = 50
+# What the run itself makes scarce: PID 1 says so, and must lose nothing by it.
+SHORTAGES = (
+    "MemoryError",
+    "OSError: [Errno 12]",
+    "OSError: [Errno 24]",
+    "BlockingIOError: [Errno 11] Resource temporarily unavailable",
+)
 
 
 class LogBook:
@@ -44,12 +51,19 @@ class LogBook:
         event = record.get("event", "")
         self._own.write(line + b"\n")
         self.events[event] += 1
-        if event == "internal error" and len(self.internal) < KEPT:
-            self.internal.append(f"{record.get('where')}: {record.get('traceback', '')[-600:]}")
+        if event == "internal error":
+            self._internal(str(record.get("where")), str(record.get("traceback", "")))
         if event in {"worker exited", "worker failed to start"} and (
             record.get("signal") or not record.get("expected")
         ):
             self.killed[record["pid"]].append(record["timestamp"])
+
+    def _internal(self, where: str, traceback: str) -> None:
+        last = traceback.strip().rpartition("\n")[2]
+        if last.startswith(SHORTAGES):
+            self.events["shortages told"] += 1
+        elif len(self.internal) < KEPT:
+            self.internal.append(f"{where}: {traceback[-600:]}")
 
     def _fail(self, text: str) -> None:
         if len(self.failures) < KEPT:

@@ -181,6 +181,7 @@ class TestShortage:
 
     def test_turns_are_dropped_rather_than_kept_without_end(self, monkeypatch):
         world, recorder = self.record(monkeypatch, lambda: True, 80)
+        recorder.dump("there is memory again")
         world.emit(e.ReloadAsked())
         world.advance(10)
         journal, differences = replayed(recorder)
