@@ -70,7 +70,7 @@ class Launching:
         for fd in theirs:
             os.close(fd)
         if ports is not None:
-            ports.node_started(effect.incarnation)
+            ports.node_started(effect.incarnation, started.pid)
         if ours:
             runtime.pump.attach(
                 spec.name,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from . import look, seccomp
+from .credentials import look_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,12 +80,7 @@ def is_tied(pid: int, fd: int, inode: int, others: Collection[int] = ()) -> bool
     """
     if seccomp.descriptor_flags(pid, fd) & _ASYNC:
         return True
-    try:
-        tied = _is_tied(pid, inode)
-    except PermissionError:
-        if os.geteuid() != 0:
-            raise
-        tied = bool(seccomp.as_owner(pid, lambda: _is_tied(pid, inode)))
+    tied = bool(look_at(pid, lambda: _is_tied(pid, inode)))
     return tied or bool(
         others and look.sockets([each for each in others if each != pid], {inode}).holders
     )

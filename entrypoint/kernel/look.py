@@ -21,7 +21,8 @@ import errno
 import os
 
 from ..core.record import Record
-from . import proc, seccomp, sockdiag
+from . import proc, sockdiag
+from .credentials import look_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,12 +131,7 @@ def _inodes(pid: int, at_most: int, missing: Collection[int]) -> tuple[set[int],
 
 def _inodes_as_user(pid: int, at_most: int, missing: Collection[int]) -> tuple[set[int], int]:
     """The same with the process's effective user if ours may not look. Raises OSError."""
-    try:
-        return _inodes(pid, at_most, missing)
-    except PermissionError:
-        if os.geteuid() != 0:
-            raise
-    found: tuple[set[int], int] = seccomp.as_owner(pid, lambda: _inodes(pid, at_most, missing))
+    found: tuple[set[int], int] = look_at(pid, lambda: _inodes(pid, at_most, missing))
     return found
 
 
@@ -152,14 +148,7 @@ def number_of(pid: int, inode: int) -> int:
         return -1
 
     try:
-        return find()
-    except PermissionError:
-        if os.geteuid() != 0:
-            return -1
-    except OSError:
-        return -1
-    try:
-        return int(seccomp.as_owner(pid, find))
+        return int(look_at(pid, find))
     except OSError:
         return -1
 

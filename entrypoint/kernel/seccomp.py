@@ -13,7 +13,7 @@ Rules of the kernel that shape this file:
   whether the call still waits; it is asked after reading and before acting.
 - Reading memory needs what ptrace(2) needs: the same user and a dumpable process, or
   CAP_SYS_PTRACE, which Docker does not give to root. A root pyinit therefore takes on
-  the worker's effective user for the moment of the read (`_as_owner`).
+  the worker's effective user for the moment of the read (`credentials.look_at`).
 - The memory may change after we read it, so this is no means to forbid anything. It is
   not used as one: what is not understood goes on unchanged.
 """
@@ -28,12 +28,12 @@ import time
 
 from ..core.record import Record
 from . import bpf, interrupt
+from .credentials import look_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
-    from collections.abc import Callable, Collection
-    from typing import Any
+    from collections.abc import Collection
 else:
     import _socket
 
@@ -323,42 +323,6 @@ class Notifier:
 # -- looking at the caller -------------------------------------------------------------
 
 
-def _as_owner(pid: int, look: Callable[[], Any]) -> Any:
-    """`look()`, with the effective user of process `pid` if ours may not look."""
-    try:
-        return look()
-    except PermissionError:
-        if os.geteuid() != 0 or effective_user(pid) == 0:
-            raise
-    return as_owner(pid, look)
-
-
-def as_owner(pid: int, make: Callable[[], Any]) -> Any:
-    """`make()` with the effective user of process `pid`, when pyinit is root.
-
-    So that root never makes a file for a worker that the worker could not have made.
-    Raises what `make` raises.
-    """
-    owner = os.stat(f"/proc/{pid}")
-    return as_user(owner.st_uid, owner.st_gid, make)
-
-
-def as_user(uid: int, gid: int, make: Callable[[], Any]) -> Any:
-    """`make()` with that effective user and group, when pyinit is root; else as it is."""
-    if os.geteuid() != 0 or uid == 0:
-        return make()
-    group = os.getegid()
-    os.setegid(gid)
-    try:
-        os.seteuid(uid)
-        try:
-            return make()
-        finally:
-            os.seteuid(0)
-    finally:
-        os.setegid(group)
-
-
 def _read_file(path: str, size: int, offset: int = 0) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -371,7 +335,7 @@ def read_memory(pid: int, address: int, size: int) -> bytes:
     """Up to `size` bytes of the process's memory. Raises OSError (EIO: no such address)."""
     if not 0 < address < 1 << 63:
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-    data = _as_owner(pid, lambda: _read_file(f"/proc/{pid}/mem", size, address))
+    data = look_at(pid, lambda: _read_file(f"/proc/{pid}/mem", size, address))
     return bytes(data)
 
 
@@ -382,7 +346,7 @@ def protocol_of(pid: int, fd: int) -> str:
     for a stream one before Linux 5.15. Raises OSError when it may not be looked at.
     """
     try:
-        name = _as_owner(pid, lambda: os.getxattr(f"/proc/{pid}/fd/{fd}", "system.sockprotoname"))
+        name = look_at(pid, lambda: os.getxattr(f"/proc/{pid}/fd/{fd}", "system.sockprotoname"))
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT):
             return ""
@@ -393,7 +357,7 @@ def protocol_of(pid: int, fd: int) -> str:
 def socket_inode(pid: int, fd: int) -> int:
     """The inode of a process's socket, 0 when the descriptor is none."""
     try:
-        target = _as_owner(pid, lambda: os.readlink(f"/proc/{pid}/fd/{fd}"))
+        target = look_at(pid, lambda: os.readlink(f"/proc/{pid}/fd/{fd}"))
     except OSError:
         return 0
     if not target.startswith("socket:["):
@@ -403,7 +367,7 @@ def socket_inode(pid: int, fd: int) -> int:
 
 def descriptor_flags(pid: int, fd: int) -> int:
     """O_NONBLOCK and O_CLOEXEC of a process's descriptor (`proc(5)`, fdinfo)."""
-    text = _as_owner(pid, lambda: _read_file(f"/proc/{pid}/fdinfo/{fd}", 4096))
+    text = look_at(pid, lambda: _read_file(f"/proc/{pid}/fdinfo/{fd}", 4096))
     for line in text.splitlines():
         if line.startswith(b"flags:"):
             return int(line[6:], 8)
@@ -413,7 +377,7 @@ def descriptor_flags(pid: int, fd: int) -> int:
 def same_network(pid: int) -> bool:
     """The process is in our network namespace and sees our file system."""
     try:
-        theirs = _as_owner(pid, lambda: os.readlink(f"/proc/{pid}/ns/net"))
+        theirs = look_at(pid, lambda: os.readlink(f"/proc/{pid}/ns/net"))
         return bool(theirs == os.readlink("/proc/self/ns/net"))
     except OSError:
         return False
@@ -422,11 +386,11 @@ def same_network(pid: int) -> bool:
 def directory_of(pid: int) -> str | None:
     """The process's working directory; None when its root is not ours."""
     try:
-        if _as_owner(pid, lambda: os.readlink(f"/proc/{pid}/root")) != os.readlink(
+        if look_at(pid, lambda: os.readlink(f"/proc/{pid}/root")) != os.readlink(
             "/proc/self/root"
         ):
             return None
-        return str(_as_owner(pid, lambda: os.readlink(f"/proc/{pid}/cwd")))
+        return str(look_at(pid, lambda: os.readlink(f"/proc/{pid}/cwd")))
     except OSError:
         return None
 
@@ -440,9 +404,10 @@ def command_line(pid: int) -> tuple[str, ...]:
     return tuple(os.fsdecode(word) for word in data.split(b"\0")[:-1])
 
 
-def effective_user(pid: int) -> int:
-    """The effective user of a process (0 for one that hides it). Raises OSError."""
-    return os.stat(f"/proc/{pid}").st_uid
+def socket_mode(pid: int, fd: int) -> int:
+    """The mode of a process's socket, which bind(2) gives to its file. Raises OSError."""
+    mode = int(look_at(pid, lambda: os.stat(f"/proc/{pid}/fd/{fd}")).st_mode)
+    return mode & 0o7777
 
 
 def v6only_of(pid: int, fd: int) -> bool | None:

@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import struct
 
 from ..core.record import Record
-from . import bpf
+from . import bpf, unixpath
+from .credentials import act_as
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
     from collections.abc import Mapping
+
+    from .credentials import Credentials
 else:
     import _socket
 
@@ -54,17 +56,26 @@ def _address(family: str, host: str, port: int, scope: int) -> tuple[str | int, 
     return (host, port, 0, scope) if family == "inet6" else (host, port)
 
 
-def probe(family: str, host: str, port: int, *, v6only: bool, scope: int = 0) -> None:
+def probe(
+    family: str,
+    host: str,
+    port: int,
+    *,
+    v6only: bool,
+    scope: int = 0,
+    credentials: Credentials | None = None,
+) -> None:
     """Raise OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL, …) if the address cannot be had.
 
-    With SO_REUSEADDR, so that connections in TIME_WAIT are no hindrance.
+    With SO_REUSEADDR, so that connections in TIME_WAIT are no hindrance. `credentials`:
+    who wants it.
     """
     trial = _stream(family)
     try:
         trial.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         if family == "inet6":
             trial.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
-        trial.bind(_address(family, host, port, scope))
+        act_as(credentials, lambda: trial.bind(_address(family, host, port, scope)))
     finally:
         trial.close()
 
@@ -82,23 +93,36 @@ def free_port(family: str, host: str, *, v6only: bool) -> int:
         trial.close()
 
 
-def may_bind(uid: int, port: int) -> bool:
-    """Whether that user could bind this port (True when we have no more rights ourselves)."""
-    if port >= 1024 or uid == 0 or os.geteuid() != 0:
-        return True
+def may_bind(port: int, credentials: Credentials, *, datagram: bool = False) -> bool:
+    """Whether a process could bind this port, were it free.
+
+    bind(2) asks for CAP_NET_BIND_SERVICE before it looks whether the port is in use.
+    """
+    kind = _socket.SOCK_DGRAM if datagram else _socket.SOCK_STREAM
+    trial = _socket.socket(_socket.AF_INET, kind | _socket.SOCK_CLOEXEC)
     try:
-        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as first:
-            return port >= int(first.read())
-    except (OSError, ValueError):
-        return False
+        act_as(credentials, lambda: trial.bind(("127.0.0.1", port)))
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EPERM)
+    finally:
+        trial.close()
+    return True
 
 
 def bind_shared(
-    family: str, host: str, port: int, *, v6only: bool, scope: int = 0
+    family: str,
+    host: str,
+    port: int,
+    *,
+    v6only: bool,
+    scope: int = 0,
+    credentials: Credentials | None = None,
 ) -> _socket.socket:
     """A socket of the address's `SO_REUSEPORT` group, bound and not yet listening.
 
-    Non-blocking, with TCP_NODELAY, which accepted connections inherit. Raises OSError.
+    Non-blocking, with TCP_NODELAY, which accepted connections inherit. `credentials`: for
+    whom it is bound. The socket itself is ours in any case, so that no other process of
+    that user can join the group. Raises OSError.
     """
     sock = _stream(family)
     try:
@@ -107,18 +131,27 @@ def bind_shared(
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         if family == "inet6":
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
-        sock.bind(_address(family, host, port, scope))
+        act_as(credentials, lambda: sock.bind(_address(family, host, port, scope)))
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def bind_own(sock: _socket.socket, host: str, port: int, *, v6only: bool, scope: int = 0) -> None:
+def bind_own(
+    sock: _socket.socket,
+    host: str,
+    port: int,
+    *,
+    v6only: bool,
+    scope: int = 0,
+    credentials: Credentials | None = None,
+) -> None:
     """Bind a worker's own socket into the address's `SO_REUSEPORT` group. Raises OSError.
 
-    Other sockets of the group are ours, and the kernel lets only sockets of one owner share
-    an address: so this one becomes ours, too. (Its owner is seen in /proc/net/tcp alone.)
+    `credentials`: for whom it is bound. Other sockets of the group are ours, and the kernel
+    lets only sockets of one owner share an address: so this one becomes ours, too. (Its
+    owner is seen in /proc/net/tcp alone.)
     """
     fd = sock.fileno()
     if os.fstat(fd).st_uid != os.geteuid():
@@ -128,7 +161,7 @@ def bind_own(sock: _socket.socket, host: str, port: int, *, v6only: bool, scope:
     family = "inet6" if sock.family == _socket.AF_INET6 else "inet"
     if family == "inet6":
         sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
-    sock.bind(_address(family, host, port, scope))
+    act_as(credentials, lambda: sock.bind(_address(family, host, port, scope)))
 
 
 def is_client(sock: _socket.socket) -> bool:
@@ -137,14 +170,16 @@ def is_client(sock: _socket.socket) -> bool:
     return state not in (_TCP_CLOSE, _TCP_LISTEN)
 
 
-def bind_datagram(family: str, host: str, port: int, *, v6only: bool) -> _socket.socket:
-    """A UDP socket for all workers of a Node app. Raises OSError."""
+def bind_datagram(
+    family: str, host: str, port: int, *, v6only: bool, credentials: Credentials
+) -> _socket.socket:
+    """A UDP socket for all workers of a Node app, bound for that one. Raises OSError."""
     kind = _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
     sock = _socket.socket(_FAMILIES[family], kind)
     try:
         if family == "inet6":
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
-        sock.bind(_address(family, host, port, 0))
+        act_as(credentials, lambda: sock.bind(_address(family, host, port, 0)))
     except BaseException:
         sock.close()
         raise
@@ -196,6 +231,11 @@ def depth(sock: _socket.socket) -> Depth | None:
     if len(memory) == _SK_MEMINFO_DROPS_AT + 4:
         drops = struct.unpack_from("=I", memory, _SK_MEMINFO_DROPS_AT)[0]
     return Depth(waiting, limit, drops)
+
+
+def unix_stream() -> _socket.socket:
+    """A unix socket that is not bound yet. Raises OSError (EMFILE)."""
+    return _stream("unix")
 
 
 def set_blocking(sock: _socket.socket, blocking: bool) -> None:
@@ -262,7 +302,7 @@ def connect_unix(path: str) -> _socket.socket:
     """A connection to a unix socket. Raises OSError (EAGAIN: its backlog is full)."""
     sock = _stream("unix")
     try:
-        sock.connect(unix_address(path))
+        sock.connect(unixpath.address(path))
     except OSError:
         sock.close()
         raise
@@ -314,74 +354,6 @@ def connect_to_self(sock: _socket.socket) -> _socket.socket:
     except OSError:
         pass  # EINPROGRESS; anything else means that one stranger takes the place
     return client
-
-
-# -- unix ------------------------------------------------------------------------------
-
-
-def unix_address(path: str) -> str | bytes:
-    """The address of a path, or of an abstract name (written `@name`)."""
-    return b"\0" + os.fsencode(path[1:]) if path.startswith("@") else path
-
-
-def bind_unix(path: str, *, mode: int | None, replace_stale: bool) -> _socket.socket:
-    """A unix stream socket bound to a path or an abstract name, not yet listening.
-
-    A socket file that nobody listens on is a dead process's: with `replace_stale` it is
-    removed. A file which is no socket is left alone. `mode` holds from the beginning
-    (umask), not from a moment later. Raises OSError (EADDRINUSE: somebody listens).
-    """
-    sock = _stream("unix")
-    before = os.umask(0o777 & ~mode) if mode is not None else None
-    try:
-        try:
-            sock.bind(unix_address(path))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not replace_stale or not _is_stale(path):
-                raise
-            os.unlink(path)
-            sock.bind(unix_address(path))
-    except BaseException:
-        sock.close()
-        raise
-    finally:
-        if before is not None:
-            os.umask(before)
-    if mode is not None and not path.startswith("@"):
-        try:
-            os.chmod(path, mode)
-        except OSError:
-            sock.close()
-            os.unlink(path)
-            raise
-    return sock
-
-
-def _is_stale(path: str) -> bool:
-    if path.startswith("@"):
-        return False
-    try:
-        if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
-            return False
-    except OSError:
-        return False
-    trial = _stream("unix")
-    try:
-        trial.connect(path)
-    except OSError as error:
-        return error.errno == errno.ECONNREFUSED
-    finally:
-        trial.close()
-    return False
-
-
-def file_identity(path: str) -> tuple[int, int] | None:
-    """Device and inode of what is at `path`; None for nothing (and abstract names)."""
-    try:
-        found = os.stat(path, follow_symlinks=False)
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
 
 
 # -- who has it ------------------------------------------------------------------------

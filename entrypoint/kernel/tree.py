@@ -21,6 +21,7 @@ from binascii import hexlify
 
 from ..core.record import Record
 from . import proc
+from .credentials import look_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,18 +195,7 @@ def _environment(pid: int) -> bytes:
         return b""
     path = f"/proc/{pid}/environ"
     try:
-        return _read(path)
-    except PermissionError:
-        pass
-    except OSError:
-        return b""
-    try:
-        owner = os.stat(path)
-        if os.geteuid() != 0 or owner.st_uid == 0:
-            return b""
-        from .seccomp import as_user
-
-        found: bytes = as_user(owner.st_uid, owner.st_gid, lambda: _read(path))
+        found: bytes = look_at(pid, lambda: _read(path))
     except OSError:
         return b""
     return found

@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 
-from ..kernel import sockets
+from ..kernel import sockets, unixpath
+from ..kernel.credentials import act_as
 from .addresses import Form
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
+
+    from ..kernel.credentials import Credentials
+    from ..kernel.unixpath import Identity, SocketFile
 
 
 # Each takes two instructions of a program.
@@ -31,15 +35,23 @@ class Group:
 
     `on_demand`: no file declares the address. A slot's socket is bound when its worker asks
     for it, and listens when its worker does. Else all sockets are bound and listen at once.
+    `credentials`: for whom it is bound; None: by us, as the file says.
 
     Sockets are known by their *place*: the slot's number, or a number from `_EXTRA` up for a
     further socket of a slot (a worker's own second one) and for one that was replaced.
     """
 
     def __init__(
-        self, form: Form, backlog: int, *, single: bool = False, on_demand: bool = False
+        self,
+        form: Form,
+        backlog: int,
+        *,
+        single: bool = False,
+        on_demand: bool = False,
+        credentials: Credentials | None = None,
     ) -> None:
         self.form = form
+        self._credentials = credentials
         self.backlog = backlog
         self.single = single
         self.on_demand = on_demand
@@ -99,12 +111,24 @@ class Group:
     def _bind(self) -> _socket.socket:
         form = self.form
         return sockets.bind_shared(
-            form.family, form.host, form.port, v6only=form.v6only, scope=form.scope
+            form.family,
+            form.host,
+            form.port,
+            v6only=form.v6only,
+            scope=form.scope,
+            credentials=self._credentials,
         )
+
+    def admits(self, credentials: Credentials | None) -> bool:
+        """Whether this process could have bound the address itself."""
+        if credentials is None or credentials == self._credentials:
+            return True
+        return sockets.may_bind(self.form.port, credentials)
 
     def declare(self, slots: int) -> None:
         """A file declares it from now on. Raises OSError."""
         self.declared = True
+        self._credentials = None
         self.on_demand = False
         self.grow(slots)
         if self.listening:
@@ -152,7 +176,14 @@ class Group:
         Takes ownership of `own`, our duplicate. Raises OSError with nothing changed.
         """
         form = self.form
-        sockets.bind_own(own, form.host, form.port, v6only=form.v6only, scope=form.scope)
+        sockets.bind_own(
+            own,
+            form.host,
+            form.port,
+            v6only=form.v6only,
+            scope=form.scope,
+            credentials=self._credentials,
+        )
         if slot not in self._sockets:
             self._sockets[slot] = own
         elif slot in self._coming or self.holders.get(slot) == incarnation:
@@ -534,9 +565,9 @@ class Group:
 class UnixGroup(Group):
     """A unix socket: a path leads to one socket, so all slots share it.
 
-    Workers unlink the path, before they bind or when they end, as if it were theirs. The
-    file is kept by a second, hidden name next to it, and linked again when it is gone:
-    connect(2) finds a socket by inode, whatever name led there.
+    Workers unlink the path, before they bind or when they end, as if it were theirs. It is
+    linked again when it is gone: connect(2) finds a socket by inode, whatever name led
+    there.
     """
 
     def __init__(
@@ -546,49 +577,60 @@ class UnixGroup(Group):
         *,
         mode: int | None = None,
         replace_stale: bool = False,
-        make: Callable[[Callable[[], object]], object] | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
-        super().__init__(form, backlog, single=True)
+        super().__init__(form, backlog, single=True, credentials=credentials)
         self._mode = mode
         self._replace_stale = replace_stale
-        self._make = make
-        self._identity: tuple[int, int] | None = None
-        self._hidden = ""
+        # None: an abstract name, or nothing is bound.
+        self.file: SocketFile | None = None
 
     def _bind(self) -> _socket.socket:
-        if self._make is None:
-            return self._bound()
-        made: list[_socket.socket] = []
-        self._make(lambda: made.append(self._bound()))
-        return made[0]
-
-    def _bound(self) -> _socket.socket:
-        path = self.form.path
-        sock = sockets.bind_unix(path, mode=self._mode, replace_stale=self._replace_stale)
-        if not path.startswith("@"):
-            self._identity = sockets.file_identity(path)
-            folder, name = os.path.split(path)
-            hidden = os.path.join(folder, f".{name}.pyinit")
-            try:
-                _unlink(hidden)
-                os.link(path, hidden)
-                self._hidden = hidden
-            except OSError:
-                self._hidden = ""  # a file system without links: the path is not mended
+        sock = sockets.unix_stream()
+        try:
+            self.file = unixpath.bind(
+                sock,
+                self.form.path,
+                mode=self._mode,
+                replace_stale=self._replace_stale,
+                credentials=self._credentials,
+            )
+        except BaseException:
+            sock.close()
+            raise
         return sock
+
+    def _listen(self, place: int) -> None:
+        # SO_PEERCRED tells clients who called listen(2).
+        listen = super()._listen
+        act_as(self._credentials, lambda: listen(place))
+
+    def admits(self, credentials: Credentials | None) -> bool:
+        """Whether this process could have made the file itself."""
+        if credentials is None or credentials == self._credentials or self.file is None:
+            return True
+        return self.file.folder.may_write(credentials)
+
+    def is_file(self, folder: Identity, name: str) -> bool:
+        """What a process reaches by that name in that folder is our socket."""
+        file = self.file
+        return (
+            file is not None
+            and file.folder.identity == folder
+            and name in (file.name, file.hidden)
+            and file.is_at(name)
+        )
 
     def mend(self) -> bool:
         """Link the path again if it is gone; whether it was."""
-        if self._identity is None or not self._sockets or not self._hidden:
-            return False
-        found = sockets.file_identity(self.form.path)
-        if found is not None:
-            return False  # ours, or somebody put another there, which is not ours to remove
-        try:
-            os.link(self._hidden, self.form.path)
-        except OSError:
-            return False
-        return True
+        return self.file is not None and self.file.restore()
+
+    @property
+    def is_down(self) -> bool:
+        """There is no socket that the path could lead to: `revive` makes another."""
+        if not self._sockets:
+            return True
+        return self.file is not None and self.file.is_lost
 
     def tune(self, backlog: int, mode: int | None) -> None:
         """A mode that is no longer said stays as it is."""
@@ -596,27 +638,40 @@ class UnixGroup(Group):
         if mode is None or mode == self._mode:
             return
         self._mode = mode
-        path = self.form.path
-        if self._identity is not None and sockets.file_identity(path) == self._identity:
-            os.chmod(path, mode)
+        if self.file is not None:
+            self.file.set_mode(mode)
 
     def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:  # noqa: ARG002
-        """A unix socket once shut down stays so: bind another at its path."""
-        if not self.listening or not self._sockets:
+        """A unix socket once shut down stays so: bind another at its path.
+
+        Raises OSError; then there is none, and it can be tried again.
+        """
+        if not self.listening:
             return ()
-        old = self._sockets.pop(0)
-        self._array.clear()
-        self._remove_files()
-        old.close()
+        self._drop()
         self.grow(1)
         return (0,)
+
+    def _drop(self) -> None:
+        self._array.clear()
+        self._remove_file()
+        while self._sockets:
+            self._sockets.popitem()[1].close()
+
+    def socket(self, slot: int) -> _socket.socket:
+        """The one socket. Raises OSError (ENOTCONN) while it could not be bound again."""
+        if self.listening and not self._sockets:
+            raise OSError(
+                errno.ENOTCONN, "its path could not be bound again yet", self.form.text
+            )
+        return super().socket(slot)
 
     def quiet(self) -> None:
         """Never asked for: a unix socket has one form."""
 
     def refuse(self) -> None:
         """Whoever comes now finds no file; what is queued stays."""
-        self._remove_files()
+        self._remove_file()
 
     def steer(self, slots: tuple[int, ...]) -> None:
         """All slots have the one socket."""
@@ -632,23 +687,13 @@ class UnixGroup(Group):
 
         return sockdiag.unix_depth(sock)
 
-    def _remove_files(self) -> None:
-        if self._identity is None:
-            return
-        if sockets.file_identity(self.form.path) == self._identity:
-            _unlink(self.form.path)
-        if self._hidden:
-            _unlink(self._hidden)
-        self._identity = None
+    def _remove_file(self) -> None:
+        file, self.file = self.file, None
+        if file is not None:
+            file.remove()
+            file.close()
 
     def close(self) -> None:
         """Close it and remove its file."""
-        self._remove_files()
+        self._remove_file()
         super().close()
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass

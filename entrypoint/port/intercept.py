@@ -12,9 +12,8 @@ Choices:
 - *Port 0* goes through, but for npm's `serve` (`addresses.means_serve`). The other way
   to help it, refusing its connect(2) to its own port, would cost a notification for
   each connection that such a worker makes.
-- *A listener bound as root for a worker that is not*: only what the file declares. An
-  address it does not declare is bound only where the worker itself could have, so that
-  pyinit lends nobody its privileges.
+- *What is bound for a worker* and not declared by the file is bound with all of the
+  caller's credentials (`kernel.credentials`), so that pyinit lends nobody its privileges.
 """
 
 from __future__ import annotations
@@ -22,11 +21,12 @@ from __future__ import annotations
 import errno
 import os
 
-from ..kernel import borrow, look, options, seccomp, sockets
+from ..kernel import borrow, credentials, look, options, seccomp
 from ..kernel.interrupt import interrupter
 from ..loop import HANGUP, READ
 from . import addresses, sockaddr
 from .claims import inode_of
+from .listeners import Wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -289,14 +289,15 @@ class Interception:
 
     def _claim(self, worker: _Worker, call: seccomp.Notification, asked: Asked) -> Claim | None:
         pid, incarnation = call.pid, worker.incarnation
+        caller = credentials.caller(pid)
+        wanted = Wanted(caller.credentials)
         if asked.family == "unix":
             path = self._absolute(pid, asked.path)
+            mode = seccomp.socket_mode(pid, call.args[0]) & ~caller.umask
             if path is None or not worker.notifier.waits(call):
                 return None
             return self._listeners.claim(
-                incarnation,
-                asked.replace(path=path),
-                make=lambda make: seccomp.as_owner(pid, make),
+                incarnation, asked.replace(path=path), wanted=wanted.replace(mode=mode)
             )
         if asked.port == 0:
             command = seccomp.command_line(pid)
@@ -306,12 +307,9 @@ class Interception:
         v6only: bool | None = False
         if asked.host == addresses.ANY6:
             v6only = seccomp.v6only_of(pid, call.args[0])
-        may_bind = sockets.may_bind(seccomp.effective_user(pid), asked.port)
         if not worker.notifier.waits(call):
             return None
-        if not may_bind and not self._listeners.declares(asked.port):
-            return None
-        return self._listeners.claim(incarnation, asked, v6only=v6only)
+        return self._listeners.claim(incarnation, asked, wanted=wanted, v6only=v6only)
 
     def _absolute(self, pid: int, path: str) -> str | None:
         if path.startswith("@"):

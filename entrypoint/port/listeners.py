@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from ..core.record import Record
 from ..kernel import sockets
 from . import addresses
 from .address import Address, Claim
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from socket import socket
 
     from ..core.spec import AppSpec, ListenSpec
+    from ..kernel.credentials import Credentials
     from ..loop import Loop
     from .addresses import Form
     from .sockaddr import Asked
 
     Log = Callable[[str, str, dict[str, object]], None]
-    Make = Callable[[Callable[[], object]], object]
     HeirOf = Callable[[Form], Address | None]
 
 # A worker that binds a thousand ports is no reason for pyinit to hold them.
@@ -37,6 +38,13 @@ UNUSED_AFTER = 3.0
 DEFAULT_BACKLOG = 4096
 # A handshake that began at a listener may end there as late as this (s): six SYN-ACKs.
 LAST_HANDSHAKE = 70.0
+
+
+class Wanted(Record):
+    """For whom an address is bound that no file declares; `mode`: of a unix socket's file."""
+
+    credentials: Credentials
+    mode: int | None = None
 
 
 class Listeners:
@@ -216,19 +224,24 @@ class Listeners:
             self._attended.note(address, group)
         return address
 
-    def _group(self, address: Address, form: Form, make: Make | None = None) -> Group:
+    def _group(self, address: Address, form: Form, wanted: Wanted | None = None) -> Group:
         spec = address.spec
         backlog = spec.backlog if spec is not None else DEFAULT_BACKLOG
         if form.family == "unix":
             return UnixGroup(
                 form,
                 backlog,
-                mode=spec.mode if spec is not None else None,
+                mode=spec.mode if spec is not None else wanted.mode if wanted else None,
                 replace_stale=spec is not None,
-                make=make,
+                credentials=wanted.credentials if wanted else None,
             )
-        single = self._app.share == "one"
-        group = Group(form, backlog, single=single, on_demand=spec is None)
+        group = Group(
+            form,
+            backlog,
+            single=self._app.share == "one",
+            on_demand=spec is None,
+            credentials=wanted.credentials if wanted else None,
+        )
         group.steered = self._steered
         group.declared = spec is not None
         return group
@@ -324,12 +337,12 @@ class Listeners:
         incarnation: int,
         asked: Asked,
         *,
+        wanted: Wanted,
         v6only: bool | None = None,
-        make: Make | None = None,
     ) -> Claim | None:
         """The sockets that this bind means, bound now if need be; None: let it go.
 
-        `v6only` None: not known. `make(f)` calls `f` as the worker's user.
+        `v6only` None: not known.
         """
         self.claims.look_at_worker(incarnation)
         only6 = self._deduce(incarnation, asked) if v6only is None else v6only
@@ -340,7 +353,7 @@ class Listeners:
         ):
             return None
         try:
-            return self.obtain(incarnation, asked, v6only=v6only, make=make)
+            return self.obtain(incarnation, asked, wanted=wanted, v6only=v6only)
         except OSError as error:
             # The worker's own bind goes on and tells it the same error.
             self._log(
@@ -379,10 +392,14 @@ class Listeners:
         incarnation: int,
         asked: Asked,
         *,
+        wanted: Wanted,
         v6only: bool | None = None,
-        make: Make | None = None,
     ) -> Claim:
-        """As `claim`, but binds whatever is asked for. Raises OSError."""
+        """As `claim`, but binds whatever is asked for. Raises OSError.
+
+        What the file declares was bound by us and is for any of the app's processes. The
+        rest is only for one that could have bound it itself (EACCES).
+        """
         only6 = self._deduce(incarnation, asked) if v6only is None else v6only
         found = self._meant(asked, v6only=only6)
         adopted = False
@@ -395,10 +412,12 @@ class Listeners:
                 self.claims.look_at_address(known)
                 known = self._adopted_as(form, certain=v6only is not None)
             if known is None:
-                known = self._adopt(incarnation, form, make)
+                known = self._adopt(incarnation, form, wanted)
                 known.assumed_dual = v6only is None and asked.host == addresses.ANY6 and not only6
                 adopted = True
             address, form = known, next(iter(known.groups))
+            if not address.groups[form].admits(wanted.credentials):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         group = address.groups.get(form)
         if group is None:
             group = self._group(address, form)
@@ -436,7 +455,7 @@ class Listeners:
             self._welcome(address)
         return address
 
-    def _adopt(self, incarnation: int, form: Form, make: Make | None) -> Address:
+    def _adopt(self, incarnation: int, form: Form, wanted: Wanted) -> Address:
         again = Address(None)
         if self._held.take_back(form, again):
             self._attended.note(again, again.groups[form])
@@ -452,7 +471,13 @@ class Listeners:
         alone = not self._beside_assumed(incarnation, form) and not self._beside_sibling(
             incarnation, form
         )
-        address = adopted(form, self.slots, lambda a, f: self._group(a, f, make), probed=alone)
+        address = adopted(
+            form,
+            self.slots,
+            lambda a, f: self._group(a, f, wanted),
+            probed=alone,
+            credentials=wanted.credentials,
+        )
         address.late = self._serves(incarnation)
         for bound, group in address.groups.items():
             self._held.adopted[bound] = address

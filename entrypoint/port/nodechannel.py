@@ -14,10 +14,11 @@ import os
 import struct
 from collections import deque
 
-from ..kernel import seccomp, sockets
+from ..kernel import credentials, sockets
 from ..loop import ERROR, HANGUP, READ, WRITE
 from . import addresses, nodeprotocol
 from .claims import inode_of
+from .listeners import Wanted
 from .nodeprotocol import Decoder, Query
 from .opening import NO_IPV6
 
@@ -100,6 +101,7 @@ class NodeChannel:
         self._held: deque[tuple[bytes, _socket.socket]] = deque()
         self._keys: dict[str, tuple[Asked | None, Claim | None]] = {}
         self._leaving = False
+        self._pid = 0
         self._events = READ
         loop.register(self._fd, READ, self._ready)
 
@@ -114,8 +116,9 @@ class NodeChannel:
             env["NODE_UNIQUE_ID"] = str(self._incarnation)
         return env
 
-    def started(self) -> None:
-        """The child has its end: close ours of it."""
+    def started(self, pid: int = 0) -> None:
+        """The child has its end: close ours of it. `pid`: who asks over the channel."""
+        self._pid = pid or self._pid
         if self.child_fd >= 0:
             os.close(self.child_fd)
             self.child_fd = -1
@@ -341,36 +344,37 @@ class NodeChannel:
             if found is not None:
                 found.group.users.add(self._incarnation)
                 return found
-        uid = os.geteuid() if self._app.uid is None else self._app.uid
-        gid = os.getegid() if self._app.gid is None else self._app.gid
-        declared = self._listeners.declares(asked.port)
-        if asked.port and not declared and not sockets.may_bind(uid, asked.port):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        claim = self._obtain(query, asked, lambda make: seccomp.as_user(uid, gid, make))
+        claim = self._obtain(query, asked)
         if asked.family != "unix" and asked.port == 0 and len(self._shared.random) < _MANY:
             # In a cluster, listen(0) means one random port for all workers.
             self._shared.random[query.key] = claim
         return claim
 
-    def _obtain(
-        self, query: Query, asked: Asked, make: Callable[[Callable[[], object]], object]
-    ) -> Claim:
+    def _obtain(self, query: Query, asked: Asked) -> Claim:
         listeners, incarnation = self._listeners, self._incarnation
+        caller = credentials.caller(self._pid)
+        wanted = Wanted(caller.credentials, mode=0o777 & ~caller.umask)
         try:
-            return listeners.obtain(incarnation, asked, v6only=query.v6only, make=make)
+            return listeners.obtain(incarnation, asked, wanted=wanted, v6only=query.v6only)
         except OSError as error:
             if not query.any_family or error.errno not in NO_IPV6:
                 raise
         asked = asked.replace(family="inet", host=addresses.ANY4)
-        return listeners.obtain(incarnation, asked, v6only=False, make=make)
+        return listeners.obtain(incarnation, asked, wanted=wanted, v6only=False)
 
     def _datagram(self, query: Query) -> _socket.socket:
         asked = query.asked
         assert asked is not None
+        wanted = credentials.caller(self._pid).credentials
         sock = self._shared.datagrams.get(query.key)
-        if sock is None:
-            if len(self._shared.datagrams) >= _MANY:
-                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            sock = sockets.bind_datagram(asked.family, asked.host, asked.port, v6only=query.v6only)
-            self._shared.datagrams[query.key] = sock
+        if sock is not None:
+            if asked.port and not sockets.may_bind(asked.port, wanted, datagram=True):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+            return sock
+        if len(self._shared.datagrams) >= _MANY:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        sock = sockets.bind_datagram(
+            asked.family, asked.host, asked.port, v6only=query.v6only, credentials=wanted
+        )
+        self._shared.datagrams[query.key] = sock
         return sock

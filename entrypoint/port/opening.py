@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..core.spec import ListenSpec
+    from ..kernel.credentials import Credentials
     from .addresses import Form
     from .group import Group
 
@@ -67,11 +68,19 @@ def _opened_as(spec: ListenSpec, slots: int, group_of: GroupOf) -> Address:
     return address
 
 
-def adopted(form: Form, slots: int, group_of: GroupOf, *, probed: bool) -> Address:
+def adopted(
+    form: Form,
+    slots: int,
+    group_of: GroupOf,
+    *,
+    probed: bool,
+    credentials: Credentials | None = None,
+) -> Address:
     """An address that no file declares, which can be had. Raises OSError.
 
     A unix socket is bound; for TCP each slot's socket is bound when its worker asks for it.
-    Port 0 becomes one that is free. `probed`: nobody else may be there.
+    Port 0 becomes one that is free. `probed`: nobody else may be there. `credentials`: for
+    whom it is bound.
     """
     address = Address(None)
     if form.family != "unix" and form.port == 0:
@@ -79,7 +88,14 @@ def adopted(form: Form, slots: int, group_of: GroupOf, *, probed: bool) -> Addre
         form = form.replace(port=port)
     group = group_of(address, form)
     if form.family != "unix" and probed:
-        sockets.probe(form.family, form.host, form.port, v6only=form.v6only, scope=form.scope)
+        sockets.probe(
+            form.family,
+            form.host,
+            form.port,
+            v6only=form.v6only,
+            scope=form.scope,
+            credentials=credentials,
+        )
     group.open(slots)
     address.groups[form] = group
     return address

@@ -299,11 +299,11 @@ class Ports:
         self._channels[incarnation] = channel
         return NodeOffer(channel.child_fd, channel.env, observed=primary)
 
-    def node_started(self, incarnation: int) -> None:
-        """The worker was forked (or was not): the child's end is closed here."""
+    def node_started(self, incarnation: int, pid: int) -> None:
+        """The worker was forked: the child's end is closed here."""
         channel = self._channels.get(incarnation)
         if channel is not None:
-            channel.started()
+            channel.started(pid)
 
     def send_message(self, incarnation: int, message: Any) -> None:
         """A message for `process.on('message')`; nothing when there is no channel."""

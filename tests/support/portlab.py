@@ -128,7 +128,7 @@ class Lab:
                     install_filter=self.filtered and self.ports.wants_filter(),
                 )
             )
-            self.ports.node_started(incarnation)
+            self.ports.node_started(incarnation, child.pid)
             worker = Worker(incarnation, slot, child)
             self.workers.append(worker)
             self.loop.register(child.channel, READ, lambda _events: self._channel(worker))

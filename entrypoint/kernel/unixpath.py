@@ -1,0 +1,469 @@
+"""The paths of unix sockets: bound, restored, removed, and never swapped under our hands.
+
+PID 1 is often root, and the folder of a socket is often one that a worker may write, who
+can put a symbolic link or another file at any name in it, at any moment, in a loop. So
+nothing here is done by a path that was looked at before:
+
+- A folder is opened once, component by component (`Folder`), and from then on its
+  descriptor stands for it. Links are read and followed by us, never by the kernel, so a
+  link into `/proc/PID/root` leads nowhere.
+- bind(2) has no form with a folder's descriptor, and the path that it is given is what
+  getsockname(2) will say to programs. So root binds by the path only where nobody else can
+  replace a part of it. Where the one who can is the owner of the folder, the socket is
+  bound as that user, who could have bound it too. Else it is bound by way of
+  `/proc/self/fd`.
+- The mode is that of the socket itself, set before bind(2) takes it over (fchmod(2) on an
+  unbound unix socket), with no umask for that moment. There is no chmod(2) afterwards.
+- What was bound is opened (O_PATH) and looked at: it is a socket, and of our user. That
+  descriptor stands for the file: it is linked and changed by it (`/proc/self/fd`).
+- unlink(2) in an opened folder can hit only what somebody has put at our name there, who
+  could have removed it as well.
+
+What is done for a worker is done with its credentials besides (`credentials`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ..core.record import Record
+from .credentials import CAP_DAC_OVERRIDE, Credentials, act_as
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Callable
+    from typing import Any
+else:
+    import _socket
+
+# As the kernel (MAXSYMLINKS).
+_MOST_LINKS = 40
+# sun_path, less its zero.
+PATH_MAX = 107
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ENTRY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_ANYBODY = -1
+_NOGROUP = 65534
+
+Identity = tuple[int, int]
+
+
+def address(path: str) -> str | bytes:
+    """The address of a path, or of an abstract name (written `@name`)."""
+    return b"\0" + os.fsencode(path[1:]) if path.startswith("@") else path
+
+
+def _error(number: int, path: str) -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino
+
+
+# -- folders ---------------------------------------------------------------------------
+
+
+class Folder:
+    """An opened folder. `path` is where it was, without links.
+
+    `stable`: nobody but root can make its path lead elsewhere. `owner`: the one user who
+    can; -1 when there are several. `linked`: a link that such a user can replace was
+    followed.
+    """
+
+    def __init__(self, fd: int, path: str, *, stable: bool, owner: int, linked: bool) -> None:
+        self.fd = fd
+        self.path = path
+        self.stable = stable
+        self.owner = owner
+        self.linked = linked
+        self.identity = _identity(os.fstat(fd))
+
+    def close(self) -> None:
+        """Give up the descriptor."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """What has this name, a link itself and not what it leads to; None: nothing."""
+        try:
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def may_write(self, credentials: Credentials) -> bool:
+        """Whether a process may make a file here, by the folder's mode (`inode(7)`)."""
+        found = os.fstat(self.fd)
+        if credentials.capabilities & CAP_DAC_OVERRIDE:
+            return True
+        if found.st_uid == credentials.uid:
+            needed = stat.S_IWUSR | stat.S_IXUSR
+        elif found.st_gid == credentials.gid or found.st_gid in credentials.groups:
+            needed = stat.S_IWGRP | stat.S_IXGRP
+        else:
+            needed = stat.S_IWOTH | stat.S_IXOTH
+        return found.st_mode & needed == needed
+
+    def by_descriptor(self, name: str) -> str:
+        """A path to `name` in this very folder, whatever its own path leads to now."""
+        return f"/proc/self/fd/{self.fd}/{name}"
+
+
+class _Walk:
+    """From the root to a folder, link by link. See `Folder` for what is noted."""
+
+    def __init__(self) -> None:
+        self.fd = os.open("/", _FOLDER)
+        self.names: list[str] = []
+        self.stable = True
+        self.owners: set[int] = set()
+        self.linked = False
+        self._links = 0
+
+    def go(self, path: str) -> None:
+        waiting = [part for part in path.split("/") if part not in ("", ".")][::-1]
+        while waiting:
+            part = waiting.pop()
+            if part == "..":
+                self._descend("..")
+                if self.names:
+                    self.names.pop()
+                continue
+            above = os.fstat(self.fd)
+            entry = os.stat(part, dir_fd=self.fd, follow_symlinks=False)
+            self._judge(above, entry)
+            if not stat.S_ISLNK(entry.st_mode):
+                self._descend(part)
+                self.names.append(part)
+                continue
+            self._links += 1
+            if self._links > _MOST_LINKS:
+                raise _error(errno.ELOOP, path)
+            self.linked = self.linked or not self.stable
+            target = os.readlink(part, dir_fd=self.fd)
+            if target.startswith("/"):
+                self._restart()
+            waiting += [each for each in target.split("/") if each not in ("", ".")][::-1]
+
+    def _judge(self, above: os.stat_result, entry: os.stat_result) -> None:
+        """Who but root can put another thing in the place of `entry`, in folder `above`?"""
+        able = {above.st_uid}
+        if above.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            # In a sticky folder the owner of the entry alone, else anybody.
+            able.add(entry.st_uid if above.st_mode & stat.S_ISVTX else _ANYBODY)
+        able.discard(0)
+        if able:
+            self.stable = False
+            self.owners |= able
+
+    def _descend(self, name: str) -> None:
+        fd = os.open(name, _FOLDER, dir_fd=self.fd)
+        os.close(self.fd)
+        self.fd = fd
+
+    def _restart(self) -> None:
+        fd = os.open("/", _FOLDER)
+        os.close(self.fd)
+        self.fd = fd
+        self.names.clear()
+
+
+def open_folder(path: str) -> Folder:
+    """Open a folder by its absolute path. Raises OSError."""
+    walk = _Walk()
+    try:
+        walk.go(path)
+        owner = next(iter(walk.owners)) if len(walk.owners) == 1 else -1
+        return Folder(
+            walk.fd,
+            "/" + "/".join(walk.names),
+            stable=walk.stable,
+            owner=owner,
+            linked=walk.linked,
+        )
+    except BaseException:
+        os.close(walk.fd)
+        raise
+
+
+def private_folder(parent: str, name: str) -> Folder:
+    """The folder `name` in `parent`, of our user and closed to others; made if need be.
+
+    Raises OSError (EPERM: it belongs to somebody else, or is none).
+    """
+    try:
+        above = open_folder(parent)
+    except FileNotFoundError:
+        os.mkdir(parent, 0o700)
+        above = open_folder(parent)
+    try:
+        try:
+            os.mkdir(name, 0o700, dir_fd=above.fd)
+        except FileExistsError:
+            pass
+        # Not O_PATH: its mode may have to be changed, and then it must be this one's.
+        fd = os.open(name, os.O_RDONLY | _FOLDER & ~os.O_PATH, dir_fd=above.fd)
+        path = os.path.join(parent, name)
+        made = Folder(fd, path, stable=above.stable, owner=above.owner, linked=above.linked)
+        try:
+            _close_to_others(made)
+        except BaseException:
+            made.close()
+            raise
+        return made
+    finally:
+        above.close()
+
+
+def _close_to_others(folder: Folder) -> None:
+    found = os.fstat(folder.fd)
+    if found.st_uid != os.geteuid():
+        raise OSError(errno.EPERM, "belongs to another user", folder.path)
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        os.fchmod(folder.fd, 0o700)
+
+
+# -- binding ---------------------------------------------------------------------------
+
+
+class _Way(Record):
+    """How a path is bound: under which address, and as whom (None: as we are)."""
+
+    address: str
+    credentials: Credentials | None
+
+
+def _way(path: str, folder: Folder, name: str) -> _Way:
+    """Raises OSError (EPERM) where root must not go."""
+    if os.geteuid() != 0 or folder.stable:
+        return _Way(path, None)  # of another user the kernel knows what it may do
+    if folder.owner > 0 and os.fstat(folder.fd).st_uid == folder.owner:
+        return _Way(path, Credentials(folder.owner, _group_of(folder.owner), (), 0))
+    if not folder.linked:
+        return _Way(folder.by_descriptor(name), None)
+    raise OSError(
+        errno.EPERM,
+        "other users can make this path lead elsewhere (a symbolic link in a folder that they "
+        "may write); name the folder that is meant",
+        path,
+    )
+
+
+def _group_of(uid: int) -> int:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return _NOGROUP
+
+
+def bind(
+    sock: _socket.socket,
+    path: str,
+    *,
+    mode: int | None = None,
+    replace_stale: bool = False,
+    credentials: Credentials | None = None,
+) -> SocketFile | None:
+    """Bind a new unix socket to a path or an abstract name; its file, None for the latter.
+
+    `mode`: exactly that of the file, from the beginning; None: as umask has it.
+    `replace_stale`: a socket file that nobody listens on is a dead process's, and is
+    removed; a file which is no socket never is. `credentials`: whose socket it is.
+    Raises OSError (EADDRINUSE: somebody listens there, or another file has the path;
+    ESTALE: another process has replaced it meanwhile).
+    """
+    if path.startswith("@"):
+        act_as(credentials, lambda: sock.bind(address(path)))
+        return None
+    if mode is not None:
+        os.fchmod(sock.fileno(), mode)
+    above, name = os.path.split(path if path.startswith("/") else f"{os.getcwd()}/{path}")
+    folder: Folder = act_as(credentials, lambda: open_folder(above))
+    try:
+        way = _Way(path, credentials) if credentials else _way(path, folder, name)
+        return SocketFile.bound(sock, folder, name, way, mode=mode, replace_stale=replace_stale)
+    except BaseException:
+        folder.close()
+        raise
+
+
+def _bind_with_mode(sock: _socket.socket, where: str, mode: int | None) -> None:
+    if mode is None:
+        sock.bind(where)
+        return
+    before = os.umask(0)
+    try:
+        sock.bind(where)
+    finally:
+        os.umask(before)
+
+
+def remove_stale(folder: Folder, name: str) -> bool:
+    """Remove a socket file that refuses connections; whether it did. Raises OSError."""
+    try:
+        entry = os.open(name, _ENTRY, dir_fd=folder.fd)
+    except FileNotFoundError:
+        return False
+    try:
+        if not stat.S_ISSOCK(os.fstat(entry).st_mode) or not _refuses(entry):
+            return False
+        os.unlink(name, dir_fd=folder.fd)
+    finally:
+        os.close(entry)
+    return True
+
+
+def _refuses(entry: int) -> bool:
+    kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+    trial = _socket.socket(_socket.AF_UNIX, kind)
+    try:
+        trial.connect(f"/proc/self/fd/{entry}")
+    except OSError as error:
+        return error.errno == errno.ECONNREFUSED
+    finally:
+        trial.close()
+    return False
+
+
+class SocketFile:
+    """The file of a socket that we have bound, kept by descriptors.
+
+    A second, hidden name next to it keeps it alive: a file of no name cannot be linked
+    again.
+    """
+
+    def __init__(self, folder: Folder, name: str, entry: int, way: _Way) -> None:
+        self.folder = folder
+        self.name = name
+        self.hidden = f".{name}.pyinit"
+        self._entry = entry
+        self._credentials = way.credentials
+        self._identity = _identity(os.fstat(entry))
+
+    @classmethod
+    def bound(
+        cls,
+        sock: _socket.socket,
+        folder: Folder,
+        name: str,
+        way: _Way,
+        *,
+        mode: int | None,
+        replace_stale: bool,
+    ) -> SocketFile:
+        """Bind. Raises OSError; takes ownership of `folder` if it does not."""
+
+        def make() -> SocketFile:
+            try:
+                _bind_with_mode(sock, way.address, mode)
+            except OSError as error:
+                stale = error.errno == errno.EADDRINUSE and replace_stale
+                if not stale or not remove_stale(folder, name):
+                    raise
+                _bind_with_mode(sock, way.address, mode)
+            entry = _opened(folder, name)
+            made = cls(folder, name, entry, way)
+            made._hide()
+            return made
+
+        made: SocketFile = act_as(way.credentials, make)
+        return made
+
+    def _act(self, action: Callable[[], Any]) -> Any:
+        return act_as(self._credentials, action)
+
+    def _hide(self) -> None:
+        try:
+            _unlink(self.folder, self.hidden)
+            self._link(self.hidden)
+        except OSError:
+            pass  # a file system without links: the path cannot be restored
+
+    def _link(self, name: str) -> None:
+        os.link(f"/proc/self/fd/{self._entry}", name, dst_dir_fd=self.folder.fd)
+
+    def fileno(self) -> int:
+        """A descriptor of the file (O_PATH)."""
+        return self._entry
+
+    def is_at(self, name: str) -> bool:
+        """What has this name in the folder is our socket."""
+        found = self.folder.stat(name)
+        return found is not None and _identity(found) == self._identity
+
+    @property
+    def is_there(self) -> bool:
+        """Its path leads to it, as far as its folder goes."""
+        return self.is_at(self.name)
+
+    def restore(self) -> bool:
+        """Link the path again if nothing is there; whether it was."""
+        if self.folder.stat(self.name) is not None:
+            return False  # ours, or somebody put another there, which is not ours to remove
+        try:
+            self._act(lambda: self._link(self.name))
+        except OSError:
+            return False
+        if not self.is_at(self.hidden):
+            self._act(self._hide)
+        return True
+
+    @property
+    def is_lost(self) -> bool:
+        """No path leads to it and none can: its names and its folder are gone."""
+        try:
+            links = os.fstat(self._entry).st_nlink
+            return links == 0 or os.fstat(self.folder.fd).st_nlink == 0
+        except OSError:
+            return True
+
+    def set_mode(self, mode: int) -> None:
+        """chmod(2) of this very file. Raises OSError."""
+        self._act(lambda: os.chmod(f"/proc/self/fd/{self._entry}", mode))
+
+    def remove(self) -> None:
+        """Remove its names, where they are its own."""
+
+        def unlink() -> None:
+            for name in (self.name, self.hidden):
+                if self.is_at(name):
+                    _unlink(self.folder, name)
+
+        try:
+            self._act(unlink)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Give up the descriptors; the file stays."""
+        self.folder.close()
+        if self._entry >= 0:
+            os.close(self._entry)
+            self._entry = -1
+
+
+def _opened(folder: Folder, name: str) -> int:
+    """What bind(2) has just made. Raises OSError (ESTALE) when something else is there."""
+    try:
+        entry = os.open(name, _ENTRY, dir_fd=folder.fd)
+    except FileNotFoundError:
+        raise _error(errno.ESTALE, name) from None
+    found = os.fstat(entry)
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        os.close(entry)
+        raise _error(errno.ESTALE, name)
+    return entry
+
+
+def _unlink(folder: Folder, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=folder.fd)
+    except FileNotFoundError:
+        pass
