@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .kernel.signals import SignalPipe
     from .loading import Outcome, Source
     from .loop import Loop
+    from .outward import Given
 
 USAGE_ERROR = 2
 
@@ -156,6 +157,7 @@ def run(source: Source, early: Sequence[int] = ()) -> int:
     from .kernel import signals
     from .loop import Loop
 
+    given = _given()
     pipe = signals.SignalPipe()
     signals.install_handlers(pipe)
     loop = Loop(_boot_error)
@@ -170,6 +172,7 @@ def run(source: Source, early: Sequence[int] = ()) -> int:
 
     from . import home
     from .kernel import limits
+    from .port import inherited
     from .port.ports import PortErrors
     from .runtime import Runtime
 
@@ -177,13 +180,29 @@ def run(source: Source, early: Sequence[int] = ()) -> int:
     runtime = Runtime(loop, pipe, source, outcome.plan)
     loop.on_error = runtime.internal_error
     remarks = home.settle(is_init=runtime.is_init)
+    if given is not None and given.notify:
+        from .outward import Outward
+
+        runtime.outward = Outward(runtime, given)
     try:
+        if given is not None:
+            remarks += inherited.take_over(given.fds)
         runtime.open()
+        remarks += inherited.unused()
     except PortErrors as error:
         for problem in error.problems:
             _complain(problem)
         return USAGE_ERROR
     return runtime.run(outcome.warnings, seen, remarks)
+
+
+def _given() -> Given | None:
+    """What a service manager gave us; taken out of the environment before anything starts."""
+    if not any(name in os.environ for name in ("NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC")):
+        return None
+    from .outward import take
+
+    return take(os.environ)
 
 
 def _load(

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .kernel.signals import SignalPipe
     from .loading import Source
     from .metrics.collect import Collector
+    from .outward import Outward
     from .probes.answers import Answer, Handover, Later
     from .probes.http1 import Request
     from .probes.server import ProbeServer
@@ -100,6 +101,7 @@ class Runtime:
         self._service: Service | None = None
         # Told of each turn of the core while somebody waits for an operation.
         self.observer: Callable[[e.Event, Sequence[f.Effect]], None] | None = None
+        self.outward: Outward | None = None  # who started us is told how it goes
         self.recent: Recent | None = None
         self._perform: dict[type[f.Effect], Callable[..., None]] = {
             f.Spawn: self._launching.spawn,
@@ -283,6 +285,11 @@ class Runtime:
                 self.observer(event, ordered)
             except Exception as error:  # noqa: BLE001  see the top of the file
                 self.internal_error("control", error)
+        if self.outward is not None:
+            try:
+                self.outward.turned(event, ordered)
+            except Exception as error:  # noqa: BLE001  see the top of the file
+                self.internal_error("outward", error)
 
     def log(self, level: str, event: str, fields: dict[str, object]) -> None:
         """One event of pyinit's own."""

@@ -50,6 +50,20 @@ def parse(message: bytes) -> dict[str, str]:
     return fields
 
 
+def send(path: str, message: bytes) -> None:
+    """Send a message to the socket of somebody else; never waits.
+
+    Raises BlockingIOError when its queue is full, OSError when it is not there.
+    """
+    address = "\0" + path[1:] if path.startswith("@") else path
+    kind = _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+    sock = _socket.socket(_socket.AF_UNIX, kind)
+    try:
+        sock.sendto(message, _socket.MSG_NOSIGNAL, address)
+    finally:
+        sock.close()
+
+
 class NotifySocket:
     """`path` is the value for NOTIFY_SOCKET, `fd` what to wait on for reading.
 

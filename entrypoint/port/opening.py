@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from ..kernel import sockets
-from . import addresses
+from . import addresses, inherited
 from .address import Address
 
 TYPE_CHECKING = False
@@ -55,9 +55,11 @@ def _beside_others(spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> ListenSp
 def _opened_as(spec: ListenSpec, slots: int, group_of: GroupOf) -> Address:
     address = Address(spec)
     form = addresses.first_form(spec)
-    group = group_of(address, form)
-    if form.family != "unix":
+    given = inherited.group_for(form, spec.backlog)
+    group = given or group_of(address, form)
+    if given is None and form.family != "unix":
         sockets.probe(form.family, form.host, form.port, v6only=form.v6only)
+    form = group.form
     group.open(slots)
     try:
         group.listen()
