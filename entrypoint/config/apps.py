@@ -245,6 +245,9 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         from .. import pm2env
 
         env = {**pm2env.for_app(env, found.script, found.interpreter), **env}
+        said = {**app.value("env", {}), **app.value("env_NAME", {})}
+        if "cwd" in app.values and "PWD" not in said:
+            env["PWD"] = cwd
     exec_mode = _exec_mode(app, found)
     changes: dict[str, Any] = {name: app.value(name) for name in _AS_READ if name in app.values}
     if changes.get("main") and "autorestart" not in changes:

@@ -159,15 +159,17 @@ def convert(argv: list[str]) -> int:
     parser = argparse.ArgumentParser("pyinit convert", description="Print a PM2 file as YAML.")
     parser.add_argument("file", nargs="?", metavar="FILE")
     parser.add_argument("-c", "--config", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--env", metavar="NAME", default="", help="with the options that are in env_NAME"
+    )
     options = parser.parse_args(argv)
     path = options.file or options.config
     problems = Problems(path or "")
     try:
         problems.file = find(path, os.environ)
-        text = converted(path, os.environ, problems)
-        problems.raise_errors()
+        text = converted(path, os.environ, problems, options.env)
     except ConfigErrors as errors:
-        _report(errors.errors)
+        _report((*errors.warnings, *errors.errors))
         return _BAD
     _report(problems.warnings)
     sys.stdout.write(text)

@@ -55,6 +55,11 @@ def block(node: Node, indent: str) -> str:
     return f" {flow(node)}"
 
 
+def reference(value: str, *, text: bool) -> str:
+    """A value with `${NAME}` in it; without `text` what replaces it is typed."""
+    return _quoted(value) if text or set(value) & set(",#: {}") - {"{", "}", ":"} else value
+
+
 def flow(node: Node) -> str:
     """A node on one line."""
     if node.kind == "map":

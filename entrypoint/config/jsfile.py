@@ -29,8 +29,25 @@ const fs = require('fs');
 const pipe = Number(process.argv[2]);
 const file = process.argv[1];
 // What the file sees of a command line: that of `pm2-runtime start FILE`.
-process.argv = [process.execPath, 'pm2-runtime', 'start', ...process.argv.slice(3)];
-const before = { ...process.env };
+const trace = process.argv[3] === 'trace';
+process.argv = [process.execPath, 'pm2-runtime', 'start', ...process.argv.slice(4)];
+const environment = process.env;
+const before = { ...environment };
+// For `pyinit convert`: which variables the file looks at, and which files it reads.
+const reads = new Set();
+const files = new Set();
+if (trace) {
+  process.env = new Proxy(environment, {
+    get: (env, name) => { if (typeof name === 'string') reads.add(name); return env[name]; },
+    has: (env, name) => { if (typeof name === 'string') reads.add(name); return name in env; },
+    set: (env, name, value) => { env[name] = value; return true; },
+  });
+  for (const name of ['readFileSync', 'openSync']) {
+    const original = fs[name];
+    fs[name] = (path, ...rest) => { files.add(String(path)); return original(path, ...rest); };
+  }
+  require('module').syncBuiltinESMExports();
+}
 const plain = (_key, value) => {
   if (Object.prototype.toString.call(value) !== '[object RegExp]') return value;
   const text = /[\\^$|()+*?[]/.test(value.source) ? value.source : `(?:${value.source})`;
@@ -49,17 +66,18 @@ const fail = (e) => answer('!', {
 // What the file has changed in process.env; PM2 starts the apps with it.
 const changes = () => {
   const set = {};
-  for (const name of Object.keys(process.env)) {
-    if (process.env[name] !== before[name]) set[name] = process.env[name];
+  for (const name of Object.keys(environment)) {
+    if (environment[name] !== before[name]) set[name] = environment[name];
   }
-  return { set, unset: Object.keys(before).filter((name) => !(name in process.env)) };
+  return { set, unset: Object.keys(before).filter((name) => !(name in environment)) };
 };
 process.on('uncaughtException', fail);
 import(require('url').pathToFileURL(file).href).then((module) => {
   const value = module.default === undefined ? { ...module } : module.default;
   if (typeof value === 'function') throw new Error('exports a function, not a configuration');
   if (value === null || typeof value !== 'object') throw new Error('exports no configuration');
-  answer('=', { config: value, env: changes(), version: process.version });
+  const seen = { reads: [...reads].slice(0, 1000), files: [...files].slice(0, 1000) };
+  answer('=', { config: value, env: changes(), version: process.version, ...seen });
 }).catch(fail);
 """
 
@@ -67,27 +85,37 @@ import(require('url').pathToFileURL(file).href).then((module) => {
 class Evaluated(Record):
     """What a `.config.js` exports, and the environment that it leaves.
 
-    `tree` has no places. `version` is node's, such as `v22.18.0`.
+    `tree` has no places yet. `version` is node's, such as `v22.18.0`.
     """
 
     tree: Node
     environ: Mapping[str, str]
     version: str = ""
+    # With `trace`: names of variables that the file looked at, and files that it read.
+    reads: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 def parse_js(
-    file: str, environ: Mapping[str, str], problems: Problems, args: tuple[str, ...] = ()
+    file: str,
+    environ: Mapping[str, str],
+    problems: Problems,
+    args: tuple[str, ...] = (),
+    *,
+    trace: bool = False,
 ) -> Evaluated:
     """Evaluate the file. Raises ConfigErrors.
 
-    `args` follow `pm2-runtime start` in the `process.argv` that the file sees.
+    `args` follow `pm2-runtime start` in the `process.argv` that the file sees. `trace`:
+    find out what it reads.
     """
     node = which("node", environ.get("PATH", os.defpath), os.getcwd())
     if node is None:
         raise problems.stop(
             None, "", "needs node to be read, and node is not in PATH; use YAML (pyinit convert)"
         )
-    answer = _evaluate(node, os.path.abspath(file), environ, problems, args)
+    words = ("trace" if trace else "", *args)
+    answer = _evaluate(node, os.path.abspath(file), environ, problems, words)
     mark, text = answer[:1], answer[1:]
     if mark == "!":
         raise _failure(text, os.path.abspath(file), problems)
@@ -98,7 +126,17 @@ def parse_js(
     if tree is None or changes is None or version is None:
         raise problems.stop(None, "", "exports no configuration")
     _forget_places(tree)
-    return Evaluated(tree, _changed(environ, changes), version.text)
+    return Evaluated(
+        tree,
+        _changed(environ, changes),
+        version.text,
+        _texts(whole.get("reads")),
+        _texts(whole.get("files")),
+    )
+
+
+def _texts(node: Node | None) -> tuple[str, ...]:
+    return tuple(item.text for item in node.items) if node is not None else ()
 
 
 def _changed(environ: Mapping[str, str], changes: Node) -> dict[str, str]:

@@ -34,6 +34,7 @@ class Token(Record):
 class Literal(Record):
     """An object literal: key → token of the key, of the value, and the value's own literal."""
 
+    begin: Token
     entries: dict[str, tuple[Token, Token, Literal | None]]
 
 
@@ -49,6 +50,7 @@ def put_places(tree: Node, source: str) -> None:
 
 
 def _put(node: Node, literal: Literal) -> None:
+    node.line, node.column = literal.begin.line, literal.begin.column
     for name, (key, value) in node.entries.items():
         found = literal.entries.get(name)
         if found is None:
@@ -88,6 +90,7 @@ def _elements(found: list[Token], at: int) -> list[Literal | None]:
 def _literal(found: list[Token], at: int) -> Literal:
     """The object literal that begins at `at`."""
     entries: dict[str, tuple[Token, Token, Literal | None]] = {}
+    begin = found[at]
     at += 1
     while at + 1 < len(found) and found[at].text != "}":
         token = found[at]
@@ -98,7 +101,7 @@ def _literal(found: list[Token], at: int) -> Literal:
         elif token.kind == "word" and found[at + 1].text in {",", "}"}:
             entries[token.text] = (token, token, None)  # `{ name }`
         at = _after_value(found, at)
-    return Literal(entries)
+    return Literal(begin, entries)
 
 
 def _after_value(found: list[Token], at: int) -> int:
@@ -124,8 +127,16 @@ def tokens(source: str) -> list[Token]:
     return _Scanner(source).scan()
 
 
+def comments(source: str) -> list[tuple[int, str, bool]]:
+    """The comments: last line, text, and whether nothing else stands on their lines."""
+    scanner = _Scanner(source)
+    scanner.scan()
+    return scanner.comments
+
+
 class _Scanner:
     def __init__(self, source: str) -> None:
+        self.comments: list[tuple[int, str, bool]] = []
         self._source = source
         self._at = 0
         self._line = 1
@@ -144,9 +155,15 @@ class _Scanner:
                 self._at += 1
             elif source.startswith("//", self._at) or (self._at == 0 and source[:2] == "#!"):
                 end = source.find("\n", self._at)
-                self._at = len(source) if end < 0 else end
+                end = len(source) if end < 0 else end
+                self._comment(source[self._at + 2 : end] if char == "/" else "")
+                self._at = end
             elif source.startswith("/*", self._at):
-                self._skip_to(source.find("*/", self._at + 2), 2)
+                end = source.find("*/", self._at + 2)
+                text = source[self._at + 2 : end if end >= 0 else len(source)]
+                alone = self._is_alone()
+                self._skip_to(end, 2)
+                self._comment(text, alone=alone)
             elif char in "'\"":
                 self._quoted(char, "text")
             elif char == "`":
@@ -162,6 +179,14 @@ class _Scanner:
                 width = 3 if source.startswith("...", self._at) else 1
                 self._take(self._at + width, "sign")
         return self._found
+
+    def _is_alone(self) -> bool:
+        return not self._source[self._line_start : self._at].strip()
+
+    def _comment(self, text: str, *, alone: bool | None = None) -> None:
+        if text.strip():
+            alone = self._is_alone() if alone is None else alone
+            self.comments.append((self._line, text, alone))
 
     def _take(self, end: int, kind: str, text: str | None = None) -> None:
         column = self._at - self._line_start + 1

@@ -14,7 +14,7 @@ from ..kernel import cgroup
 from . import checks, findings, keys, units
 from .apps import read_app, resolve_app
 from .errors import Problems
-from .include import KEY, Documents
+from .include import KEY, Document, Documents
 from .jsonfile import parse_json
 from .logkeys import read_log_keys
 from .read import MISSING, Reader
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec, ListenSpec
     from .apps import RawApp
     from .errors import ConfigError
-    from .include import Document
 
     Top = dict[str, tuple[str, Node, Any]]
 
@@ -133,7 +132,7 @@ def read_file(
     """The file's nodes, by its extension. Raises ConfigErrors."""
     from .pm2.formats import is_pm2
 
-    data = _read_bytes(file, problems)
+    data = read_bytes(file, problems)
     if file.endswith(_SCRIPT_EXTENSIONS):
         from .jsfile import parse_js
         from .jsplaces import put_places
@@ -174,7 +173,17 @@ def to_native(
     )
 
 
-def _read_bytes(file: str, problems: Problems) -> bytes:
+def read_text(text: str, problems: Problems) -> None:
+    """Check the text of a YAML file, and nothing beside it: scripts, users, variables."""
+    reader = Reader(problems, {}, cgroup.usable_cpus)
+    reader.look = False
+    tree = parse_yaml(text, problems)
+    documents = (Document(problems.file, tree),)
+    _Planner(reader, "", (), {tree: File(tree, {})}).plan(documents)
+
+
+def read_bytes(file: str, problems: Problems) -> bytes:
+    """The content of a file. Raises ConfigErrors."""
     try:
         # Not blocking: a FIFO would wait for a writer.
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -12,6 +12,7 @@ import os
 from ...core.record import Record
 from .. import findings as f
 from .. import keys
+from ..tree import Node
 from . import programs, schema
 from .serving import serving
 from .values import is_falsy, literal, mapping, plain, sequence, split, text_of
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..errors import Problems
-    from ..tree import Node
 
 _WORDS = {"true": "true", "false": "false"}
 _SIZE_UNITS = ("K", "M", "G")
@@ -242,9 +242,6 @@ class Translation:
         """`env`, `port`, `deploy.NAME.env`, in this order, become `env`."""
         found: dict[str, tuple[Node, Node]] = {}
         place = self._node
-        if self._text("cwd"):
-            cwd = self._given["cwd"][1]
-            found["PWD"] = (cwd, literal(os.path.abspath(text_of(cwd)), cwd))
         if "env" in self._given:
             key_node, node = self._given.pop("env")
             place = key_node
@@ -404,7 +401,7 @@ class Translation:
     def _defaults(self) -> None:
         """What PM2 does for every app, by pyinit's keys."""
         before = self._context.before
-        place = self._node
+        place = Node("scalar")  # they have no place in the file
         if "kill_signal" not in self.entries:
             self._put("kill_signal", literal(self._kill_signal(before), place))
         for key, variable in (
