@@ -62,6 +62,7 @@ def request_for(
         keep_fds=tuple(keep),
         own_pid=(*(("LISTEN_PID",) if given else ()), *(("WATCHDOG_PID",) if watched else ())),
         install_filter=install_filter,
+        filter_calls=ports.filter_calls() if install_filter and ports else (),
     )
     return request, started.replace(observed=observed)
 

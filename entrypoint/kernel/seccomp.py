@@ -23,6 +23,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import struct
 import time
 
@@ -226,6 +227,12 @@ class Notifier:
         """Give it up: from now on the calls of what still has the filter fail (ENOSYS)."""
         os.close(self.fd)
 
+    def is_over(self) -> bool:
+        """No process with this filter is left."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLHUP)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
+
     def receive(self) -> Notification | None:
         """The call that waits; None when its caller is gone. Once for each EPOLLIN."""
         data = bytearray(_NOTIFICATION.size)  # the kernel wants it zeroed
@@ -383,16 +390,26 @@ def same_network(pid: int) -> bool:
         return False
 
 
+# What paths of a process mean: its root, its mounts, its working directory.
+_VIEW = ("root", "ns/mnt", "cwd")
+
+
 def directory_of(pid: int) -> str | None:
-    """The process's working directory; None when its root is not ours."""
+    """The process's working directory; None when it sees other files."""
     try:
-        if look_at(pid, lambda: os.readlink(f"/proc/{pid}/root")) != os.readlink(
-            "/proc/self/root"
-        ):
+        root, mounts, folder = look_at(
+            pid, lambda: tuple(os.readlink(f"/proc/{pid}/{name}") for name in _VIEW)
+        )
+        if root != os.readlink("/proc/self/root") or mounts != os.readlink("/proc/self/ns/mnt"):
             return None
-        return str(look_at(pid, lambda: os.readlink(f"/proc/{pid}/cwd")))
+        return str(folder)
     except OSError:
         return None
+
+
+def target_of(pid: int, fd: int) -> str:
+    """Where a process's descriptor of a folder leads. Raises OSError."""
+    return str(look_at(pid, lambda: os.readlink(f"/proc/{pid}/fd/{fd}")))
 
 
 def command_line(pid: int) -> tuple[str, ...]:

@@ -191,6 +191,27 @@ def open_folder(path: str) -> Folder:
         raise
 
 
+def locate(path: str, *, follow: bool = False) -> tuple[Folder, str]:
+    """The folder and the last name of an absolute path; the caller closes the folder.
+
+    `follow`: a link at its end is followed, as connect(2) does. Raises OSError.
+    """
+    for _ in range(_MOST_LINKS):
+        above, _, name = path.rstrip("/").rpartition("/")
+        folder = open_folder(above)
+        try:
+            found = folder.stat(name) if follow else None
+            if found is None or not stat.S_ISLNK(found.st_mode):
+                return folder, name
+            target = os.readlink(name, dir_fd=folder.fd)
+        except BaseException:
+            folder.close()
+            raise
+        folder.close()
+        path = os.path.join(folder.path, target)
+    raise _error(errno.ELOOP, path)
+
+
 def private_folder(parent: str, name: str) -> Folder:
     """The folder `name` in `parent`, of our user and closed to others; made if need be.
 
@@ -424,9 +445,13 @@ class SocketFile:
         except OSError:
             return True
 
+    def act(self, action: Callable[[str], Any]) -> Any:
+        """`action(path)` with a path to this very file, as whom it was bound."""
+        return self._act(lambda: action(f"/proc/self/fd/{self._entry}"))
+
     def set_mode(self, mode: int) -> None:
         """chmod(2) of this very file. Raises OSError."""
-        self._act(lambda: os.chmod(f"/proc/self/fd/{self._entry}", mode))
+        self.act(lambda path: os.chmod(path, mode))
 
     def remove(self) -> None:
         """Remove its names, where they are its own."""

@@ -611,6 +611,11 @@ class UnixGroup(Group):
             return True
         return self.file.folder.may_write(credentials)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its file, the hidden one too."""
+        return (self.file.name, self.file.hidden) if self.file is not None else ()
+
     def is_file(self, folder: Identity, name: str) -> bool:
         """What a process reaches by that name in that folder is our socket."""
         file = self.file

@@ -21,12 +21,13 @@ from __future__ import annotations
 import errno
 import os
 
-from ..kernel import borrow, credentials, look, options, seccomp
+from ..kernel import borrow, bpf, credentials, look, options, seccomp, unixpath
 from ..kernel.interrupt import interrupter
 from ..loop import HANGUP, READ
 from . import addresses, sockaddr
 from .claims import inode_of
 from .listeners import Wanted
+from .unixcalls import UnixCalls, group_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,11 +50,12 @@ _PROTOCOLS = {
 }
 # Linux 5.15: before, streams and datagrams are both called UNIX.
 _STREAMS_NAMED = (5, 15)
-_PATH_MAX = 107  # sun_path less its zero
 
 
 class _Worker:
-    def __init__(self, incarnation: int, slot: int, notifier: seccomp.Notifier) -> None:
+    def __init__(
+        self, incarnation: int, slot: int, notifier: seccomp.Notifier, listeners: Listeners
+    ) -> None:
         self.incarnation = incarnation
         self.slot = slot
         self.notifier = notifier
@@ -61,6 +63,7 @@ class _Worker:
         # Slots' sockets whose blocking mode this worker has set: (form, non-blocking).
         self.modes: dict[addresses.Form, bool] = {}
         self.bound: set[addresses.Form] = set()
+        self.unix = UnixCalls(listeners)
 
 
 class Interception:
@@ -92,7 +95,7 @@ class Interception:
 
     def attach(self, incarnation: int, slot: int, notify_fd: int) -> None:
         """Answer this worker's calls from now on. Takes ownership of `notify_fd`."""
-        worker = _Worker(incarnation, slot, seccomp.Notifier(notify_fd))
+        worker = _Worker(incarnation, slot, seccomp.Notifier(notify_fd), self._listeners)
         self._workers[notify_fd] = worker
         self._loop.register(notify_fd, READ, lambda events: self._ready(worker, events))
 
@@ -107,9 +110,15 @@ class Interception:
                 worker.gone = True
 
     def close(self) -> None:
-        """Close all notifiers."""
+        """No worker is left, but perhaps some process that one has left behind.
+
+        Without a notifier its calls would fail. So each is kept until its last process has
+        ended.
+        """
         for worker in tuple(self._workers.values()):
-            self._drop(worker)
+            worker.gone = True
+            if worker.notifier.is_over():
+                self._drop(worker)
 
     def _drop(self, worker: _Worker) -> None:
         fd = worker.notifier.fd
@@ -117,6 +126,7 @@ class Interception:
             self._loop.unregister(fd)
             self._pending.drop(worker)
             worker.notifier.close()
+            worker.unix.close()
 
     def _ready(self, worker: _Worker, events: int) -> None:
         if not events & READ:
@@ -145,8 +155,7 @@ class Interception:
         """Answer the call or let it go; False: not in time, it still waits."""
         done = False
         try:
-            if not worker.gone:
-                done = self._serve(worker, call)
+            done = self._serve(worker, call)
         except seccomp.NotTakenError:
             return False
         except OSError as error:
@@ -188,13 +197,35 @@ class Interception:
 
     def _serve(self, worker: _Worker, call: seccomp.Notification) -> bool:
         """Answer the call, or return False to let it go. Raises OSError likewise."""
-        if call.pid == 0 or call.args[0] >= 1 << 31:
+        if call.pid == 0:
             return False  # of a PID namespace that we cannot see into
+        if call.call in bpf.REMOVALS:
+            return self._remove(worker, call)
+        if worker.gone or call.args[0] >= 1 << 31:
+            return False
+        if call.call == "connect":
+            return self._connect(worker, call)
         if call.call == "listen":
             return self._listen(worker, call)
         if call.call == "bind":
             return self._bind(worker, call)
         return False
+
+    # -- paths of unix sockets ----------------------------------------------------------
+
+    def _remove(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        if not worker.unix.removal(call) or not worker.notifier.waits(call):
+            return False
+        worker.notifier.answer(call)
+        return True
+
+    def _connect(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        bound = {g for g in self._listeners.unix_groups() if g.form in worker.bound}
+        number = worker.unix.connection(call, bound)
+        if not number or not worker.notifier.waits(call):
+            return False
+        worker.notifier.answer(call, number)
+        return True
 
     # -- bind -------------------------------------------------------------------------
 
@@ -318,7 +349,14 @@ class Interception:
         if folder is None:
             return None
         path = os.path.normpath(os.path.join(folder, path))
-        return path if len(os.fsencode(path)) <= _PATH_MAX else None
+        if len(os.fsencode(path)) > unixpath.PATH_MAX:
+            return None
+        groups = self._listeners.unix_groups()
+        if any(group.form.path == path for group in groups):
+            return path
+        # By another name of its folder it is the same socket.
+        known = group_at(pid, path, groups) if groups else None
+        return known.form.path if known is not None else path
 
     def _follow_mode(self, worker: _Worker, claim: Claim, *, nonblocking: bool) -> None:
         group = claim.group

@@ -327,6 +327,10 @@ class Listeners:
         """The file declares this port."""
         return any(address.port == port for address in self._held.declared)
 
+    def unix_groups(self) -> list[UnixGroup]:
+        """The app's unix sockets, all that there are."""
+        return [group for _, group in self._held.groups() if isinstance(group, UnixGroup)]
+
     def declares_path(self, path: str | None) -> bool:
         """The file declares this unix socket."""
         specs = (address.spec for address in self._held.declared)

@@ -235,6 +235,12 @@ class Ports:
                 )
         return self._filter
 
+    def filter_calls(self) -> tuple[str, ...]:
+        """The system calls of workers that the filter reports."""
+        from ..kernel import bpf
+
+        return (*bpf.PORT_CALLS, *bpf.REMOVALS, "connect")
+
     def attach_filter(self, incarnation: int, slot: int, notify_fd: int) -> None:
         """Answer the calls of a worker under the filter. Takes ownership of `notify_fd`."""
         if self._interception is None:

@@ -126,6 +126,7 @@ class Lab:
                     own_pid=("LISTEN_PID",) if given else (),
                     parent_death_signal=0,
                     install_filter=self.filtered and self.ports.wants_filter(),
+                    filter_calls=self.ports.filter_calls(),
                 )
             )
             self.ports.node_started(incarnation, child.pid)
