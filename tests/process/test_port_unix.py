@@ -1,0 +1,185 @@
+"""Paths of unix sockets that workers treat as theirs: removed, moved, asked before bind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from entrypoint.kernel import credentials
+from tests.support.portlab import Lab, spec
+from tests.support.wait import wait_until
+
+PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
+USERS = [None, 65534] if os.geteuid() == 0 else [None]
+
+PROGRAM = """
+import ctypes, errno, json, os, shutil, signal, socket, sys, time
+folder, path = sys.argv[1:3]
+libc = ctypes.CDLL(None, use_errno=True)
+said = {}
+
+def tries(name, action):
+    try:
+        action()
+        said[name] = "done"
+    except OSError as error:
+        said[name] = errno.errorcode[error.errno]
+
+def exchange(one, other):
+    if libc.renameat2(-100, one.encode(), -100, other.encode(), 2):
+        raise OSError(ctypes.get_errno(), "renameat2")
+
+def connect():
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+
+tries("connect before", connect)
+s = socket.socket(socket.AF_UNIX)
+s.bind(path)
+s.listen()
+tries("connect after", connect)
+if "removes" in sys.argv:
+    here = os.open(folder, os.O_RDONLY)
+    open(folder + "/other", "w").close()
+    open(folder + "/third", "w").close()
+    os.symlink(folder, folder + "/link")
+    os.chdir(folder)
+    name = os.path.basename(path)
+    tries("unlink", lambda: os.unlink(path))
+    tries("unlink relative", lambda: os.unlink(name))
+    tries("unlinkat", lambda: os.unlink(name, dir_fd=here))
+    tries("unlink by a link", lambda: os.unlink(f"{folder}/link/./{name}"))
+    tries("rename away", lambda: os.rename(path, folder + "/away"))
+    tries("renameat", lambda: os.rename(name, "away", src_dir_fd=here, dst_dir_fd=here))
+    tries("exchange", lambda: exchange(folder + "/third", path))
+    tries("unlink hidden", lambda: os.unlink(f".{name}.pyinit"))
+    tries("unlink other", lambda: os.unlink("other"))
+    tries("unlink nothing", lambda: os.unlink("nothing"))
+    tries("rmdir", lambda: os.rmdir("nothing"))
+    tries("stays", lambda: os.stat(path))
+print("said", json.dumps(said), flush=True)
+if "forks" in sys.argv and os.fork() == 0:
+    os.setsid()
+    os.read(0, 1)
+    tries("left behind", lambda: os.unlink(folder + "/third"))
+    open(folder + "/left", "w").write(said["left behind"])
+    os._exit(0)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def top(tmp_path):
+    found = Path("/tmp") / f"unix-{os.getpid()}"
+    found.mkdir()
+    found.chmod(0o777)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    shutil.copy(tmp_path / "program.py", found / "program.py")
+    yield found
+    shutil.rmtree(found)
+
+
+def command(top, path, *words):
+    return [PYTHON, str(top / "program.py"), str(top), str(path), *words]
+
+
+def said(lab):
+    lines = [line[5:] for line in lab.text().splitlines() if line.startswith("said ")]
+    return [json.loads(line) for line in lines]
+
+
+def user(uid):
+    return {} if uid is None else {"uid": uid, "gid": uid, "groups": (uid,)}
+
+
+@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize("uid", USERS)
+def test_a_worker_cannot_remove_the_path_of_our_socket(top, uid, declared):
+    path = top / "a.sock"
+    keys = {"listen": (spec(f"unix:{path}", mode=0o666),)} if declared else {}
+    with Lab(command(top, path, "removes"), **keys, **user(uid)) as lab:
+        lab.run(1)
+        wait_until(lambda: said(lab), what="all was tried")
+        assert said(lab) == [
+            {
+                "connect before": "ECONNREFUSED" if declared else "ENOENT",
+                "connect after": "done",
+                "unlink": "done",
+                "unlink relative": "done",
+                "unlinkat": "done",
+                "unlink by a link": "done",
+                "rename away": "done",
+                "renameat": "done",
+                "exchange": "done",
+                "unlink hidden": "done",
+                "unlink other": "done",
+                "unlink nothing": "ENOENT",
+                "rmdir": "ENOENT",
+                "stays": "done",
+            }
+        ]
+        assert not (top / "other").exists() and not (top / "away").exists()
+        assert (top / "third").is_file() and path.is_socket()
+
+
+@pytest.mark.parametrize("uid", USERS)
+def test_a_second_worker_finds_nobody_and_shares_the_path(top, uid):
+    """As php-fpm asks whether another one serves already; by another name of the folder too."""
+    path = top / "run" / "a.sock"
+    (top / "run").mkdir()
+    (top / "run").chmod(0o777)
+    (top / "var").symlink_to("run")
+    with Lab(command(top, path), **user(uid)) as lab:
+        lab.run(1)
+        lab.app = lab.app.replace(command=tuple(command(top, top / "var" / "a.sock")))
+        second = lab.start(1)
+        lab.listening(second)
+        wait_until(lambda: len(said(lab)) == 2, what="both have tried")
+        assert said(lab)[1] == {"connect before": "ECONNREFUSED", "connect after": "done"}
+        assert lab.happened("listening", second)[0]["address"] == f"unix:{path}"
+
+
+def test_what_a_worker_leaves_behind_goes_on_after_the_end_of_its_app(top):
+    """Without a notifier every unlink of theirs would fail."""
+    reading, writing = os.pipe()
+    with Lab(command(top, top / "a.sock", "forks")) as lab:
+        stdin = os.dup(0)
+        os.dup2(reading, 0)
+        try:
+            (worker,) = lab.run(1)
+        finally:
+            os.dup2(stdin, 0)
+            os.close(stdin)
+        (top / "third").write_text("")
+        wait_until(lambda: said(lab), what="it serves")
+        wait_until(lambda: Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text())
+        os.kill(worker.pid, 9)
+        wait_until(lambda: lab._ended(worker))
+        with lab.lock:
+            lab.ports.forget(worker.incarnation)
+            lab.ports.close()
+        os.write(writing, b"x")
+        wait_until(lambda: (top / "left").exists() and (top / "left").read_text())
+        assert (top / "left").read_text() == "done" and not (top / "third").exists()
+    os.close(reading)
+    os.close(writing)
+
+
+def test_an_undeclared_socket_shows_the_user_of_its_worker_to_clients(top):
+    if os.geteuid() != 0:
+        pytest.skip("only root has workers of other users")
+    path = top / "a.sock"
+    with Lab(command(top, path), **user(65534)) as lab:
+        lab.run(1)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        assert int.from_bytes(peer[4:8], sys.byteorder) == 65534
+        assert path.stat().st_uid == 65534
+    assert credentials.own().uid == 0
