@@ -42,9 +42,7 @@ class Launching:
             started = Started(effect.incarnation, 0, spec, effect.instance, effect.slot)
             others = runtime.children.of_app(spec.name)
             number = instance_number(started, others, spec.instances)
-            started = started.replace(
-                surge_number=number, id=effect.id, restarts=effect.restarts
-            )
+            started = started.replace(surge_number=number, id=effect.id, restarts=effect.restarts)
             request, started = request_for(
                 started,
                 ports,

@@ -135,7 +135,5 @@ def _finish(turn: Turn, pool: Pool, place: Place, why: str) -> Place:
     spec = pool.spec
     # Of a job this is said as the end of a run.
     if spec.autorestart or not spec.cron_restart:
-        turn.report(
-            "info", "worker finished", app=pool.name, instance=place.instance, because=why
-        )
+        turn.report("info", "worker finished", app=pool.name, instance=place.instance, because=why)
     return turn.put_place(place.replace(state=w.FINISHED, current=0))
