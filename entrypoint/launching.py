@@ -27,6 +27,7 @@ class Launching:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._silent: tuple[int, int] | None = None
         self._notify: NotifySocket | None = None
         self._filter_errno = 0
 
@@ -56,7 +57,11 @@ class Launching:
                     ours.append(reading)
                     theirs.append(writing)
                 request = request.replace(stdout=theirs[0], stderr=theirs[1])
-            started = runtime.children.start(started, request.replace(stdin=self._null))
+            stdin = self._null
+            if spec.stdin == "open":
+                stdin = self._silent_pipe()
+                theirs.append(stdin)
+            started = runtime.children.start(started, request.replace(stdin=stdin))
         except (OSError, ValueError) as error:
             for fd in (*ours, *theirs):
                 os.close(fd)
@@ -81,6 +86,21 @@ class Launching:
                 spec.multiline,
             )
         runtime.emit(e.WorkerSpawned(effect.incarnation, started.pid, started.observed))
+
+    def _silent_pipe(self) -> int:
+        """The end for reading of a pipe in which nothing ever comes. Raises OSError.
+
+        Opened again for each worker: one that makes it non-blocking, as Node does, must not do
+        that to the others.
+        """
+        if self._silent is None:
+            self._silent = os.pipe2(os.O_CLOEXEC)
+            # Also for `open("/dev/stdin")` of another user.
+            os.fchmod(self._silent[0], 0o444)
+        try:
+            return os.open(f"/proc/self/fd/{self._silent[0]}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # no /proc
+            return os.dup(self._silent[0])
 
     # -- sd_notify(3) -----------------------------------------------------------------
 

@@ -99,6 +99,10 @@ def _as_its_user(
         gid=spec.gid,
         groups=spec.groups,
         user=_user(spec),
+        rlimits=spec.rlimits,
+        umask=spec.umask,
+        nice=spec.nice,
+        oom_score_adj=spec.oom_score_adj,
         parent_death_signal=0 if init else signals.SIGKILL,
     )
 

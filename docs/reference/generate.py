@@ -34,6 +34,7 @@ SECTIONS = (
     ("The file", keys.TOP_KEYS, ""),
     ("An app", keys.APP_KEYS, "PM2's keys are also taken in camel case (`maxMemoryRestart`)."),
     ("A mapping of `listen`", keys.LISTEN_KEYS, ""),
+    ("A limit of `rlimits`", keys.RLIMIT_KEYS, ""),
     ("An entry of `env_file`", keys.ENV_FILE_KEYS, ""),
     ("`health`", keys.HEALTH_KEYS, "Exactly one of `http`, `tcp` and `exec`."),
     ("An entry of `depends_on`", keys.DEPENDS_KEYS, ""),

@@ -58,6 +58,11 @@ _AS_READ = (
     "kill_signal",
     "shutdown_with_message",
     "treekill",
+    "rlimits",
+    "umask",
+    "nice",
+    "oom_score_adj",
+    "stdin",
     "namespace",
     "time",
     "multiline",
@@ -151,7 +156,7 @@ def _default_name(values: Values) -> str:
 
 
 def environment(
-    reader: Reader, app: RawApp, environ: Mapping[str, str], home: str
+    reader: Reader, app: RawApp, environ: Mapping[str, str], identity: users.Identity
 ) -> dict[str, str]:
     """A worker's environment: the inherited one, filtered, and what the file lays over it.
 
@@ -168,8 +173,14 @@ def environment(
         if isinstance(dropped, tuple) and any(part in name for part in dropped):
             continue
         env[name] = value
-    if home:
-        env["HOME"] = home
+    if identity.home:
+        env["HOME"] = identity.home
+    if "uid" in app.values:
+        # Those of pyinit's own user would be wrong; login(1) sets both.
+        env.pop("USER", None)
+        env.pop("LOGNAME", None)
+        if identity.name:
+            env["USER"] = env["LOGNAME"] = identity.name
     if reader.look and not _WITH_FILES.isdisjoint(app.values):
         env |= _from_files(reader, app, environ)
     for key in ("env", "env_NAME"):
@@ -220,7 +231,7 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         given = str(app.value(error.key))
         message = str(error).replace(quoted(given), reader.told(node, given))
         reader.fail(node, where, message)
-    env = environment(reader, app, environ, identity.home)
+    env = environment(reader, app, environ, identity)
     cwd = os.path.normpath(os.path.join(os.getcwd(), app.value("cwd", "")))
     if reader.look and not os.path.isdir(cwd):
         node, where = app.place("cwd")

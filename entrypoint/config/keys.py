@@ -105,11 +105,41 @@ APP_KEYS: tuple[Key, ...] = (
     Key(
         "uid",
         "user",
-        "User to run as, by name or number; pyinit must be root. Sets `HOME`.",
+        "User to run as, by name or number; pyinit must be root. Sets `HOME`, `USER`, `LOGNAME`.",
         "pyinit's user",
         ("user",),
     ),
     Key("gid", "group", "Group to run as, by name or number.", "the user's group", ("group",)),
+    _own(
+        "rlimits",
+        "rlimits",
+        "Limits of setrlimit(2) by name: `nofile: 65536`, `core: unlimited`, `nofile: 1024:65536` "
+        "or `{soft: 1024, hard: 65536}`; sizes may have a unit (`memlock: 64M`). Raising a hard "
+        "limit needs CAP_SYS_RESOURCE.",
+        "those of pyinit",
+    ),
+    _own("umask", "umask", "Permissions that new files do not get, octal: `0027`.", "pyinit's"),
+    _own(
+        "nice",
+        "nice",
+        "Added to the priority: from -20 (first) to 19 (last); below 0 needs CAP_SYS_NICE.",
+        "0",
+    ),
+    _own(
+        "oom_score_adj",
+        "oom_score_adj",
+        "What the kernel adds to the score of a process when it chooses one to kill for memory: "
+        "-1000 to 1000; below pyinit's own needs CAP_SYS_RESOURCE.",
+        "pyinit's",
+    ),
+    _own(
+        "stdin",
+        "choice",
+        "`null`: /dev/null, reading ends at once. `open`: nothing ever comes and reading does not "
+        "end, for programs that stop at the end of their input.",
+        "null",
+        ("null", "open"),
+    ),
     Key("namespace", "text", "A label for a group of apps.", "default"),
     # -- how many
     Key(
@@ -339,6 +369,11 @@ APP_KEYS: tuple[Key, ...] = (
         ("exit", "keep", "wait"),
     ),
     _own("reload_parallel", "positive", "Workers replaced at a time in a reload.", "1"),
+)
+
+RLIMIT_KEYS: tuple[Key, ...] = (
+    _own("soft", "rlimit", "What counts; the program may raise it to `hard`.", "hard"),
+    _own("hard", "rlimit", "The most.", "soft"),
 )
 
 LISTEN_KEYS: tuple[Key, ...] = (

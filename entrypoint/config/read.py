@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..core.spec import DependsSpec, HealthSpec, ListenSpec
 from ..kernel import signals
-from . import address, keys, words
+from . import address, keys, units, words
 from .scalars import MISSING, Scalars
 from .tree import Node, core_value
 
@@ -263,6 +263,44 @@ class Reader(Scalars):
         except ValueError as error:
             return self.fail(place, where, str(error))
         return f"^{pattern}"
+
+    def read_rlimits(self, node: Node, path: str) -> Any:
+        """Limits: a tuple of (name, soft, hard)."""
+        if node.kind != "map":
+            return self.fail(node, path, "must be a mapping, such as {nofile: 65536}")
+        from ..kernel.limits import NAMES
+
+        found = []
+        for name, (key_node, value) in node.entries.items():
+            where = f"{path}.{name}"[:120]
+            if name.lower().removeprefix("rlimit_") not in NAMES:
+                near = self.problems.suggest(name, NAMES)
+                self.fail(key_node, where, f"is not one of {', '.join(NAMES)}{near}")
+            elif self.ready(value, where):
+                limit = self._rlimit(value, where)
+                if limit is not MISSING:
+                    found.append((name.lower().removeprefix("rlimit_"), *limit))
+        return tuple(sorted(found))
+
+    def _rlimit(self, node: Node, path: str) -> Any:
+        if node.kind == "map":
+            values = self.section(node, path, keys.RLIMIT_KEYS)
+            given = {name: value for name, (_, _, value) in values.items()}
+            if not given:
+                return self.fail(node, path, "needs `soft` or `hard`")
+            soft: int = given.get("soft", given.get("hard", 0))
+            hard: int = given.get("hard", soft)
+        else:
+            text = node.text if node.kind == "scalar" else ""
+            first, colon, second = text.partition(":")
+            try:
+                soft = units.rlimit(first if colon else self.typed(node))
+                hard = units.rlimit(second) if colon else soft
+            except ValueError as error:
+                return self.fail(node, path, f"cannot be {self.shown(node)}; {error}")
+        if hard != -1 and (soft == -1 or soft > hard):
+            return self.fail(node, path, "the soft limit is above the hard one")
+        return soft, hard
 
     def read_depends(self, node: Node, path: str) -> Any:
         """Dependencies: a tuple of DependsSpec."""

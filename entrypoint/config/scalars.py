@@ -239,6 +239,25 @@ class Scalars:
             return self.fail(node, path, 'must be octal permissions such as "0660"')
         return int(text, 8)
 
+    def read_umask(self, node: Node, path: str) -> Any:
+        """A mask for permissions, octal."""
+        value = self.read_mode(node, path)
+        if value is not MISSING and value > 0o777:
+            return self.fail(node, path, 'must be octal and at most 0777, such as "0027"')
+        return value
+
+    def read_nice(self, node: Node, path: str) -> Any:
+        """nice(2)."""
+        return self._integer(node, path, -20, 19)
+
+    def read_oom_score_adj(self, node: Node, path: str) -> Any:
+        """proc_pid_oom_score_adj(5)."""
+        return self._integer(node, path, -1000, 1000)
+
+    def read_rlimit(self, node: Node, path: str) -> Any:
+        """A limit as a number; -1: unlimited."""
+        return self._parsed(node, path, units.rlimit)
+
     def read_cron(self, node: Node, path: str) -> Any:
         """A cron pattern; PM2's 0 is off."""
         text = self.read_text(node, path)

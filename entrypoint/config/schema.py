@@ -35,6 +35,10 @@ _KINDS: dict[str, dict[str, Any]] = {
         ]
     },
     "version": {"const": 1},
+    "umask": {"type": ["string", "integer"], "examples": ["0027"]},
+    "nice": {"type": ["string", "integer"], "minimum": -20, "maximum": 19},
+    "oom_score_adj": {"type": ["string", "integer"], "minimum": -1000, "maximum": 1000},
+    "rlimit": {"type": ["string", "integer"], "examples": [65536, "64M", "unlimited"]},
     "mode": {"type": ["string", "integer"], "examples": ["0660"]},
     "cron": _SCALAR,
     "instances": {"type": ["integer", "string"], "examples": [2, "max", -1]},
@@ -104,6 +108,9 @@ def _type_of(key: Key) -> dict[str, Any]:
     if key.kind == "env_file":
         one = {"anyOf": [_SCALAR, {**_object(keys.ENV_FILE_KEYS), "required": ["path"]}]}
         return {"anyOf": [*one["anyOf"], {"type": "array", "items": one}]}
+    if key.kind == "rlimits":
+        one = {"anyOf": [_KINDS["rlimit"], _object(keys.RLIMIT_KEYS)]}
+        return {"type": "object", "additionalProperties": one}
     if key.kind == "health":
         return _object(keys.HEALTH_KEYS)
     if key.kind == "depends":

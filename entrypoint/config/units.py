@@ -82,6 +82,18 @@ def size(value: Plain) -> int:
     return int(amount)
 
 
+def rlimit(value: Plain) -> int:
+    """A number, a size, or `unlimited`, which is -1."""
+    if isinstance(value, str) and value.strip().lower() in {"unlimited", "infinity"}:
+        return -1
+    if value == -1 and not isinstance(value, bool):
+        return -1
+    try:
+        return size(value)
+    except ValueError:
+        raise ValueError('a limit is a number, a size such as "64M", or unlimited') from None
+
+
 def signal_number(value: Plain) -> int:
     """A signal by name (`SIGTERM`, `term`, `RTMIN+3`) or number, 1 to 64."""
     import signal

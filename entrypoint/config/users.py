@@ -19,12 +19,13 @@ class UserError(ValueError):
 
 
 class Identity(Record):
-    """Who a worker is; None: as pyinit. `home` is empty when it is not known."""
+    """Who a worker is; None: as pyinit. `home` and `name` are empty when not known."""
 
     uid: int | None = None
     gid: int | None = None
     groups: tuple[int, ...] | None = None
     home: str = ""
+    name: str = ""
 
 
 def resolve(user: str | None, group: str | None) -> Identity:
@@ -50,7 +51,7 @@ def resolve(user: str | None, group: str | None) -> Identity:
         return _allowed(Identity(number, gid, (gid,)))
     gid = entry.pw_gid if gid is None else gid
     groups = tuple(sorted(set(os.getgrouplist(entry.pw_name, gid))))
-    return _allowed(Identity(entry.pw_uid, gid, groups, entry.pw_dir))
+    return _allowed(Identity(entry.pw_uid, gid, groups, entry.pw_dir, entry.pw_name))
 
 
 def _number(text: str) -> int | None:
@@ -77,4 +78,4 @@ def _allowed(wanted: Identity) -> Identity:
         raise UserError("uid", f"pyinit runs as uid {os.geteuid()}; only root may change it")
     if wanted.gid not in {None, os.getegid()}:
         raise UserError("gid", f"pyinit runs as gid {os.getegid()}; only root may change it")
-    return Identity(home=wanted.home)
+    return Identity(home=wanted.home, name=wanted.name)

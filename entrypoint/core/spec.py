@@ -113,6 +113,12 @@ class AppSpec(Record):
     uid: int | None = None
     gid: int | None = None
     groups: tuple[int, ...] | None = None  # None: those of the user by initgroups(3)
+    # Of setrlimit(2): name, soft, hard; -1 is unlimited.
+    rlimits: tuple[tuple[str, int, int], ...] = ()
+    umask: int | None = None
+    nice: int = 0
+    oom_score_adj: int | None = None
+    stdin: str = "null"  # null | open
     namespace: str = "default"
     time: bool = False
     # "": one record a line; `auto`, or `^` and a regular expression (logs/multiline.py).

@@ -16,6 +16,37 @@ import resource
 _ENOUGH = 65536
 
 
+# What the file calls them; not every kernel has all.
+NAMES: dict[str, int] = {
+    name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
+    for name in sorted(dir(resource))
+    if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"
+}
+
+
+class LimitError(OSError):
+    """A limit was refused; `detail` says which, and what it may be."""
+
+    def __init__(self, number: int, detail: str) -> None:
+        super().__init__(number, os.strerror(number))
+        self.detail = detail
+
+
+def apply(limits: tuple[tuple[str, int, int], ...]) -> None:
+    """In a child: set these (name, soft, hard; -1 is unlimited). Raises LimitError."""
+    infinite = resource.RLIM_INFINITY
+    for name, soft, hard in limits:
+        wanted = (infinite if soft == -1 else soft, infinite if hard == -1 else hard)
+        try:
+            resource.setrlimit(NAMES[name], wanted)
+        except (OSError, ValueError):
+            # Python says ValueError for both EINVAL and EPERM.
+            _, most = resource.getrlimit(NAMES[name])
+            shown = "unlimited" if most == infinite else str(most)
+            detail = f"{name} may be at most {shown} here without CAP_SYS_RESOURCE"
+            raise LimitError(errno.EPERM, detail) from None
+
+
 # The limit that this process was started with, once it is raised.
 _before: tuple[int, int] | None = None
 

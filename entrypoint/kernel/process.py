@@ -7,8 +7,8 @@ What happens between fork and exec, in this order, and why in this order:
 2. Handlers go back to the default, SIGPIPE and SIGXFSZ too, which Python ignores (an
    ignored signal stays ignored across exec(2)).
 3. Session or process group, the terminal's foreground: SIGTTOU is still blocked.
-4. nice and descriptors, as pyinit's own user. Sources are moved out of the way first,
-   so that a target may be another's source.
+4. nice, descriptors and limits, as pyinit's own user, who may raise what others may not.
+   Sources are moved out of the way first, so that a target may be another's source.
 5. groups, gid, uid; then umask, chdir as the worker's user, who may not be allowed to
    enter a folder that root may.
 6. Parent-death signal: forgotten by the kernel when the user changes, so after it.
@@ -78,6 +78,8 @@ class SpawnRequest(Record):
     filter_calls: tuple[str, ...] = ()
     umask: int | None = None
     nice: int = 0
+    rlimits: tuple[tuple[str, int, int], ...] = ()
+    oom_score_adj: int | None = None
     ignored: tuple[int, ...] = ()
     mask: tuple[int, ...] = ()
     close_others: bool = True
@@ -293,11 +295,16 @@ def _become(
                 report.channel = _as_channel(keep)
         if request.close_others:
             _close_others(moves, keep)
+        stage = "limits"
+        limits.restore_open_files()
+        stage = "rlimits"
+        limits.apply(request.rlimits)
+        if request.oom_score_adj is not None:
+            stage = "oom_score_adj"
+            _set_oom_score_adj(request.oom_score_adj)
         for name, step in _identity(request):
             stage = name
             step()
-        stage = "limits"
-        limits.restore_open_files()
         if request.umask is not None:
             os.umask(request.umask)
         if request.cwd:
@@ -326,12 +333,24 @@ def _become(
         detail = f"{error.filename}: {error.detail}" if error.detail else str(error.filename)
         report(stage, error.errno or errno.EINVAL, detail)
     except OSError as error:
-        detail = request.cwd if stage == "chdir" else ""
+        detail = request.cwd if stage == "chdir" else getattr(error, "detail", "")
         report(stage, error.errno or errno.EINVAL, detail)
     except BaseException as error:  # noqa: BLE001  nothing may escape into pyinit's loop
         report(stage, errno.EINVAL, f"{type(error).__name__}: {error}")
     finally:
         os._exit(127)
+
+
+def _set_oom_score_adj(value: int) -> None:
+    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(value).encode())
+    except PermissionError:
+        raise limits.LimitError(
+            errno.EACCES, f"{value} is below that of pyinit, which needs CAP_SYS_RESOURCE"
+        ) from None
+    finally:
+        os.close(fd)
 
 
 def _reset_handlers(ignored: tuple[int, ...]) -> None:
