@@ -34,27 +34,21 @@ class Spawn(Effect):
 
 
 class SendSignal(Effect):
-    """kill(2) to the worker.
+    """kill(2) to the worker, or with `group` to its whole process group.
 
-    `stop`: it is meant to end the worker, whichever signal it is. By `scope` it then goes to
-    the `process`, to its `group`, to its `tree` (the group and all descendants), or to `all`:
-    what was reparented before as well.
+    `stop`: it is meant to end the worker, whichever signal it is.
     """
 
     incarnation: int
     signum: int
-    scope: str = "process"
+    group: bool = False
     stop: bool = False
 
 
 class SendShutdownMessage(Effect):
-    """PM2's `shutdown_with_message`: `process.send('shutdown')` over Node's channel.
-
-    What belongs to the worker by `scope` gets its signal when the worker has ended.
-    """
+    """PM2's `shutdown_with_message`: `process.send('shutdown')` over Node's channel."""
 
     incarnation: int
-    scope: str = "process"
 
 
 class StartTimer(Effect):
@@ -182,17 +176,6 @@ class Count(Effect):
     app: str = ""
     label: str = ""
     seconds: float = 0.0
-
-
-class StopRemaining(Effect):
-    """All workers are gone: send a stop signal to every other process below pyinit.
-
-    `signum`, or the one that `by_app` names for the app that it comes from. Answered by
-    `RemainingEnded`.
-    """
-
-    signum: int
-    by_app: tuple[tuple[str, int], ...] = ()
 
 
 class Finish(Effect):

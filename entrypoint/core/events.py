@@ -89,8 +89,7 @@ class WorkerExited(Event):
 
     With `failure` and `signum` it was killed before its exec.
 
-    `group_left`: other processes of its process group, or that its stop has to end, live.
-    `strays`: nothing had stopped it, and descendants outside of its group live.
+    `group_left`: other processes of its process group still live.
     """
 
     incarnation: int
@@ -98,29 +97,20 @@ class WorkerExited(Event):
     signum: int | None = None
     failure: str = ""
     group_left: bool = False
-    strays: bool = False
     core_dumped: bool = False
 
 
-class GroupEmptied(Event):
-    """The last process of those that end with a worker which had ended is gone."""
+class WorkerUnfit(Event):
+    """It cannot serve as it was started; started again, it is started in another way."""
 
     incarnation: int
-
-
-class SignalRefused(Event):
-    """A stop signal did not reach the worker, or some of what ends with it.
-
-    `reason` is for people: the worker runs as another user, or is no process of ours.
-    """
-
-    incarnation: int
-    signum: int
     reason: str
 
 
-class RemainingEnded(Event):
-    """No process is left below pyinit but those that nothing ends (`StopRemaining`)."""
+class GroupEmptied(Event):
+    """The last process of a group whose leader had ended is gone."""
+
+    incarnation: int
 
 
 class QueueEmptied(Event):

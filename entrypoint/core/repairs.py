@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from . import rolling
 from . import worker as w
-from .lifecycle import shares_port, stop_worker
+from .lifecycle import kill, shares_port, stop_worker
 from .restarts import after_failure
 
 TYPE_CHECKING = False
@@ -64,6 +64,30 @@ def in_vain(turn: Turn, worker: Worker, uptime: float) -> None:
     place = _its_place(turn, worker)
     if place is not None and worker.state == w.SICK:
         after_failure(turn, place, worker.spec, uptime)
+
+
+def unfit(turn: Turn, worker: Worker, reason: str) -> None:
+    """It cannot serve as it was started. Started again, it is started in another way.
+
+    This is no failure of the program, so it counts as none. A worker that serves nobody yet
+    waits in a call that we do not answer: it is killed at once.
+    """
+    place = turn.place(worker.app, worker.instance)
+    if (
+        worker.purpose
+        or place is None
+        or worker.incarnation
+        not in (
+            place.current,
+            place.successor,
+        )
+    ):
+        return
+    turn.report_of(worker, "info", "worker started again", reason=reason)
+    if worker.state == w.LAUNCHING:
+        kill(turn, worker.replace(purpose="restart", because=reason))
+    else:
+        stop_worker(turn, worker, "restart", reason)
 
 
 def _replace(turn: Turn, worker: Worker) -> None:

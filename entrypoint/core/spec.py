@@ -107,9 +107,7 @@ class AppSpec(Record):
     # None: the signal that pyinit received, SIGTERM for a stop that pyinit begins.
     kill_signal: int | None = None
     shutdown_with_message: bool = False
-    # What a stop ends beside the worker: `tree` its process group and all descendants, `all`
-    # also those reparented before, `group` the group alone, `none` nothing.
-    treekill: str = "tree"
+    treekill: bool = True
     uid: int | None = None
     gid: int | None = None
     groups: tuple[int, ...] | None = None  # None: those of the user by initgroups(3)

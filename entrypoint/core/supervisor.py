@@ -67,7 +67,6 @@ class Supervisor:
             e.StartAsked: self._start_asked,
             e.ScaleAsked: self._scale_asked,
             e.SignalAsked: self._signal_asked,
-            e.RemainingEnded: lambda turn, _event: shutdown.remaining_ended(turn),
         }
         self._worker_answers: dict[type[e.Event], Callable[[Turn, Worker, Any], None]] = {
             e.WorkerSpawned: self._worker_spawned,
@@ -76,11 +75,11 @@ class Supervisor:
             e.WorkerReady: self._worker_ready,
             e.WorkerExited: self._worker_exited,
             e.GroupEmptied: self._group_emptied,
-            e.SignalRefused: endings.signal_refused,
             e.QueueEmptied: self._queue_emptied,
             e.MemoryExceeded: self._memory_exceeded,
             e.HealthChecked: self._health_checked,
             e.WorkerTold: notices.told,
+            e.WorkerUnfit: lambda turn, worker, event: repairs.unfit(turn, worker, event.reason),
         }
 
     def handle(self, event: e.Event, now: float) -> list[Effect]:
@@ -262,9 +261,8 @@ class Supervisor:
             if turn.run.phase == "draining":
                 shutdown.stop_all(turn)
         elif timer == shutdown.DEADLINE:
-            shutdown.deadline(turn)
-        elif timer == shutdown.REMAINING:
-            shutdown.remaining_overdue(turn)
+            if turn.run.phase in ("draining", "stopping"):
+                shutdown.force(turn, "shutdown.timeout")
         elif timer.kind == "restart":
             self._restart_due(turn, timer)
         elif timer.kind == "widen":

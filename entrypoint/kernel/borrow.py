@@ -80,10 +80,10 @@ def is_tied(pid: int, fd: int, inode: int, others: Collection[int] = ()) -> bool
     """
     if seccomp.descriptor_flags(pid, fd) & _ASYNC:
         return True
-    tied = bool(look_at(pid, lambda: _is_tied(pid, inode)))
-    return tied or bool(
-        others and look.sockets([each for each in others if each != pid], {inode}).holders
-    )
+    if look_at(pid, lambda: _is_tied(pid, inode)):
+        return True
+    apart = (pid, group_of(pid))
+    return bool(look.sockets([each for each in others if each not in apart], {inode}).holders)
 
 
 def _is_tied(pid: int, inode: int) -> bool:

@@ -84,11 +84,13 @@ ARCHITECTURES = {
         connect=42,
         bind=49,
         listen=50,
+        getsockopt=55,
         rename=82,
         unlink=87,
         unlinkat=263,
         renameat=264,
         renameat2=316,
+        io_uring_setup=425,
     ),
     "aarch64": Architecture(
         0xC00000B7,
@@ -99,12 +101,14 @@ ARCHITECTURES = {
         bind=200,
         listen=201,
         connect=203,
+        getsockopt=209,
         renameat2=276,
+        io_uring_setup=425,
     ),
 }
 
 # What every filter reports.
-PORT_CALLS = ("bind", "listen")
+PORT_CALLS = ("bind", "listen", "getsockopt")
 # What removes the path of a unix socket, or moves it away.
 REMOVALS = ("unlink", "unlinkat", "rename", "renameat", "renameat2")
 
@@ -115,6 +119,8 @@ _INET_SIZE, _INET6_SIZE = 16, 28
 _AT_REMOVEDIR = 0x200
 _AF_INET, _AF_INET6 = 2, 10
 _SOCK_TYPE_MASK, _SOCK_STREAM = 0xF, 1
+# The same numbers in both architectures.
+_SOL_SOCKET, _SO_ACCEPTCONN = 1, 30
 
 
 def pack(program: Program) -> bytes:
@@ -234,6 +240,15 @@ def _reported(name: str) -> list[Instruction]:
         ]
     if name == "unlinkat":  # with AT_REMOVEDIR it is rmdir(2)
         return [(_LD_W_ABS, 0, 0, _THIRD), (_JSET, 1, 0, _AT_REMOVEDIR), report, allow]
+    if name == "getsockopt":  # whether a socket listens
+        return [
+            (_LD_W_ABS, 0, 0, _SECOND),
+            (_JEQ, 0, 2, _SOL_SOCKET),
+            (_LD_W_ABS, 0, 0, _THIRD),
+            (_JEQ, 1, 0, _SO_ACCEPTCONN),
+            allow,
+            report,
+        ]
     if name == "socket":  # TCP's alone
         return [
             (_LD_W_ABS, 0, 0, _FIRST),

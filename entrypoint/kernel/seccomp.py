@@ -51,7 +51,6 @@ _FD = struct.Struct("=QIIII")
 
 _CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 _SET_FD = 1  # SECCOMP_ADDFD_FLAG_SETFD
-_SEND_FD = 2  # SECCOMP_ADDFD_FLAG_SEND (Linux 5.14)
 _SYNC_WAKE_UP = 1  # SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
 
 _SET_MODE_FILTER = 1
@@ -274,21 +273,17 @@ class Notifier:
         """
         return self._add(call, _SET_FD, source, number, cloexec=cloexec) >= 0
 
-    def give(self, call: Notification, source: int, *, cloexec: bool) -> bool:
-        """The call returns a new descriptor, a copy of `source`; False: the caller is gone.
+    def give(self, call: Notification, source: int, *, cloexec: bool) -> int:
+        """The call returns a new descriptor, a copy of `source`: its number there.
 
-        Raises NotTakenError, and OSError otherwise (EMFILE: of the caller's limit).
+        -1: the caller is gone. Raises NotTakenError, and OSError otherwise (EMFILE: of the
+        caller's limit). In two steps: SECCOMP_ADDFD_FLAG_SEND does both in one, but when the
+        wait for it is interrupted the call has been answered with 0, and has no descriptor.
         """
-        try:
-            return self._add(call, _SEND_FD, source, 0, cloexec=cloexec) >= 0
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-        # Before Linux 5.14: in two steps.
         number = self._add(call, 0, source, 0, cloexec=cloexec)
         if number >= 0:
             self._respond(_RESPONSE.pack(call.id, number, 0, 0))
-        return number >= 0
+        return number
 
     def _add(
         self, call: Notification, flags: int, source: int, number: int, *, cloexec: bool
@@ -346,6 +341,21 @@ def read_memory(pid: int, address: int, size: int) -> bytes:
     return bytes(data)
 
 
+def write_memory(pid: int, address: int, data: bytes) -> None:
+    """Write into the process's memory. Raises OSError (EIO, EFAULT: no such address)."""
+    if not 0 < address < 1 << 63:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+
+    def write() -> None:
+        fd = os.open(f"/proc/{pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, data, address)
+        finally:
+            os.close(fd)
+
+    look_at(pid, write)
+
+
 def protocol_of(pid: int, fd: int) -> str:
     """The kernel's name of the protocol of a process's socket; "" when it is none.
 
@@ -382,12 +392,16 @@ def descriptor_flags(pid: int, fd: int) -> int:
 
 
 def same_network(pid: int) -> bool:
-    """The process is in our network namespace and sees our file system."""
+    """The process is in our network namespace.
+
+    The files below /proc/PID/net are others in each namespace, and may be looked at without
+    any rights to the process.
+    """
     try:
-        theirs = look_at(pid, lambda: os.readlink(f"/proc/{pid}/ns/net"))
-        return bool(theirs == os.readlink("/proc/self/ns/net"))
+        theirs, ours = os.stat(f"/proc/{pid}/net/tcp"), os.stat("/proc/self/net/tcp")
     except OSError:
         return False
+    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 # What paths of a process mean: its root, its mounts, its working directory.

@@ -164,6 +164,17 @@ def bind_own(
     act_as(credentials, lambda: sock.bind(_address(family, host, port, scope)))
 
 
+def is_v6only(sock: _socket.socket) -> bool:
+    """IPV6_V6ONLY of a socket."""
+    return bool(sock.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY))
+
+
+def port_of(sock: _socket.socket) -> int:
+    """The port that a TCP socket is bound to; 0 for none."""
+    port: int = sock.getsockname()[1]
+    return port
+
+
 def is_client(sock: _socket.socket) -> bool:
     """A TCP socket that is connected or was: neither new nor a listener."""
     state = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0]

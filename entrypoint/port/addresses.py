@@ -16,12 +16,11 @@ live side by side, but none may listen that nobody accepts on: its clients would
 from __future__ import annotations
 
 from ..core.record import Record
-from .sockaddr import MAPPED
+from .sockaddr import MAPPED, Asked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..core.spec import ListenSpec
-    from .sockaddr import Asked
 
 ANY4 = "0.0.0.0"  # noqa: S104  recognised, not bound
 ANY6 = "::"
@@ -46,6 +45,10 @@ class Form(Record):
             f"[{self.host}]:{self.port}" if self.family == "inet6" else f"{self.host}:{self.port}"
         )
 
+    def as_asked(self) -> Asked:
+        """What a worker asks for that wants exactly this."""
+        return Asked(self.family, host=self.host, port=self.port, scope=self.scope, path=self.path)
+
     @property
     def takes4(self) -> bool:
         """IPv4 connections arrive here."""
@@ -61,6 +64,11 @@ class Form(Record):
     def overlaps(self, other: Form) -> bool:
         """A connection could go to either (of two forms of one address)."""
         return (self.takes4 and other.takes4) or (self.takes6 and other.takes6)
+
+
+def is_any(host: str) -> bool:
+    """Every address of the host."""
+    return host in (ANY4, ANY6)
 
 
 def first_form(spec: ListenSpec) -> Form:

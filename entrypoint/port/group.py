@@ -184,6 +184,10 @@ class Group:
             scope=form.scope,
             credentials=self._credentials,
         )
+        self.join(slot, incarnation, own)
+
+    def join(self, slot: int, incarnation: int, own: _socket.socket) -> None:
+        """As `adopt`, of one that is bound to the address already."""
         if slot not in self._sockets:
             self._sockets[slot] = own
         elif slot in self._coming or self.holders.get(slot) == incarnation:
@@ -666,9 +670,7 @@ class UnixGroup(Group):
     def socket(self, slot: int) -> _socket.socket:
         """The one socket. Raises OSError (ENOTCONN) while it could not be bound again."""
         if self.listening and not self._sockets:
-            raise OSError(
-                errno.ENOTCONN, "its path could not be bound again yet", self.form.text
-            )
+            raise OSError(errno.ENOTCONN, "its path could not be bound again yet", self.form.text)
         return super().socket(slot)
 
     def quiet(self) -> None:

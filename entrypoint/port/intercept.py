@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 
-from ..kernel import borrow, bpf, credentials, look, options, seccomp, unixpath
+from ..kernel import borrow, bpf, credentials, look, options, seccomp, sockets, unixpath
 from ..kernel.interrupt import interrupter
 from ..loop import HANGUP, READ
 from . import addresses, sockaddr
 from .claims import inode_of
-from .listeners import Wanted
+from .listeners import UNUSED_AFTER, Wanted
 from .unixcalls import UnixCalls, group_at
 
 TYPE_CHECKING = False
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec
     from ..loop import Loop
     from .address import Claim
+    from .births import Births
     from .listeners import Listeners, Log
     from .pending import Pending
     from .sockaddr import Asked
@@ -50,15 +52,27 @@ _PROTOCOLS = {
 }
 # Linux 5.15: before, streams and datagrams are both called UNIX.
 _STREAMS_NAMED = (5, 15)
+_UNREADABLE = "it changed its user without exec, or has PR_SET_DUMPABLE 0"
 
 
 class _Worker:
+    """`makes`: its filter reports socket(2), so that it gets sockets of ours (births.py)."""
+
     def __init__(
-        self, incarnation: int, slot: int, notifier: seccomp.Notifier, listeners: Listeners
+        self,
+        incarnation: int,
+        slot: int,
+        notifier: seccomp.Notifier,
+        listeners: Listeners,
+        *,
+        makes: bool,
     ) -> None:
         self.incarnation = incarnation
         self.slot = slot
         self.notifier = notifier
+        self.makes = makes
+        # When it listened first (monotonic s).
+        self.listened_at = 0.0
         self.gone = False
         # Slots' sockets whose blocking mode this worker has set: (form, non-blocking).
         self.modes: dict[addresses.Form, bool] = {}
@@ -80,6 +94,10 @@ class Interception:
         pid_of: Callable[[int], int],
     ) -> None:
         self._pid_of = pid_of
+        # Workers of this app get sockets that we make, from their next start on.
+        self.makes_sockets = False
+        self._births: Births | None = None
+        self._said_ring = False
         self._loop = loop
         self._app = app
         self._listeners = listeners
@@ -93,9 +111,13 @@ class Interception:
         """Another revision of the app counts from now on."""
         self._app = app
 
-    def attach(self, incarnation: int, slot: int, notify_fd: int) -> None:
-        """Answer this worker's calls from now on. Takes ownership of `notify_fd`."""
-        worker = _Worker(incarnation, slot, seccomp.Notifier(notify_fd), self._listeners)
+    def attach(self, incarnation: int, slot: int, notify_fd: int, *, makes: bool) -> None:
+        """Answer this worker's calls from now on. Takes ownership of `notify_fd`.
+
+        `makes`: socket(2) is among them.
+        """
+        notifier = seccomp.Notifier(notify_fd)
+        worker = _Worker(incarnation, slot, notifier, self._listeners, makes=makes)
         self._workers[notify_fd] = worker
         self._loop.register(notify_fd, READ, lambda events: self._ready(worker, events))
 
@@ -108,6 +130,8 @@ class Interception:
         for worker in self._workers.values():
             if worker.incarnation == incarnation:
                 worker.gone = True
+        if self._births is not None:
+            self._births.release(incarnation)
 
     def close(self) -> None:
         """No worker is left, but perhaps some process that one has left behind.
@@ -115,6 +139,8 @@ class Interception:
         Without a notifier its calls would fail. So each is kept until its last process has
         ended.
         """
+        if self._births is not None:
+            self._births.close()
         for worker in tuple(self._workers.values()):
             worker.gone = True
             if worker.notifier.is_over():
@@ -203,13 +229,101 @@ class Interception:
             return self._remove(worker, call)
         if worker.gone or call.args[0] >= 1 << 31:
             return False
-        if call.call == "connect":
-            return self._connect(worker, call)
-        if call.call == "listen":
-            return self._listen(worker, call)
-        if call.call == "bind":
-            return self._bind(worker, call)
-        return False
+        serve = {
+            "connect": self._connect,
+            "bind": self._bind,
+            "listen": self._listen,
+            "getsockopt": self._tell_listening,
+            "socket": self._make_socket,
+            "io_uring_setup": self._refuse_ring,
+        }.get(call.call)
+        return serve is not None and serve(worker, call)
+
+    # -- socket -----------------------------------------------------------------------
+
+    def _make_socket(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        settled = worker.listened_at and self._loop.now() - worker.listened_at > UNUSED_AFTER
+        if settled or not seccomp.same_network(call.pid):
+            return False
+        if self._births is None:
+            from .births import Births
+
+            self._births = Births(self._loop)
+        pid = borrow.group_of(call.pid)
+        try:
+            return self._births.make(worker.notifier, call, worker.incarnation, pid)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                return False  # ours or the worker's: the kernel knows which
+            raise
+
+    def _needs_our_sockets(self, worker: _Worker, reason: str) -> None:
+        """Its next incarnation gets sockets of ours; it is the next one now, if it can be."""
+        if not self.makes_sockets:
+            self.makes_sockets = True
+            self._log(
+                "info",
+                "sockets made for workers",
+                {
+                    "app": self._app.name,
+                    "reason": reason,
+                    "then": "its workers start again; until they listen, each of their "
+                    "connections to others costs them a notification",
+                },
+            )
+        if not worker.makes and not self._listeners.serves(worker.incarnation):
+            self._observed(worker.incarnation, "unfit", {"reason": reason})
+
+    def _drop_birth(self, inode: int) -> None:
+        """The socket is none of ours after all."""
+        sock = self._births.take(inode) if self._births is not None else None
+        if sock is not None:
+            sock.close()
+
+    def _own(self, pid: int, fd: int) -> _socket.socket | None:
+        """A duplicate of the worker's socket, where there is one to be had."""
+        born = self._births.take(seccomp.socket_inode(pid, fd)) if self._births else None
+        return born if born is not None else borrow.socket_of(pid, fd)
+
+    # -- what else a program asks -----------------------------------------------------
+
+    def _tell_listening(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        """SO_ACCEPTCONN of a slot's socket: whether this worker listens, not a sibling.
+
+        A program that may have inherited its socket (haproxy) calls listen(2) only where
+        that is 0. Other options are not reported.
+        """
+        value, size = call.args[3:5]
+        held = self._listeners.held_by(
+            worker.incarnation, seccomp.socket_inode(call.pid, call.args[0])
+        )
+        if held is None or held.listens or held.reported:
+            return False
+        (room,) = struct.unpack("=i", seccomp.read_memory(call.pid, size, 4))
+        if room < 4 or not worker.notifier.waits(call):
+            return False
+        seccomp.write_memory(call.pid, value, struct.pack("=i", 0))
+        seccomp.write_memory(call.pid, size, struct.pack("=i", 4))
+        worker.notifier.answer(call)
+        return True
+
+    def _refuse_ring(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        """No io_uring where bind and listen can go by it, unseen (Linux 6.11)."""
+        worker.notifier.answer(call, errno.EPERM)
+        if not self._said_ring:
+            self._said_ring = True
+            self._log(
+                "info",
+                "io_uring refused",
+                {
+                    "app": self._app.name,
+                    "pid": call.pid,
+                    "reason": "a port that is bound through it cannot be shared",
+                    "then": "the program works without it; `handoff: fds` allows it, for "
+                    "programs that take their socket as a descriptor",
+                },
+            )
+        return True
 
     # -- paths of unix sockets ----------------------------------------------------------
 
@@ -234,13 +348,18 @@ class Interception:
         size = min(call.args[2], sockaddr.MAX_SIZE)
         if size < 2 or call.args[2] > 128:
             return False
-        asked = sockaddr.parse(seccomp.read_memory(pid, call.args[1], size))
+        try:
+            asked = sockaddr.parse(seccomp.read_memory(pid, call.args[1], size))
+        except PermissionError:
+            self._bind_unread(worker, call)
+            return False
         if asked is None or not self._is_stream(asked, pid, fd) or not seccomp.same_network(pid):
             return False
         if self._listeners.of_inode(seccomp.socket_inode(pid, fd)) is not None:
             return False  # bound already: EINVAL, as the kernel says
         claim = self._claim(worker, call, asked)
         if claim is None:
+            self._drop_birth(seccomp.socket_inode(pid, fd))
             return False
         try:
             return self._give(worker, call, claim)
@@ -254,7 +373,9 @@ class Interception:
         and all that was set on it, stays. Else it is replaced, and what was set is copied.
         """
         pid, fd, group = call.pid, call.args[0], claim.group
-        own = borrow.socket_of(pid, fd) if group.form.family != "unix" else None
+        own = self._own(pid, fd) if group.form.family != "unix" else None
+        if own is None and group.form.family != "unix" and self._is_tied(worker, call):
+            return self._cannot_replace(worker, call, claim)
         if own is not None and self._keeps_own(worker, claim, call, own):
             inode = inode_of(own.fileno())
             try:
@@ -296,10 +417,53 @@ class Interception:
             return False
         if group.single:
             return not group.has(worker.slot)
-        if not group.has(worker.slot):
-            return True
-        tree = look.tree(self._pid_of(worker.incarnation) or call.pid)
-        return borrow.is_tied(call.pid, call.args[0], inode_of(own.fileno()), tree)
+        return not group.has(worker.slot) or self._is_tied(worker, call)
+
+    def _is_tied(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        pid, fd = call.pid, call.args[0]
+        tree = look.tree(self._pid_of(worker.incarnation) or pid)
+        return borrow.is_tied(pid, fd, seccomp.socket_inode(pid, fd), tree)
+
+    def _cannot_replace(self, worker: _Worker, call: seccomp.Notification, claim: Claim) -> bool:
+        """Its socket is tied to something, and we cannot have it."""
+        reason = "a socket was in an epoll set, or duplicated, before its bind"
+        self._listeners.give_back(worker.incarnation, claim)
+        if not worker.makes:
+            self._needs_our_sockets(worker, reason)
+            return False
+        alone = claim.adopted or (self._app.instances == 1 and self._listeners.step_aside(claim))
+        self._log(
+            "warning" if alone else "error",
+            "address not shared",
+            {
+                "app": self._app.name,
+                "address": claim.group.form.text,
+                "pid": call.pid,
+                "reason": reason,
+                "then": "the worker binds it itself: connections are refused while it is away"
+                if alone
+                else "the worker finds it in use; use one instance, or `handoff: fds`",
+            },
+        )
+        if not alone:
+            worker.notifier.answer(call, errno.EADDRINUSE)
+        return not alone
+
+    def _bind_unread(self, worker: _Worker, call: seccomp.Notification) -> None:
+        """Its memory is closed to us (it gave root up without exec, or wants no dumps).
+
+        A socket that we made is prepared for the kernel's own bind to join the group. Its
+        address is seen when it listens.
+        """
+        if not worker.makes:
+            self._needs_our_sockets(worker, "the bind of a process cannot be read: " + _UNREADABLE)
+        births = self._births.of(borrow.group_of(call.pid), call.args[0]) if self._births else ()
+        if not births:
+            return
+        from .births import prepare
+
+        for birth in births:
+            prepare(birth)
 
     def _bound(self, worker: _Worker, claim: Claim, inode: int, pid: int, fd: int) -> None:
         held = self._listeners.hold(worker.incarnation, worker.slot, claim, inode)
@@ -374,12 +538,44 @@ class Interception:
 
     def _listen(self, worker: _Worker, call: seccomp.Notification) -> bool:
         inode = seccomp.socket_inode(call.pid, call.args[0])
+        if not inode:
+            return self._listen_unread(worker, call)
         claim = self._listeners.of_inode(inode)
-        if claim is None or not worker.notifier.waits(call):
+        if claim is None:
+            self._drop_birth(inode)
             return False
+        if not worker.notifier.waits(call):
+            return False
+        self._begin(worker, call, claim, inode)
+        return True
+
+    def _begin(self, worker: _Worker, call: seccomp.Notification, claim: Claim, inode: int) -> None:
         claim.group.users.add(worker.incarnation)
         self._listeners.begin(claim, inode)
+        worker.listened_at = worker.listened_at or self._loop.now()
         # Not made: a worker's own backlog would replace ours.
         worker.notifier.answer(call)
         self._observed(worker.incarnation, "listening", {"address": claim.group.form.text})
+
+    def _listen_unread(self, worker: _Worker, call: seccomp.Notification) -> bool:
+        """Of a process that we cannot look into: a socket that we made, and it has bound."""
+        if self._births is None:
+            return False
+        pid = borrow.group_of(call.pid)
+        births = self._births.of(pid, call.args[0])
+        bound = [birth for birth in births if sockets.port_of(birth.sock)]
+        if len(bound) != 1:
+            return False
+        own = self._births.take(bound[0].inode)
+        if own is None:
+            return False
+        inode = bound[0].inode
+        if self._listeners.others_listen(own):
+            # Its bind joined the group of another app, which PID 1 holds as well.
+            own.close()
+            worker.notifier.answer(call, errno.EADDRINUSE)
+            return True
+        claim = self._listeners.claim_bound(worker.incarnation, worker.slot, own)
+        self._bound(worker, claim, inode, pid, call.args[0])
+        self._begin(worker, call, claim, inode)
         return True

@@ -9,6 +9,7 @@ from ..core.record import Record
 from ..kernel import sockets
 from . import addresses
 from .address import Address, Claim
+from .addresses import Form
 from .attended import Attended
 from .claims import Claims, inode_of
 from .claims import Held as Holding
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec, ListenSpec
     from ..kernel.credentials import Credentials
     from ..loop import Loop
-    from .addresses import Form
     from .sockaddr import Asked
 
     Log = Callable[[str, str, dict[str, object]], None]
@@ -552,6 +552,64 @@ class Listeners:
         self._attended.refresh(group, (slot,))
         return held
 
+    def held_by(self, incarnation: int, inode: int) -> Holding | None:
+        """This worker's claim to that socket."""
+        return self.claims.find(incarnation, inode)
+
+    def serves(self, incarnation: int) -> bool:
+        """It listens on one of the app's addresses."""
+        return self._serves(incarnation)
+
+    def others_listen(self, own: socket) -> bool:
+        """Somebody else listens where this socket is bound: another app, for example."""
+        from ..kernel import sockdiag
+
+        form = form_of(own)
+        return any(
+            each.port == form.port
+            and each.family in ("inet", "inet6")
+            and self._attended.claim_of(each.inode) is None
+            and form.overlaps(Form(each.family, each.host, each.port, v6only=each.v6only))
+            and (
+                addresses.is_any(each.host) or addresses.is_any(form.host) or each.host == form.host
+            )
+            for each in sockdiag.listeners() or ()
+        )
+
+    def claim_bound(self, incarnation: int, slot: int, own: socket) -> Claim:
+        """The claim to an address that the kernel has bound `own` to, which joins it."""
+        form = form_of(own)
+        found = self._meant(form.as_asked(), v6only=form.v6only)
+        address = self._held.declared[found[0]] if found else self._held.adopted.get(form)
+        adopted = address is None
+        if address is None:
+            address = Address(None)
+            address.late = self._serves(incarnation)
+            self._held.adopted[form] = address
+        group = address.groups.get(form)
+        if group is None:
+            group = address.groups[form] = self._group(address, form)
+            group.on_demand = True
+        group.users.add(incarnation)
+        group.join(slot, incarnation, own)
+        self._attended.note(address, group)
+        return Claim(group, address, adopted)
+
+    def give_back(self, incarnation: int, claim: Claim) -> None:
+        """The worker gets nothing of it after all."""
+        claim.group.users.discard(incarnation)
+
+    def step_aside(self, claim: Claim) -> bool:
+        """Give up a declared address, so that its only worker can bind it itself.
+
+        False: it is a unix socket. Connections that wait are reset.
+        """
+        if claim.group.form.family == "unix":
+            return False
+        self._held.declared = [each for each in self._held.declared if each is not claim.address]
+        self._close_address(claim.address)
+        return True
+
     def abandon(self, claim: Claim) -> None:
         """Nothing came of it: an address without any socket is none."""
         if claim.group.empty and not claim.group.declared:
@@ -701,3 +759,11 @@ class Listeners:
         if not self.claims.of_inode(held.inode) and not held.group.listens_at(held.inode):
             held.group.gave_up(held.slot, held.incarnation)
             self._close_socket(held.address, held.group, held.inode)
+
+
+def form_of(sock: socket) -> Form:
+    """What a TCP socket is bound to."""
+    host, port, *rest = sock.getsockname()
+    family = "inet6" if rest else "inet"
+    v6only = family == "inet6" and sockets.is_v6only(sock)
+    return Form(family, host=host, port=port, v6only=v6only)

@@ -33,11 +33,15 @@ if TYPE_CHECKING:
     from .intercept import Interception
     from .knocking import Knocking
     from .nodechannel import NodeChannel, Shared
+    from .ownlisteners import OwnListeners
 
     Log = Callable[[str, str, dict[str, object]], None]
     # (incarnation, "bound" | "listening" | "closed" | "ready" | "online" |
     # "disconnected" | "message", fields)
     Observed = Callable[[int, str, dict[str, object]], None]
+
+# Linux 6.11: IORING_OP_BIND and IORING_OP_LISTEN.
+_RINGS_BIND = (6, 11)
 
 __all__ = ["NodeOffer", "PortErrors", "Ports"]
 
@@ -59,7 +63,8 @@ class Ports:
     `log(level, event, fields)`; `observed(incarnation, what, fields)` tells what a worker
     did: `bound` and `listening` (with `address`), `ready` (`process.send('ready')`),
     `online`, `message`, `disconnected`. `listening` may come more than once. `closed` (with
-    `address` and `declared`): a worker that goes on has closed what it listened on.
+    `address` and `declared`): a worker that goes on has closed what it listened on. `unfit`
+    (with `reason`): it must be started again, which is then done in another way.
     `heir_of(form)`: an address of an app that is being removed, given up to this one.
     `pending`: the calls that could not be answered yet, one queue for all apps.
     `pid_of(incarnation)`: the process of a worker, 0 when unknown.
@@ -86,6 +91,11 @@ class Ports:
         self._channels: dict[int, NodeChannel] = {}
         self._shared: Shared | None = None
         self._filter: bool | None = None
+        # Workers whose filter reports socket(2).
+        self._makers: set[int] = set()
+        # Node programs of this app were seen to listen without Node's protocol.
+        self._needs_filter = False
+        self._own_listeners: OwnListeners | None = None
 
     # -- the sockets ------------------------------------------------------------------
 
@@ -216,6 +226,23 @@ class Ports:
             return False
         if app.exec_mode != "cluster" and not app.listen:
             return False
+        if self._by_protocol() and not self._needs_filter:
+            return False
+        return self._filter_works()
+
+    def _by_protocol(self) -> bool:
+        """Node runs the script itself, and gets its port by Node's own protocol.
+
+        A filter means no_new_privs: sudo, ping and file capabilities do not work under it.
+        """
+        from .nodeprotocol import is_launcher
+
+        app = self._app
+        primary = app.node and app.handoff == "auto" and app.exec_mode == "cluster"
+        return primary and not is_launcher(app.command)
+
+    def _filter_works(self) -> bool:
+        app = self._app
         if self._filter is None:
             from ..kernel import seccomp
 
@@ -235,12 +262,6 @@ class Ports:
                 )
         return self._filter
 
-    def filter_calls(self) -> tuple[str, ...]:
-        """The system calls of workers that the filter reports."""
-        from ..kernel import bpf
-
-        return (*bpf.PORT_CALLS, *bpf.REMOVALS, "connect")
-
     def attach_filter(self, incarnation: int, slot: int, notify_fd: int) -> None:
         """Answer the calls of a worker under the filter. Takes ownership of `notify_fd`."""
         if self._interception is None:
@@ -255,7 +276,20 @@ class Ports:
                 self._pending,
                 self._pid_of,
             )
-        self._interception.attach(incarnation, slot, notify_fd)
+        makes = incarnation in self._makers
+        self._interception.attach(incarnation, slot, notify_fd, makes=makes)
+
+    def filter_calls(self, incarnation: int) -> tuple[str, ...]:
+        """The system calls that the filter of this worker is to report."""
+        from ..kernel import bpf, seccomp
+
+        calls: tuple[str, ...] = (*bpf.PORT_CALLS, *bpf.REMOVALS, "connect")
+        if seccomp.kernel_version() >= _RINGS_BIND:
+            calls = (*calls, "io_uring_setup")
+        if self._interception is not None and self._interception.makes_sockets:
+            self._makers.add(incarnation)
+            calls = (*calls, "socket")
+        return calls
 
     # -- Node -------------------------------------------------------------------------
 
@@ -282,7 +316,7 @@ class Ports:
         # In fork mode a program keeps its own cluster, unless there is no other way to
         # give it the port that we hold.
         return self._app.exec_mode == "cluster" or (
-            bool(self._app.listen) and not self.wants_filter()
+            bool(self._app.listen) and not self._filter_works()
         )
 
     def node_channel(self, incarnation: int, slot: int) -> NodeOffer:
@@ -310,6 +344,29 @@ class Ports:
         channel = self._channels.get(incarnation)
         if channel is not None:
             channel.started(pid)
+            if self._by_protocol() and not self._needs_filter:
+                self._watch_own_listeners(incarnation)
+
+    def _watch_own_listeners(self, incarnation: int) -> None:
+        if self._own_listeners is None:
+            from .ownlisteners import OwnListeners
+
+            self._own_listeners = OwnListeners(
+                self._loop,
+                self._app,
+                self._listeners,
+                self._pid_of,
+                self._log,
+                self._filter_needed,
+            )
+        self._own_listeners.watch(incarnation)
+
+    def _filter_needed(self, unfit: tuple[int, ...], reason: str) -> None:
+        """From the next start on; for these workers it is now."""
+        self._needs_filter = True
+        self._own_listeners = None
+        for incarnation in unfit:
+            self._observed(incarnation, "unfit", {"reason": reason})
 
     def send_message(self, incarnation: int, message: Any) -> None:
         """A message for `process.on('message')`; nothing when there is no channel."""
@@ -326,6 +383,8 @@ class Ports:
     def leaving(self, incarnation: int) -> None:
         """The worker was sent a stop signal (`NodeChannel.leaving`)."""
         self._listeners.claims.leaving(incarnation)
+        if self._own_listeners is not None:
+            self._own_listeners.forget(incarnation)
         channel = self._channels.get(incarnation)
         if channel is not None:
             channel.leaving()
@@ -337,6 +396,9 @@ class Ports:
         channel = self._channels.pop(incarnation, None)
         if channel is not None:
             channel.close()
+        self._makers.discard(incarnation)
+        if self._own_listeners is not None:
+            self._own_listeners.ended(incarnation)
         if self._interception is not None:
             self._interception.forget(incarnation)
         self._listeners.release(incarnation)

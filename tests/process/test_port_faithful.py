@@ -363,3 +363,55 @@ while True:
                     with socket.create_connection(("127.0.0.1", int(data)), timeout=10) as d:
                         d.settimeout(10)
                         assert d.recv(100) == pid
+
+
+ASKS_FIRST = """
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind((host, port))
+def listens():
+    return s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+first = listens()
+if not first:
+    s.listen(128)
+print(first, listens(), s.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE), flush=True)
+serve(s)
+"""
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_program_that_asks_first_whether_its_socket_listens_calls_listen(tmp_path, declared):
+    """haproxy does: its socket may be an inherited one."""
+    port = free_port()
+    listen = (spec(f"127.0.0.1:{port}"),) if declared else ()
+    with Lab(program(tmp_path, ASKS_FIRST, port), listen=listen, handoff="intercept") as lab:
+        workers = lab.run(2)
+        lab.stop(workers[0], 9)
+        lab.listening(lab.start(0))  # where a queue may wait
+        wait_until(lambda: lab.text().count("\n") == 3)
+        assert lab.text() == f"0 1 {int(socket.SOCK_STREAM)}\n" * 3
+        assert {get(port) for _ in range(20)} == {"0", "1"}
+
+
+def test_io_uring_is_refused_where_a_port_could_be_bound_by_it(tmp_path, monkeypatch):
+    from entrypoint.kernel import seccomp
+
+    text = """
+libc = ctypes.CDLL(None, use_errno=True)
+parameters = ctypes.create_string_buffer(120)
+got = libc.syscall(ctypes.c_long(425), ctypes.c_uint(4), parameters)
+print(got >= 0, ctypes.get_errno(), flush=True)
+serve(socket.create_server((host, port)))
+"""
+    command = program(tmp_path, text, free_port())
+    monkeypatch.setattr(seccomp, "kernel_version", lambda: (6, 11))
+    with Lab(command) as lab:
+        lab.run(2)
+        assert lab.text() == "False 1\n" * 2
+        told = [fields for _, event, fields in lab.logged if event == "io_uring refused"]
+        assert len(told) == 1
+        assert "handoff: fds" in told[0]["then"]
+    monkeypatch.setattr(seccomp, "kernel_version", lambda: (6, 10))
+    with Lab(command) as lab:
+        lab.run(1)
+        assert not lab.logged

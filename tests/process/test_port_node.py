@@ -181,3 +181,63 @@ setInterval(() => { try { for (;;) { fs.writeSync(fd, JSON.stringify({cmd: 'NODE
         wait_until(lambda: time.monotonic() > end)
         assert channel._size < 600_000
         assert len(channel._outgoing) < 40_000
+
+
+PROBES = """
+const net = require('net'), os = require('os'), http = require('http')
+const want = +process.argv[2], hosts = [undefined, '0.0.0.0', '127.0.0.1']
+const free = (host) => new Promise((yes, no) => {
+  const s = net.createServer()
+  s.on('error', (e) => (['EADDRNOTAVAIL', 'EINVAL'].includes(e.code) ? yes() : no(e)))
+  s.listen({ port: want, host }, () => s.close(yes))
+});
+(async () => {
+  for (const host of hosts) await free(host)
+  http.createServer((q, r) => r.end(process.env.SLOT)).listen(want, () => console.log('serves'))
+})()
+"""
+
+
+@pytest.mark.parametrize("handoff", ["auto", "intercept"])
+def test_a_program_that_tries_its_port_first_finds_it_free(tmp_path, handoff):
+    """As get-port, detect-port and vite's do."""
+    port = free_port()
+    script = tmp_path / "app.js"
+    script.write_text(PROBES)
+    with Lab(["node", str(script), str(port)], node=True, handoff=handoff) as lab:
+        for slot in range(3):
+            lab.start(slot)
+        wait_until(lambda: lab.text().count("serves") == 3, lab.text)
+        lab.steer(0, 1, 2)
+        assert {get(port) for _ in range(40)} == {"0", "1", "2"}
+        assert lab.ports.addresses == (f"[::]:{port}",)
+
+
+CHILD = """
+const port = process.argv[2]
+const child = require('child_process').spawn('python3', ['-c', `
+import http.server, os
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(os.environ["SLOT"].encode())
+http.server.HTTPServer(("127.0.0.1", ${port}), H).serve_forever()
+`], { stdio: 'inherit' })
+child.on('exit', (code) => process.exit(code || 1))
+"""
+
+
+def test_node_workers_have_no_filter_until_something_else_listens(tmp_path):
+    port = free_port()
+    script = tmp_path / "app.js"
+    script.write_text(CHILD)
+    command = ["node", str(script), str(port)]
+    with Lab(command, node=True, handoff="auto", instances=2, listen_timeout=1.0) as lab:
+        first = lab.start(0)
+        assert not lab.ports.wants_filter()
+        wait_until(lambda: lab.happened("unfit", first), "its child is seen to listen", timeout=30)
+        assert [event for _, event, _ in lab.logged] == ["filter used from now on"]
+        lab.stop(first, 9)
+        lab.run(2)
+        assert {get(port) for _ in range(20)} == {"0", "1"}

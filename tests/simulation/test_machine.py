@@ -48,8 +48,6 @@ scripts = st.one_of(
         ends_after=st.sampled_from((None, 0.005, 0.5, 2.0, 31.0)),
         code=st.sampled_from((0, 1, 3)),
         signum=st.sampled_from((None, None, 11)),
-        group=st.sampled_from(("", "", "obeys")),
-        strays=st.sampled_from(("", "", "obeys", "stubborn")),
     ),
     st.builds(
         Script,
@@ -58,7 +56,6 @@ scripts = st.one_of(
         stop_takes=st.sampled_from((0.01, 1.0, 7.9)),
         stop_code=st.sampled_from((0, 1, None)),
         group=st.sampled_from(("", "obeys", "stubborn", "undying")),
-        strays=st.sampled_from(("", "", "obeys", "stubborn", "undying")),
         queue_takes=st.sampled_from((0, 0.3, 2.0, None)),
     ),
     st.builds(
@@ -114,7 +111,7 @@ def specs(draw, name: str):
         "depends_on": depends,
         "watchdog": draw(st.sampled_from((0.0, 0.0, 15.0))),
         "health": draw(st.one_of(st.none(), checks)),
-        "treekill": draw(st.sampled_from(("tree", "tree", "all", "group", "none"))),
+        "treekill": draw(st.sampled_from((True, True, False))),
         "min_uptime": draw(st.sampled_from((1.0, 1.0, 0.0, 5.0))),
         "listen_timeout": draw(st.sampled_from((3.0, 3.0, 0.4))),
         "retire_delay": draw(st.sampled_from((0.5, 0.5, 0.0, 3.0))),
@@ -261,6 +258,7 @@ class Machine(RuleBasedStateMachine):
             e.SpawnFailed(gone, "fork"),
             e.HealthChecked(gone, 1, "503"),
             e.WorkerTold(gone, stopping=True),
+            e.WorkerUnfit(gone, "late"),
         ):
             self.world.emit(event)
 
@@ -282,6 +280,12 @@ class Machine(RuleBasedStateMachine):
         live = [process for process in self.world.live() if process.execed]
         if live:
             self.world.tell(live[which % len(live)], **what)
+
+    @rule(which=st.integers(0, 7))
+    def a_worker_is_unfit(self, which) -> None:
+        live = [process for process in self.world.live() if process.execed]
+        if live:
+            self.world.emit(e.WorkerUnfit(live[which % len(live)].incarnation, "its bind"))
 
     @precondition(lambda self: self.stop_within is None)
     @rule(which=st.integers(0, 7), extend=st.sampled_from((0.5, 5.0, 60.0)))
@@ -305,10 +309,6 @@ class Machine(RuleBasedStateMachine):
     @rule(signum=st.sampled_from((SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGWINCH)))
     def a_second_signal_comes(self, signum) -> None:
         self.world.emit(e.SignalArrived(signum))
-
-    @rule(what=st.sampled_from(("", "obeys", "stubborn")))
-    def a_daemon_lives(self, what) -> None:
-        self.world.remaining_at_end = what
 
     def stop(self, signum: int) -> None:
         world = self.world

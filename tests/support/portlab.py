@@ -113,6 +113,7 @@ class Lab:
                 full.update(offer.env)
             words = {"{fd}": "3", "{port}": str(self.ports.first_port())}
             argv = [words.get(word, word) for word in self.app.command]
+            filtered = self.filtered and self.ports.wants_filter()
             child = process.spawn(
                 process.SpawnRequest(
                     argv=tuple(argv),
@@ -125,8 +126,8 @@ class Lab:
                     keep_fds=tuple(keep),
                     own_pid=("LISTEN_PID",) if given else (),
                     parent_death_signal=0,
-                    install_filter=self.filtered and self.ports.wants_filter(),
-                    filter_calls=self.ports.filter_calls(),
+                    install_filter=filtered,
+                    filter_calls=self.ports.filter_calls(incarnation) if filtered else (),
                 )
             )
             self.ports.node_started(incarnation, child.pid)
