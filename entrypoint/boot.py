@@ -63,13 +63,25 @@ def _dispatch(argv: list[str], early: Sequence[int]) -> int:
     return run_cli(argv, early)
 
 
+def _is_program(argv: list[str]) -> bool:
+    """The words are those of `pm2-runtime`: a file, a program, `start` and one of these."""
+    from . import frontdoor
+
+    if argv[0] not in frontdoor.RUN_WORDS:
+        from .cli import is_command
+
+        if is_command(argv[0]):
+            return False
+    return frontdoor.begins_a_run(argv)
+
+
 def starts_a_run(argv: list[str]) -> bool:
     """The words begin the life of an init. `pyinit run NAME` asks a running one instead."""
     word = argv[0] if argv else ""
     if word in ("-h", "--help", "-V", "--version"):
         return False
     if word != "run":
-        return word == "" or word.startswith("-")
+        return word == "" or word.startswith("-") or _is_program(argv)
     words = argv[1:]
     while words:
         word = words.pop(0)

@@ -31,6 +31,8 @@ HELP = """\
 pyinit: the entrypoint of a container. PID 1 for programs in any language.
 
   pyinit [-c FILE] [--env NAME] [--only A,B]    run the apps of the file
+  pyinit FILE | PROGRAM [OPTION…] [-- ARG…]     as pm2-runtime: pyinit server.js -i max,
+                                                pyinit npm -- start, pyinit serve DIR PORT
   pyinit [-g] [-s] [-p SIG] [-e CODE] [-v] [-w] -- CMD [ARG…]
                                                 run one command, as tini does
   pyinit check [-c FILE] [--strict] [--offline] [--json]
@@ -51,6 +53,8 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
   pyinit journal                                the last events and decisions, as JSON lines
   pyinit replay FILE                            decide again what a journal tells, anywhere
   pyinit --version | --help
+
+PM2's names of commands (list, show, jlist, delete, …) work or say what to write.
 
 Without -c: $PYINIT_CONFIG, else ecosystem.yaml, .yml, .json or .config.js here. Several -c:
 the apps of all these files.
@@ -81,6 +85,7 @@ def main(argv: list[str], early: Sequence[int] = ()) -> int:
     if word in ("-V", "--version"):
         print(f"pyinit {__version__}")
         return 0
+    from . import frontdoor
     from .boot import starts_a_run
 
     command = None if starts_a_run(argv) else _commands().get(word)
@@ -88,10 +93,15 @@ def main(argv: list[str], early: Sequence[int] = ()) -> int:
         return command(argv[1:])
     try:
         source = parse_run(argv[1:] if word == "run" else argv)
-    except UsageError as error:
+    except (UsageError, frontdoor.UsageError) as error:
         _complain(f"{error}; see pyinit --help")
         return USAGE_ERROR
     return run(source, early)
+
+
+def is_command(word: str) -> bool:
+    """Whether the word is a command, and no program, whatever files there are."""
+    return word == "help" or word in _commands()
 
 
 def _commands() -> dict[str, Callable[[list[str]], int]]:
@@ -103,6 +113,8 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
 
         return call
 
+    from .control import pm2names
+
     commands = {
         name: late("entrypoint.config.commands", name)
         for name in ("check", "explain", "ecosystem", "convert", "schema")
@@ -111,41 +123,34 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
     commands["replay"] = late("entrypoint.journal.replay", "main")
     for name in CONTROL:
         commands[name] = late("entrypoint.control.commands", name)
+    commands |= pm2names.commands(commands)
     return commands
 
 
 def parse_run(argv: list[str]) -> Source:
-    """`-c FILE… --env NAME --only A,B`, also as `--option=value`. Raises UsageError."""
+    """The command line of a run: files, or a program as an app. Raises UsageError."""
+    from . import frontdoor
     from .loading import Source
 
-    paths: tuple[str, ...] = ()
-    env_name = ""
-    only: tuple[str, ...] = ()
-    words = list(argv)
-    while words:
-        word, equals, value = words.pop(0).partition("=")
-        if word not in ("-c", "--config", "--env", "--only"):
-            kind = "option" if word.startswith("-") else "command"
-            raise UsageError(f"unknown {kind} {word!r}{_suggestion(word)}")
-        if not equals:
-            if not words:
-                raise UsageError(f"{word} needs a value")
-            value = words.pop(0)
-        if word in ("-c", "--config"):
-            paths += (value,)
-        elif word == "--env":
-            env_name = value
-        else:
-            only += tuple(name.strip() for name in value.split(",") if name.strip())
-    return Source(paths, env_name, only)
+    word = argv[0] if argv else ""
+    if word and not word.startswith("-") and not frontdoor.begins_a_run(argv):
+        from difflib import get_close_matches
 
-
-def _suggestion(word: str) -> str:
-    import difflib
-
-    known = ["--config", "--env", "--only", "--help", "--version", "--", *_commands()]
-    close = difflib.get_close_matches(word, known, 1)
-    return f": did you mean {close[0]!r}?" if close else ""
+        known = _commands()
+        close = get_close_matches(word, known, 1, cutoff=0.7)
+        hint = f": did you mean {close[0]!r}?" if close else "; `pyinit -- CMD` runs a command"
+        raise UsageError(f"unknown command {word!r}{hint}")
+    line = frontdoor.parse(argv)
+    if word and not word.startswith("-"):
+        pid = frontdoor.running()
+        if pid is not None:
+            raise UsageError(
+                f"a pyinit runs in this container (pid {pid}): `pyinit ls` shows its apps, "
+                "`pyinit reload --config` reads its file again, `pyinit start APP` starts one"
+            )
+    for remark in line.remarks:
+        _complain(remark)
+    return Source(line.paths, line.env_name, line.only, line.app, line.options, line.log_format)
 
 
 def _complain(text: str) -> None:

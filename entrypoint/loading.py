@@ -19,6 +19,11 @@ class Source(Record):
     paths: tuple[str, ...] = ()
     env_name: str = ""
     only: tuple[str, ...] = ()
+    # One app, by PM2's keys, in place of files (`pyinit start app.js`); options that are
+    # laid over the apps of files; `log.format`.
+    app: tuple[tuple[str, object], ...] = ()
+    options: tuple[tuple[str, object], ...] = ()
+    log_format: str = ""
 
 
 class Outcome(Record):
@@ -46,6 +51,7 @@ def read_plan(source: Source, revision: int) -> bytes:
             only=source.only,
             environ=os.environ,
             revision=revision,
+            command_line=(source.app, source.options, source.log_format),
         )
     except ConfigErrors as errors:
         return marshal.dumps((None, (), tuple(str(error) for error in errors.errors)))

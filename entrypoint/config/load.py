@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .errors import ConfigError
 
     Top = dict[str, tuple[str, Node, Any]]
+    Keys = tuple[tuple[str, object], ...]
+    CommandLine = tuple[Keys, Keys, str]
 
 NAMES = (
     "ecosystem.yaml",
@@ -39,6 +41,8 @@ NAMES = (
     "ecosystem.config.cjs",
     "ecosystem.config.mjs",
 )
+# In place of a file's name, where a program was given.
+COMMAND_LINE = "command line"
 _SCRIPT_EXTENSIONS = (".js", ".cjs", ".mjs")
 
 
@@ -72,14 +76,19 @@ def load(
     environ: Mapping[str, str],
     revision: int = 1,
     look: bool = True,
+    command_line: CommandLine = ((), (), ""),
 ) -> Loaded:
     """Read the file at `path`, or several, or, without one, the first that `find` finds.
 
     `env_name` chooses `env_NAME`; `only` keeps the apps of these names. Without `look`
     what lies beside the file is not looked at (scripts, users, variables), and the plan
-    cannot be run. Raises ConfigErrors with everything that is wrong.
+    cannot be run. `command_line` gives an app in place of files, options for the apps of
+    files, and `log.format`. Raises ConfigErrors with everything that is wrong.
     """
+    app, options, log_format = command_line
     files = path if isinstance(path, tuple) else ()
+    if app:
+        files = (COMMAND_LINE,)
     files = files or (find(path if isinstance(path, str) else None, environ),)
     problems = Problems(files[0])
     reader = Reader(problems, environ, cgroup.usable_cpus)
@@ -87,7 +96,8 @@ def load(
     origins: dict[Node, File] = {}
 
     def read(name: str) -> Node:
-        file = read_file(name, environ, problems, env_name)
+        file = read_app_of(app) if app else read_file(name, environ, problems, env_name)
+        add_options(file, options, problems)
         if file.pm2:
             to_native(file, environ, problems, env_name, look=look)
         reader.node_version = reader.node_version or file.node
@@ -97,6 +107,8 @@ def load(
     documents = Documents(reader, read).all_of(files)
     plan = _Planner(reader, env_name, only, origins).plan(documents)
     problems.raise_errors()
+    if log_format:
+        plan = plan.replace(log=plan.log.replace(format=log_format))
     warnings = problems.warnings
     return Loaded(
         plan.replace(revision=revision, source=files[0]),
@@ -149,6 +161,27 @@ def read_file(
     if tree.is_null:
         raise problems.stop(None, "", "is empty")
     return File(tree, environ, is_pm2(file, tree))
+
+
+def read_app_of(app: tuple[tuple[str, object], ...]) -> File:
+    """The file that the command line of `pyinit start PROGRAM` stands for."""
+    from .pm2.values import made
+
+    return File(made([dict(app)]), os.environ, pm2=True)
+
+
+def add_options(file: File, options: tuple[tuple[str, object], ...], problems: Problems) -> None:
+    """Lay options of the command line over the apps of a file, as PM2 does."""
+    from .pm2.values import is_falsy, made
+
+    for node, _ in app_nodes(file.tree, problems) if options else ():
+        for key, value in options if node.kind == "map" else ():
+            given = node.get(key)
+            # These count where the file says nothing.
+            if key in {"watch", "ignore_watch", "namespace"} and given and not is_falsy(given):
+                continue
+            option = made(value)
+            node.entries[key] = (option, option)
 
 
 def to_native(

@@ -19,6 +19,7 @@ from contextlib import closing
 from datetime import datetime
 
 from entrypoint import __version__
+from entrypoint.frontdoor import is_config_file, without_pm2s
 from entrypoint.kernel import proc
 from entrypoint.logs.console import Style, wants_colour
 from entrypoint.probes.health import NoSocket, Unanswered
@@ -62,6 +63,15 @@ def logs(argv: Sequence[str]) -> int:
     parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
     parser.add_argument("-n", "--lines", type=_lines, default=20, metavar="N")
     parser.add_argument("--json", action="store_true", help="the records as they are")
+    parser.add_argument("--raw", action="store_true", help="only what the workers wrote")
+    parser.add_argument("--out", action="store_true", help="only lines of stdout")
+    parser.add_argument("--err", action="store_true", help="only lines of stderr")
+    # PM2 follows unless it is told not to.
+    parser.add_argument("--nostream", action="store_true", help=argparse.SUPPRESS)
+    for word in ("--format", "--formatted"):
+        parser.add_argument(word, action="store_true", help=argparse.SUPPRESS)
+    for word in ("--timestamp", "--highlight"):
+        parser.add_argument(word, nargs="?", help=argparse.SUPPRESS)
     return _run(parser, argv, _logs)
 
 
@@ -156,9 +166,12 @@ def _parser(name: str, about: str, apps: str = "", word: str = "APP|all") -> _Pa
 
 
 def _run(parser: _Parser, argv: Sequence[str], act: Callable[[argparse.Namespace], int]) -> int:
+    words, remarks = without_pm2s(argv)
+    for remark in remarks:
+        print(f"{parser.prog}: {remark}", file=sys.stderr)
     try:
         # `scale web -1`: argparse takes it for a number as no option looks like one.
-        options = parser.parse_args(list(argv))
+        options = parser.parse_args(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
     if signals.getsignal(signals.SIGINT) != signals.SIG_IGN:
@@ -222,6 +235,9 @@ def _unknown(names: list[str], apps: list[str], ids: list[str]) -> str:
         if name.isdecimal():
             told.append(f"no worker has the id {name}; there is {', '.join(ids) or 'none'}")
             continue
+        if is_config_file(name):
+            told.append(f"{name!r} is no app; `pyinit reload --config` reads the file again")
+            continue
         close = difflib.get_close_matches(name, apps, 1)
         if close:
             told.append(f"no app {name!r}{_did_you_mean(close)}")
@@ -252,15 +268,21 @@ def _colour() -> bool:
 # -- questions ----------------------------------------------------------------------------
 
 
-def _ls(options: argparse.Namespace) -> int:
+def measured(socket: str = "") -> dict[str, Any]:
+    """What `ls` shows: all apps, with CPU and memory of their workers."""
     try:
-        found = _answer("GET", "apps", [], options.socket)
+        found = _answer("GET", "apps", [], socket or os.environ.get("PYINIT_SOCKET", ""))
     except NoSocket:
         alone = single.find(places.users())
         if alone is None:
             raise
         found = single.listed(alone)
     _measure(found["apps"])
+    return found
+
+
+def _ls(options: argparse.Namespace) -> int:
+    found = measured(options.socket)
     if options.json:
         print(json.dumps(found))
         return 0
@@ -430,13 +452,19 @@ def _logs(options: argparse.Namespace) -> int:
         if kind == "raw":
             text = "log.format is raw: workers write past pyinit, only its own events are here"
             print(text, file=sys.stderr)
-        rendering = None
-        if not options.json and kind != "console":
-            preset, names = json.loads(reply.fields.get("x-pyinit-log-keys", '["default", {}]'))
-            rendering = Rendering(Style(colour=_colour()), preset, names)
+        preset, names = json.loads(reply.fields.get("x-pyinit-log-keys", '["default", {}]'))
+        rendering = Rendering(Style(colour=_colour()), preset, names)
+        render: Callable[[bytes], bytes] = rendering.line
+        if options.json or kind == "console":
+            render = bytes
+        elif options.raw:
+            render = rendering.text_of
+        wanted = [name for name in ("out", "err") if getattr(options, name)]
         out = sys.stdout.buffer
         for line in reply.lines():
-            out.write(rendering.line(line) if rendering is not None else line)
+            if len(wanted) == 1 and rendering.stream_of(line) != f"std{wanted[0]}":
+                continue
+            out.write(render(line))
             out.flush()
     if options.follow:
         print("pyinit logs: pyinit has ended, or gave our place to others", file=sys.stderr)

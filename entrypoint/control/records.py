@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from entrypoint.logs.layout import PRESETS
-from entrypoint.logs.schema import LEVELS, STDERR, stamp
+from entrypoint.logs.schema import LEVELS, STDERR, STDOUT, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,27 @@ class Rendering:
         return line
 
 
+    def stream_of(self, line: bytes) -> str:
+        """`stdout` or `stderr` of a worker's line; empty for pyinit's own and for others."""
+        return self._worker_line(line)[0]
+
+    def text_of(self, line: bytes) -> bytes:
+        """What a worker wrote, with its end; empty for a line that is not a worker's."""
+        stream, text = self._worker_line(line)
+        return text.encode("utf-8", "replace") + b"\n" if stream else b""
+
+    def _worker_line(self, line: bytes) -> tuple[str, str]:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return "", ""
+        for reading in self._readings if isinstance(record, dict) else ():
+            found = reading.worker_line(record)
+            if found[0]:
+                return found
+        return "", ""
+
+
 class _Reading:
     """Records by the names of one preset."""
 
@@ -78,6 +99,21 @@ class _Reading:
         fields = {self._names.get(name, name): value for name, value in record.items()}
         level = self._levels.get(level, level)
         return style.event(when, level if level in LEVELS else "info", event, fields)
+
+    def worker_line(self, record: dict[str, object]) -> tuple[str, str]:
+        """Stream and text of a worker's record."""
+        record = _flat(record) if self._model else dict(record)
+        keys = self._keys
+        stream = str(record.get("pyinit_stream") or record.get(keys.stream) or "")
+        if stream not in {STDOUT, STDERR}:
+            return "", ""
+        ours = {keys.timestamp, keys.level, *(getattr(keys, role) for role in _ORIGIN)}
+        ours |= {f"pyinit_{role}" for role in _ORIGIN} | set(dict(keys.constants))
+        rest = {name: value for name, value in record.items() if name not in ours}
+        text = rest.get(keys.event)
+        if set(rest) == {keys.event} and isinstance(text, str):
+            return stream, text
+        return stream, json.dumps(rest, ensure_ascii=False)
 
     def _worker(self, record: dict[str, object], style: Style) -> bytes:
         # A worker's own object keeps its fields; what we added says whose it is.

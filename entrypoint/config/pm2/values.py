@@ -43,6 +43,21 @@ def mapping(entries: dict[str, tuple[Node, Node]], near: Node) -> Node:
     return node
 
 
+def made(value: object) -> Node:
+    """Nodes of a plain value: texts as the core schema types them, tuples of pairs, lists."""
+    near = Node("scalar")
+    if isinstance(value, dict):
+        entries = {key: (literal(key, near), made(inner)) for key, inner in value.items()}
+        return mapping(entries, near)
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        return made(dict(value))
+    if isinstance(value, (list, tuple)):
+        texts = [item if isinstance(item, dict) else str(item) for item in value]
+        return sequence([literal(t, near) if isinstance(t, str) else made(t) for t in texts], near)
+    text = str(value)
+    return plain(text, near) if text in {"true", "false"} else literal(text, near)
+
+
 def is_falsy(node: Node) -> bool:
     """JavaScript's: null, false, 0, NaN and the empty text."""
     value = node.value
