@@ -78,13 +78,35 @@ class Children:
     def start(self, started: Started, request: process.SpawnRequest) -> Started:
         """Fork `request` for the worker. Raises OSError when fork(2) fails."""
         child = process.spawn(request)
-        self._number_came_again(child.pid)
-        started = started.replace(pid=child.pid, channel=child.channel)
-        self._started[started.incarnation] = started
-        self._by_pid[child.pid] = started.incarnation
         incarnation = started.incarnation
-        self._loop.register(child.channel, READ, lambda _events: self._told(incarnation))
+        try:
+            self._number_came_again(child.pid)
+            started = started.replace(pid=child.pid, channel=child.channel)
+            self._started[incarnation] = started
+            self._by_pid[child.pid] = incarnation
+            self._loop.register(child.channel, READ, lambda _events: self._told(incarnation))
+        except BaseException:
+            self._abandon(incarnation, child.pid, child.channel)
+            raise
         return started
+
+    def abandon(self, incarnation: int) -> None:
+        """Its start failed after the fork: end the process and forget it."""
+        started = self._started.get(incarnation)
+        if started is not None:
+            self._abandon(incarnation, started.pid, started.channel)
+
+    def _abandon(self, incarnation: int, pid: int, channel: int) -> None:
+        # Not reaped yet: the number is still its own.
+        try:
+            kill.send_signal(pid, signals.SIGKILL, group=False)
+        except PermissionError:
+            pass  # of another user, without CAP_KILL: it runs on as an orphan
+        self._started.pop(incarnation, None)
+        self._by_pid.pop(pid, None)
+        if channel >= 0:
+            self._loop.unregister(channel)
+            os.close(channel)
 
     def _number_came_again(self, pid: int) -> None:
         """The kernel gives no number to a process while a group has it.

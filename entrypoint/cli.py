@@ -188,7 +188,7 @@ def run(source: Source, early: Sequence[int] = ()) -> int:
     if given is not None and given.notify:
         from .outward import Outward
 
-        runtime.outward = Outward(runtime, given)
+        runtime.dispatch.observers["outward"] = Outward(runtime, given).turned
     try:
         if given is not None:
             remarks += inherited.take_over(given.fds)

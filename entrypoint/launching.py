@@ -35,11 +35,11 @@ class Launching:
         """Perform it."""
         runtime, spec = self._runtime, effect.spec
         ports = runtime.ports.get(spec.name)
-        if ports is not None:
-            ports.occupy(effect.slot)
         ours: list[int] = []
         theirs: list[int] = []
         try:
+            if ports is not None:
+                ports.occupy(effect.slot)
             started = Started(effect.incarnation, 0, spec, effect.instance, effect.slot)
             others = runtime.children.of_app(spec.name)
             number = instance_number(started, others, spec.instances)
@@ -62,30 +62,53 @@ class Launching:
                 stdin = self._silent_pipe()
                 theirs.append(stdin)
             started = runtime.children.start(started, request.replace(stdin=stdin))
-        except (OSError, ValueError) as error:
-            for fd in (*ours, *theirs):
+            self._started(started, ours)
+        except Exception as error:  # noqa: BLE001  the core must hear of every end of a start
+            self._failed(effect, error, ours)
+        finally:
+            for fd in theirs:
                 os.close(fd)
-            if ports is not None:
-                ports.forget(effect.incarnation)
-            reason = limits.explain(error) if isinstance(error, OSError) else str(error)
-            runtime.emit(e.SpawnFailed(effect.incarnation, f"fork: {reason}"))
-            return
-        for fd in theirs:
-            os.close(fd)
+
+    def _started(self, started: Started, ours: list[int]) -> None:
+        runtime, spec = self._runtime, started.spec
+        ports = runtime.ports.get(spec.name)
         if ports is not None:
-            ports.node_started(effect.incarnation, started.pid)
+            ports.node_started(started.incarnation, started.pid)
         if ours:
             runtime.pump.attach(
                 spec.name,
-                effect.instance,
-                effect.incarnation,
+                started.instance,
+                started.incarnation,
                 started.pid,
                 ours[0],
                 ours[1],
                 spec.time,
                 spec.multiline,
             )
-        runtime.emit(e.WorkerSpawned(effect.incarnation, started.pid, started.observed))
+        runtime.emit(e.WorkerSpawned(started.incarnation, started.pid, started.observed))
+
+    def _failed(self, effect: Spawn, error: Exception, ours: list[int]) -> None:
+        """There is no process (any more): end what was begun, and let the core hear of it."""
+        runtime, incarnation = self._runtime, effect.incarnation
+        if isinstance(error, OSError):
+            reason = limits.explain(error)
+        elif isinstance(error, ValueError):
+            reason = str(error)
+        else:
+            runtime.internal_error("Spawn", error, effect.spec.name)
+            short = isinstance(error, MemoryError)
+            reason = "no memory" if short else f"a bug of pyinit: {error!r}"
+        try:
+            runtime.children.abandon(incarnation)
+            for fd in ours:
+                if not runtime.pump.reads(fd):
+                    os.close(fd)
+            ports = runtime.ports.get(effect.spec.name)
+            if ports is not None:
+                ports.forget(incarnation)
+        except Exception as failure:  # noqa: BLE001  whatever it is, the core must hear
+            runtime.internal_error("Spawn", failure, effect.spec.name)
+        runtime.emit(e.SpawnFailed(incarnation, f"fork: {reason}"))
 
     def _silent_pipe(self) -> int:
         """The end for reading of a pipe in which nothing ever comes. Raises OSError.

@@ -36,7 +36,12 @@ class Reaping:
             self._gathering = True
             signals.hold(signals.SIGCHLD)
         orphans = self._children.orphans
-        more = self._children.reap()
+        try:
+            more = self._children.reap()
+        except BaseException:
+            # SIGCHLD is held: only a deadline brings the next look.
+            self._loop.call_at("reap", self._loop.now() + GATHER, self._look)
+            raise
         if more:
             # More than one batch: let the loop serve the others before the next.
             self._loop.call_at("reap", self._loop.now(), self._look)

@@ -23,7 +23,9 @@ from .children import Children
 from .core import effects as f
 from .core import events as e
 from .core.supervisor import Supervisor
+from .dispatch import Dispatch
 from .exits import Exits
+from .failures import Failures
 from .home import Terminal, no_terminal
 from .journaling import Journaling
 from .kernel import kill, reap, signals
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
     from .kernel.signals import SignalPipe
     from .loading import Source
     from .metrics.collect import Collector
-    from .outward import Outward
     from .probes.answers import Answer, Handover, Later
     from .probes.http1 import Request
     from .probes.server import ProbeServer
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 FLUSH_AT_MOST = 5.0
 # How long stderr may take the word that stdout took nothing (s).
 LAST_WORD_AT_MOST = 0.1
+# The pause before signals that met a shortage of memory are looked at again (s).
+MEMORY_PAUSE = 0.01
 # How long what SIGKILL was sent to may take to be reaped in the end (s).
 SWEEP_AT_MOST = 2.0
 
@@ -73,7 +76,9 @@ class Runtime:
         self.journal = Journaling(self)
         self.source = source
         self.plan = plan
-        self.errors = 0
+        self.failures = Failures(
+            loop, self.log, lambda app: self.journal.excerpt("internal error", app), self._recovered
+        )
         self.exit_code: int | None = None
         self._ends_by = 0.0  # when the time to stop is over; 0: no bound
         self.pump = LogPump(loop, 1, plan.log)
@@ -88,8 +93,8 @@ class Runtime:
         self.is_init = kill.is_init()
         self._pipe = pipe
         self._terminal = Terminal()
-        self._queue: deque[e.Event] = deque()
-        self._pumping = False
+        # Signals that came and were not handled yet.
+        self._signals: deque[int] = deque()
         self.rereading = Rereading(self)
         self.tallies = Tallies()
         loop.observe = self.tallies.turn_seconds.observe
@@ -99,11 +104,8 @@ class Runtime:
         self.probes: ProbeServer | None = None
         self._collector: Collector | None = None
         self._service: Service | None = None
-        # Told of each turn of the core while somebody waits for an operation.
-        self.observer: Callable[[e.Event, Sequence[f.Effect]], None] | None = None
-        self.outward: Outward | None = None  # who started us is told how it goes
         self.recent: Recent | None = None
-        self._perform: dict[type[f.Effect], Callable[..., None]] = {
+        perform: dict[type[f.Effect], Callable[..., None]] = {
             f.Spawn: self._launching.spawn,
             f.SendSignal: self._send_signal,
             f.SendShutdownMessage: self._send_shutdown_message,
@@ -125,6 +127,7 @@ class Runtime:
             f.Count: self.tallies.count,
             f.Finish: self._finish,
         }
+        self.dispatch = Dispatch(loop, self.core, perform, self.failures, self.journal)
 
     # -- boot: may fail loudly ------------------------------------------------------
 
@@ -185,7 +188,9 @@ class Runtime:
             "pid": os.getpid(),
             "init": self.is_init,
             "orphans_reaped": self.children.orphans,
-            "internal_errors": self.errors,
+            "internal_errors": self.failures.errors,
+            "memory_shortages": self.failures.shortages,
+            "memory_short": self.failures.short,
             "loop_turns": self.loop.wakeups,
             "timers": self.loop.deadlines,
         }
@@ -218,13 +223,33 @@ class Runtime:
         self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
         while self.exit_code is None:
             try:
-                self.loop.turn()
-            except Exception as error:  # noqa: BLE001  PID 1 outlives every bug of its own
-                self.internal_error("loop", error)
+                self._turn()
+            except Exception:  # noqa: BLE001, S112  no memory for a call: its guard did not run
+                continue
         return self._leave(self.exit_code)
+
+    def _turn(self) -> None:
+        """One turn of the loop: whatever it raises can neither end nor spin PID 1."""
+        try:
+            self.loop.turn()
+            self.failures.rested()
+        except Exception as error:  # noqa: BLE001  PID 1 outlives every bug of its own
+            self.failures.report("loop", error)
+            self.failures.rest()
+        if self.failures.short:
+            self.failures.recover()
+
+    def _recovered(self) -> None:
+        """There is memory again: look for what may have been missed."""
+        self._reaping.reap()
+        self._take_signals()
 
     def _after_first_spawns(self) -> None:
         """What no worker has to wait for; one that fails (EMFILE) does not end the others."""
+        if not self.dispatch.idle:
+            # Many workers: the rest of them is started in further turns.
+            self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
+            return
         for step in (
             self.journal.open,
             self._keep_recent,
@@ -251,45 +276,8 @@ class Runtime:
             self.log("warning", "no private socket", {"reason": self.probes.private_error})
 
     def emit(self, event: e.Event) -> None:
-        """Hand an event to the core; its effects are performed before this returns.
-
-        Unless the core is at work already: then its turn is ended first.
-        """
-        self._queue.append(event)
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            while self._queue:
-                self._one(self._queue.popleft())
-        finally:
-            self._pumping = False
-
-    def _one(self, event: e.Event) -> None:
-        now = self.loop.now()
-        try:
-            ordered = self.core.handle(event, now)
-        except Exception as error:  # noqa: BLE001  see the top of the file
-            self.journal.turned(now, event, (), repr(error))
-            self.internal_error(f"core: {event!r}", error, self.journal.app_of(event))
-            return
-        self.journal.turned(now, event, ordered)
-        for effect in ordered:
-            try:
-                self._perform[type(effect)](effect)
-            except Exception as error:  # noqa: BLE001  see the top of the file
-                where = f"{type(effect).__name__}"
-                self.internal_error(where, error, self.journal.app_of(effect))
-        if self.observer is not None:
-            try:
-                self.observer(event, ordered)
-            except Exception as error:  # noqa: BLE001  see the top of the file
-                self.internal_error("control", error)
-        if self.outward is not None:
-            try:
-                self.outward.turned(event, ordered)
-            except Exception as error:  # noqa: BLE001  see the top of the file
-                self.internal_error("outward", error)
+        """Hand an event to the core (`Dispatch.emit`)."""
+        self.dispatch.emit(event)
 
     def log(self, level: str, event: str, fields: dict[str, object]) -> None:
         """One event of pyinit's own."""
@@ -297,25 +285,26 @@ class Runtime:
 
     def internal_error(self, where: str, error: BaseException, app: str = "") -> None:
         """A bug of pyinit's, or a shortage: said, counted, survived. Never raises."""
-        self.errors += 1
-        text = f"{where}: {error!r}\n"
-        try:
-            import traceback  # without a descriptor left not even this can be
-
-            text = "".join(traceback.format_exception(error))
-            self.log("error", "internal error", {"where": where, "traceback": text})
-            self.journal.excerpt("internal error", app)
-        except Exception:  # noqa: BLE001  the log itself may be what is broken
-            try:
-                os.write(2, text.encode("utf-8", "replace"))
-            except OSError:
-                pass  # nobody listens
+        self.failures.report(where, error, app)
 
     # -- the world → events -----------------------------------------------------------
 
     def _signals_arrived(self, _events: int) -> None:
-        for signum in self._pipe.read():
-            self._signal_arrived(signum)
+        try:
+            self._signals.extend(self._pipe.read())
+            self._take_signals()
+        except MemoryError as error:
+            self.internal_error("signals", error)
+            self.loop.call_at("signals", self.loop.now() + MEMORY_PAUSE, self._signals_again)
+
+    def _signals_again(self) -> None:
+        self._signals_arrived(READ)
+
+    def _take_signals(self) -> None:
+        while self._signals:
+            # It stays the first one until it is handled: memory may run out.
+            self._signal_arrived(self._signals[0])
+            self._signals.popleft()
 
     def _signal_arrived(self, signum: int) -> None:
         if signum == signals.SIGCHLD:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _MS = {"ms": 1.0, "s": 1_000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
 _TIME = 'a time is a number of milliseconds or a text such as "500ms", "5s", "1m30s"'
-# Ten years; what is longer is a slip, and epoll_wait(2) counts ms in an int.
+# Ten years; what is longer is a slip. (The loop waits in parts: `loop.LONGEST_WAIT`.)
 _LONGEST_MS = 10 * 366 * 86_400_000.0
 _SIZE = 'a size is a number of bytes or a text such as "512K", "200M", "1.5G"'
 _BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}

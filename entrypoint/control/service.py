@@ -341,7 +341,11 @@ class Service:
         for operation in tuple(self._operations):
             if not operation.waited_for:
                 del self._operations[operation]
-        self._runtime.observer = self._turned if self._operations else None
+        observers = self._runtime.dispatch.observers
+        if self._operations:
+            observers["control"] = self._turned
+        else:
+            observers.pop("control", None)
 
     def _turned(self, event: e.Event, effects: Sequence[Effect]) -> None:
         view = self._view()

@@ -30,7 +30,7 @@ def surges(pool: Pool) -> bool:
 
 def fit_slots(turn: Turn, pool: Pool) -> Pool:
     """As many slots as instances, and spare ones to surge into."""
-    slots = pool.wanted + max(1, pool.spec.reload_parallel) if surges(pool) else pool.wanted
+    slots = pool.wanted + pool.spec.surge if surges(pool) else pool.wanted
     if slots <= pool.slots:
         return pool
     used = {place.slot for place in turn.places(pool.name)}

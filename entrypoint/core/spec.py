@@ -132,6 +132,11 @@ class AppSpec(Record):
     # One worker at a time in a reload unless the file says otherwise.
     reload_parallel: int = 1
 
+    @property
+    def surge(self) -> int:
+        """Spare slots for a reload: never more than there are workers to replace."""
+        return max(1, min(self.reload_parallel, self.instances))
+
     def __repr__(self) -> str:
         """Without what may hold secrets: events, effects and workers are shown in error logs."""
         hidden = ("env", "command", "health")

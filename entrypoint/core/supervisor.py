@@ -52,6 +52,8 @@ class Supervisor:
 
     def __init__(self, state: State | None = None) -> None:
         self._state = State() if state is None else state
+        # The event and turn whose commit has begun and did not end.
+        self._interrupted: tuple[e.Event, Turn] | None = None
         self._answers: dict[type[e.Event], Callable[[Turn, Any], None]] = {
             e.Booted: self._booted,
             e.PlanAccepted: self._plan_accepted,
@@ -85,17 +87,27 @@ class Supervisor:
     def handle(self, event: e.Event, now: float) -> list[Effect]:
         """What is to be done about `event` at `now` (monotonic seconds).
 
-        Raises what a bug raises; then nothing has changed and nothing is to be done.
+        Raises what a bug raises; then nothing has changed and nothing is to be done. After
+        MemoryError call it with the same event again.
         """
+        left: list[Effect] = []
+        if self._interrupted is not None:
+            # The memory ran out while the changes were merged: first complete that.
+            earlier, turn = self._interrupted
+            turn.commit()
+            self._interrupted = None
+            left = turn.effects
+            if earlier is event:
+                return left
         if self.finished:
-            return []
+            return left
         turn = Turn(self._state, now)
         on_worker = self._worker_answers.get(type(event))
         if on_worker is not None:
             # The one place where what is stale is dropped.
             worker = turn.worker(event.incarnation)  # type: ignore[attr-defined]
             if worker is None:
-                return []
+                return left
             on_worker(turn, worker, event)
         else:
             self._answers[type(event)](turn, event)
@@ -104,8 +116,16 @@ class Supervisor:
         if turn.changed or not self._state.settled:
             self._settle(turn)
             self._state.settled = not turn.changed
-        turn.commit()
-        return turn.effects
+        self._interrupted = (event, turn)
+        try:
+            turn.commit()
+        except MemoryError:
+            raise
+        except BaseException:
+            self._interrupted = None
+            raise
+        self._interrupted = None
+        return left + turn.effects if left else turn.effects
 
     @property
     def state(self) -> State:

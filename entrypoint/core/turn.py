@@ -64,15 +64,20 @@ class Turn:
         self._workers: dict[int, Worker | None] = {}
 
     def commit(self) -> None:
-        """Make the staged changes the state."""
+        """Make the staged changes the state.
+
+        When it raises (MemoryError), call it again: it completes what it began.
+        """
         state = self._state
         state.run = self.run
         _merge(state.pools, self._pools)
         for (app, instance), place in self._places.items():
             _merge(state.places.setdefault(app, {}), {instance: place})
         for incarnation, worker in self._workers.items():
-            app = worker.app if worker else state.workers[incarnation].app
-            _merge(state.crews.setdefault(app, {}), {incarnation: worker})
+            known = worker or state.workers.get(incarnation)
+            if known is None:
+                continue  # removed by a commit that was interrupted
+            _merge(state.crews.setdefault(known.app, {}), {incarnation: worker})
             _merge(state.workers, {incarnation: worker})
         for name, pool in self._pools.items():
             if pool is None:

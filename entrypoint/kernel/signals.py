@@ -131,11 +131,12 @@ class SignalPipe:
     def __init__(self) -> None:
         self.fd, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._arrived: set[int] = set()
+        self._incomplete = False  # a read failed for want of memory
 
     def arrived(self, number: int, _frame: object) -> None:
         """The handler. The byte is written by the interpreter, before this runs."""
         # Only for the case that the pipe was full (65,536 signals in one turn of the
-        # loop): the flood must not be able to hide a SIGTERM.
+        # loop) or could not be read: neither must be able to hide a SIGTERM.
         self._arrived.add(number)
 
     def install(self) -> None:
@@ -151,7 +152,16 @@ class SignalPipe:
         # Taken before the pipe is: what comes in between is left for the next call
         # in either place, or seen in both and returned once.
         arrived = self._arrived
-        self._arrived = set()
+        try:
+            self._arrived = set()
+            return self._read(arrived)
+        except MemoryError:
+            # What was read is lost; the handlers know which signals came.
+            self._arrived |= arrived
+            self._incomplete = True
+            raise
+
+    def _read(self, arrived: set[int]) -> list[int]:
         raw = b""
         try:
             while chunk := os.read(self.fd, _CHUNK):
@@ -168,8 +178,9 @@ class SignalPipe:
             elif not child:
                 child = True
                 numbers.append(number)
-        if len(raw) >= _PIPE_SIZE:
+        if len(raw) >= _PIPE_SIZE or self._incomplete:
             numbers.extend(sorted(arrived.difference(numbers)))
+            self._incomplete = False
         return numbers
 
     def close(self) -> None:

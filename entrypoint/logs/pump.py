@@ -251,9 +251,13 @@ class LogPump:
             stream.tally = self.tallies.setdefault((app, name), stream.tally)
             self._wrap(stream)
             self._open[incarnation] += 1
-            self._loop.register(fd, READ, stream.readable)
+            self._loop.register(fd, READ, stream.readable, owner=incarnation)
         if not self._open[incarnation]:
             self._worker_closed(incarnation)
+
+    def reads(self, fd: int) -> bool:
+        """This descriptor is a stream of a worker."""
+        return fd in self._streams
 
     def closed(self, incarnation: int, callback: Callable[[], None]) -> None:
         """Call once when both streams of that worker have reached their end.
@@ -321,7 +325,7 @@ class LogPump:
         for stream in paused:
             if self._streams.get(stream.fd) is stream:
                 stream.paused = False
-                self._loop.register(stream.fd, READ, stream.readable)
+                self._loop.register(stream.fd, READ, stream.readable, owner=stream.incarnation)
 
     def _read(self, stream: _Stream, size: int) -> int:
         """Read once; the number of bytes, 0 when there is nothing (more) to read.

@@ -155,7 +155,7 @@ class Collector:
         page.add("pyinit_orphans_reaped", runtime.children.orphans)
         reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
         page.add("pyinit_children_cpu_seconds", round(reaped.ru_utime + reaped.ru_stime, 3))
-        page.add("pyinit_internal_errors", runtime.errors)
+        page.add("pyinit_internal_errors", runtime.failures.errors)
         page.histogram("pyinit_loop_turn_seconds", tallies.turn_seconds)
 
     def _of_app(self, page: Page, app: AppView) -> None:

@@ -98,7 +98,7 @@ class PortEffects:
         )
         # Before anything listens: what comes first must not go to a spare slot.
         ports.steer(tuple(range(spec.instances)))
-        ports.open(spec.instances + max(1, spec.reload_parallel), but)
+        ports.open(spec.instances + spec.surge, but)
         return ports
 
     def _heir_of(self, form: Form) -> Address | None:

@@ -1,0 +1,180 @@
+"""Events and effects in order, in bounded parts, and once more when memory runs out."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrypoint import dispatch
+from entrypoint.core import effects as f
+from entrypoint.core import events as e
+from entrypoint.dispatch import Dispatch
+
+
+class FakeLoop:
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.due: dict[object, tuple[float, object]] = {}
+
+    def now(self) -> float:
+        return self.time
+
+    def call_at(self, key, deadline, callback) -> None:
+        self.due[key] = (deadline, callback)
+
+    def turn(self) -> bool:
+        if not self.due:
+            return False
+        key, (deadline, callback) = min(self.due.items(), key=lambda item: item[1][0])
+        del self.due[key]
+        self.time = max(self.time, deadline)
+        callback()
+        return True
+
+
+class Core:
+    """Orders a signal for each number in an event's reason."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+
+    def handle(self, event: e.ReloadAsked, _now: float) -> list[f.Effect]:
+        self.house.said.append(f"decide {event.app}")
+        self.house.fail(f"decide {event.app}")
+        return [f.SendSignal(int(word), 15) for word in event.reason.split()]
+
+
+class House:
+    def __init__(self) -> None:
+        self.loop = FakeLoop()
+        self.said: list[str] = []
+        self.failing: dict[str, list[BaseException]] = {}
+        self.reported: list[tuple[str, BaseException]] = []
+        self.turned_events: list[str] = []
+        self.cost = 0.0
+        self.nested: dict[int, e.Event] = {}
+        self.dispatch = Dispatch(
+            self.loop,
+            Core(self),
+            {f.SendSignal: self.perform, f.Report: self.perform_report},
+            self,
+            self,
+        )
+
+    def fail(self, where: str) -> None:
+        if self.failing.get(where):
+            raise self.failing[where].pop(0)
+
+    def perform(self, effect: f.SendSignal) -> None:
+        self.loop.time += self.cost
+        self.fail(f"perform {effect.incarnation}")
+        self.said.append(f"perform {effect.incarnation}")
+        if effect.incarnation in self.nested:
+            self.dispatch.emit(self.nested.pop(effect.incarnation))
+
+    def perform_report(self, _effect: f.Report) -> None:
+        self.fail("report")
+        self.said.append("report")
+
+    # -- failures and the journal -----------------------------------------------------
+
+    def report(self, where: str, error: BaseException, _app: str = "") -> None:
+        self.reported.append((where, error))
+
+    def turned(self, _now, event, _effects, error: str = "") -> None:
+        self.turned_events.append(event.app + (" failed" if error else ""))
+
+    def app_of(self, _what: object) -> str:
+        return ""
+
+
+@pytest.fixture
+def house():
+    return House()
+
+
+def asked(app: str, *numbers: int) -> e.ReloadAsked:
+    return e.ReloadAsked(app, " ".join(map(str, numbers)))
+
+
+def test_what_is_emitted_meanwhile_comes_after(house):
+    house.nested[1] = asked("b", 3)
+    house.dispatch.emit(asked("a", 1, 2))
+    assert house.said == ["decide a", "perform 1", "perform 2", "decide b", "perform 3"]
+    assert house.dispatch.idle
+
+
+def test_much_is_spread_over_turns_in_order(house):
+    house.cost = 0.003
+    house.dispatch.emit(asked("a", *range(100)))
+    house.dispatch.emit(asked("b", 100))
+    assert not house.dispatch.idle
+    longest = 0.0
+    while not house.dispatch.idle:
+        before = house.loop.time
+        assert house.loop.turn()
+        longest = max(longest, house.loop.time - before)
+    assert longest < dispatch.TURN_TIME + 2 * house.cost
+    performed = [line for line in house.said if line.startswith("perform")]
+    assert performed == [f"perform {n}" for n in range(101)]
+    assert house.said.index("decide b") == len(house.said) - 2
+
+
+def test_an_effect_without_memory_is_performed_later_and_nothing_overtakes_it(house):
+    house.failing["perform 1"] = [MemoryError(), MemoryError()]
+    house.dispatch.emit(asked("a", 1, 2))
+    house.dispatch.emit(asked("b", 3))
+    assert house.said == ["decide a"]
+    while house.loop.turn():
+        pass
+    assert house.said == ["decide a", "perform 1", "perform 2", "decide b", "perform 3"]
+    assert len(house.reported) == 2
+
+
+def test_a_decision_without_memory_is_made_later_and_journaled_once(house):
+    house.failing["decide a"] = [MemoryError()]
+    house.dispatch.emit(asked("a", 1))
+    house.dispatch.emit(asked("b", 2))
+    while house.loop.turn():
+        pass
+    assert house.said == ["decide a", "decide a", "perform 1", "decide b", "perform 2"]
+    assert house.turned_events == ["a", "b"]
+
+
+def test_a_bug_costs_its_event_or_its_effect_alone(house):
+    house.failing["decide a"] = [RuntimeError()]
+    house.failing["perform 2"] = [RuntimeError()]
+    house.dispatch.emit(asked("a", 1))
+    house.dispatch.emit(asked("b", 2, 3))
+    assert house.said == ["decide a", "decide b", "perform 3"]
+    assert house.turned_events == ["a failed", "b"]
+    assert [where.partition(":")[0] for where, _ in house.reported] == ["core", "SendSignal"]
+    assert house.dispatch.idle
+
+
+def test_what_never_gets_memory_is_given_up(house):
+    house.failing["perform 1"] = [MemoryError() for _ in range(1000)]
+    house.dispatch.emit(asked("a", 1, 2))
+    while house.loop.turn():
+        pass
+    assert house.said == ["decide a", "perform 2"]
+    assert 5 < house.loop.time < 60
+
+
+def test_a_record_is_not_repeated(house):
+    house.failing["report"] = [MemoryError()]
+    house.dispatch._core.handle = lambda _event, _now: [f.Report("info", "x"), f.SendSignal(1, 15)]
+    house.dispatch.emit(asked("a"))
+    assert house.said == ["perform 1"]
+
+
+def test_the_observer_hears_of_an_event_when_its_effects_are_performed(house):
+    seen: list[tuple[str, int, bool]] = []
+
+    def observer(event, effects) -> None:
+        seen.append((event.app, len(effects), "perform 2" in house.said))
+
+    house.dispatch.observers["test"] = observer
+    house.failing["decide b"] = [RuntimeError()]
+    house.dispatch.emit(asked("a", 1, 2))
+    house.dispatch.emit(asked("b", 3))
+    assert seen == [("a", 2, True)]
