@@ -20,16 +20,18 @@ class Exits:
         self._oom_kills = oom.oom_kills()
         self._last = ""
 
-    def explain(self, fields: dict[str, object]) -> dict[str, object]:
+    def explain(self, fields: dict[str, object], reason: str = "") -> dict[str, object]:
         """The fields of an exit event, with what else is known; `incarnation` is dropped.
 
-        Nothing is added for an exit that was asked for.
+        Nothing is added for an exit that was asked for, or that is well (without a `reason`).
         """
         incarnation = fields.pop("incarnation", 0)
         # At each exit: what was counted before belongs to an earlier one.
         more_kills = self._count_kills()
-        if fields.get("expected") or fields.get("exit_code") == 0:
+        if fields.get("expected") or (fields.get("exit_code") == 0 and not reason):
             return fields
+        if reason:
+            fields["reason"] = reason
         if more_kills and (fields.get("signal") == "SIGKILL" or fields.get("exit_code") == _KILLED):
             fields["oom_killed"] = True
         if "reason" not in fields:

@@ -391,13 +391,36 @@ class Runtime:
         fields = dict(effect.fields)
         if isinstance(fields.get("signal"), int):
             fields["signal"] = signals.name_of(fields["signal"])  # type: ignore[arg-type]
+        level = effect.level
         if "incarnation" in fields:
-            fields = self.exits.explain(fields)
+            reason = self._background(fields)
+            level = "error" if reason else level
+            fields = self.exits.explain(fields, reason)
         if effect.event in ("run finished", "run skipped"):
             fields.update(self.schedules.told(str(fields.get("app"))))
-        self.log(effect.level, effect.event, fields)
+        self.log(level, effect.event, fields)
         if effect.event == "app errored":
             self.journal.excerpt(effect.event, str(fields.get("app", "")))
+
+    def _background(self, fields: dict[str, object]) -> str:
+        """Why an end with exit code 0 is none, if the program went into the background."""
+        if fields.get("expected") or fields.get("exit_code") != 0:
+            return ""
+        incarnation, uptime = fields["incarnation"], fields.get("uptime")
+        if not isinstance(incarnation, int) or not isinstance(uptime, float):
+            return ""
+        started = self.children.get(incarnation)
+        # What is not started again keeps its daemons: that may be what it is for.
+        if started is None or not started.spec.autorestart:
+            return ""
+        from . import background
+
+        if uptime > background.QUICKLY:
+            return ""
+        left = background.left_behind(
+            incarnation, started.pid, started.spec, self.children.pids, uptime
+        )
+        return background.explain(left) if left else ""
 
     # -- the end ------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 
+from . import elf
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +65,9 @@ def _attempt(path: str, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
         os.execve(path, argv, env)
     except OSError as error:
         number = error.errno or errno.EINVAL
-    if number == errno.ENOEXEC:
+    head = _head(path) if number == errno.ENOEXEC else b""
+    # With a `#!` line it is the interpreter that is foreign: another one would misread it.
+    if number == errno.ENOEXEC and elf.is_text(head) and not head.startswith(b"#!"):
         try:
             os.execve("/bin/sh", ("/bin/sh", path, *argv[1:]), env)
         except OSError:
@@ -80,20 +84,23 @@ def _explain(number: int, path: str) -> str:
     if number == errno.EACCES:
         if os.path.isdir(path):
             return "it is a folder"
+        if os.path.exists(path) and _is_noexec(path):
+            return "its file system is mounted with noexec"
         if os.path.exists(path) and not os.access(path, os.X_OK):
             return f"it is not executable; try: chmod +x {path}"
         return ""
     if number == errno.ENOEXEC:
-        return "not a program for this machine's architecture, and no script"
+        head = _head(path)
+        if head.startswith(b"#!"):
+            interpreter = os.fsdecode(head[2:].split(b"\n")[0].strip().split(b" ")[0])
+            kind = elf.why_foreign(_head(interpreter)) or "no program for this machine"
+            return f"its interpreter {interpreter} is {kind}"
+        return f"it is {elf.why_foreign(head) or 'neither a program for this machine nor a script'}"
     if number != errno.ENOENT:
         return ""
     if os.path.islink(path) and not os.path.exists(path):
         return "it is a symbolic link to nothing"
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        head = os.read(fd, 256)
-    except OSError:
-        return ""
+    head = _head(path)
     # The file is there: what is missing is what it needs to run.
     if head.startswith(b"#!"):
         line = head[2:].split(b"\n")[0]
@@ -105,5 +112,25 @@ def _explain(number: int, path: str) -> str:
             )
         return f"its interpreter {interpreter} does not exist"
     if head.startswith(b"\x7fELF"):
-        return "its dynamic loader does not exist: it was built for another C library"
+        return elf.why_no_loader(head)
     return ""
+
+
+def _is_noexec(path: str) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+    except OSError:
+        return False
+
+
+def _head(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, elf.HEAD)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
