@@ -12,7 +12,7 @@ When the child has ended, pyinit exits with its status, and the kernel ends what
 in the namespace of PID 1. With `-g`, which is for commands that are a whole group of
 processes, the group first gets SIGTERM and the time to finish, as dumb-init gives it.
 
-Outside PID 1 pyinit stops with its child (Ctrl-Z), so that a shell's job control sees it.
+Below a shell pyinit stops with its child (Ctrl-Z), so that job control sees it (jobcontrol.py).
 What it has to say goes to stderr as plain text: stdout is the command's own.
 """
 
@@ -36,6 +36,10 @@ USAGE = "usage: pyinit [-g] [-s] [-p SIGNAL] [-e CODE] [-v] [-w] -- CMD [ARG…]
 
 # What a group may take after its leader's end (s): the default of kill_timeout.
 GROUP_TIMEOUT = 8.0
+
+# A person at a terminal does not want to wait for that. The same Ctrl-C may arrive twice (s).
+HURRYING = (signals.SIGINT, signals.SIGQUIT)
+HURRY_AGAIN = 0.5
 
 # A tuple: it is gone through at each wait.
 _AWAITED = tuple(signals.ALL - {signals.SIGKILL, signals.SIGSTOP})
@@ -196,6 +200,8 @@ class Command:
         # together with their child.
         self.may_stop = self.pid != 1
         self.stopped = False
+        # Continues pyinit with its child (jobcontrol.py).
+        self.helper = 0
 
     def log(self, level: int, text: str) -> None:
         """Say something at tini's level: 1 warnings (default), 2 info, 3 debug."""
@@ -254,6 +260,7 @@ class Command:
                     more = _signal.sigtimedwait(_BUT_SIGCHLD, left)
                     if more is not None:
                         self.take(more)
+        self.end_helper()
         if self.options.group:
             self.finish_group()
         return self.code
@@ -279,6 +286,7 @@ class Command:
         group = self.options.group
         if number == signals.SIGCONT and self.stopped:
             self.stopped = False
+            self.end_helper()
             group = True
             if self.in_foreground():
                 self.give_terminal(self.child)
@@ -292,16 +300,18 @@ class Command:
         """Reap all that has ended; notice the child's end and its stop. True: orphans only."""
         flags = os.WNOHANG | (os.WUNTRACED if self.may_stop else 0)
         # With -w each orphan is told of, by its pid.
-        known = None if self.options.warn_on_reap else (self.child,)
+        known = None if self.options.warn_on_reap else (self.child, self.helper)
         while True:
             ended, orphans = reap(known, flags)
             for pid, status in ended:
                 if pid == self.child and self.code is None:
                     if os.WIFSTOPPED(status):
-                        self.stop_too()
+                        self.child_stopped(os.WSTOPSIG(status))
                     else:
                         self.code = exit_code(status)
                         self.log(2, f"the child ended with exit code {self.code}")
+                elif pid == self.helper:
+                    self.helper = 0
                 elif self.options.warn_on_reap and not os.WIFSTOPPED(status):
                     self.log(1, f"Reaped zombie process with pid={pid}")
             orphans += len(ended)
@@ -310,11 +320,28 @@ class Command:
 
     # -- the terminal ---------------------------------------------------------------------
 
-    def stop_too(self) -> None:
-        """Stop like the child, so that the shell we were started from takes over."""
+    def child_stopped(self, number: int) -> None:
+        """Somebody has stopped the child: a shell that watches the job is to see it."""
+        from . import jobcontrol
+
+        if jobcontrol.is_watched() and jobcontrol.is_stop_of_the_job(number, self.child):
+            self.stop_too(child_is=True)
+
+    def stop_too(self, *, child_is: bool = False) -> None:
+        """Stop like the child, so that the shell we were started from takes over.
+
+        `child_is`: the child is known to be stopped; else it may catch the signal.
+        """
+        from . import jobcontrol
+
         if not self.stopped:
             self.stopped = True
-            os.kill(self.pid, signals.SIGSTOP)
+            self.helper = jobcontrol.stop(self.child, stopped=child_is)
+
+    def end_helper(self) -> None:
+        """Pyinit runs again."""
+        if self.helper:
+            os.kill(self.helper, signals.SIGKILL)
 
     @staticmethod
     def give_terminal(group: int) -> None:
@@ -340,21 +367,23 @@ class Command:
     # -- after the child ------------------------------------------------------------------
 
     def finish_group(self) -> None:
-        """SIGTERM to what is left of the group; wait; SIGKILL at the deadline or a stop."""
+        """SIGTERM to what is left of the group; wait; SIGKILL at the deadline or by Ctrl-C."""
         from .kernel.kill import group_exists
 
         if not group_exists(self.child):
             return
         self.to_group(signals.SIGTERM)
         self.to_group(signals.SIGCONT)
-        deadline = time.monotonic() + GROUP_TIMEOUT
+        begun = time.monotonic()
+        deadline = begun + GROUP_TIMEOUT
         # Members that are not our children (outside PID 1, no subreaper) end without a
         # SIGCHLD: look for them.
         while group_exists(self.child) and (left := deadline - time.monotonic()) > 0:
             info = _signal.sigtimedwait(_AWAITED, min(left, 0.1))
             if info is None:
                 continue
-            if info.si_signo in signals.STOPS:
+            late = time.monotonic() - begun >= HURRY_AGAIN
+            if info.si_signo in HURRYING and late:
                 break
             if info.si_signo == signals.SIGCHLD:
                 self.reap()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -131,7 +132,7 @@ def test_a_group_may_finish_after_its_leader():
         assert "finished" in run.out
 
 
-def test_a_second_stop_ends_a_group_that_does_not_listen():
+def test_sigterm_again_leaves_a_group_its_time_and_ctrl_c_ends_it():
     script = "(trap '' TERM; echo ready; while :; do sleep 0.05; done) & wait"
     with Init([*words("pyinit", "-g"), "sh", "-c", script]) as run:
         run.says("ready")
@@ -139,6 +140,9 @@ def test_a_second_stop_ends_a_group_that_does_not_listen():
         run.signal(signal.SIGTERM)
         wait_until(lambda: not state(leader), run.story)
         run.signal(signal.SIGTERM)
+        time.sleep(0.6)  # the rule is about time
+        assert state(run.pid) == "S"
+        run.signal(signal.SIGINT)
         assert run.wait() == 128 + signal.SIGTERM
 
 
@@ -211,6 +215,7 @@ sys.exit(7)
 # So long that no pause of a loaded machine is as long.
 GATHERING = """
 import sys
+import time
 from entrypoint import command
 command.GATHER = 0.5
 sys.exit(command.main(sys.argv[1:]))

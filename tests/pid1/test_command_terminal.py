@@ -170,3 +170,46 @@ def test_a_hangup_reaches_the_command():
         terminal.shows(b"ready")
         os.kill(terminal.pid, signal.SIGHUP)
         assert terminal.wait() == 128 + signal.SIGHUP
+
+
+@pytest.mark.parametrize("stop", [signal.SIGSTOP, signal.SIGTSTP])
+def test_a_child_that_is_suspended_and_continued_is_no_stop_of_pyinit(stop):
+    """Without a shell that watches, as below a supervisor or a test."""
+    program = (
+        "import os, signal\n"
+        "signal.signal(signal.SIGTERM, lambda *_: os._exit(7))\n"
+        "os.write(1, b'ready\\n')\n"
+        "while True: signal.pause()\n"
+    )
+    with Terminal([*words("pyinit", "-s"), sys.executable, "-c", program]) as terminal:
+        terminal.shows(b"ready")
+        (child,) = children(terminal.pid)
+        os.kill(child, stop)
+        wait_until(lambda: state(child) == "T")
+        os.kill(child, signal.SIGCONT)
+        wait_until(lambda: state(child) == "S")
+        os.kill(terminal.pid, signal.SIGTERM)
+        assert terminal.wait() == 7
+
+
+@pytest.mark.parametrize("stop", [CTRL_Z, signal.SIGSTOP, signal.SIGTSTP])
+def test_a_job_whose_child_is_continued_elsewhere_goes_on(stop):
+    with Terminal(["bash", "--norc", "-m"]) as terminal:
+        command = " ".join(str(word) for word in words("pyinit", "-s"))
+        program = 'trap "exit 4" TERM; echo ready; while :; do sleep 0.1; done'
+        terminal.types(f"{command} sh -c '{program}'\n".encode())
+        terminal.shows(b"ready\n")
+        (init,) = children(terminal.pid)
+        (child,) = children(init)
+        if stop == CTRL_Z:
+            terminal.types(stop)
+        else:
+            os.kill(child, stop)
+        terminal.shows(b"Stopped")
+        wait_until(lambda: state(init) == "T")
+        os.kill(child, signal.SIGCONT)
+        wait_until(lambda: state(init) == "S")
+        os.kill(init, signal.SIGTERM)
+        wait_until(lambda: not children(terminal.pid))
+        terminal.types(b"wait; exit 0\n")
+        assert terminal.wait() == 0
