@@ -10,6 +10,7 @@ import os
 
 from .core import events as e
 from .core.record import Record
+from .families import ALL, GROUP, PROCESS, TREE, Families
 from .kernel import kill, process, reap, signals
 from .loop import READ
 
@@ -48,6 +49,16 @@ class Started(Record):
         return self.instance if self.surge_number < 0 else self.surge_number
 
 
+class _Known:
+    """The pids of workers and helpers, as a container."""
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+
+    def __contains__(self, pid: object) -> bool:
+        return pid in self._children.pids or pid in self._children.helpers
+
+
 class Children:
     """Every process that pyinit started or inherited.
 
@@ -69,7 +80,10 @@ class Children:
         self._started: dict[int, Started] = {}
         self._by_pid: dict[int, int] = {}
         self._lingering: set[int] = set()
-        self._helpers: dict[int, Callable[[int], None]] = {}
+        self.known = _Known(self)
+        self.families = Families(loop, self.known)
+        self.families.on_round_over = self._look_for_the_end
+        self.helpers: dict[int, Callable[[int], None]] = {}
         self.orphans = 0
 
     def __len__(self) -> int:
@@ -117,13 +131,13 @@ class Children:
         for incarnation in tuple(self._lingering):
             started = self._started.get(incarnation)
             if started is not None and started.pid == pid:
-                self._lingering.discard(incarnation)
-                self._emit(e.GroupEmptied(incarnation))
+                self.families.of(incarnation, pid).group_gone = True
+                self._look_for_the_end(incarnation)
 
     def adopt_helper(self, pid: int, ended: Callable[[int], None]) -> None:
         """A child that is no worker; `ended(wait status)` is called when it is reaped."""
         self._number_came_again(pid)
-        self._helpers[pid] = ended
+        self.helpers[pid] = ended
 
     def get(self, incarnation: int) -> Started | None:
         """The worker's process, or None when nothing of it is left."""
@@ -185,27 +199,28 @@ class Children:
 
     def reap(self) -> bool:
         """Reap what has ended, workers and orphans. True: there may be more."""
-        known = {**self._by_pid, **self._helpers} if self._helpers else self._by_pid
+        known = {**self._by_pid, **self.helpers} if self.helpers else self._by_pid
         ended, orphans = reap.reap(known)
         self.orphans += orphans
         for pid, status in ended:
             incarnation = self._by_pid.pop(pid, 0)
             if incarnation:
                 self._worker_ended(incarnation, status)
-            elif pid in self._helpers:
-                self._helpers.pop(pid)(status)
+            elif pid in self.helpers:
+                self.helpers.pop(pid)(status)
             else:
                 self.orphans += 1  # it got a number that was known and had just become free
         if self._lingering and (ended or orphans):
-            self._look_for_empty_groups()
+            for incarnation in tuple(self._lingering):
+                self._look_for_the_end(incarnation)
         return len(ended) + orphans >= reap.BATCH
 
     def _worker_ended(self, incarnation: int, status: int) -> None:
         self._told(incarnation)
         started = self._close_channel(self._started[incarnation])
-        group_left = started.spec.treekill and kill.group_exists(started.pid)
         self._put(started.replace(reaped=True))
-        if group_left:
+        group_left, strays = self._what_is_left(started)
+        if group_left or strays:
             self._lingering.add(incarnation)
         signaled = os.WIFSIGNALED(status)
         self._emit(
@@ -215,41 +230,66 @@ class Children:
                 signum=os.WTERMSIG(status) if signaled else None,
                 failure=started.failure,
                 group_left=group_left,
+                strays=strays,
                 core_dumped=signaled and os.WCOREDUMP(status),
             )
         )
 
-    def _look_for_empty_groups(self) -> None:
-        for incarnation in tuple(self._lingering):
-            started = self._started.get(incarnation)
-            if started is None or not kill.group_exists(started.pid):
-                self._lingering.discard(incarnation)
-                self._emit(e.GroupEmptied(incarnation))
+    def _what_is_left(self, started: Started) -> tuple[bool, bool]:
+        """Of a worker that has ended: what its stop has to end still, and strays of a crash."""
+        if started.spec.treekill == "none":
+            return False, False
+        family = self.families.of(started.incarnation, started.pid)
+        family.reaped = True
+        if family.walked:  # a stop has begun
+            return self.families.is_left(family), False
+        strays = started.spec.treekill in (TREE, ALL) and self.families.strays(family)
+        family.scope = ALL if strays else GROUP
+        return kill.group_exists(started.pid), strays
+
+    def _look_for_the_end(self, incarnation: int) -> None:
+        if incarnation not in self._lingering:
+            return
+        started = self._started.get(incarnation)
+        family = self.families.get(incarnation)
+        if started is None or family is None or not self.families.is_left(family):
+            self._lingering.discard(incarnation)
+            self._emit(e.GroupEmptied(incarnation))
 
     # -- signals and the end --------------------------------------------------------
 
-    def signal(self, incarnation: int, signum: int, *, group: bool, stop: bool = False) -> None:
+    def signal(
+        self, incarnation: int, signum: int, *, scope: str = PROCESS, stop: bool = False
+    ) -> None:
         """kill(2); a process that has ended meanwhile is no error.
 
-        `stop`: it is meant to end the worker, also one that is suspended.
+        `stop`: it is meant to end the worker, and by `scope` what belongs to it (families.py),
+        also what is suspended; what is refused is reported to `families.on_refused`. Raises
+        PermissionError for any other signal.
 
         The pid of a reaped worker may belong to another by now: then only its group is
         signalled, and only while the kernel keeps that number for it.
         """
         started = self._started.get(incarnation)
-        if started is None:
+        if started is None or (started.reaped and incarnation not in self._lingering):
             return
-        if started.reaped and not (group and incarnation in self._lingering):
-            return
-        kill.send_signal(started.pid, signum, group)
-        if stop and not started.reaped and kill.is_suspended(started.pid):
-            # It would not see the signal before SIGKILL (docker exec … kill -STOP).
-            kill.send_signal(started.pid, signals.SIGCONT, group)
+        if stop:
+            family = self.families.of(incarnation, started.pid)
+            self.families.stop(family, signum, scope)
+        elif not started.reaped or scope != PROCESS:
+            kill.send_signal(started.pid, signum, group=scope != PROCESS)
+
+    def note_family(self, incarnation: int, scope: str) -> None:
+        """A stop begins without a signal: find out who belongs to the worker."""
+        started = self._started.get(incarnation)
+        if started is not None and not started.reaped:
+            self.families.stop(self.families.of(incarnation, started.pid), 0, scope)
 
     def forget(self, incarnation: int) -> None:
         """Nothing of the worker is left."""
         started = self._started.pop(incarnation, None)
         self._lingering.discard(incarnation)
+        self.families.forget(incarnation)
         if started is not None and started.channel >= 0:
             self._loop.unregister(started.channel)
             os.close(started.channel)

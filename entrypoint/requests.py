@@ -59,6 +59,8 @@ def request_for(
     _fill(env, spec, words)
     install_filter = filtered and ports is not None and ports.wants_filter()
     request = _as_its_user(spec, argv, env, init=init).replace(
+        # In a session that it leads a worker cannot join another app's process group.
+        new_session=True,
         keep_fds=tuple(keep),
         own_pid=(*(("LISTEN_PID",) if given else ()), *(("WATCHDOG_PID",) if watched else ())),
         install_filter=install_filter,

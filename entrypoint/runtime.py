@@ -37,8 +37,10 @@ from .metrics.tallies import Tallies
 from .port.effects import PortEffects
 from .port.errors import PortErrors
 from .reaping import Reaping
+from .remaining import Remaining
 from .rereading import Rereading
 from .schedules import Schedules
+from .signalling import Signalling
 from .watching import Watching
 
 TYPE_CHECKING = False
@@ -90,6 +92,7 @@ class Runtime:
         )
         self.ports = PortEffects(loop, self.children, self.emit, self.log, self._observed)
         self._reaping = Reaping(loop, self.children)
+        self._remaining = Remaining(self)
         self.is_init = kill.is_init()
         self._pipe = pipe
         self._terminal = Terminal()
@@ -105,10 +108,11 @@ class Runtime:
         self._collector: Collector | None = None
         self._service: Service | None = None
         self.recent: Recent | None = None
+        signalling = Signalling(self)
         perform: dict[type[f.Effect], Callable[..., None]] = {
             f.Spawn: self._launching.spawn,
-            f.SendSignal: self._send_signal,
-            f.SendShutdownMessage: self._send_shutdown_message,
+            f.SendSignal: signalling.send,
+            f.SendShutdownMessage: signalling.send_message,
             f.StartTimer: self._start_timer,
             f.StopTimer: self._stop_timer,
             f.GrowPort: self.ports.grow,
@@ -125,6 +129,7 @@ class Runtime:
             f.Forget: self._forget,
             f.Report: self._report,
             f.Count: self.tallies.count,
+            f.StopRemaining: self._remaining.stop,
             f.Finish: self._finish,
         }
         self.dispatch = Dispatch(loop, self.core, perform, self.failures, self.journal)
@@ -309,6 +314,7 @@ class Runtime:
     def _signal_arrived(self, signum: int) -> None:
         if signum == signals.SIGCHLD:
             self._reaping.reap()
+            self._remaining.look()
         elif signum in signals.CAUGHT and signum not in signals.SUSPENDS:
             name = signals.name_of(signum)
             gone = signum == signals.SIGHUP and self._terminal.hung_up()
@@ -329,31 +335,6 @@ class Runtime:
             self.log("debug", "address bound", {**where, **fields})
 
     # -- effects → syscalls -------------------------------------------------------------
-
-    def _send_signal(self, effect: f.SendSignal) -> None:
-        started = self.children.get(effect.incarnation)
-        if started is not None and effect.stop:
-            self.ports[started.spec.name].leaving(effect.incarnation)
-        try:
-            self.children.signal(
-                effect.incarnation, effect.signum, group=effect.group, stop=effect.stop
-            )
-        except PermissionError:
-            self._signal_refused(effect)
-
-    def _signal_refused(self, effect: f.SendSignal) -> None:
-        """Root without CAP_KILL, or a worker that has become another user."""
-        started = self.children.get(effect.incarnation)
-        if started is not None:
-            what = {"app": started.spec.name, "instance": started.instance, "pid": started.pid}
-            reason = "it runs as another user, and pyinit has no CAP_KILL"
-            name = signals.name_of(effect.signum)
-            self.log("error", "signal refused", {**what, "signal": name, "reason": reason})
-
-    def _send_shutdown_message(self, effect: f.SendShutdownMessage) -> None:
-        started = self.children.get(effect.incarnation)
-        if started is not None:
-            self.ports[started.spec.name].send_message(effect.incarnation, "shutdown")
 
     def _start_timer(self, effect: f.StartTimer) -> None:
         timer = effect.timer
@@ -435,6 +416,7 @@ class Runtime:
         deadline = self.loop.now() + SWEEP_AT_MOST
         if self._ends_by:
             deadline = min(deadline, self._ends_by)
+        self._name_what_is_killed()
         self._sweep()
         while self._children_left() and self.loop.now() < deadline:
             self.loop.turn(0.05)
@@ -446,6 +428,11 @@ class Runtime:
         self._launching.close()
         self._flush(code)
         return code
+
+    def _name_what_is_killed(self) -> None:
+        left = self._remaining.names()
+        if left["count"]:
+            self.log("warning", "processes killed", left)
 
     def _flush(self, code: int) -> None:
         """Pass on every log line; say elsewhere how many nobody took."""

@@ -259,7 +259,14 @@ APP_KEYS: tuple[Key, ...] = (
         "Stop by `process.send('shutdown')` instead of a signal.",
         "false",
     ),
-    Key("treekill", "bool", "Send stop signals to the worker's whole process group.", "true"),
+    Key(
+        "treekill",
+        "treekill",
+        "What a stop ends beside the worker. `true`: its process group and all descendants, "
+        "whatever their group or session. `all`: also those reparented before, such as daemons. "
+        "`group`: the process group alone. `false`: nothing.",
+        "true",
+    ),
     Key("time", "bool", "Time stamps before the lines in `log.format: console`.", "false"),
     _own("multiline", "multiline", "`log.multiline` for this app.", "that of `log`"),
     # -- pyinit's own

@@ -61,6 +61,17 @@ class Reader(Scalars):
         except ValueError as error:
             return self.fail(node, path, str(error))
 
+    def read_treekill(self, node: Node, path: str) -> Any:
+        """What a stop ends: `tree` for true, `all`, `group`, or `none` for false."""
+        if node.kind == "scalar" and node.text in {"all", "group"}:
+            return node.text
+        value = self.typed(node) if node.kind == "scalar" else None
+        if not isinstance(value, bool):
+            return self.fail(
+                node, path, f"cannot be {self.shown(node)}; use one of true, false, all, group"
+            )
+        return "tree" if value else "none"
+
     def read_signals(self, node: Node, path: str) -> Any:
         """Signals that stop the container, one or a list: a tuple of numbers."""
         found = []

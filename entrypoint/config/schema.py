@@ -27,6 +27,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "time": _TIME,
     "size": {"type": ["number", "string"], "minimum": 0, "examples": ["200M", "1G"]},
     "signal": {"type": ["string", "integer"], "examples": ["SIGTERM", "SIGQUIT"]},
+    "treekill": {"anyOf": [{"type": "boolean"}, {"enum": ["all", "group"]}, _VARIABLE]},
     "signals": {
         "anyOf": [
             {"type": ["string", "integer"], "examples": ["SIGUSR1"]},

@@ -358,6 +358,9 @@ def _print_app(app: dict[str, Any]) -> None:
         "listening": app["listening"],
         "restarts": sum(worker["restarts"] for worker in workers),
     }
+    if app.get("left_behind"):
+        left = app["left_behind"]
+        told["left behind"] = [f"{each['name']} (pid {each['pid']})" for each in left]
     if "command" in app:
         told["command"] = shlex.join(app["command"])
     told["file"] = f"{app['source']}, revision {app['revision']}"
@@ -387,6 +390,8 @@ def _print_words(app: dict[str, Any], before: str = "") -> None:
         who = f"{before}{_who({**worker, 'pid': 0})}"
         if worker["said"] or worker["reloading"]:
             print(f"{who} says: {worker['said'] or 'reloading'}")
+        if worker.get("stuck"):
+            print(f"{who} cannot be ended: {worker['stuck']}")
         if worker["health_reason"]:
             print(f"{who} fails its checks: {worker['health_reason']}")
 

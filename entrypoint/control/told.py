@@ -67,10 +67,25 @@ def in_detail(
     told["revision"] = view.revision
     told["source"] = runtime.plan.source
     told["config_error"] = view.config_error
+    told["left_behind"] = _left_behind(runtime, app.name)
     spec = runtime.plan.app(app.name)
     if spec is not None:
         told.update(_of_spec(spec))
     return told
+
+
+def _left_behind(runtime: Runtime, name: str) -> list[dict[str, Any]]:
+    """Processes of earlier workers, or that a worker has detached: they live until the end.
+
+    Their names, and no command lines, which may hold secrets.
+    """
+    from entrypoint.families import name_of
+
+    return [
+        {"pid": process.pid, "name": name_of(process.pid), "incarnation": mark.incarnation}
+        for process, mark in runtime.children.families.left_behind()
+        if mark is not None and mark.app == name
+    ]
 
 
 def _version() -> str:
@@ -148,6 +163,7 @@ def _worker(worker: WorkerView, now: float) -> dict[str, Any]:
         "ready": worker.ready,
         "restarts": worker.restarts,
         "uptime": round(max(0.0, now - worker.started_at), 3) if worker.pid else None,
+        "stuck": worker.stuck,
         "said": worker.status,
         "reloading": worker.reloading,
         "health": worker.health,

@@ -34,21 +34,27 @@ class Spawn(Effect):
 
 
 class SendSignal(Effect):
-    """kill(2) to the worker, or with `group` to its whole process group.
+    """kill(2) to the worker.
 
-    `stop`: it is meant to end the worker, whichever signal it is.
+    `stop`: it is meant to end the worker, whichever signal it is. By `scope` it then goes to
+    the `process`, to its `group`, to its `tree` (the group and all descendants), or to `all`:
+    what was reparented before as well.
     """
 
     incarnation: int
     signum: int
-    group: bool = False
+    scope: str = "process"
     stop: bool = False
 
 
 class SendShutdownMessage(Effect):
-    """PM2's `shutdown_with_message`: `process.send('shutdown')` over Node's channel."""
+    """PM2's `shutdown_with_message`: `process.send('shutdown')` over Node's channel.
+
+    What belongs to the worker by `scope` gets its signal when the worker has ended.
+    """
 
     incarnation: int
+    scope: str = "process"
 
 
 class StartTimer(Effect):
@@ -176,6 +182,17 @@ class Count(Effect):
     app: str = ""
     label: str = ""
     seconds: float = 0.0
+
+
+class StopRemaining(Effect):
+    """All workers are gone: send a stop signal to every other process below pyinit.
+
+    `signum`, or the one that `by_app` names for the app that it comes from. Answered by
+    `RemainingEnded`.
+    """
+
+    signum: int
+    by_app: tuple[tuple[str, int], ...] = ()
 
 
 class Finish(Effect):

@@ -12,7 +12,7 @@ from . import worker as w
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .events import WorkerExited
+    from .events import SignalRefused, WorkerExited
     from .turn import Turn
     from .worker import Worker
 
@@ -34,7 +34,7 @@ def never_forked(turn: Turn, worker: Worker, reason: str) -> None:
     _remember(turn, worker, reason, NEVER_RAN)
     jobs.remember(turn, worker)
     worker = turn.put_worker(worker.replace(ended_at=turn.now, never_up=True))
-    worker = lifecycle.leader_exited(turn, worker, group_left=False)
+    worker = lifecycle.leader_exited(turn, worker, group_left=False, strays=False)
     _go_on(turn, worker, least=FORK_PAUSE)
     _gone(turn, worker)
 
@@ -56,6 +56,8 @@ def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
     else:
         _report(turn, worker, exit_code=code)
         _remember(turn, worker, f"exit code {code}", code or 0)
+    if worker.killed and signum == lifecycle.SIGKILL:
+        turn.report_of(worker, "warning", "worker killed", kill_timeout=worker.spec.kill_timeout)
     if worker.purpose in BROKEN:
         why = worker.because if worker.purpose == "watchdog" else worker.check_reason
         _remember(turn, worker, f"{BROKEN[worker.purpose]}: {why}", code or NO_GOOD)
@@ -66,7 +68,9 @@ def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
         exit_code=None if worker.purpose in ("failed start", *BROKEN) else code,
         never_up=worker.never_up or gave_up or worker.state == w.LAUNCHING,
     )
-    worker = lifecycle.leader_exited(turn, turn.put_worker(worker), group_left=event.group_left)
+    worker = lifecycle.leader_exited(
+        turn, turn.put_worker(worker), group_left=event.group_left, strays=event.strays
+    )
     if worker.state == w.GONE:
         _go_on(turn, worker)
         _gone(turn, worker)
@@ -82,6 +86,12 @@ def group_emptied(turn: Turn, worker: Worker) -> None:
         _gone(turn, worker)
 
 
+def signal_refused(turn: Turn, worker: Worker, event: SignalRefused) -> None:
+    """It goes on living, or some of it: that is shown until it has ended."""
+    turn.report_of(worker, "error", "signal refused", signal=event.signum, reason=event.reason)
+    turn.put_worker(worker.replace(stuck=f"signal refused: {event.reason}"))
+
+
 def never_died(turn: Turn, worker: Worker) -> None:
     """SIGKILL was sent long ago.
 
@@ -93,7 +103,9 @@ def never_died(turn: Turn, worker: Worker) -> None:
         return
     left = worker.state == w.LINGERING
     what = "processes of the worker do not die" if left else "worker does not die"
-    turn.report_of(worker, "error", what)
+    turn.report_of(worker, "error", what, **({"reason": worker.stuck} if worker.stuck else {}))
+    if not worker.stuck:
+        worker = turn.put_worker(worker.replace(stuck="lives after SIGKILL"))
     if left:
         group_emptied(turn, worker)
     elif turn.run.phase == "stopping":

@@ -89,7 +89,8 @@ class WorkerExited(Event):
 
     With `failure` and `signum` it was killed before its exec.
 
-    `group_left`: other processes of its process group still live.
+    `group_left`: other processes of its process group, or that its stop has to end, live.
+    `strays`: nothing had stopped it, and descendants outside of its group live.
     """
 
     incarnation: int
@@ -97,6 +98,7 @@ class WorkerExited(Event):
     signum: int | None = None
     failure: str = ""
     group_left: bool = False
+    strays: bool = False
     core_dumped: bool = False
 
 
@@ -108,9 +110,24 @@ class WorkerUnfit(Event):
 
 
 class GroupEmptied(Event):
-    """The last process of a group whose leader had ended is gone."""
+    """The last process of those that end with a worker which had ended is gone."""
 
     incarnation: int
+
+
+class SignalRefused(Event):
+    """A stop signal did not reach the worker, or some of what ends with it.
+
+    `reason` is for people: the worker runs as another user, or is no process of ours.
+    """
+
+    incarnation: int
+    signum: int
+    reason: str
+
+
+class RemainingEnded(Event):
+    """No process is left below pyinit but those that nothing ends (`StopRemaining`)."""
 
 
 class QueueEmptied(Event):

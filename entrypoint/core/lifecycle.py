@@ -334,11 +334,9 @@ def terminate(turn: Turn, worker: Worker) -> None:
     worker = turn.put_worker(worker.after(w.SIGNAL))
     turn.emit(StopTimer(_timer("retire", worker)))
     if worker.spec.shutdown_with_message and worker.spec.node:
-        turn.emit(SendShutdownMessage(worker.incarnation))
+        turn.emit(SendShutdownMessage(worker.incarnation, reach(worker)))
     else:
-        turn.emit(
-            SendSignal(worker.incarnation, worker.stop_signal, worker.spec.treekill, stop=True)
-        )
+        turn.emit(SendSignal(worker.incarnation, worker.stop_signal, reach(worker), stop=True))
     arm(turn, worker, "kill", worker.spec.kill_timeout)
 
 
@@ -367,23 +365,21 @@ def terminate_overdue(turn: Turn, worker: Worker) -> None:
         return
     if worker.killed or worker.state not in (w.TERMINATING, w.LINGERING):
         return
-    turn.report_of(
-        worker,
-        "warning",
-        "worker killed",
-        kill_timeout=worker.spec.kill_timeout,
-    )
+    left = worker.state == w.LINGERING
+    what = "processes of the worker overdue" if left else "worker stop overdue"
+    turn.report_of(worker, "warning", what, kill_timeout=worker.spec.kill_timeout, then="SIGKILL")
     if worker.purpose == "shutdown":
         turn.run = turn.run.replace(forced=True)
     kill(turn, worker)
 
 
 def kill(turn: Turn, worker: Worker) -> None:
-    """SIGKILL, to the group: nothing of it may hold a port or a file."""
+    """SIGKILL, to the group at least: nothing of it may hold a port or a file."""
+    scope = reach(worker) if worker.spec.treekill != "none" else "group"
     worker = turn.put_worker(_unwatched(turn, worker.after(w.KILL).replace(killed=True)))
     turn.emit(
         StopTimer(_timer("kill", worker)),
-        SendSignal(worker.incarnation, SIGKILL, group=True, stop=True),
+        SendSignal(worker.incarnation, SIGKILL, scope, stop=True),
         StartTimer(_timer("abandon", worker), ABANDON_AFTER),
     )
 
@@ -391,25 +387,47 @@ def kill(turn: Turn, worker: Worker) -> None:
 # -- the end --------------------------------------------------------------------
 
 
-def leader_exited(turn: Turn, worker: Worker, *, group_left: bool) -> Worker:
-    """The process is reaped; what is left of its group is ended too (`treekill`)."""
+def reach(worker: Worker) -> str:
+    """What a stop of the worker reaches: `SendSignal.scope`."""
+    if worker.scope:
+        return worker.scope
+    return "process" if worker.spec.treekill == "none" else worker.spec.treekill
+
+
+def leader_exited(turn: Turn, worker: Worker, *, group_left: bool, strays: bool) -> Worker:
+    """The process is reaped; what is left of it is ended too (`treekill`).
+
+    `strays` are descendants outside of the group of a worker that nothing has stopped. They
+    are ended when it crashed: what replaces it must not meet them. An app that has done its
+    work keeps them: it may have started a daemon.
+    """
     worker = _unwatched(turn, worker)
-    if not group_left or not worker.spec.treekill:
-        return gone(turn, worker)
     # One that left by itself was told nothing (notices.py).
     told = worker.killed or (worker.state == w.TERMINATING and worker.stop_signal != 0)
+    strays = strays and not _has_done_its_work(worker)
+    if worker.spec.treekill == "none" or not (group_left or strays):
+        return gone(turn, worker)
+    if not told:
+        worker = worker.replace(scope="all" if strays else "group")
     worker = turn.put_worker(worker.after(w.LEADER_EXIT))
     if told and not worker.killed and worker.spec.shutdown_with_message and worker.spec.node:
         # The message went to the leader alone.
-        turn.emit(SendSignal(worker.incarnation, worker.stop_signal, group=True, stop=True))
+        turn.emit(SendSignal(worker.incarnation, worker.stop_signal, reach(worker), stop=True))
     if worker.killed:
         # It may have died long after SIGKILL: what is left of its group has a time anew.
         turn.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
     if not told:
         signum = worker.stop_signal or worker.spec.kill_signal or SIGTERM
-        turn.emit(SendSignal(worker.incarnation, signum, group=True, stop=True))
+        turn.emit(SendSignal(worker.incarnation, signum, reach(worker), stop=True))
         worker = arm(turn, worker, "kill", worker.spec.kill_timeout)
     return worker
+
+
+def _has_done_its_work(worker: Worker) -> bool:
+    """It ended by itself, and is not restarted after that."""
+    spec, code = worker.spec, worker.exit_code
+    done = not spec.autorestart or (code is not None and code in spec.stop_exit_codes)
+    return done and not worker.purpose
 
 
 def gone(turn: Turn, worker: Worker) -> Worker:

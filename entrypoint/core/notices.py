@@ -15,7 +15,7 @@ from __future__ import annotations
 from . import repairs
 from . import worker as w
 from .effects import SendSignal
-from .lifecycle import arm, let_go, steer, watch
+from .lifecycle import arm, let_go, reach, steer, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def missed(turn: Turn, worker: Worker, why: str = "") -> None:
     # What a person or a reload has asked for stays what follows its end.
     worker = worker.replace(purpose=worker.purpose or WATCHDOG)
     turn.put_worker(worker)
-    turn.emit(SendSignal(worker.incarnation, SIGABRT, worker.spec.treekill, stop=True))
+    turn.emit(SendSignal(worker.incarnation, SIGABRT, reach(worker), stop=True))
 
 
 def _leave(turn: Turn, worker: Worker) -> None:

@@ -6,6 +6,9 @@
        │                  │ SIGINT, SIGQUIT ──────►│ another one: SIGKILL
        └── no drain_delay, or errored ────────────►│ shutdown.timeout nears: SIGKILL
 
+When the workers are gone, what else runs below pyinit (daemons, orphans) gets SIGTERM or the
+`kill_signal` of its app, and the longest `kill_timeout` of all apps to end.
+
 What a stop is, is decided here (`is_stop`). The same stop again changes nothing: timeout(1),
 systemd, a preStop hook before the kubelet and Consul all send SIGTERM twice. Only a person
 hurries, with Ctrl-C: SIGINT or SIGQUIT during a stop ends the drain, and another one at
@@ -21,7 +24,14 @@ from __future__ import annotations
 from . import starting
 from . import worker as w
 from .depends import awaits_change, awaits_time, exit_code, held, is_finished, obstacles
-from .effects import ClosePort, Finish, RefuseConnections, StartTimer, StopTimer
+from .effects import (
+    ClosePort,
+    Finish,
+    RefuseConnections,
+    StartTimer,
+    StopRemaining,
+    StopTimer,
+)
 from .events import Timer
 from .lifecycle import kill, shares_port, stop_workers, terminate
 
@@ -33,6 +43,7 @@ if TYPE_CHECKING:
 
 DRAIN = Timer("drain")
 DEADLINE = Timer("shutdown")
+REMAINING = Timer("remaining")
 
 # What `shutdown.timeout` keeps back for the end: after SIGKILL the processes are reaped
 # and the last log lines passed on, all of it within the time (s, share of the time).
@@ -130,7 +141,7 @@ def _end_reload(turn: Turn, pool: Pool) -> None:
 
 
 def stop_next(turn: Turn) -> None:
-    """Tell each app whose dependents are gone; finish when no worker is left."""
+    """Tell each app whose dependents are gone; when no worker is left, end the rest."""
     untold = [pool for pool in turn.pools() if not pool.told]
     if untold:
         alive = [pool for pool in turn.pools() if pool.live]
@@ -140,8 +151,45 @@ def stop_next(turn: Turn) -> None:
             ripe = untold  # they depend on each other in a circle
         for pool in ripe:
             _tell(turn, pool)
-    if turn.run.phase == "stopping" and not any(pool.live for pool in turn.pools()):
+    if turn.run.phase != "stopping" or any(pool.live for pool in turn.pools()):
+        return
+    if turn.run.killing:
         finish(turn)
+    elif not turn.run.remaining:
+        _stop_remaining(turn)
+
+
+def _stop_remaining(turn: Turn) -> None:
+    """Daemons and orphans get a stop signal too, and as long as the most patient app."""
+    _close_ports(turn)
+    turn.run = turn.run.replace(remaining=True)
+    specs = [pool.spec for pool in turn.pools()]
+    by_app = tuple((s.name, s.kill_signal) for s in specs if s.kill_signal is not None)
+    grace = max((spec.kill_timeout for spec in specs), default=0.0)
+    turn.emit(StartTimer(REMAINING, grace), StopRemaining(SIGTERM, by_app))
+
+
+def remaining_ended(turn: Turn) -> None:
+    """Nothing is left below pyinit."""
+    if turn.run.remaining:
+        finish(turn)
+
+
+def remaining_overdue(turn: Turn) -> None:
+    """The time of what is left is over: the end of pyinit kills it.
+
+    The exit code stays that of the apps.
+    """
+    if turn.run.remaining:
+        finish(turn)
+
+
+def deadline(turn: Turn) -> None:
+    """`shutdown.timeout` is over."""
+    if turn.run.remaining:
+        remaining_overdue(turn)
+    elif turn.run.phase in ("draining", "stopping"):
+        force(turn, "shutdown.timeout")
 
 
 def _tell(turn: Turn, pool: Pool) -> None:
@@ -171,7 +219,7 @@ def hurry(turn: Turn, why: str) -> None:
 def force(turn: Turn, why: str) -> None:
     """SIGKILL for everything that is left."""
     turn.report("warning", "shutdown forced", because=why, workers=len(turn.workers()))
-    turn.run = turn.run.replace(phase="stopping", forced=True)
+    turn.run = turn.run.replace(phase="stopping", forced=True, killing=True)
     turn.emit(StopTimer(DRAIN))
     for pool in turn.pools():
         if not pool.told:
@@ -209,6 +257,12 @@ def last_code(turn: Turn) -> int:
     return next((code for code in codes if code), 0)
 
 
+def _close_ports(turn: Turn) -> None:
+    for pool in turn.pools():
+        if shares_port(pool.spec):
+            turn.emit(ClosePort(pool.name))
+
+
 def finish(turn: Turn) -> None:
     """Nothing of ours is left: the exit code is known."""
     run = turn.run
@@ -216,9 +270,8 @@ def finish(turn: Turn) -> None:
     if run.forced and run.code is None:
         code = FORCED
     turn.run = run.replace(phase="finished")
-    for pool in turn.pools():
-        if shares_port(pool.spec):
-            turn.emit(ClosePort(pool.name))
-    turn.emit(StopTimer(DEADLINE), StopTimer(DRAIN))
+    if not run.remaining:
+        _close_ports(turn)
+    turn.emit(StopTimer(DEADLINE), StopTimer(DRAIN), StopTimer(REMAINING))
     turn.report("info", "shutdown finished", exit_code=code)
     turn.emit(Finish(code, run.ends_by))

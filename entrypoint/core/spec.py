@@ -107,7 +107,9 @@ class AppSpec(Record):
     # None: the signal that pyinit received, SIGTERM for a stop that pyinit begins.
     kill_signal: int | None = None
     shutdown_with_message: bool = False
-    treekill: bool = True
+    # What a stop ends beside the worker: `tree` its process group and all descendants, `all`
+    # also those reparented before, `group` the group alone, `none` nothing.
+    treekill: str = "tree"
     uid: int | None = None
     gid: int | None = None
     groups: tuple[int, ...] | None = None  # None: those of the user by initgroups(3)

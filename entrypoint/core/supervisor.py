@@ -69,6 +69,7 @@ class Supervisor:
             e.StartAsked: self._start_asked,
             e.ScaleAsked: self._scale_asked,
             e.SignalAsked: self._signal_asked,
+            e.RemainingEnded: lambda turn, _event: shutdown.remaining_ended(turn),
         }
         self._worker_answers: dict[type[e.Event], Callable[[Turn, Worker, Any], None]] = {
             e.WorkerSpawned: self._worker_spawned,
@@ -77,6 +78,7 @@ class Supervisor:
             e.WorkerReady: self._worker_ready,
             e.WorkerExited: self._worker_exited,
             e.GroupEmptied: self._group_emptied,
+            e.SignalRefused: endings.signal_refused,
             e.QueueEmptied: self._queue_emptied,
             e.MemoryExceeded: self._memory_exceeded,
             e.HealthChecked: self._health_checked,
@@ -281,8 +283,9 @@ class Supervisor:
             if turn.run.phase == "draining":
                 shutdown.stop_all(turn)
         elif timer == shutdown.DEADLINE:
-            if turn.run.phase in ("draining", "stopping"):
-                shutdown.force(turn, "shutdown.timeout")
+            shutdown.deadline(turn)
+        elif timer == shutdown.REMAINING:
+            shutdown.remaining_overdue(turn)
         elif timer.kind == "restart":
             self._restart_due(turn, timer)
         elif timer.kind == "widen":

@@ -32,6 +32,8 @@ class Run(Record):
     code: int | None = None  # decided early: errored, or the end was forced
     forced: bool = False
     hurried_at: float | None = None  # SIGINT or SIGQUIT came during the stop
+    remaining: bool = False  # all workers are gone, other processes are being stopped
+    killing: bool = False  # a person or the deadline has ended all waiting
     ends_by: float = 0.0  # what `shutdown.timeout` means for this shutdown; 0: no bound
     config_error: str = ""
 

@@ -45,6 +45,7 @@ class WorkerView(Record):
     restarts: int
     started_at: float
     last_exit: str = ""  # "exit code 1", "killed by SIGKILL", "chdir: No such file …"
+    stuck: str = ""  # why it cannot be ended; "": no signal was refused or in vain
     status: str = ""  # its own words, STATUS= of sd_notify(3)
     reloading: bool = False  # it says so
     health: str = ""  # of its active checks: "" (none yet) | passing | failing

@@ -128,6 +128,7 @@ def _row(pool: Pool, worker: Worker, place: Place | None) -> v.WorkerView:
         ready=worker.ready,
         restarts=place.restarts if place else 0,
         started_at=worker.launched_at,
+        stuck=worker.stuck,
         status=worker.status,
         reloading=worker.reloading,
         health=_health(worker),

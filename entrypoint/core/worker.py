@@ -116,9 +116,12 @@ class Worker(Record):
     purpose: str = ""
     because: str = ""  # who or what asked for that, or for its replacement, as its event said
     stop_signal: int = 0
+    # What signals of its end reach, once it has ended by itself (`SendSignal.scope`).
+    scope: str = ""
     queue_empty: bool = False
     delay_over: bool = False
     killed: bool = False  # SIGKILL was sent
+    stuck: str = ""  # why it cannot be ended, for people
     # Of its end, for a decision that waits until its group is empty.
     ended_at: float = 0.0
     exit_code: int | None = None  # None: killed by a signal, or it never ran

@@ -12,7 +12,10 @@ from ..core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Container
+else:
+    import _signal
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -171,6 +174,26 @@ def network_counters(table: str, names: tuple[str, ...]) -> dict[str, int]:
         for name, value in zip(found[0], found[1], strict=False)
         if name in names and value.isdigit()
     }
+
+
+# Signals that do nothing to a process without a handler (signal(7)).
+_HARMLESS = frozenset(
+    int(number) for number in (_signal.SIGCHLD, _signal.SIGCONT, _signal.SIGURG, _signal.SIGWINCH)
+)
+
+
+def heeds(pid: int, signum: int) -> bool:
+    """The signal does something to the process: it catches it, or the default ends it.
+
+    True also where that cannot be known.
+    """
+    sets = {}
+    for line in _of(pid, "status").split(b"\n"):
+        if line.startswith((b"SigIgn:", b"SigCgt:")):
+            sets[line[:6]] = int(line[7:], 16) >> (signum - 1) & 1
+    if len(sets) < 2:
+        return True
+    return bool(sets[b"SigCgt"]) or not (sets[b"SigIgn"] or signum in _HARMLESS)
 
 
 def alive(pid: int) -> bool:

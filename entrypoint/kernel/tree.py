@@ -80,17 +80,27 @@ def descendants(pid: int, *, limit: int = LIMIT) -> tuple[int, ...]:
     seen = {pid}
     budget = _THREADS
     for member in found:
-        children, cost = _children(member)
+        below, cost = _children(member)
         budget -= cost
         if cost < 0 or budget < 0:
             return _by_one_pass(pid, limit)
-        for child in children:
+        for child in below:
             if child not in seen:
                 if len(found) > limit:
                     return tuple(found[1 : limit + 1])
                 seen.add(child)
                 found.append(child)
     return tuple(found[1 : limit + 1])
+
+
+def children(pid: int) -> list[int]:
+    """Its children, zombies too. Complete only while none of them ends meanwhile."""
+    if not proc.is_ours():
+        return []
+    found, cost = _children(pid)
+    if cost >= 0:
+        return found
+    return [each for each in proc.processes() if _parent(each) == pid]
 
 
 def _children(pid: int) -> tuple[list[int], int]:
@@ -228,13 +238,7 @@ def reparented(workers: Container[int] = (), *, limit: int = LIMIT) -> tuple[int
 
 def own_children() -> list[int]:
     """The children of this process, zombies too."""
-    if not proc.is_ours():
-        return []
-    own = os.getpid()
-    children, cost = _children(own)
-    if cost >= 0:
-        return children
-    return [each for each in proc.processes() if _parent(each) == own]
+    return children(os.getpid())
 
 
 def _parent(pid: int) -> int:

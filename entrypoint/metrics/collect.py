@@ -174,6 +174,8 @@ class Collector:
         page.add("pyinit_app_reloading", int(app.reloading), own)
         page.add("pyinit_app_workers_wanted", app.wanted, own)
         page.add("pyinit_app_workers_ready", app.ready_workers, own)
+        stuck = sum(bool(worker.stuck) for worker in app.workers)
+        page.add("pyinit_app_workers_stuck", stuck, own)
         found = dict.fromkeys(states.STATES, 0)
         for worker in app.workers:
             found[worker.state] += 1

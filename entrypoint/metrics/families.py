@@ -137,6 +137,12 @@ APPS = (
         "Workers by state, those that leave in a reload too.",
     ),
     _family(
+        "pyinit_app_workers_stuck",
+        GAUGE,
+        APP,
+        "Workers that cannot be ended: a signal was refused, or they live after SIGKILL.",
+    ),
+    _family(
         "pyinit_app_max_memory_restart_bytes",
         GAUGE,
         APP,

@@ -168,7 +168,7 @@ def _shutdown(view: View) -> Check:
 
 
 def _live(app: AppView) -> Check:
-    return Check(app.name, _errored(app) if app.errored else "")
+    return Check(app.name, _errored(app) if app.errored else "", note=_stuck(app))
 
 
 def _ready(app: AppView, ready_when: str) -> Check:
@@ -182,8 +182,14 @@ def _ready(app: AppView, ready_when: str) -> Check:
     if app.finished:
         return Check(app.name, note="finished")
     if app.ready_workers >= needed(ready_when, app.wanted):
-        return Check(app.name)
+        return Check(app.name, note=_stuck(app))
     return Check(app.name, _waiting(app))
+
+
+def _stuck(app: AppView) -> str:
+    """A note, no failure: a restart of the container may not end such a process either."""
+    count = sum(bool(worker.stuck) for worker in app.workers)
+    return f"with {count} worker{'s' * (count != 1)} that cannot be ended" if count else ""
 
 
 def _started(app: AppView) -> Check:
@@ -233,7 +239,7 @@ def _named(workers: Any) -> str:
         if len(told) == NAMED_WORKERS:
             more += 1
             continue
-        why = worker.health_reason if not worker.ready else ""
+        why = worker.stuck or (worker.health_reason if not worker.ready else "")
         last = f", {why or worker.last_exit}" if why or worker.last_exit else ""
         told.append(f"{worker.instance}: {worker.state}{last}")
     if more:
@@ -290,6 +296,7 @@ def _worker_status(worker: WorkerView, now: float) -> dict[str, Any]:
         "ready": worker.ready,
         "restarts": worker.restarts,
         "uptime": round(max(0.0, now - worker.started_at), 3) if worker.pid else None,
+        "stuck": worker.stuck,
         "status": worker.status,
         "reloading": worker.reloading,
         "health": worker.health,

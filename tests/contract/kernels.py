@@ -66,7 +66,7 @@ class Fake:
     def events(self) -> list[e.Event]:
         return self.world.core.events
 
-    def start(self, behaviour: str, *, treekill: bool = True) -> int:
+    def start(self, behaviour: str, *, treekill: str = "tree") -> int:
         self._count += 1
         self.world.upcoming.append(BEHAVIOURS[behaviour][1])
         self.world._do_spawn(f.Spawn(self._count, app(treekill=treekill), 0, 0))
@@ -74,8 +74,10 @@ class Fake:
             self.until(lambda: self.world.processes[self._count].execed)
         return self._count
 
-    def signal(self, incarnation: int, signum: int, *, group: bool = False) -> None:
-        self.world._do_sendsignal(f.SendSignal(incarnation, signum, group))
+    def signal(
+        self, incarnation: int, signum: int, *, scope: str = "process", stop: bool = True
+    ) -> None:
+        self.world._do_sendsignal(f.SendSignal(incarnation, signum, scope, stop))
 
     def until(self, condition) -> None:
         self.world.run_until(condition)
@@ -110,7 +112,7 @@ class Linux:
         self._pids: list[int] = []
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
-    def start(self, behaviour: str, *, treekill: bool = True) -> int:
+    def start(self, behaviour: str, *, treekill: str = "tree") -> int:
         line, _, members = BEHAVIOURS[behaviour]
         argv = ("/bin/sh", "-c", line) if line else ("/nowhere/missing",)
         number = len(self._pids) + 1
@@ -125,8 +127,10 @@ class Linux:
         wait_until(lambda: _sleeping(started.pid) >= members)
         return number
 
-    def signal(self, incarnation: int, signum: int, *, group: bool = False) -> None:
-        self.children.signal(incarnation, signum, group=group)
+    def signal(
+        self, incarnation: int, signum: int, *, scope: str = "process", stop: bool = True
+    ) -> None:
+        self.children.signal(incarnation, signum, scope=scope, stop=stop)
 
     def _turn(self) -> None:
         self.loop.turn(0.01)

@@ -70,16 +70,16 @@ def test_an_exec_that_fails_tells_its_stage_and_reason_at_its_end_only(kernel):
 
 def test_an_ignored_signal_changes_nothing_and_sigkill_does(kernel):
     worker = kernel.start("ignores")
-    kernel.signal(worker, SIGTERM, group=True)
+    kernel.signal(worker, SIGTERM, scope="group")
     kernel.a_while()
     assert not of(kernel, e.WorkerExited)
-    kernel.signal(worker, SIGKILL, group=True)
+    kernel.signal(worker, SIGKILL, scope="group")
     assert ended(kernel).signum == SIGKILL
 
 
 def test_a_signal_to_the_group_reaches_all_of_it(kernel):
     worker = kernel.start("leads a group")
-    kernel.signal(worker, SIGTERM, group=True)
+    kernel.signal(worker, SIGTERM, scope="group")
     event = ended(kernel)
     assert event.signum == SIGTERM
     if event.group_left:
@@ -92,7 +92,7 @@ def test_a_signal_to_the_leader_leaves_its_group(kernel):
     assert ended(kernel).group_left
     kernel.a_while()
     assert not of(kernel, e.GroupEmptied)
-    kernel.signal(worker, SIGTERM, group=True)
+    kernel.signal(worker, SIGTERM, scope="group")
     kernel.until(lambda: of(kernel, e.GroupEmptied))
 
 
@@ -100,30 +100,30 @@ def test_a_group_outlives_a_leader_that_exits(kernel):
     worker = kernel.start("leaves a group")
     event = ended(kernel)
     assert (event.code, event.group_left) == (0, True)
-    kernel.signal(worker, SIGKILL, group=True)
+    kernel.signal(worker, SIGKILL, scope="group")
     kernel.until(lambda: of(kernel, e.GroupEmptied))
     assert len(of(kernel, e.GroupEmptied)) == 1
 
 
 def test_a_stubborn_group_needs_sigkill(kernel):
     worker = kernel.start("leads a stubborn group")
-    kernel.signal(worker, SIGTERM, group=True)
+    kernel.signal(worker, SIGTERM, scope="group")
     assert ended(kernel).group_left
     kernel.a_while()
     assert not of(kernel, e.GroupEmptied)
-    kernel.signal(worker, SIGKILL, group=True)
+    kernel.signal(worker, SIGKILL, scope="group")
     kernel.until(lambda: of(kernel, e.GroupEmptied))
 
 
 def test_without_treekill_a_group_is_nobodys_business(kernel):
-    kernel.start("leaves a group", treekill=False)
+    kernel.start("leaves a group", treekill="none")
     assert not ended(kernel).group_left
 
 
 def test_a_signal_to_an_empty_group_is_no_error(kernel):
     worker = kernel.start("exits with 3")
     ended(kernel)
-    kernel.signal(worker, SIGKILL, group=True)
+    kernel.signal(worker, SIGKILL, scope="group")
     kernel.a_while()
     assert len(of(kernel, e.WorkerExited)) == 1
     assert not of(kernel, e.GroupEmptied)

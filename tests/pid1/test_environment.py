@@ -51,7 +51,13 @@ def test_of_a_worker(tmp_path):
     with Run(tmp_path, [app], wrap=wrap) as run:
         assert run.wait() == 0
         names = {line["event"].partition("=")[0] for line in run.records if "stream" in line}
-    ours = {"NODE_APP_INSTANCE", "NOTIFY_SOCKET", "PYTHONUNBUFFERED"}
+    ours = {
+        "NODE_APP_INSTANCE",
+        "PYINIT_SLOT",
+        "PYINIT_WORKER",
+        "NOTIFY_SOCKET",
+        "PYTHONUNBUFFERED",
+    }
     assert names - {""} == {"PATH", "A"} | ours
 
 

@@ -199,7 +199,8 @@ def test_beside_others_it_ends_its_own_and_nobody_else(tmp_path):
     (tmp_path / "daemon.sh").write_text(DAEMON)
     other = os.spawnvp(os.P_NOWAIT, "sleep", ["sleep", "1000"])
     try:
-        with beside(tmp_path, {**SLEEP, "script": "daemon.sh"}) as init:
+        app = {**SLEEP, "script": "daemon.sh", "kill_timeout": 300}
+        with beside(tmp_path, app) as init:
             init.says('"event":"daemon"')
             mine = [pid for pid in _descendants(init.pid) if pid != init.pid]
             assert len(mine) >= 2
@@ -245,7 +246,7 @@ def test_a_suspended_worker_hears_its_stop(tmp_path):
         assert run.stop() == 0
 
 
-FORWARDED = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGRTMIN, signal.SIGALRM]
+FORWARDED = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGURG, signal.SIGRTMIN, signal.SIGALRM]
 IGNORED = [signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGPIPE, signal.SIGCHLD]
 PRINT_SIGNALS = """
 import os, signal

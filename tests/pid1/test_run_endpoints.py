@@ -212,4 +212,4 @@ def test_an_app_that_dies_while_draining_is_started_again(tmp_path) -> None:
         os.kill(run.outer_pid(run.event("worker ready")["pid"]), signal.SIGKILL)
         run.event("worker ready", 3)
         assert get(port)[0] == 200
-        assert run.stop() == 0
+        assert run.stop(signal.SIGINT) == 0

@@ -53,7 +53,7 @@ def test_the_number_of_a_group_that_is_gone(tmp_path) -> None:
     apps = [
         # Its group gets 3 s from the end of its leader to SIGKILL.
         {**group, "kill_timeout": 3000, "autorestart": False},
-        {"name": "other", "script": "sleep 1000"},
+        {"name": "other", "script": "sleep 1000", "kill_timeout": 3000},
     ]
     with Run(tmp_path, apps) as run:
         number = run.event("worker exited", app="group")["pid"]

@@ -120,7 +120,7 @@ def test_back_off_grows(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     "signum",
-    [signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGALRM, signal.SIGRTMIN + 3],
+    [signal.SIGUSR1, signal.SIGUSR2, signal.SIGURG, signal.SIGALRM, signal.SIGRTMIN + 3],
 )
 def test_other_signals_go_to_every_worker(tmp_path, signum) -> None:
     code = (

@@ -157,7 +157,7 @@ def deadlines_have_an_owner(world: World, _effects) -> None:
             worker = state.workers.get(timer.incarnation)
             assert worker is not None and worker.state in meant[timer.kind], (timer, worker)
         else:
-            assert timer.kind in ("drain", "shutdown"), timer
+            assert timer.kind in ("drain", "shutdown", "remaining"), timer
 
 
 def nothing_waits_for_ever(world: World, _effects) -> None:
@@ -340,7 +340,8 @@ def longest_stop(world: World) -> float:
         bounds[spec.name] = max(bounds.get(spec.name, 0.0), bound)
     # One that is leaving may have asked for more time before.
     asked = max((each.due - world.now for each in state.workers.values()), default=0.0)
-    total = settings.drain_delay + sum(bounds.values()) + max(0.0, asked) + 0.1
+    remaining = max((spec.kill_timeout for spec in specs), default=0.0)
+    total = settings.drain_delay + sum(bounds.values()) + max(0.0, asked) + remaining + 0.1
     return min(total, settings.timeout + 3.2) if settings.timeout else total
 
 

@@ -81,7 +81,30 @@ def the_queue_is_waited_for(world: World, _effects) -> None:
             assert overdue or (now.queue_empty and now.delay_over), now
 
 
+def a_replacement_meets_nothing_of_the_dead(world: World, effects) -> None:
+    """Of an app without a shared port, what a crash left is gone before the next worker."""
+    for effect in effects:
+        if not isinstance(effect, f.Spawn) or effect.spec.share != "none":
+            continue
+        for process in world.processes.values():
+            before = process.incarnation < effect.incarnation
+            if process.spec.name != effect.spec.name or not before:
+                continue
+            same = process.instance == effect.instance and process.scope in ("tree", "all")
+            assert not same or process.strays in ("", "undying"), (effect, process)
+
+
+def what_is_killed_was_killed(world: World, effects) -> None:
+    """`worker killed` is said in the turn that hears of an end by SIGKILL."""
+    if any(isinstance(each, f.Report) and each.event == "worker killed" for each in effects):
+        event = world.history[-1][1]
+        assert isinstance(event, e.WorkerExited), event
+        assert event.signum == 9, event
+
+
 STEP = (
+    a_replacement_meets_nothing_of_the_dead,
+    what_is_killed_was_killed,
     a_reload_lets_no_number_fall,
     nobody_waits_where_nobody_comes,
     what_is_free_was_said_to_be,

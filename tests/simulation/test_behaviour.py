@@ -340,7 +340,7 @@ def test_the_signal_is_forwarded_as_it_is_to_the_group(world):
     world.up(app(kill_signal=None))
     world.emit(e.SignalArrived(SIGTERM))
     (sent,) = world.ordered(f.SendSignal)
-    assert (sent.signum, sent.group) == (SIGTERM, True)
+    assert (sent.signum, sent.scope, sent.stop) == (SIGTERM, "tree", True)
 
 
 def test_a_stop_that_pyinit_begins_is_sigterm_and_kill_signal_goes_before_all(world):
@@ -427,9 +427,9 @@ def test_other_signals_are_no_stop_and_go_to_the_worker_alone(world):
     world.up(app(), signals=(37,))
     world.emit(e.SignalArrived(SIGUSR1))
     world.emit(e.SignalArrived(SIGWINCH, resized=True))
-    assert [(s.signum, s.group, s.stop) for s in world.ordered(f.SendSignal)] == [
-        (SIGUSR1, False, False),
-        (SIGWINCH, False, False),
+    assert [(s.signum, s.scope, s.stop) for s in world.ordered(f.SendSignal)] == [
+        (SIGUSR1, "process", False),
+        (SIGWINCH, "process", False),
     ]
     assert world.core.view().phase == "running"
 

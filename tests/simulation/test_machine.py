@@ -48,6 +48,8 @@ scripts = st.one_of(
         ends_after=st.sampled_from((None, 0.005, 0.5, 2.0, 31.0)),
         code=st.sampled_from((0, 1, 3)),
         signum=st.sampled_from((None, None, 11)),
+        group=st.sampled_from(("", "", "obeys")),
+        strays=st.sampled_from(("", "", "obeys", "stubborn")),
     ),
     st.builds(
         Script,
@@ -56,6 +58,7 @@ scripts = st.one_of(
         stop_takes=st.sampled_from((0.01, 1.0, 7.9)),
         stop_code=st.sampled_from((0, 1, None)),
         group=st.sampled_from(("", "obeys", "stubborn", "undying")),
+        strays=st.sampled_from(("", "", "obeys", "stubborn", "undying")),
         queue_takes=st.sampled_from((0, 0.3, 2.0, None)),
     ),
     st.builds(
@@ -111,7 +114,7 @@ def specs(draw, name: str):
         "depends_on": depends,
         "watchdog": draw(st.sampled_from((0.0, 0.0, 15.0))),
         "health": draw(st.one_of(st.none(), checks)),
-        "treekill": draw(st.sampled_from((True, True, False))),
+        "treekill": draw(st.sampled_from(("tree", "tree", "all", "group", "none"))),
         "min_uptime": draw(st.sampled_from((1.0, 1.0, 0.0, 5.0))),
         "listen_timeout": draw(st.sampled_from((3.0, 3.0, 0.4))),
         "retire_delay": draw(st.sampled_from((0.5, 0.5, 0.0, 3.0))),
@@ -309,6 +312,10 @@ class Machine(RuleBasedStateMachine):
     @rule(signum=st.sampled_from((SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGWINCH)))
     def a_second_signal_comes(self, signum) -> None:
         self.world.emit(e.SignalArrived(signum))
+
+    @rule(what=st.sampled_from(("", "obeys", "stubborn")))
+    def a_daemon_lives(self, what) -> None:
+        self.world.remaining_at_end = what
 
     def stop(self, signum: int) -> None:
         world = self.world

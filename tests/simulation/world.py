@@ -71,6 +71,8 @@ class Script:
     # Others of its process group: "" none, "obeys" a signal to the group, "stubborn"
     # ends by SIGKILL only, "undying" (a zombie that nobody reaps) never.
     group: str = ""
+    # The same of descendants in sessions of their own.
+    strays: str = ""
     # Seconds until its accept queue is empty once it is watched.
     queue_takes: float | None = 0.0
     # Its checks: they succeed between these ages, counted from its exec, and are answered
@@ -85,6 +87,12 @@ class Script:
 
 HEALTHY = Script()
 
+SCOPES = ("process", "group", "tree", "all")
+
+
+def _dies(others: str, signum: int) -> bool:
+    return others == "obeys" or (others == "stubborn" and signum == SIGKILL)
+
 
 @dataclass
 class Process:
@@ -98,6 +106,9 @@ class Process:
     execed: bool = False
     execed_at: float = 0.0
     group: str = ""
+    strays: str = ""
+    # The widest scope of its stop signals.
+    scope: str = "process"
     # Number of the check under way, 0 while there is none.
     check: int = 0
     received: list[int] = field(default_factory=list)
@@ -141,6 +152,9 @@ class World:
         self.before: dict[int, Worker] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+        # Daemons that live when all workers are gone: "", "obeys" or "stubborn".
+        self.remaining_at_end = ""
+        self.remaining = ""
         self._marks: dict[e.Timer, int] = {}
         self._queue: deque[e.Event] = deque()
         self._pumping = False
@@ -234,6 +248,7 @@ class World:
         process.execed = True
         process.execed_at = self.now
         process.group = script.group
+        process.strays = script.strays
         if script.says_after == 0:
             self._say(process)
         if process.alive and process.incarnation not in self.gone:
@@ -282,8 +297,13 @@ class World:
         failure: str = "",
     ) -> None:
         process.alive = False
-        left = bool(process.group) and process.spec.treekill
-        self.emit(e.WorkerExited(process.incarnation, code, signum, failure, left))
+        takes = process.spec.treekill
+        left, strays = bool(process.group) and takes != "none", False
+        if takes in ("tree", "all"):
+            begun = process.scope in ("tree", "all")
+            left = left or (begun and bool(process.strays))
+            strays = bool(process.strays) and not begun
+        self.emit(e.WorkerExited(process.incarnation, code, signum, failure, left, strays))
 
     def _do_sendsignal(self, effect: f.SendSignal) -> None:
         assert effect.incarnation not in self.gone, f"signal to one that is gone: {effect}"
@@ -294,11 +314,14 @@ class World:
         if effect.stop:
             process.stops.append(effect.signum)
         script = process.script
-        assert process.alive or effect.group or self._queue, f"{effect} to a reaped process"
-        if effect.group and process.group:
-            obeys = effect.signum == SIGKILL and process.group != "undying"
-            if obeys or process.group == "obeys":
-                self.at(0.002, lambda: self._empty_group(process))
+        wide = effect.scope != "process"
+        assert process.alive or wide or self._queue, f"{effect} to a reaped process"
+        if effect.stop:
+            process.scope = max(process.scope, effect.scope, key=SCOPES.index)
+        if wide and _dies(process.group, effect.signum):
+            self.at(0.002, lambda: self._empty(process, "group"))
+        if effect.scope in ("tree", "all") and _dies(process.strays, effect.signum):
+            self.at(0.003, lambda: self._empty(process, "strays"))
         if not process.alive or not effect.stop:
             return
         if effect.signum == SIGKILL:
@@ -311,11 +334,16 @@ class World:
             self.at(script.stop_takes, lambda: self.crash(process, script.stop_code))
 
     def _do_sendshutdownmessage(self, effect: f.SendShutdownMessage) -> None:
+        process = self.processes[effect.incarnation]
+        process.scope = max(process.scope, effect.scope, key=SCOPES.index)
         self._do_sendsignal(f.SendSignal(effect.incarnation, SIGINT, stop=True))
 
-    def _empty_group(self, process: Process) -> None:
-        had, process.group = process.group, ""
-        if had and not process.alive and process.incarnation not in self.gone:
+    def _empty(self, process: Process, what: str) -> None:
+        if not getattr(process, what):
+            return
+        setattr(process, what, "")
+        left = process.group or (process.strays and process.scope in ("tree", "all"))
+        if not left and not process.alive and process.incarnation not in self.gone:
             self.emit(e.GroupEmptied(process.incarnation))
 
     def _do_starttimer(self, effect: f.StartTimer) -> None:
@@ -455,6 +483,19 @@ class World:
         assert effect.level in ("debug", "info", "warning", "error"), effect
         names = [name for name, _ in effect.fields]
         assert len(names) == len(set(names)), effect
+
+    def _do_stopremaining(self, effect: f.StopRemaining) -> None:
+        assert not any(pool.live for pool in self.core._state.pools.values()), effect
+        self.remaining = self.remaining_at_end
+        if not self.remaining:
+            self.emit(e.RemainingEnded())
+        elif self.remaining == "obeys":
+            self.at(1.0, self._remaining_ended)
+
+    def _remaining_ended(self) -> None:
+        if self.exit_code is None:
+            self.remaining = ""
+            self.emit(e.RemainingEnded())
 
     def _do_finish(self, effect: f.Finish) -> None:
         assert self.exit_code is None, "finished twice"

@@ -90,7 +90,7 @@ def test_a_thousand_workers_fit():
     world.advance(10)
     recorder = recorded(world, from_now=True)
     for _ in range(3):
-        for process in world.live()[:60]:
+        for process in world.live()[:50]:
             world.crash(process)
         world.emit(e.ReloadAsked("db"))
         world.advance(5)

@@ -215,3 +215,16 @@ def test_a_broken_config_fails_nothing():
     seen = View((app(),), "running", 1, "broken")
     for endpoint in ENDPOINTS:
         assert ask(f"/{endpoint}", seen).status == 200
+
+
+def test_a_worker_that_cannot_be_ended_is_shown_and_no_failure():
+    stuck = worker(ready=False, state=states.STOPPING).replace(stuck="lives after SIGKILL")
+    seen = view(app("api", workers=(worker(1), stuck)), app("web"))
+    for endpoint in ("livez", "readyz"):
+        assert ask(f"/{endpoint}", seen).status == 200
+        note = "[+]api with 1 worker that cannot be ended: ok"
+        assert note in text(f"/{endpoint}?verbose", seen)
+    waiting = view(app("api", ready=1, workers=(worker(1), stuck)))
+    assert "0: stopping, lives after SIGKILL" in text("/readyz", waiting)
+    shown = status(seen, now=20.0, version="1", ready_when="all")["apps"][0]["workers"]
+    assert [each["stuck"] for each in shown] == ["", "lives after SIGKILL"]

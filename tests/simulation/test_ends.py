@@ -1,0 +1,190 @@
+"""What ends with a worker: its group, its descendants, what a crash leaves (`treekill`)."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrypoint.core import effects as f
+from entrypoint.core import events as e
+from tests.simulation.world import SIGINT, SIGKILL, SIGTERM, Script, World, app, shared
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def signals(world, incarnation=1):
+    sent = [each for each in world.ordered(f.SendSignal) if each.incarnation == incarnation]
+    return [(each.signum, each.scope) for each in sent]
+
+
+@pytest.mark.parametrize("takes", ["tree", "all"])
+@pytest.mark.parametrize("ask", [e.StopAsked, e.RestartAsked])
+def test_a_stop_is_over_when_the_last_descendant_is(world, takes, ask):
+    world.usual = lambda _spawn: Script(strays="stubborn")
+    world.up(app(treekill=takes, kill_timeout=2.0))
+    world.emit(ask("web"))
+    world.advance(1.9)
+    assert signals(world) == [(SIGTERM, takes)]
+    assert not world.gone
+    assert not world.live()
+    world.advance(0.2)
+    assert signals(world) == [(SIGTERM, takes), (SIGKILL, takes)]
+    assert world.gone == {1}
+    assert len(world.live()) == (ask is e.RestartAsked)
+    assert world.said("processes of the worker overdue")
+    assert not world.said("worker killed")
+
+
+@pytest.mark.parametrize("takes", ["group", "none"])
+def test_less_than_the_tree_leaves_descendants_alone(world, takes):
+    world.upcoming.append(Script(strays="obeys"))
+    world.up(app(treekill=takes))
+    world.emit(e.RestartAsked("web"))
+    world.run_until(world.is_up)
+    scope = "group" if takes == "group" else "process"
+    assert signals(world) == [(SIGTERM, scope)]
+    assert world.processes[1].strays
+
+
+def test_a_crash_ends_what_it_leaves_before_the_next_worker_starts(world):
+    world.upcoming.append(Script(strays="stubborn", ends_after=5.0, code=1))
+    world.up(app(kill_timeout=2.0))
+    world.run_until(lambda: not world.live())
+    assert signals(world) == [(SIGTERM, "all")]
+    world.advance(1.9)
+    assert len(world.processes) == 1
+    world.run_until(world.is_up)
+    assert signals(world) == [(SIGTERM, "all"), (SIGKILL, "all")]
+    assert not world.processes[1].strays
+
+
+def test_kill_signal_is_what_the_left_over_processes_of_a_crash_get(world):
+    world.upcoming.append(Script(strays="obeys", ends_after=5.0, signum=11))
+    world.up(app(kill_signal=SIGINT))
+    world.run_until(lambda: len(world.processes) == 2)
+    assert signals(world) == [(SIGINT, "all")]
+
+
+def test_where_workers_can_live_side_by_side_the_next_one_does_not_wait(world):
+    world.upcoming.append(Script(strays="stubborn", ends_after=5.0, code=1))
+    world.up(shared(kill_timeout=2.0))
+    world.run_until(lambda: len(world.processes) == 2)
+    assert signals(world) == [(SIGTERM, "all")]
+    assert 1 not in world.gone
+    world.run_until(lambda: 1 in world.gone)
+
+
+@pytest.mark.parametrize(
+    ("code", "keys"),
+    [(0, {"autorestart": False}), (3, {"autorestart": False}), (7, {"stop_exit_codes": (7,)})],
+)
+def test_an_app_that_has_done_its_work_keeps_its_daemons(world, code, keys):
+    world.upcoming.append(Script(strays="obeys", ends_after=5.0, code=code))
+    world.boot(app("once", **keys), app("other"))
+    world.advance(20)
+    assert not signals(world)
+    assert world.processes[1].strays
+    assert world.gone == {1}
+
+
+def test_a_crash_without_treekill_leaves_all(world):
+    world.upcoming.append(Script(strays="obeys", group="obeys", ends_after=5.0, code=1))
+    world.up(app(treekill="none"))
+    world.advance(20)
+    assert not signals(world)
+    assert world.is_up()
+
+
+def test_a_shutdown_message_goes_to_the_worker_and_a_signal_to_what_is_left(world):
+    world.upcoming.append(Script(strays="obeys"))
+    world.up(app(node=True, shutdown_with_message=True))
+    world.emit(e.StopAsked("web"))
+    (message,) = world.ordered(f.SendShutdownMessage)
+    assert message.scope == "tree"
+    world.run_until(lambda: bool(world.gone))
+    assert signals(world) == [(SIGTERM, "tree")]
+
+
+def test_killed_is_said_when_the_worker_was_killed(world):
+    world.upcoming.append(Script(ignores=True))
+    world.up(app(kill_timeout=2.0))
+    world.emit(e.RestartAsked("web"))
+    world.advance(2.0)
+    assert world.said("worker stop overdue")
+    assert not world.said("worker killed")
+    world.advance(0.1)
+    (killed,) = world.said("worker killed")
+    assert killed["kill_timeout"] == 2.0
+
+
+def test_a_worker_that_lives_after_sigkill_is_shown_and_never_said_to_be_killed(world):
+    world.upcoming.append(Script(ignores=True, undying=True))
+    world.up(app(kill_timeout=2.0))
+    world.emit(e.RestartAsked("web"))
+    world.advance(10)
+    (row,) = world.view().workers
+    assert (row.state, row.stuck) == ("stopping", "lives after SIGKILL")
+    assert world.said("worker does not die")
+    assert not world.said("worker killed")
+    world.let_die(0)
+    world.run_until(world.is_up)
+    assert world.said("worker killed")
+    assert not any(row.stuck for row in world.view().workers)
+
+
+def test_a_signal_that_is_refused_is_shown_until_the_worker_has_ended(world):
+    world.upcoming.append(Script(ignores=True))
+    world.up(app(kill_timeout=2.0))
+    world.emit(e.RestartAsked("web"))
+    world.emit(e.SignalRefused(1, SIGTERM, "it runs as another user"))
+    (refused,) = world.said("signal refused")
+    assert (refused["signal"], refused["reason"]) == (SIGTERM, "it runs as another user")
+    assert world.view().workers[0].stuck == "signal refused: it runs as another user"
+    world.run_until(world.is_up)
+    assert not world.view().workers[0].stuck
+
+
+def test_what_is_left_gets_a_stop_signal_when_all_workers_are_gone(world):
+    world.remaining_at_end = "obeys"
+    world.up(app("web"), app("db", kill_signal=SIGINT))
+    world.emit(e.SignalArrived(SIGTERM))
+    world.settle(20)
+    (order,) = world.ordered(f.StopRemaining)
+    assert (order.signum, order.by_app) == (SIGTERM, (("db", SIGINT),))
+    assert world.exit_code == 0
+    assert not world.remaining
+
+
+def test_what_is_left_has_the_longest_kill_timeout_then_the_end_kills_it(world):
+    world.remaining_at_end = "stubborn"
+    world.up(app("a", kill_timeout=3.0), app("b", kill_timeout=5.0))
+    world.emit(e.SignalArrived(SIGTERM))
+    took = world.run_until(lambda: world.exit_code is not None)
+    assert took == pytest.approx(5.0, abs=0.1)
+    assert world.exit_code == 0
+
+
+def test_shutdown_timeout_and_ctrl_c_bound_what_is_left_too(world):
+    world.remaining_at_end = "stubborn"
+    world.up(app(kill_timeout=60.0), timeout=4.0)
+    world.emit(e.SignalArrived(SIGTERM))
+    assert world.run_until(lambda: world.exit_code is not None) < 4.0
+    assert world.exit_code == 0
+    other = World()
+    other.remaining_at_end = "stubborn"
+    other.up(app(kill_timeout=60.0))
+    for _ in range(3):
+        other.emit(e.SignalArrived(SIGINT))
+        other.advance(0.6)
+    assert other.exit_code == 137
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_code_of_a_run_that_has_finished_stays_its_own(world, code):
+    world.remaining_at_end = "stubborn"
+    world.upcoming.append(Script(ends_after=1.0, code=code))
+    world.boot(app(autorestart=False))
+    world.settle(30)
+    assert world.exit_code == code
