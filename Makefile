@@ -64,6 +64,10 @@ zoo: setup  ## Try real servers, each with five checks (ARGS="puma nginx", ARGS=
 chaos: setup  ## Everything that may go wrong, by a seed (ARGS="--minutes=30 --seed=7")
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
+.PHONY: mutants
+mutants: $(HAVE_VENV)  ## One-token mutants of the core: 90 % must be killed (ARGS=--sample=40)
+	@$(PYTHON) -m tests.mutants $(ARGS)
+
 .PHONY: image
 image:  ## Build the Docker image (IMAGE=name:tag BASE_IMAGE=… TARGET=runtime)
 	@docker build --tag $(IMAGE) $(if $(TARGET),--target $(TARGET)) \

@@ -176,7 +176,9 @@ def _into_constants(name: str, old: object, new: object) -> None:
 
 
 def _into_class(old: type, new: type, attribute: str) -> bool:
-    if attribute in getattr(old, "_defaults", {}) and attribute not in vars(old).get("__dict__", ()):
+    if attribute in getattr(old, "_defaults", {}) and attribute not in vars(old).get(
+        "__dict__", ()
+    ):
         value = new._defaults[attribute]
         for each in (old, *old.__subclasses__()):
             each._defaults[attribute] = value

@@ -148,7 +148,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         mutant = running.pop(pid, None)
         if mutant is not None:
             outcomes[mutant.text] = _outcome(status)
-            if outcomes[mutant.text] not in {KILLED}:
+            if outcomes[mutant.text] != KILLED:
                 print(f"{outcomes[mutant.text]}: {mutant.text}", flush=True)
     Path(wanted["outcomes"]).write_text(json.dumps(outcomes))
     return True
