@@ -64,6 +64,14 @@ zoo: setup  ## Try real servers, each with five checks (ARGS="puma nginx", ARGS=
 chaos: setup  ## Everything that may go wrong, by a seed (ARGS="--minutes=30 --seed=7")
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
+.PHONY: soak
+soak: $(HAVE_VENV)  ## A million simulated events (ARGS="--events=N --minutes=N --seed=N")
+	@$(PYTHON) -m tests.simulation.soak $(ARGS)
+
+.PHONY: replay
+replay: $(HAVE_VENV)  ## Repeat a seed of `make soak` that failed (SEED=N, ARGS=--shrink)
+	@$(PYTHON) -m tests.simulation.soak --replay=$(SEED) $(ARGS)
+
 .PHONY: mutants
 mutants: $(HAVE_VENV)  ## One-token mutants of the core: 90 % must be killed (ARGS=--sample=40)
 	@$(PYTHON) -m tests.mutants $(ARGS)

@@ -6,7 +6,7 @@ from . import jobs, rolling
 from . import worker as w
 from .depends import exit_code, may_start, obstacles
 from .diff import keeps_workers
-from .effects import GrowPort, StopTimer
+from .effects import StopTimer
 from .events import Timer
 from .lifecycle import shares_port, stop_workers
 from .worker import Pool
@@ -47,8 +47,8 @@ def change_app(turn: Turn, pool: Pool, spec: AppSpec) -> None:
     rescaled = spec.instances not in (pool.spec.instances, pool.wanted)
     untrimmed = pool.untrimmed or (shares_port(pool.spec) and not kept)
     pool = turn.put_pool(pool.replace(spec=spec, untrimmed=untrimmed))
-    if shares_port(spec) and pool.slots:
-        turn.emit(GrowPort(pool.name, pool.slots))
+    if pool.slots:
+        pool = rolling.grow_port(turn, pool)
     # The reload first: instances that the scaling adds begin with the new spec.
     if not kept and not jobs.keeps_run(turn, pool):
         rolling.begin(turn, pool, "config changed")

@@ -36,9 +36,15 @@ def fit_slots(turn: Turn, pool: Pool) -> Pool:
     used = {place.slot for place in turn.places(pool.name)}
     fresh = tuple(n for n in range(pool.slots, slots) if n not in used)
     pool = turn.put_pool(pool.replace(slots=slots, spare=(*pool.spare, *fresh)))
-    if shares_port(pool.spec):
-        turn.emit(GrowPort(pool.name, slots))
-    return pool
+    return grow_port(turn, pool)
+
+
+def grow_port(turn: Turn, pool: Pool) -> Pool:
+    """Have as many slots on each shared address as the app counts."""
+    if not shares_port(pool.spec):
+        return pool
+    turn.emit(GrowPort(pool.name, pool.slots))
+    return turn.put_pool(pool.replace(granted=pool.slots))
 
 
 def take_slot(turn: Turn, pool: Pool) -> int:
@@ -48,8 +54,7 @@ def take_slot(turn: Turn, pool: Pool) -> int:
     """
     if not pool.spare:
         pool = turn.put_pool(pool.replace(slots=pool.slots + 1, spare=(pool.slots,)))
-        if shares_port(pool.spec):
-            turn.emit(GrowPort(pool.name, pool.slots))
+        pool = grow_port(turn, pool)
     slot = min(pool.spare)
     at = pool.spare.index(slot)
     turn.put_pool(pool.replace(spare=(*pool.spare[:at], *pool.spare[at + 1 :])))

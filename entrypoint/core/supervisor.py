@@ -424,7 +424,7 @@ class Supervisor:
                     turn.emit(TrimPort(pool.name))
                     if has_slots(pool.spec) or has_slots(successor):
                         # It may have fewer instances now: what waits elsewhere is for them.
-                        turn.emit(*(FreeSlot(pool.name, slot) for slot in range(pool.slots)))
+                        turn.emit(*(FreeSlot(pool.name, slot) for slot in range(pool.granted)))
                     add_app(turn, successor)
         start_waiting(turn)
         for pool in turn.touched():

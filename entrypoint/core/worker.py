@@ -220,6 +220,7 @@ class Pool(Record):
     mode: str = "running"
     spare: tuple[int, ...] = ()
     slots: int = 0
+    granted: int = 0  # slots that its shared addresses have been given
     steered: tuple[int, ...] = ()
     untrimmed: bool = False  # sockets may be held that the file no longer declares
     reload: Reload | None = None

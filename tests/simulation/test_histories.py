@@ -229,3 +229,19 @@ def test_a_reload_does_not_wait_for_the_slot_of_one_that_was_scaled_away(world):
     world.emit(e.ReloadAsked("web"))
     world.run_until(lambda: world.said("reload finished"), 10)
     assert next(p.received for p in world.live() if p.script is STUCK)[-1] == SIGKILL
+
+
+def test_an_app_that_had_no_port_and_comes_again_with_one_frees_no_slot_that_it_never_had():
+    """Found by `make soak`: a fork app was removed and added as a cluster app."""
+    world = World()
+    world.usual = lambda _spawn: Script(stop_takes=1.0)
+    world.emit(e.Booted(plan(app("db", instances=3), app("job"))))
+    world.advance(1)
+    for apps in ((app("job"),), (shared("db", instances=1), app("job"))):
+        now = world.core.state.run.plan
+        world.next_plan = plan(*apps, revision=now.revision + 1)
+        world.emit(e.SignalArrived(SIGHUP))
+    world.advance(5)
+    assert world.ordered(f.TrimPort)
+    assert not world.ordered(f.FreeSlot)
+    assert [p.spec.share for p in world.live("db")] == ["slots"]

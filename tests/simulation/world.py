@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from entrypoint.core.worker import Worker
 
+# Events at one moment: more is a core that spins.
+EVENTS_AT_ONCE = 20_000
+
 SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL, SIGUSR1, SIGTERM, SIGWINCH = 1, 2, 3, 6, 9, 10, 15, 28
 
 PORT = (ListenSpec("inet", "127.0.0.1", 5000),)
@@ -158,6 +161,7 @@ class World:
         self._marks: dict[e.Timer, int] = {}
         self._queue: deque[e.Event] = deque()
         self._pumping = False
+        self._at_once = 0
         self._pid = 1000
 
     # -- the clock ----------------------------------------------------------------
@@ -198,6 +202,8 @@ class World:
             self._pumping = False
 
     def _one(self, event: e.Event) -> None:
+        self._at_once = self._at_once + 1 if self.history and self.history[-1][0] == self.now else 0
+        assert self._at_once < EVENTS_AT_ONCE, f"it spins: {event}"
         self.history.append((self.now, event))
         if isinstance(event, e.Booted | e.PlanAccepted):
             for spec in event.plan.apps:
