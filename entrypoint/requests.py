@@ -186,8 +186,8 @@ def _filled(text: str, words: dict[str, str]) -> str:
 
 
 def _incremented(value: str, instance: int) -> str:
-    """PM2's `increment_var`: the value grows by one with each instance."""
+    """PM2's `increment_var`: the value grows by one with each instance, from 0 without one."""
     try:
-        return str(int(value) + instance)
+        return str(int(value or "0") + instance)
     except ValueError:
         return value

@@ -1,7 +1,7 @@
 """JSON into the same nodes as YAML, with places.
 
 PM2 evaluates a `.json` file as a JavaScript literal, and people rely on it: comments,
-commas before a closing bracket and keys without quotes are read too.
+commas before a closing bracket, single quotes and keys without quotes are read too.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from .errors import ConfigErrors, Problems
 
 _SPACE = " \t\n\r"
+_QUOTES = frozenset("\"'")
 _ESCAPES = {
     '"': '"',
     "\\": "\\",
     "/": "/",
+    "'": "'",
     "b": "\b",
     "f": "\f",
     "n": "\n",
@@ -105,7 +107,7 @@ class _Parser:
         node = self._new("map")
         self._at += 1
         while (char := self._peek()) != "}":
-            key = self._scalar(char) if char == '"' else self._bare_key()
+            key = self._scalar(char) if char in _QUOTES else self._bare_key()
             if self._peek() != ":":
                 raise self._fail('a ":" is missing after the key')
             self._at += 1
@@ -157,15 +159,13 @@ class _Parser:
         key.text = self._text[start : self._at]
         key.value = key.text
         if not key.text:
-            raise self._fail("a key in double quotes is missing here")
+            raise self._fail("a key is missing here")
         return key
 
     def _scalar(self, char: str) -> Node:
         place = self._new("scalar")
-        if char == '"':
-            node = scalar(self._string(), plain=False)
-        elif char == "'":
-            raise self._fail("strings are written in double quotes")
+        if char and char in _QUOTES:
+            node = scalar(self._string(char), plain=False)
         else:
             start = self._at
             while self._at < len(self._text) and self._text[self._at] not in " \t\n\r,:]}/\"'[{":
@@ -180,20 +180,20 @@ class _Parser:
         node.line, node.column = place.line, place.column
         return node
 
-    def _string(self) -> str:
+    def _string(self, quote: str) -> str:
         parts = []
         text = self._text
         start = self._at
         at = start + 1
         while True:
             begin = at
-            while at < len(text) and text[at] not in '"\\\n':
+            while at < len(text) and text[at] not in f"{quote}\\\n":
                 at += 1
             parts.append(text[begin:at])
             if at >= len(text) or text[at] == "\n":
                 self._at = start
                 raise self._fail("this string does not end")
-            if text[at] == '"':
+            if text[at] == quote:
                 self._at = at + 1
                 return "".join(parts)
             at, char = self._escape(at + 1)

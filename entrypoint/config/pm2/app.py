@@ -415,6 +415,9 @@ class Translation:
             self._put("shutdown_with_message", plain("true", place))
         if before.get("PM2_PROCESS_INSTANCE_VAR"):
             self._put("instance_var", literal(before["PM2_PROCESS_INSTANCE_VAR"], place))
+        mode = self.entries.get("exec_mode")
+        if "stdin" not in self.entries and not (mode and mode[1].text.startswith("cluster")):
+            self._put("stdin", literal("open", place))
         without = self._given.get("disable_source_map_support")
         maps = without is None or is_falsy(without[1])
         for key, value in (

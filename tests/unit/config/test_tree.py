@@ -207,7 +207,7 @@ def test_json_with_places_comments_and_trailing_commas():
         ('{"a": "\\x"}', "an escape"),
         ('{"a": "\\ud800"}', "surrogate"),
         ('{"a": "\\u00zz"}', "an escape"),
-        ("{'a': 1}", "double quotes"),
+        ("{'a\": 1}", "does not end"),
         ('{"a": abc}', "double quotes"),
         ('{"a": 1, "a": 2}', "already in line 1"),
         ("[1, 2", "is missing here"),
