@@ -6,11 +6,13 @@ workers takes a second, in which probes and signals are served.
 
 What runs out of memory is tried again: a decision that fails changes nothing
 (`Supervisor.handle`), and an effect that fails stays the next one. Records and counts are
-not repeated. Any other exception is a bug: it is reported, and the next effect follows.
+not repeated. Any other exception is a bug, or what the system refuses: it is reported, and
+the core hears what was not done (failed_effects.py), so that nothing waits for it.
 """
 
 from __future__ import annotations
 
+from . import failed_effects
 from .core import effects as f
 
 TYPE_CHECKING = False
@@ -129,12 +131,22 @@ class Dispatch:
             self._failures.report(type(effect).__name__, error)
             if not isinstance(effect, (f.Report, f.Count)) and self._once_more():
                 return False
+            self._failed(effect, error)
         except Exception as error:  # noqa: BLE001  as above
-            where = type(effect).__name__
-            self._failures.report(where, error, self._journal.app_of(effect))
+            event = self._failed(effect, error)
+            if event is None or not failed_effects.is_shortage(error):
+                where = type(effect).__name__
+                self._failures.report(where, error, self._journal.app_of(effect))
         self._attempts = 0
         self._next += 1
         return True
+
+    def _failed(self, effect: f.Effect, error: Exception) -> e.Event | None:
+        """The core is to hear that this was not done: the event, None where there is none."""
+        event = failed_effects.heard(effect, error)
+        if event is not None:
+            self._events.append(event)
+        return event
 
     def _once_more(self) -> bool:
         self._attempts += 1

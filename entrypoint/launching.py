@@ -12,6 +12,7 @@ from .core import events as e
 from .kernel import limits
 from .logs.pump import worker_pipe
 from .loop import READ
+from .port.errors import ListenerDownError
 from .requests import instance_number, request_for
 
 TYPE_CHECKING = False
@@ -90,14 +91,16 @@ class Launching:
     def _failed(self, effect: Spawn, error: Exception, ours: list[int]) -> None:
         """There is no process (any more): end what was begun, and let the core hear of it."""
         runtime, incarnation = self._runtime, effect.incarnation
-        if isinstance(error, OSError):
-            reason = limits.explain(error)
-        elif isinstance(error, ValueError):
+        if isinstance(error, ListenerDownError):
             reason = str(error)
+        elif isinstance(error, OSError):
+            reason = f"fork: {limits.explain(error)}"
+        elif isinstance(error, ValueError):
+            reason = f"fork: {error}"
         else:
             runtime.internal_error("Spawn", error, effect.spec.name)
             short = isinstance(error, MemoryError)
-            reason = "no memory" if short else f"a bug of pyinit: {error!r}"
+            reason = f"fork: {'no memory' if short else f'a bug of pyinit: {error!r}'}"
         try:
             runtime.children.abandon(incarnation)
             for fd in ours:
@@ -108,7 +111,7 @@ class Launching:
                 ports.forget(incarnation)
         except Exception as failure:  # noqa: BLE001  whatever it is, the core must hear
             runtime.internal_error("Spawn", failure, effect.spec.name)
-        runtime.emit(e.SpawnFailed(incarnation, f"fork: {reason}"))
+        runtime.emit(e.SpawnFailed(incarnation, reason))
 
     def _silent_pipe(self) -> int:
         """The end for reading of a pipe in which nothing ever comes. Raises OSError.

@@ -14,7 +14,8 @@ from .spec import Plan
 class Timer(Record):
     """The name of a deadline. `incarnation` 0: it belongs to the app or to the run."""
 
-    # launch | health | watchdog | kill | retire | abandon | restart | widen | drain | shutdown
+    # launch | health | watchdog | kill | retire | abandon | restart | widen | port |
+    # drain | shutdown
     kind: str
     app: str = ""
     incarnation: int = 0
@@ -113,6 +114,31 @@ class GroupEmptied(Event):
     """The last process of those that end with a worker which had ended is gone."""
 
     incarnation: int
+
+
+class QueueUnwatched(Event):
+    """Whether that queue is empty cannot be known: `WatchQueue` or `Knock` has failed."""
+
+    incarnation: int
+    reason: str
+
+
+class MessageNotSent(Event):
+    """`SendShutdownMessage` has failed."""
+
+    incarnation: int
+    reason: str
+
+
+class PortFailed(Event):
+    """An order about the app's port has failed.
+
+    `order`: `grow`, `steer`, `trim`, `refuse`, `free slot`, `close`.
+    """
+
+    app: str
+    order: str
+    reason: str
 
 
 class SignalRefused(Event):

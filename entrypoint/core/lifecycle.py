@@ -296,6 +296,12 @@ def queue_emptied(turn: Turn, worker: Worker) -> None:
         _retire_further(turn, turn.put_worker(worker.replace(queue_empty=True)))
 
 
+def queue_unknown(turn: Turn, worker: Worker) -> None:
+    """Whether its slot has connections waiting cannot be known."""
+    if worker.state == w.RETIRING:
+        _retire_further(turn, turn.put_worker(worker.replace(queue_empty=True)))
+
+
 def retire_overdue(turn: Turn, worker: Worker) -> None:
     """It has had `retire_delay` to answer what it took."""
     if worker.state != w.RETIRING or worker.delay_over:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from . import (
     endings,
+    failures,
     health,
     jobs,
     lifecycle,
@@ -69,6 +70,7 @@ class Supervisor:
             e.StartAsked: self._start_asked,
             e.ScaleAsked: self._scale_asked,
             e.SignalAsked: self._signal_asked,
+            e.PortFailed: failures.port_failed,
             e.RemainingEnded: lambda turn, _event: shutdown.remaining_ended(turn),
         }
         self._worker_answers: dict[type[e.Event], Callable[[Turn, Worker, Any], None]] = {
@@ -84,6 +86,8 @@ class Supervisor:
             e.HealthChecked: self._health_checked,
             e.WorkerTold: notices.told,
             e.WorkerUnfit: lambda turn, worker, event: repairs.unfit(turn, worker, event.reason),
+            e.QueueUnwatched: failures.queue_unwatched,
+            e.MessageNotSent: failures.message_not_sent,
         }
 
     def handle(self, event: e.Event, now: float) -> list[Effect]:
@@ -290,6 +294,8 @@ class Supervisor:
             self._restart_due(turn, timer)
         elif timer.kind == "widen":
             starting.widen(turn, timer.app)
+        elif timer.kind == "port":
+            failures.port_due(turn, timer.app)
         else:
             worker = turn.worker(timer.incarnation)
             if worker is not None:

@@ -231,6 +231,8 @@ class Pool(Record):
     said_ready: bool = False
     was_ready: bool = False
     told: bool = False  # to stop, in the shutdown
+    undone: tuple[str, ...] = ()  # orders about its port that failed and are to be given again
+    port_pause: float = 0.0
     blocked: bool = False  # it waits for what can never come, and that was said
     live: int = 0  # workers that are not gone
     ready: int = 0  # workers that are online

@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 
     Revived = Callable[[Group, tuple[int, ...]], None]
     Arrived = Callable[[Group, int], None]
+    Down = Callable[[Group, OSError], None]
+
+# Before it is tried again to make a socket that could not be made (s).
+REVIVE_PAUSE, LONGEST_REVIVE_PAUSE = 0.25, 2.0
 
 
 class Attended:
     """`groups()`: all that there are; `revived(group, slots)` is told of those that fell.
 
     `arrived(group, inode)` is called for a connection to a socket that a worker has, at
-    most once in `PAUSE`.
+    most once in `PAUSE`. `down(group, error)`: one that fell cannot be revived; it is tried
+    again.
     """
 
     def __init__(
@@ -43,7 +48,9 @@ class Attended:
         revived: Revived,
         claims: Claims,
         arrived: Arrived,
+        down: Down,
     ) -> None:
+        self._down = down
         self._loop = loop
         self._groups = groups
         self._revived = revived
@@ -182,7 +189,7 @@ class Attended:
             # is that of epoll's list, tells where the kernel has put the others.
             self._fallen.setdefault(group, []).append(place)
             key = ("revive", id(group))
-            self._loop.call_at(key, self._loop.now(), lambda: self._revive(group))
+            self._loop.call_at(key, self._loop.now(), lambda: self._try_revive(group))
         elif self.vacancies.events(group, place):
             self.vacancies.arrived(group, place)
         else:
@@ -205,9 +212,27 @@ class Attended:
 
         self._loop.call_at(("arm", fd), now + pause, again)
 
+    def repair(self, group: Group) -> None:
+        """Make a socket that is gone again, now that a worker needs it. Raises OSError."""
+        if group.is_down:
+            self._revive(group)
+
+    def _try_revive(self, group: Group, pause: float = REVIVE_PAUSE) -> None:
+        """Revive it, and go on trying."""
+        if not any(other is group for _, other in self._groups()):
+            return  # its address was closed meanwhile
+        try:
+            self._revive(group)
+        except OSError as error:
+            self._down(group, error)
+            later = min(LONGEST_REVIVE_PAUSE, 2 * pause)
+            at = self._loop.now() + pause
+            self._loop.call_at(("revive", id(group)), at, lambda: self._try_revive(group, later))
+
     def _revive(self, group: Group) -> None:
         self.look_away(group)
         slots = group.revive(self._fallen.pop(group, []))
+        self._loop.cancel(("revive", id(group)))
         self._inodes = {inode: pair for inode, pair in self._inodes.items() if pair[1] != group}
         for address, other in self._groups():
             if other is group:

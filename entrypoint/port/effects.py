@@ -229,7 +229,12 @@ class PortEffects:
 
         `end` is called in either case.
         """
-        empty = is_empty()
+        try:
+            empty = is_empty()
+        except Exception as error:
+            end()
+            self._emit(e.QueueUnwatched(incarnation, str(error)))
+            raise
         if empty or self._children.get(incarnation) is None or self._loop.now() >= until:
             end()
             if empty:

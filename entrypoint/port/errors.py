@@ -20,14 +20,33 @@ class PortErrors(Exception):
         self.problems = tuple(problems)
 
 
+class ListenerDownError(OSError):
+    """A listener that its workers have ended could not be made again yet."""
+
+    def __init__(self, number: int, address: str, reason: str) -> None:
+        super().__init__(number, reason, address)
+        self.text = f"listener {address}: {reason}"
+
+    def __str__(self) -> str:
+        """For people."""
+        return self.text
+
+
 def sentence(spec: ListenSpec, error: OSError) -> str:
     """Why, and who has it if /proc tells."""
+    why = reason_of(spec.family, error)
+    if error.errno == errno.EADDRINUSE and spec.port:
+        holder = sockets.holder_of(spec.port)
+        return f"{why} by {holder}" if holder else why
+    return why
+
+
+def reason_of(family: str, error: OSError) -> str:
+    """Why an address of that family cannot be bound."""
     number = error.errno or 0
     if number == errno.EADDRINUSE:
-        holder = sockets.holder_of(spec.port) if spec.port else ""
-        what = "the port is in use" if spec.family != "unix" else "somebody listens there"
-        return f"{what} by {holder}" if holder else what
-    if number == errno.EACCES and spec.family != "unix":
+        return "the port is in use" if family != "unix" else "somebody listens there"
+    if number == errno.EACCES and family != "unix":
         return "ports below 1024 need root or CAP_NET_BIND_SERVICE"
     if number == errno.EACCES:
         return "not permitted to make a socket there"
@@ -39,4 +58,8 @@ def sentence(spec: ListenSpec, error: OSError) -> str:
         return "the folder does not exist"
     if number == errno.EROFS:
         return "the file system is read-only"
+    if number == errno.ESTALE:
+        return "another process replaces the file"
+    if number == errno.EPERM and error.strerror:
+        return error.strerror
     return os.strerror(number) if number else str(error)

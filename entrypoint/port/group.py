@@ -8,6 +8,7 @@ import os
 from ..kernel import sockets, unixpath
 from ..kernel.credentials import act_as
 from .addresses import Form
+from .errors import ListenerDownError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Group:
         # A worker's own socket which takes over its slot when it listens.
         self._coming: dict[int, _socket.socket] = {}
         self._numbers = _EXTRA
+        # Places of which a worker has ended the listening, and that do not listen again yet.
+        self._down: list[int] = []
 
     def open(self, slots: int) -> None:
         """Bind. Raises OSError, leaving nothing open."""
@@ -393,17 +396,26 @@ class Group:
             for place in dict.fromkeys((*fallen, *self._sockets))
             if place in self._array and not sockets.is_listening(self._sockets[place])
         )
+        self._down += down
         for place in down:
             # The last of the array took its place.
             index = self._array.index(place)
             last = self._array.pop()
             if last != place:
                 self._array[index] = last
-        for place in down:
+        revived = [place for place in self._down if place in self._sockets]
+        for place in revived:
             self._listen(place)
-        if down:
+            self._down.remove(place)
+        self._down.clear()
+        if revived:
             self.steer(self.steered)
-        return down
+        return tuple(revived)
+
+    @property
+    def is_down(self) -> bool:
+        """A worker has ended it, and `revive` could not make it again."""
+        return bool(self._down)
 
     def socket(self, slot: int) -> _socket.socket:
         """The socket of a slot, made if there are not that many. Raises OSError."""
@@ -668,9 +680,11 @@ class UnixGroup(Group):
             self._sockets.popitem()[1].close()
 
     def socket(self, slot: int) -> _socket.socket:
-        """The one socket. Raises OSError (ENOTCONN) while it could not be bound again."""
+        """The one socket. Raises ListenerDownError while it could not be bound again."""
         if self.listening and not self._sockets:
-            raise OSError(errno.ENOTCONN, "its path could not be bound again yet", self.form.text)
+            raise ListenerDownError(
+                errno.ENOTCONN, self.form.text, "its path could not be bound again yet"
+            )
         return super().socket(slot)
 
     def quiet(self) -> None:

@@ -13,7 +13,7 @@ from .addresses import Form
 from .attended import Attended
 from .claims import Claims, inode_of
 from .claims import Held as Holding
-from .errors import PortErrors, sentence
+from .errors import ListenerDownError, PortErrors, reason_of, sentence
 from .group import Group, UnixGroup
 from .held import Held
 from .opening import adopted, opened
@@ -69,8 +69,15 @@ class Listeners:
         self.claims = Claims(app, log, pid_of, self._claim_ended)
         self._closed = closed
         self._attended = Attended(
-            loop, self._held.groups, self._revived, self.claims, self._connection_arrived
+            loop,
+            self._held.groups,
+            self._revived,
+            self.claims,
+            self._connection_arrived,
+            self._down,
         )
+        # Of which was said that they cannot be revived.
+        self._said_down: set[Group] = set()
         # A worker has listened somewhere, closed it and served on: ports of this app that
         # are bound later may be for one connection alone.
         self._one_time = False
@@ -254,6 +261,24 @@ class Listeners:
     def _revived(self, group: Group, slots: tuple[int, ...]) -> None:
         where = {"app": self._app.name, "address": group.form.text}
         self._log("info", "listener revived", {**where, "slots": list(slots)})
+        self._said_down.discard(group)
+        # Of a unix socket it is another one: those who have the old one serve nobody.
+        for held in self.claims:
+            if held.group is group and group.of_inode(held.inode) is None:
+                self.claims.end(held)
+
+    def _down(self, group: Group, error: OSError) -> None:
+        """A worker has ended it, and it cannot be made again."""
+        if group in self._said_down:
+            return
+        self._said_down.add(group)
+        told: dict[str, object] = {
+            "app": self._app.name,
+            "address": group.form.text,
+            "reason": reason_of(group.form.family, error),
+            "then": "it is tried again until it can be bound",
+        }
+        self._log("error", "listener down", told)
 
     def grow(self, slots: int) -> None:
         """Have at least `slots` sockets on each address. Raises OSError."""
@@ -302,11 +327,22 @@ class Listeners:
         given = []
         for address in self._held.declared:
             spec = address.spec
-            sock = next(iter(address.groups.values())).socket(slot)
+            group = next(iter(address.groups.values()))
+            self._repair(group)
+            sock = group.socket(slot)
             name = (spec.name if spec is not None else "") or self._app.name
             # The separator of LISTEN_FDNAMES, and what sd_listen_fds(3) says of it.
             given.append((sock.fileno(), name.replace(":", "_") or "unknown"))
         return tuple(given)
+
+    def _repair(self, group: Group) -> None:
+        """Have a socket for a worker that starts. Raises ListenerDownError."""
+        try:
+            self._attended.repair(group)
+        except OSError as error:
+            reason = reason_of(group.form.family, error)
+            number = error.errno or errno.ENOTCONN
+            raise ListenerDownError(number, group.form.text, reason) from None
 
     def first_port(self) -> int:
         """The first TCP port, declared or adopted; 0 for none."""
@@ -428,6 +464,7 @@ class Listeners:
             group.open(self.slots)
             address.groups[form] = group
             self._attended.note(address, group)
+        self._repair(group)
         group.users.add(incarnation)
         if group.mend():
             self._log("debug", "socket file restored", {"address": form.text})

@@ -216,10 +216,13 @@ class World:
             assert not ordered, f"after Finish: {event} -> {ordered}"
         for effect in ordered:
             self.effects.append((self.now, effect))
-            getattr(self, f"_do_{type(effect).__name__.lower()}")(effect)
+            self.perform(effect)
         self.after_turn(self, ordered)
 
     # -- effects --------------------------------------------------------------------
+
+    def perform(self, effect: f.Effect) -> None:
+        getattr(self, f"_do_{type(effect).__name__.lower()}")(effect)
 
     def _do_spawn(self, effect: f.Spawn) -> None:
         assert effect.incarnation not in self.gone | self.processes.keys(), effect
