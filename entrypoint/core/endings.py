@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .turn import Turn
     from .worker import Worker
 
+# The longest pause before SIGKILL is sent again to what it was refused for (s).
+LONGEST_KILL_PAUSE = 60.0
+
 # fork(2) failed: the machine or the container is full. Trying again at once would only
 # burn what is left (s).
 FORK_PAUSE = 1.0
@@ -89,7 +92,8 @@ def group_emptied(turn: Turn, worker: Worker) -> None:
 def signal_refused(turn: Turn, worker: Worker, event: SignalRefused) -> None:
     """It goes on living, or some of it: that is shown until it has ended."""
     turn.report_of(worker, "error", "signal refused", signal=event.signum, reason=event.reason)
-    turn.put_worker(worker.replace(stuck=f"signal refused: {event.reason}"))
+    refused = worker.refused or event.signum == lifecycle.SIGKILL
+    turn.put_worker(worker.replace(stuck=f"signal refused: {event.reason}", refused=refused))
 
 
 def never_died(turn: Turn, worker: Worker) -> None:
@@ -101,6 +105,14 @@ def never_died(turn: Turn, worker: Worker) -> None:
     """
     if worker.state not in (w.KILLING, w.LINGERING) or not worker.killed:
         return
+    if worker.refused:
+        # Nothing but a new attempt can end it; what it was refused for may be over.
+        pause = min(LONGEST_KILL_PAUSE, 2 * worker.kill_pause or lifecycle.ABANDON_AFTER)
+        first = not worker.kill_pause
+        worker = turn.put_worker(worker.replace(refused=False, kill_pause=pause))
+        lifecycle.kill_again(turn, worker, pause)
+        if not first:
+            return
     left = worker.state == w.LINGERING
     what = "processes of the worker do not die" if left else "worker does not die"
     turn.report_of(worker, "error", what, **({"reason": worker.stuck} if worker.stuck else {}))

@@ -390,6 +390,15 @@ def kill(turn: Turn, worker: Worker) -> None:
     )
 
 
+def kill_again(turn: Turn, worker: Worker, within: float) -> None:
+    """SIGKILL did not reach it; `abandon` comes again after `within` seconds."""
+    scope = reach(worker) if worker.spec.treekill != "none" else "group"
+    turn.emit(
+        SendSignal(worker.incarnation, SIGKILL, scope, stop=True),
+        StartTimer(_timer("abandon", worker), within),
+    )
+
+
 # -- the end --------------------------------------------------------------------
 
 

@@ -121,6 +121,8 @@ class Worker(Record):
     queue_empty: bool = False
     delay_over: bool = False
     killed: bool = False  # SIGKILL was sent
+    refused: bool = False  # SIGKILL was, and is to be sent again
+    kill_pause: float = 0.0
     stuck: str = ""  # why it cannot be ended, for people
     # Of its end, for a decision that waits until its group is empty.
     ended_at: float = 0.0
