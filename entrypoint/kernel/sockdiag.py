@@ -43,6 +43,8 @@ _ATTRIBUTE_V6ONLY = 11
 _ATTRIBUTE_NAME = 0
 _SHOW_NAME = 1
 _LISTEN = 10  # TCP_LISTEN, of unix sockets too
+_TABLE_SIZE = 1 << 20
+_CONNECTED = b"03"
 # One answer holds as many as fit; the kernel fills up to 32 KiB.
 _DUMP_SIZE = 65536
 # A network namespace with more listeners than this is not read to its end.
@@ -119,6 +121,29 @@ def _queue_in(answer: bytes) -> Depth | None:
             break
         at += (length + 3) & ~3
     return None
+
+
+def accepted(paths: tuple[str, ...]) -> set[int] | None:
+    """Connections that were accepted from unix listeners of these paths (`@name`), by inode.
+
+    An accepted socket has the name of its listener. None when it cannot be told, or there
+    are too many sockets to look at.
+    """
+    try:
+        with open("/proc/net/unix", "rb", buffering=0) as table:
+            data = table.read(_TABLE_SIZE)
+    except OSError:
+        return None
+    if data is None or len(data) >= _TABLE_SIZE:
+        return None
+    names = {os.fsencode(path) for path in paths}
+    found = set()
+    for line in data.splitlines():
+        # Num RefCount Protocol Flags Type St Inode Path (`proc(5)`)
+        columns = line.split(None, 7)
+        if len(columns) == 8 and columns[5] == _CONNECTED and columns[7] in names:
+            found.add(int(columns[6]))
+    return found
 
 
 def listeners() -> tuple[Listener, ...] | None:

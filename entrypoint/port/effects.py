@@ -203,6 +203,22 @@ class PortEffects:
         )
         self._look(("queue", effect.incarnation), effect.incarnation, emptying)
 
+    def _at_rest(self, key: tuple[str, int], incarnation: int) -> None:
+        """Its queue is empty. Where siblings share it, at a moment when it has taken nothing."""
+        started = self._children.get(incarnation)
+        ports = self.get(started.spec.name) if started is not None else None
+        paths = ports.unix_names(incarnation) if ports is not None and key[0] == "queue" else ()
+
+        def emptied() -> None:
+            self._emit(e.QueueEmptied(incarnation))
+
+        if started is None or started.reaped or not paths:
+            emptied()
+            return
+        from .idle import Idle
+
+        Idle(self._loop, key, started.pid, paths, emptied)
+
     def knock(self, effect: f.Knock) -> None:
         """Perform it, where a connection can be sent to one slot."""
         ports = self.get(effect.app)
@@ -238,7 +254,7 @@ class PortEffects:
         if empty or self._children.get(incarnation) is None or self._loop.now() >= until:
             end()
             if empty:
-                self._emit(e.QueueEmptied(incarnation))
+                self._at_rest(key, incarnation)
             return
         self._loop.call_at(
             key,

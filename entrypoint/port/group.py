@@ -628,6 +628,14 @@ class UnixGroup(Group):
         return self.file.folder.may_write(credentials)
 
     @property
+    def kernel_name(self) -> str:
+        """What /proc/net/unix calls it."""
+        for sock in self._sockets.values():
+            name = sock.getsockname()
+            return "@" + os.fsdecode(name[1:]) if isinstance(name, bytes) else str(name)
+        return self.form.path
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of its file, the hidden one too."""
         return (self.file.name, self.file.hidden) if self.file is not None else ()

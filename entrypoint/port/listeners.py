@@ -367,6 +367,14 @@ class Listeners:
         """The app's unix sockets, all that there are."""
         return [group for _, group in self._held.groups() if isinstance(group, UnixGroup)]
 
+    def unix_names(self, incarnation: int) -> tuple[str, ...]:
+        """The unix sockets that this worker has, as the kernel names them (`@name`)."""
+        return tuple(
+            group.kernel_name
+            for group in self.unix_groups()
+            if group.listening and (incarnation in group.users or group.declared)
+        )
+
     def declares_path(self, path: str | None) -> bool:
         """The file declares this unix socket."""
         specs = (address.spec for address in self._held.declared)

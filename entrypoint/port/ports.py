@@ -213,6 +213,10 @@ class Ports:
             return ()
         return self._listeners.descriptors(slot)
 
+    def unix_names(self, incarnation: int) -> tuple[str, ...]:
+        """The unix sockets on which this worker accepts, as the kernel names them."""
+        return self._listeners.unix_names(incarnation)
+
     def first_port(self) -> int:
         """The app's first TCP port; 0 for none."""
         return self._listeners.first_port()

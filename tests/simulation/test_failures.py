@@ -29,9 +29,7 @@ class Faulty(World):
     def perform(self, effect: f.Effect) -> None:
         if isinstance(effect, f.Spawn):
             # A slot of which the socket could not be made has it made at the start.
-            self.slots[effect.spec.name] = max(
-                effect.slot + 1, self.slots.get(effect.spec.name, 0)
-            )
+            self.slots[effect.spec.name] = max(effect.slot + 1, self.slots.get(effect.spec.name, 0))
         if isinstance(effect, f.Steer) and max(effect.slots) >= self.slots.get(effect.app, 0):
             return
         if not self.fails(effect):
@@ -56,7 +54,9 @@ def test_a_reason_is_for_people():
     assert "CAP_KILL" in failed_effects.reason_of(effect, PermissionError(1, "no"))
     spawn = f.Spawn(1, shared(), 0, 0)
     assert "internal error" in failed_effects.reason_of(spawn, KeyError("x"))
-    assert failed_effects.is_shortage(OSError(1, "x")) and not failed_effects.is_shortage(KeyError("x"))
+    assert failed_effects.is_shortage(OSError(1, "x")) and not failed_effects.is_shortage(
+        KeyError("x")
+    )
 
 
 def boot(fails, **keys):
@@ -108,11 +108,7 @@ def test_whatever_fails_for_a_while_the_app_comes_back(seed, often):
     spared = (f.Finish, f.Report, f.Count, f.StopTimer)
 
     def fails(effect):
-        return (
-            world.now < until[0]
-            and not isinstance(effect, spared)
-            and draws.random() < often
-        )
+        return world.now < until[0] and not isinstance(effect, spared) and draws.random() < often
 
     world = Faulty(lambda _effect: False)
     world.fails = fails
