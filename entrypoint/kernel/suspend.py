@@ -69,17 +69,21 @@ def is_suspended(pid: int) -> bool:
 def only_waits(pid: int) -> bool | None:
     """Each of its suspended threads was stopped while it waited; None: not to be seen."""
     waiting = _WAITING.get(os.uname().machine, frozenset())
-    for thread in _threads(pid):
-        path = f"/proc/{pid}/task/{thread}/syscall"
-        try:
-            number = look_at(pid, lambda path=path: _read_checked(path)).partition(b" ")[0]
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return None
-        if not number.isdigit() or int(number) not in waiting:
-            return False
-    return True
+
+    def calls() -> list[bytes]:
+        found = []
+        for thread in _threads(pid):
+            try:
+                found.append(_read_checked(f"/proc/{pid}/task/{thread}/syscall"))
+            except FileNotFoundError:
+                continue
+        return found
+
+    try:
+        numbers = [call.partition(b" ")[0] for call in look_at(pid, calls)]
+    except OSError:
+        return None
+    return all(number.isdigit() and int(number) in waiting for number in numbers)
 
 
 def _read(path: str) -> bytes:

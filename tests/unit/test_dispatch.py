@@ -37,7 +37,10 @@ class Core:
     def __init__(self, house: House) -> None:
         self.house = house
 
-    def handle(self, event: e.ReloadAsked, _now: float) -> list[f.Effect]:
+    def handle(self, event: e.ReloadAsked | e.SignalRefused, _now: float) -> list[f.Effect]:
+        if isinstance(event, e.SignalRefused):
+            self.house.heard.append(event.incarnation)
+            return []
         self.house.said.append(f"decide {event.app}")
         self.house.fail(f"decide {event.app}")
         return [f.SendSignal(int(word), 15) for word in event.reason.split()]
@@ -50,6 +53,7 @@ class House:
         self.failing: dict[str, list[BaseException]] = {}
         self.reported: list[tuple[str, BaseException]] = []
         self.turned_events: list[str] = []
+        self.heard: list[int] = []  # of which signals the core knows that they were not sent
         self.cost = 0.0
         self.nested: dict[int, e.Event] = {}
         self.dispatch = Dispatch(
@@ -81,7 +85,8 @@ class House:
         self.reported.append((where, error))
 
     def turned(self, _now, event, _effects, error: str = "") -> None:
-        self.turned_events.append(event.app + (" failed" if error else ""))
+        if isinstance(event, e.ReloadAsked):
+            self.turned_events.append(event.app + (" failed" if error else ""))
 
     def app_of(self, _what: object) -> str:
         return ""
@@ -148,6 +153,7 @@ def test_a_bug_costs_its_event_or_its_effect_alone(house):
     assert house.said == ["decide a", "decide b", "perform 3"]
     assert house.turned_events == ["a failed", "b"]
     assert [where.partition(":")[0] for where, _ in house.reported] == ["core", "SendSignal"]
+    assert house.heard == [2]
     assert house.dispatch.idle
 
 
@@ -157,7 +163,15 @@ def test_what_never_gets_memory_is_given_up(house):
     while house.loop.turn():
         pass
     assert house.said == ["decide a", "perform 2"]
+    assert house.heard == [1]
     assert 5 < house.loop.time < 60
+
+
+def test_what_the_system_refuses_is_heard_by_the_core_and_no_internal_error(house):
+    house.failing["perform 1"] = [OSError(24, "Too many open files")]
+    house.dispatch.emit(asked("a", 1, 2))
+    assert house.heard == [1] and house.said == ["decide a", "perform 2"]
+    assert not house.reported
 
 
 def test_a_record_is_not_repeated(house):
