@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .kernel import process, signals, tree
+from .kernel import cgroup, oom, process, signals, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def request_for(
     request = _as_its_user(spec, argv, env, init=init).replace(
         # In a session that it leads a worker cannot join another app's process group.
         new_session=True,
+        oom_score_wish=_oom_score_adj(),
         keep_fds=tuple(keep),
         own_pid=(*(("LISTEN_PID",) if given else ()), *(("WATCHDOG_PID",) if watched else ())),
         install_filter=install_filter,
@@ -85,6 +86,16 @@ def check_request(started: Started, ports: Ports | None, *, init: bool) -> proce
     env["PYINIT_PID"] = str(started.pid)
     argv = tuple(_filled(word, words) for word in (health.command if health else ()))
     return _as_its_user(spec, argv, env, init=init)
+
+
+_oom: list[int | None] = []
+
+
+def _oom_score_adj() -> int | None:
+    """Of workers, where the file says nothing; found out once."""
+    if not _oom:
+        _oom.append(oom.workers_adjustment(cgroup.memory_limit()))
+    return _oom[0]
 
 
 def _as_its_user(

@@ -130,7 +130,7 @@ APP_KEYS: tuple[Key, ...] = (
         "oom_score_adj",
         "What the kernel adds to the score of a process when it chooses one to kill for memory: "
         "-1000 to 1000; below pyinit's own needs CAP_SYS_RESOURCE.",
-        "pyinit's",
+        "above pyinit's, at most by 100, so that a worker is killed before PID 1",
     ),
     _own(
         "stdin",

@@ -46,7 +46,6 @@ class Rendering:
                 return shown
         return line
 
-
     def stream_of(self, line: bytes) -> str:
         """`stdout` or `stderr` of a worker's line; empty for pyinit's own and for others."""
         return self._worker_line(line)[0]

@@ -1,4 +1,4 @@
-"""What this container may use: CPUs and processes.
+"""What this container may use: CPUs, processes and memory.
 
 The limits of a cgroup (v1, v2 or both, "hybrid") and of all its ancestors that can be
 seen, and the affinity mask; not the host's cores. Sources: the kernel's
@@ -51,6 +51,21 @@ def pids_limit(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> tuple[int, 
         if most.isdigit() and now.isdigit():
             found.append((int(most), int(now)))
     return min(found, key=lambda pair: pair[0] - pair[1], default=None)
+
+
+def memory_limit(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> int | None:
+    """The memory that this process may use, in bytes: its limit, or what the machine has."""
+    found = []
+    for unified, folder in _folders("memory", root, proc):
+        text = _read(f"{folder}/{'memory.max' if unified else 'memory.limit_in_bytes'}").strip()
+        if text.isdigit():
+            found.append(int(text))
+    for line in _read(f"{proc}/meminfo").splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemTotal" and value.split()[:1] and value.split()[0].isdigit():
+            found.append(int(value.split()[0]) * 1024)
+            break
+    return min(found, default=None)
 
 
 def _folders(controller: str, root: str, proc: str) -> list[tuple[bool, str]]:

@@ -1,4 +1,4 @@
-"""Whether the kernel's out-of-memory killer was at work in this container.
+"""The kernel's out-of-memory killer: whether it was at work, and whom it takes first.
 
 A worker that it ended looks like any other that SIGKILL ended; only the counter of the
 memory cgroup tells (`memory.events` in v2, `memory.oom_control` in v1).
@@ -9,6 +9,28 @@ from __future__ import annotations
 import os
 
 _ROOT = "/sys/fs/cgroup"
+
+# What PID 1 may hold, with room to spare, and the most that a worker's score is raised by. A
+# point of oom_score_adj is a thousandth of the memory, also for the machine's own killer: more
+# than this would make small workers the first to die on a machine that is full.
+_OWN = 40 << 20
+_MOST = 100
+
+
+def workers_adjustment(limit: int | None, proc: str = "/proc") -> int | None:
+    """The oom_score_adj of workers: above PID 1's by as much as PID 1 itself may count.
+
+    So the kernel ends a worker before PID 1, also one that is smaller. `limit` is the memory of
+    the container in bytes. None where it is not known.
+    """
+    try:
+        with open(os.path.join(proc, "self/oom_score_adj"), encoding="ascii") as file:
+            own = int(file.read())
+    except (OSError, ValueError):
+        return None
+    if not limit:
+        return None
+    return min(1000, own + min(_MOST, 1 + _OWN * 1000 // limit))
 
 
 def oom_kills(root: str = _ROOT, proc: str = "/proc") -> int | None:

@@ -80,6 +80,8 @@ class SpawnRequest(Record):
     nice: int = 0
     rlimits: tuple[tuple[str, int, int], ...] = ()
     oom_score_adj: int | None = None
+    # The same where the kernel allows it, when there is no `oom_score_adj`.
+    oom_score_wish: int | None = None
     ignored: tuple[int, ...] = ()
     mask: tuple[int, ...] = ()
     close_others: bool = True
@@ -302,6 +304,11 @@ def _become(
         if request.oom_score_adj is not None:
             stage = "oom_score_adj"
             _set_oom_score_adj(request.oom_score_adj)
+        elif request.oom_score_wish is not None:
+            try:
+                _set_oom_score_adj(request.oom_score_wish)
+            except OSError:
+                pass  # no /proc, or a read-only one
         for name, step in _identity(request):
             stage = name
             step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from tests.support.commands import pyinit
 from tests.support.ports import free_port
@@ -98,3 +99,13 @@ def test_a_limit_that_is_refused_says_what_may_be(tmp_path) -> None:
         reason = run.event("worker failed to start")["reason"]
         assert "nofile may be at most 2048" in reason
         assert run.wait() == 1
+
+
+def test_a_worker_counts_for_more_than_pid_1_when_memory_is_short(tmp_path) -> None:
+    with Run(tmp_path, [{"name": "a", "script": "sleep 1000"}]) as run:
+        worker = run.outer_pid(run.event("worker ready")["pid"])
+        worker_score, own = (
+            int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (worker, run.pid)
+        )
+        assert own < worker_score <= own + 100 or own == 1000
+        assert run.stop() == 0
