@@ -144,6 +144,13 @@ class ConsoleWrapper(Wrapper):
         time = f"{when[:23]}Z ".encode() if self._time else b""
         return self._label + b" " + bar + b" " + time
 
+    def label_length(self, when: str) -> int:
+        """Bytes before the text of a record."""
+        return len(self._start(b"|", when))
+
+    def _is_open(self) -> bool:
+        return False  # a part has its own line already
+
     def records(self, body: bytes, when: str) -> bytes:
         """Whole lines, without the last newline, as records."""
         start = self._start(b"|", when)

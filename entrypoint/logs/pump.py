@@ -32,6 +32,7 @@ from .multiline import PAUSE, Joiner
 from .output import Output
 from .schema import STDERR, STDOUT, encode
 from .tails import Tails
+from .unfinished import Unfinished
 from .wrap import LINE_LIMIT, JsonWrapper, Wrapper
 
 TYPE_CHECKING = False
@@ -82,12 +83,12 @@ def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, in
     return ours, theirs
 
 
-class _Stream:
+class Stream:
     """One pipe of one worker."""
 
     __slots__ = (
-        "_pump", "app", "fd", "heavy", "incarnation", "instance", "name", "paused", "pid",
-        "tally", "unread", "wrapper",
+        "_pump", "app", "fd", "fed_at", "heavy", "incarnation", "instance", "name", "paused",
+        "pid", "showing", "tally", "unread", "wrapper",
     )  # fmt: skip
 
     def __init__(
@@ -103,6 +104,8 @@ class _Stream:
         self.tally = [0, 0]
         self.paused = False
         self.unread = b""  # read, and not passed on yet: there was no memory for it
+        self.fed_at = 0.0
+        self.showing = False  # a timer will show the line that has not ended
         self.heavy = False  # its last lines cost ten times the others
         self.wrapper: Wrapper
 
@@ -130,8 +133,8 @@ class LogPump:
         self._loop = loop
         self._fds = (fd_out, fd_raw)
         self._environ = os.environ if environ is None else environ
-        self._streams: dict[int, _Stream] = {}
-        self._paused: list[_Stream] = []
+        self._streams: dict[int, Stream] = {}
+        self._paused: list[Stream] = []
         self._open: dict[int, int] = {}  # incarnation: its streams not at their end
         self._closed: dict[int, list[Callable[[], None]]] = {}
         self._tails = Tails()
@@ -151,6 +154,10 @@ class LogPump:
         if self._raw:
             self._events_out = Output(loop, fd_raw, self._resume, shared=True)
         self._outs = {self._out, self._events_out}
+        self._unfinished = Unfinished(
+            loop, self._take_part, self._write_part, self._tap, self._stamp
+        )
+        self._follow_format()
         self._events = Events(
             self._write_event, level=spec.level, style=self._style, layout=self.layout
         )
@@ -170,6 +177,7 @@ class LogPump:
                 self._style = Style(colour=wants_colour(self._environ, terminal))
         else:
             self._style = None
+        self._terminal = terminal and self.format == "console"
         self.layout = Flat(Keys()) if self._style is not None else layout(spec.keys, spec.names)
 
     def configure(self, spec: LogSpec, apps: Sequence[AppSpec] = ()) -> None:
@@ -181,6 +189,7 @@ class LogPump:
         self._timed = frozenset(app.name for app in apps if app.time)
         self._rules = {app.name: app.multiline for app in apps if app.multiline}
         raw = self._raw
+        self._unfinished.break_line()
         self._choose(spec)
         if self._style is not None:
             self._style.expect(f"{app.name}:{max(0, app.instances - 1)}" for app in apps)
@@ -193,10 +202,16 @@ class LogPump:
                 others.add(Output(self._loop, self._fds[1], self._resume, shared=True))
                 self._outs |= others
             self._events_out = others.pop() if self._raw else self._out
+        self._follow_format()
         for stream in self._streams.values():
             self._wrap(stream)
 
-    def _wrap(self, stream: _Stream) -> None:
+    def _follow_format(self) -> None:
+        self._unfinished.configure(
+            console=self._style is not None, terminal=self._out if self._terminal else None
+        )
+
+    def _wrap(self, stream: Stream) -> None:
         """Give the stream a wrapper of the present format, with what the old one held."""
         wrapper: Wrapper
         rule = self._rules.get(stream.app, "")
@@ -247,7 +262,7 @@ class LogPump:
             if fd is None or fd < 0:
                 continue
             os.set_blocking(fd, False)
-            stream = self._streams[fd] = _Stream(self, fd, name, app, instance, incarnation, pid)
+            stream = self._streams[fd] = Stream(self, fd, name, app, instance, incarnation, pid)
             stream.tally = self.tallies.setdefault((app, name), stream.tally)
             self._wrap(stream)
             self._open[incarnation] += 1
@@ -290,7 +305,7 @@ class LogPump:
                         break
         return self._tails.lines(incarnation)
 
-    def _read_tail(self, stream: _Stream) -> int:
+    def _read_tail(self, stream: Stream) -> int:
         try:
             return self._read(stream, _READ_LIMIT)
         except MemoryError:
@@ -299,7 +314,7 @@ class LogPump:
 
     # -- reading --------------------------------------------------------------------
 
-    def readable(self, stream: _Stream) -> None:
+    def readable(self, stream: Stream) -> None:
         """Read a share of what `stream` has, or pause it when stdout takes no more."""
         if not self._out.has_room():
             # Not `modify(fd, 0)`: a closed pipe would be reported again and again.
@@ -327,7 +342,7 @@ class LogPump:
                 stream.paused = False
                 self._loop.register(stream.fd, READ, stream.readable, owner=stream.incarnation)
 
-    def _read(self, stream: _Stream, size: int) -> int:
+    def _read(self, stream: Stream, size: int) -> int:
         """Read once; the number of bytes, 0 when there is nothing (more) to read.
 
         Raises MemoryError when there is none for the records: the next call begins with what
@@ -349,7 +364,7 @@ class LogPump:
             if wrapper.held > wrapper.waiting:
                 stream.tally[0] += 1
             held = wrapper.held
-            self._write(stream.app, wrapper.end(self.layout.stamp(time.time_ns())))
+            self._write(stream.app, wrapper.end(self.layout.stamp(time.time_ns())), stream)
             self._held -= held
             self._end(stream)
             return 0
@@ -362,7 +377,7 @@ class LogPump:
         stream.unread = b""
         return len(data)
 
-    def _feed(self, stream: _Stream, data: bytes) -> None:
+    def _feed(self, stream: Stream, data: bytes) -> None:
         wrapper = stream.wrapper
         when = self.layout.stamp(time.time_ns())
         held = wrapper.held
@@ -373,12 +388,30 @@ class LogPump:
             stream.heavy = wrapper.slow != slow
         else:
             records = wrapper.feed(data, when, limit)
-        self._write(stream.app, records)
+        self._write(stream.app, records, stream)
         self._held += wrapper.held - held
         if wrapper.waiting:
             self._loop.call_at(stream, self._loop.now() + PAUSE, lambda: self._settle(stream))
+        if wrapper.may_show_part:
+            self._unfinished.fed(stream, len(data))
 
-    def _pause_for_memory(self, stream: _Stream) -> None:
+    def _take_part(self, stream: Stream) -> bytes:
+        held = stream.wrapper.held
+        record = stream.wrapper.show_part(self._stamp())
+        self._held += stream.wrapper.held - held
+        return record
+
+    def _write_part(self, stream: Stream, record: bytes) -> None:
+        self._write(stream.app, record, stream)
+
+    def _tap(self, app: str, record: bytes) -> None:
+        if self.tap is not None:
+            self.tap(app, record)
+
+    def _stamp(self) -> str:
+        return self.layout.stamp(time.time_ns())
+
+    def _pause_for_memory(self, stream: Stream) -> None:
         """Read no more of it until there is memory for what was read."""
         if not stream.paused:
             self._loop.unregister(stream.fd)
@@ -398,7 +431,7 @@ class LogPump:
 
         self._loop.call_at((stream, "memory"), self._loop.now() + _MEMORY_PAUSE, again)
 
-    def _settle(self, stream: _Stream) -> None:
+    def _settle(self, stream: Stream) -> None:
         """Nothing came for a while: what is held back is whole."""
         if self._streams.get(stream.fd) is not stream:
             return
@@ -409,10 +442,11 @@ class LogPump:
         self._held -= stream.wrapper.waiting
         self._write(stream.app, stream.wrapper.settle(self.layout.stamp(time.time_ns())))
 
-    def _end(self, stream: _Stream) -> None:
+    def _end(self, stream: Stream) -> None:
         if not stream.paused:
             self._loop.unregister(stream.fd)
         self._loop.cancel(stream)
+        self._unfinished.forget(stream)
         del self._streams[stream.fd]
         os.close(stream.fd)
         self._open[stream.incarnation] -= 1
@@ -443,12 +477,13 @@ class LogPump:
             if self._events_lost == 1:
                 self._events_out.drained(self._tell_events_lost)
             return
+        self._unfinished.break_line()
         self._events_out.write(record)
         if self.tap is not None:
             self.tap("", record)
 
-    def _write(self, app: str, records: bytes) -> None:
-        self._out.write(records)
+    def _write(self, app: str, records: bytes, stream: Stream | None = None) -> None:
+        self._out.write(self._unfinished.shown(stream, records))
         if self.tap is not None:
             self.tap(app, records)
 
@@ -512,6 +547,7 @@ class LogPump:
 
     def _end_all(self) -> int:
         """Tell the unfinished lines; the number of further lines left in the pipes."""
+        self._unfinished.break_line()
         when = self.layout.stamp(time.time_ns())
         left = 0
         for stream in self._streams.values():

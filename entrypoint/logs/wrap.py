@@ -19,6 +19,9 @@ What comes out for what goes in (tests/unit/logs undo it and compare):
 * A line over `LINE_LIMIT` comes in parts, each but the last with `"partial":true`: join
   the `event`s of one stream until one has no `partial`. Nothing is dropped. The cut is
   never inside a UTF-8 character.
+* A line that has not ended after a while (unfinished.py: a prompt, a progress line) is shown so
+  far in the same way, as a part. Not the beginning of an object, nor what looks like the end
+  of a full buffer of a program's own: their rest comes later, and belongs to them.
 * Lines that a `Joiner` puts together are one record of text, `"event":"first\\nsecond"`.
 * A line whose first byte is `{` and which is one valid JSON object keeps its fields, byte
   for byte, and gains ours (layout.py tells what happens on a clash of names). Anything
@@ -175,6 +178,22 @@ class Wrapper:
         """The record of the lines that are held back: no more of it comes."""
         return self._groups(self._joiner.take(), when) if self._joiner is not None else b""
 
+    @property
+    def may_show_part(self) -> bool:
+        """The line that has not ended may be shown as far as it is."""
+        return self._joiner is None and len(self._rest) > 0
+
+    def show_part(self, when: str) -> bytes:
+        """A record of the line so far; what follows is one or more further parts."""
+        made = self.part(bytes(self._rest), when)
+        self._rest.clear()
+        self._cut = True
+        return made
+
+    def label_length(self, when: str) -> int:  # noqa: ARG002
+        """Bytes before the text of a record, where that is for people."""
+        return 0
+
     def go_on(self, other: Wrapper, when: str) -> bytes:
         """Take over from the wrapper that had this stream before."""
         self._rest, self._cut = other._rest, other._cut
@@ -235,8 +254,12 @@ class Wrapper:
             told = self.settle(when)
             body, self._rest = bytes(self._rest), bytearray()
             return told + self.part(body, when)
-        told = self._take(when) if self._rest else b""
+        told = self._take(when) if self._rest or self._is_open() else b""
         return told + self.settle(when)
+
+    def _is_open(self) -> bool:
+        """Parts of a line were made, and whoever joins them waits for the last."""
+        return self._cut
 
     def _take(self, when: str) -> bytes:
         body = bytes(self._rest)
@@ -320,6 +343,11 @@ class JsonWrapper(Wrapper):
     def first_lines(self, body: bytes, when: str) -> bytes:
         """Lines of a record that goes on: with their last newline, so that parts join."""
         return self.part(body + b"\n", when)
+
+    @property
+    def may_show_part(self) -> bool:
+        """Not of what may become an object, whose fields would be lost."""
+        return super().may_show_part and not self._rest.startswith(b"{")
 
     def _objects(self, body: bytes, when: str) -> bytes | None:
         """All lines at once, when all are objects in which the same names clash."""
