@@ -58,6 +58,8 @@ class Held:
         self.fd = -1
         self.listens = False
         self.reported = False
+        # It was seen to take a connection.
+        self.accepts = False
 
 
 class Claims:

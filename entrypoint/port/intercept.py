@@ -374,7 +374,7 @@ class Interception:
         """
         pid, fd, group = call.pid, call.args[0], claim.group
         own = self._own(pid, fd) if group.form.family != "unix" else None
-        if own is None and group.form.family != "unix" and self._is_tied(worker, call):
+        if own is None and self._is_tied(worker, call):
             return self._cannot_replace(worker, call, claim)
         if own is not None and self._keeps_own(worker, claim, call, own):
             inode = inode_of(own.fileno())
@@ -425,24 +425,32 @@ class Interception:
         return borrow.is_tied(pid, fd, seccomp.socket_inode(pid, fd), tree)
 
     def _cannot_replace(self, worker: _Worker, call: seccomp.Notification, claim: Claim) -> bool:
-        """Its socket is tied to something, and we cannot have it."""
+        """Its socket is tied to something, and we cannot have it; or it is a unix socket.
+
+        A path leads to one socket, so workers cannot each have their own there.
+        """
         reason = "a socket was in an epoll set, or duplicated, before its bind"
+        form = claim.group.form
         self._listeners.give_back(worker.incarnation, claim)
-        if not worker.makes:
+        if form.family != "unix" and not worker.makes:
             self._needs_our_sockets(worker, reason)
             return False
-        alone = claim.adopted or (self._app.instances == 1 and self._listeners.step_aside(claim))
+        alone = not claim.group.users and self._listeners.step_aside(
+            claim, lasting=self._app.instances == 1
+        )
+        if alone:
+            then = "the worker binds it itself: connections are refused while it is away"
+        else:
+            then = "the worker finds it in use; use one instance, or `handoff: fds`"
         self._log(
             "warning" if alone else "error",
             "address not shared",
             {
                 "app": self._app.name,
-                "address": claim.group.form.text,
+                "address": form.text,
                 "pid": call.pid,
                 "reason": reason,
-                "then": "the worker binds it itself: connections are refused while it is away"
-                if alone
-                else "the worker finds it in use; use one instance, or `handoff: fds`",
+                "then": then,
             },
         )
         if not alone:

@@ -57,9 +57,12 @@ class Listeners:
         log: Log,
         heir_of: HeirOf,
         pid_of: Callable[[int], int],
-        closed: Callable[[int, dict[str, object]], None],
+        saw: Callable[[int, str, dict[str, object]], None],
     ) -> None:
-        """`closed(incarnation, fields)`: that worker has closed a listener and lives on."""
+        """`saw(incarnation, what, fields)` is told of what a living worker does.
+
+        It has `closed` a listener, or is seen to take connections (`accepting`).
+        """
         self._loop = loop
         self._app = app
         self._log = log
@@ -67,7 +70,7 @@ class Listeners:
         self._steered: tuple[int, ...] = ()
         self._unused: list[Address] = []  # of which that was said
         self.claims = Claims(app, log, pid_of, self._claim_ended)
-        self._closed = closed
+        self._saw = saw
         self._attended = Attended(
             loop,
             self._held.groups,
@@ -235,13 +238,15 @@ class Listeners:
         spec = address.spec
         backlog = spec.backlog if spec is not None else DEFAULT_BACKLOG
         if form.family == "unix":
-            return UnixGroup(
+            unix = UnixGroup(
                 form,
                 backlog,
                 mode=spec.mode if spec is not None else wanted.mode if wanted else None,
                 replace_stale=spec is not None,
                 credentials=wanted.credentials if wanted else None,
             )
+            unix.declared = spec is not None
+            return unix
         group = Group(
             form,
             backlog,
@@ -644,16 +649,19 @@ class Listeners:
         """The worker gets nothing of it after all."""
         claim.group.users.discard(incarnation)
 
-    def step_aside(self, claim: Claim) -> bool:
-        """Give up a declared address, so that its only worker can bind it itself.
+    def step_aside(self, claim: Claim, *, lasting: bool) -> bool:
+        """Give up an address that no worker uses, so that one can bind it itself.
 
-        False: it is a unix socket. Connections that wait are reset.
+        A declared one only if `lasting`: no other worker will ask for it. Connections that
+        wait are reset. False: it is kept.
         """
-        if claim.group.form.family == "unix":
-            return False
-        self._held.declared = [each for each in self._held.declared if each is not claim.address]
-        self._close_address(claim.address)
-        return True
+        if not claim.group.declared:
+            self._forget_address(claim.address)
+            return True
+        if lasting:
+            self._held.declared = [e for e in self._held.declared if e is not claim.address]
+            self._close_address(claim.address)
+        return lasting
 
     def abandon(self, claim: Claim) -> None:
         """Nothing came of it: an address without any socket is none."""
@@ -720,8 +728,15 @@ class Listeners:
 
     # -- claims that end --------------------------------------------------------------
 
-    def _connection_arrived(self, group: Group, inode: int) -> None:  # noqa: ARG002
+    def _connection_arrived(self, group: Group, inode: int) -> None:
         self.claims.look_at(inode)
+        holders = self.claims.of_inode(inode)
+        if len(holders) == 1 and holders[0].listens and not holders[0].accepts:
+            sock = group.of_inode(inode)
+            if sock is not None and group.form.family != "unix" and not sockets.queue_length(sock):
+                # It was there a moment ago, and nobody else could take it.
+                holders[0].accepts = True
+                self._saw(holders[0].incarnation, "accepting", {"address": group.form.text})
 
     def node_closed(self, incarnation: int, group: Group) -> None:
         """A Node worker says that it has closed its server on this address."""
@@ -754,7 +769,8 @@ class Listeners:
         else:
             self._attended.refresh(group, (held.slot,))
         if held.listens:
-            self._closed(held.incarnation, {"address": group.form.text, "declared": group.declared})
+            fields: dict[str, object] = {"address": group.form.text, "declared": group.declared}
+            self._saw(held.incarnation, "closed", fields)
 
     def _close_socket(self, address: Address, group: Group, inode: int) -> None:
         """Close one socket of an address; what waits there is passed on if it can be."""

@@ -62,9 +62,10 @@ class Ports:
 
     `log(level, event, fields)`; `observed(incarnation, what, fields)` tells what a worker
     did: `bound` and `listening` (with `address`), `ready` (`process.send('ready')`),
-    `online`, `message`, `disconnected`. `listening` may come more than once. `closed` (with
-    `address` and `declared`): a worker that goes on has closed what it listened on. `unfit`
-    (with `reason`): it must be started again, which is then done in another way.
+    `online`, `message`, `disconnected`. `listening` may come more than once. `accepting`
+    (with `address`): it was seen to take a connection. `closed` (with `address` and
+    `declared`): a worker that goes on has closed what it listened on. `unfit` (with `reason`):
+    it must be started again, which is then done in another way.
     `heir_of(form)`: an address of an app that is being removed, given up to this one.
     `pending`: the calls that could not be answered yet, one queue for all apps.
     `pid_of(incarnation)`: the process of a worker, 0 when unknown.
@@ -86,7 +87,7 @@ class Ports:
         self._log = log
         self._observed = observed
         self._pid_of = pid_of
-        self._listeners = Listeners(loop, app, log, heir_of, pid_of, self._closed)
+        self._listeners = Listeners(loop, app, log, heir_of, pid_of, observed)
         self._interception: Interception | None = None
         self._channels: dict[int, NodeChannel] = {}
         self._shared: Shared | None = None
@@ -307,9 +308,6 @@ class Ports:
         if app.handoff == "none":
             return app.ipc
         return self._is_primary() or app.ipc or app.wait_ready or app.shutdown_with_message
-
-    def _closed(self, incarnation: int, fields: dict[str, object]) -> None:
-        self._observed(incarnation, "closed", fields)
 
     def _is_primary(self) -> bool:
         """Node's cluster protocol is offered."""

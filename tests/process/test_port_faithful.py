@@ -415,3 +415,55 @@ serve(socket.create_server((host, port)))
     with Lab(command) as lab:
         lab.run(1)
         assert not lab.logged
+
+
+TIED_UNIX = """
+path = sys.argv[2]
+s = socket.socket(socket.AF_UNIX)
+s.setblocking(False)
+e = select.epoll()
+e.register(s.fileno(), select.EPOLLIN)
+try:
+    s.bind(path)
+    s.listen(16)
+except OSError as error:
+    print("refused", error.errno, flush=True)
+    sys.exit(1)
+print("listens", flush=True)
+while True:
+    for _ in e.poll():
+        try:
+            answer(s.accept()[0])
+        except BlockingIOError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_unix_socket_in_an_epoll_set_is_its_only_workers_own(tmp_path, declared):
+    """A path leads to one socket: a second worker is refused, and it is said."""
+    path = tmp_path / "s"
+    listen = (spec(f"unix:{path}"),) if declared else ()
+    command = program(tmp_path, TIED_UNIX, 0, path)
+    with Lab(command, listen=listen, handoff="intercept", instances=1) as lab:
+        lab.start(0)
+        wait_until(lambda: "listens" in lab.text())
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10)
+            client.connect(str(path))
+            client.sendall(b"x")
+            assert client.recv(100).endswith(b"0")
+        told = [fields for _, event, fields in lab.logged if event == "address not shared"]
+        assert [fields["address"] for fields in told] == [f"unix:{path}"]
+
+
+def test_several_workers_cannot_share_a_unix_socket_that_each_has_in_an_epoll_set(tmp_path):
+    path = tmp_path / "s"
+    command = program(tmp_path, TIED_UNIX, 0, path)
+    listen = (spec(f"unix:{path}"),)
+    with Lab(command, listen=listen, handoff="intercept", instances=2) as lab:
+        lab.start(0)
+        lab.start(1)
+        wait_until(lambda: lab.text().count("refused 98") == 2, lab.text)
+        levels = [level for level, event, _ in lab.logged if event == "address not shared"]
+        assert levels == ["error", "error"]
