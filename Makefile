@@ -64,6 +64,11 @@ zoo: setup  ## Try real servers, each with five checks (ARGS="puma nginx", ARGS=
 chaos: setup  ## Everything that may go wrong, by a seed (ARGS="--minutes=30 --seed=7")
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup  ## Any bytes for all that takes bytes (ARGS="--seconds=60 http yaml")
+	@$(VENV)/bin/pip install --quiet --requirement tests/fuzz/requirements.txt
+	@$(PYTHON) -m tests.fuzz $(ARGS)
+
 .PHONY: soak
 soak: $(HAVE_VENV)  ## A million simulated events (ARGS="--events=N --minutes=N --seed=N")
 	@$(PYTHON) -m tests.simulation.soak $(ARGS)
