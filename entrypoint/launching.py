@@ -11,25 +11,24 @@ from .children import Started
 from .core import events as e
 from .kernel import limits
 from .logs.pump import worker_pipe
-from .loop import READ
+from .notifying import Notifying
 from .port.errors import ListenerDownError
 from .requests import instance_number, request_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .core.effects import Spawn
-    from .kernel.notify import NotifySocket
     from .runtime import Runtime
 
 
 class Launching:
-    """The starts of one run, and what all workers share: NOTIFY_SOCKET, /dev/null."""
+    """The starts of one run, and what workers get at their start: NOTIFY_SOCKET, stdin."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._silent: tuple[int, int] | None = None
-        self._notify: NotifySocket | None = None
+        self._notify = Notifying(runtime)
         self._filter_errno = 0
 
     def spawn(self, effect: Spawn) -> None:
@@ -48,7 +47,7 @@ class Launching:
             request, started = request_for(
                 started,
                 ports,
-                notify_path=self._notify_path(),
+                notify_path=self._notify.open(effect.incarnation),
                 filtered=self._filter_errno == 0,
                 init=runtime.is_init,
             )
@@ -106,6 +105,7 @@ class Launching:
             for fd in ours:
                 if not runtime.pump.reads(fd):
                     os.close(fd)
+            self.forget(incarnation)
             ports = runtime.ports.get(effect.spec.name)
             if ports is not None:
                 ports.forget(incarnation)
@@ -128,34 +128,6 @@ class Launching:
         except FileNotFoundError:  # no /proc
             return os.dup(self._silent[0])
 
-    # -- sd_notify(3) -----------------------------------------------------------------
-
-    def _notify_path(self) -> str:
-        """The NOTIFY_SOCKET of all workers, made with the first of them."""
-        if self._notify is None:
-            from .kernel.notify import NotifySocket
-
-            self._notify = NotifySocket()
-            self._runtime.loop.register(self._notify.fd, READ, self._notified)
-        return self._notify.path
-
-    def _notified(self, _events: int) -> None:
-        from .kernel import proc
-        from .notifications import told
-
-        if self._notify is None:
-            return
-        children = self._runtime.children
-        for pid, message in self._notify.receive():
-            incarnation = children.incarnation_of(proc.owner(pid, children.pids))
-            if not incarnation:
-                continue
-            event = told(incarnation, message)
-            if event is not None:
-                self._runtime.emit(event)
-            if message.get("READY") == "1":
-                self._runtime.emit(e.WorkerReady(incarnation, "notify"))
-
     # -- the filter -------------------------------------------------------------------
 
     def filter_installed(self, started: Started, fd: int) -> None:
@@ -177,7 +149,10 @@ class Launching:
                 },
             )
 
+    def forget(self, incarnation: int) -> None:
+        """Nothing is left of the worker."""
+        self._notify.forget(incarnation)
+
     def close(self) -> None:
         """The end of the run: nobody is listened to any more."""
-        if self._notify is not None:
-            self._notify.close()
+        self._notify.close()

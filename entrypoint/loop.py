@@ -167,6 +167,8 @@ class Loop:
         if not registration.paused:
             self._epoll.modify(fd, events)
         registration.events = events
+        if registration.again:
+            self._more.add(fd)
 
     def unregister(self, fd: int) -> None:
         """Forget `fd`. Call it before closing; unknown descriptors are ignored."""
@@ -174,6 +176,8 @@ class Loop:
         if registration is None:
             return
         self._more.discard(fd)
+        if registration.paused:
+            self.cancel(("resume", fd))
         self._leave(registration)
         try:
             self._epoll.unregister(fd)

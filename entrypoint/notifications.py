@@ -11,11 +11,13 @@ from __future__ import annotations
 import errno
 import os
 
-from .core.events import WorkerTold
+from .core.events import WorkerReady, WorkerTold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .core.events import Event
 
 STATUS_AT_MOST = 200
 # An hour for one message: who works on says so again.
@@ -42,6 +44,69 @@ def told(incarnation: int, fields: Mapping[str, str]) -> WorkerTold | None:
         notes=_notes(fields),
     )
     return None if event == WorkerTold(incarnation) else event
+
+
+class Batch:
+    """Messages of one worker, received together, in as few events as say the same.
+
+    Nothing is dropped: READY, STOPPING, RELOADING, a watchdog's sign and notes are kept, of
+    STATUS and numbers the last. What the order means is kept: a READY=1 ends the reload that
+    was announced before it, not the one after.
+    """
+
+    def __init__(self, incarnation: int) -> None:
+        self._incarnation = incarnation
+        # Pairs of what was told and whether READY=1 follows it.
+        self._groups: list[tuple[WorkerTold | None, bool]] = []
+
+    def add(self, fields: Mapping[str, str]) -> None:
+        """One message."""
+        event = told(self._incarnation, fields)
+        ready = fields.get("READY") == "1"
+        if event is None and not ready:
+            return
+        if self._groups:
+            before, was_ready = self._groups[-1]
+            in_order = event is None or not (
+                event.reloading or event.stopping or event.watchdog == "trigger"
+            )
+            if in_order or not was_ready:
+                self._groups[-1] = (_merged(before, event), was_ready or ready)
+                self._drop_repetition()
+                return
+        self._groups.append((event, ready))
+        self._drop_repetition()
+
+    def _drop_repetition(self) -> None:
+        if len(self._groups) > 1 and self._groups[-1] == self._groups[-2]:
+            del self._groups[-1]
+
+    def events(self) -> list[Event]:
+        """What the core is to hear, in this order."""
+        found: list[Event] = []
+        for event, ready in self._groups:
+            if event is not None:
+                found.append(event)
+            if ready:
+                found.append(WorkerReady(self._incarnation, "notify"))
+        return found
+
+
+def _merged(first: WorkerTold | None, second: WorkerTold | None) -> WorkerTold | None:
+    if first is None or second is None:
+        return first or second
+    interval = second.watchdog_interval
+    trigger = "trigger" in (first.watchdog, second.watchdog)
+    return WorkerTold(
+        first.incarnation,
+        status=first.status if second.status is None else second.status,
+        stopping=first.stopping or second.stopping,
+        reloading=first.reloading or second.reloading,
+        watchdog="trigger" if trigger else second.watchdog or first.watchdog,
+        watchdog_interval=first.watchdog_interval if interval is None else interval,
+        extend=max(first.extend, second.extend),
+        notes=tuple({**dict(first.notes), **dict(second.notes)}.items()),
+    )
 
 
 def _notes(fields: Mapping[str, str]) -> tuple[tuple[str, object], ...]:

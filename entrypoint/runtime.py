@@ -367,6 +367,7 @@ class Runtime:
         if ports is not None:
             ports.forget(effect.incarnation)
         self.children.forget(effect.incarnation)
+        self._launching.forget(effect.incarnation)
 
     def _report(self, effect: f.Report) -> None:
         fields = dict(effect.fields)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import _socket
 
 from entrypoint import loop as loops
+from entrypoint.kernel import rights
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Stream:
     def _listen(self) -> None:
         """Only whether the client is still there is of interest."""
         try:
-            data = self._sock.recv(4096)
+            data = rights.receive(self._sock, 4096)
         except BlockingIOError:
             return
         self._dropped += len(data)

@@ -6,20 +6,27 @@ A datagram holds lines `KEY=VALUE`. Two choices are worth a word.
 network namespace: with `hostNetwork` every process of the node could reach one, and a
 worker in a network namespace of its own could not. Many small sd_notify clients also
 connect to the value as it is and do not know what a leading `@` means. So the socket is
-a file with a random name in the first folder that can be written: /run, then
-/dev/shm (writable under a read-only root too), then /tmp. Only when none can be is it
-an abstract name.
+a file with a random name, in a folder of ours in the first folder that can be written:
+/run, then /dev/shm (writable under a read-only root too), then /tmp. Only when none can be
+is it an abstract name.
+
+*One socket for each worker.* A queue holds ten datagrams (net.unix.max_dgram_qlen): on one
+socket for all, a worker that sends without end would fill it, and a sibling's WATCHDOG=1
+would not get in.
 
 *Who sent it* is told by the kernel (SO_PASSCRED, `unix(7)`): the pid as seen from
 here, 0 for a process outside our PID namespace, whose messages are dropped. Mode 0666
-lets a worker of any user write; the pid decides whose word it is.
+lets any user of the worker's process tree write; pid and user decide whether it counts.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import sys
+import struct
+import time
+
+from ..core.record import Record
+from . import rights
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,12 +39,18 @@ _FOLDERS = ("/run", "/dev/shm", "/tmp")  # noqa: S108  the name is random, O_EXC
 
 # systemd refuses more than 4096 bytes a message, too (NOTIFY_BUFFER_MAX).
 _MESSAGE = 4096
-_CREDENTIALS = 12  # struct ucred: pid, uid, gid
-_MOST_FDS = 253  # SCM_MAX_FD
-_ANCILLARY = _socket.CMSG_SPACE(_CREDENTIALS) + _socket.CMSG_SPACE(4 * _MOST_FDS)
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
-# Messages taken by one call, so that a flood cannot hold up the loop.
-BATCH = 128
+# How long one call receives, so that a flood cannot hold up the loop (s).
+TIME = 0.002
+
+
+class Message(Record):
+    """What came, and from which process (its pid as seen from here) and user."""
+
+    pid: int
+    uid: int
+    fields: dict[str, str]
 
 
 def parse(message: bytes) -> dict[str, str]:
@@ -64,68 +77,94 @@ def send(path: str, message: bytes) -> None:
         sock.close()
 
 
+class NotifyFolder:
+    """Where the sockets of the workers are: a folder of ours in the first that can be written.
+
+    Others may pass through it, and not list it: a worker of another user cannot find the
+    socket of its sibling and fill its queue. `path` is "" when no folder can be made.
+    """
+
+    def __init__(self, folders: Iterable[str] = _FOLDERS) -> None:
+        name = f"pyinit-notify-{os.urandom(8).hex()}"
+        self.path = ""
+        for folder in folders:
+            path = f"{folder}/{name}"
+            try:
+                os.mkdir(path, 0o711)
+            except OSError:
+                continue
+            try:
+                os.chmod(path, 0o711)  # noqa: S103  see above; the umask may be stricter
+            except OSError:
+                os.rmdir(path)
+                continue
+            self.path = path
+            return
+
+    def close(self) -> None:
+        """Remove it; its sockets are closed by then."""
+        if self.path:
+            try:
+                os.rmdir(self.path)
+            except OSError:
+                pass
+            self.path = ""
+
+
 class NotifySocket:
-    """`path` is the value for NOTIFY_SOCKET, `fd` what to wait on for reading.
+    """The socket of one worker. `path` is the value for NOTIFY_SOCKET, `fd` to wait on.
 
     Raises OSError when not even an abstract socket can be made.
     """
 
-    def __init__(self, folders: Iterable[str] = _FOLDERS) -> None:
-        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        # Before bind: a message that comes in between would have no sender.
-        self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+    def __init__(self, folder: NotifyFolder) -> None:
+        kind = _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+        self._socket = _socket.socket(_socket.AF_UNIX, kind)
+        try:
+            # Before bind: a message that comes in between would have no sender.
+            self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+            self.path = self._bind(folder.path)
+        except BaseException:
+            self._socket.close()
+            raise
         self.fd = self._socket.fileno()
-        self.path = self._bind(folders)
 
-    def _bind(self, folders: Iterable[str]) -> str:
-        name = f"pyinit-notify-{os.urandom(8).hex()}"
-        for folder in folders:
-            path = f"{folder}/{name}"
+    def _bind(self, folder: str) -> str:
+        name = os.urandom(8).hex()
+        self._file = f"{folder}/{name}" if folder else ""
+        if self._file:
             try:
-                self._socket.bind(path)
+                self._socket.bind(self._file)
+                os.chmod(self._file, 0o666)  # noqa: S103  any user; SO_PASSCRED tells who
             except OSError:
-                continue
-            self._file = path
-            os.chmod(path, 0o666)  # noqa: S103  any worker's user; SO_PASSCRED tells who
-            return path
-        self._file = ""
-        self._socket.bind(f"\0{name}")
-        return f"@{name}"
+                self._file = ""  # the disk is full, or somebody removed the folder
+            else:
+                return self._file
+        self._socket.bind(f"\0pyinit-notify-{name}")
+        return f"@pyinit-notify-{name}"
 
-    def receive(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """`(sender's pid, assignments)` of each waiting message, in order, at most `BATCH`.
+    def receive(self) -> Iterator[Message]:
+        """The messages that wait, in order, for `TIME` at most.
 
         Never blocks. The sender may be a grandchild (`proc.owner`), and may have ended.
-        Descriptors that come along are closed, which refuses FDSTORE=1 and is the answer to
-        BARRIER=1: whoever waits for it may end then, so what came before has been dealt
-        with by that time. Too long a message is dropped, as systemd does.
+        Descriptors that come along are dropped, which refuses FDSTORE=1 and is the answer to
+        BARRIER=1. Whoever waits for it may end then, so that happens when the caller asks for
+        the next message.
+        Too long a message is dropped, as systemd does.
         """
-        for _ in range(BATCH):
+        until = time.monotonic() + TIME
+        while time.monotonic() < until:
+            found = rights.peek_message(self._socket, _MESSAGE)
+            if found is None:
+                return
+            content, credentials, flags = found
             try:
-                content, ancillary, flags, _address = self._socket.recvmsg(
-                    _MESSAGE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT
-                )
-            except OSError as error:
-                if error.errno in (errno.EAGAIN, errno.EINTR):
-                    break
-                raise
-            pid = 0
-            fds: list[int] = []
-            for level, kind, data in ancillary:
-                if level != _socket.SOL_SOCKET:
-                    continue
-                if kind == _socket.SCM_RIGHTS:
-                    ends = range(4, len(data) + 1, 4)
-                    fds += [int.from_bytes(data[at - 4 : at], sys.byteorder) for at in ends]
-                elif kind == 2:  # SCM_CREDENTIALS, which _socket does not name everywhere
-                    pid = int.from_bytes(data[:4], sys.byteorder, signed=True)
-            try:
-                if pid > 0 and not flags & _socket.MSG_TRUNC:
-                    yield pid, parse(content)
+                if len(credentials) >= _CREDENTIALS.size and not flags & _socket.MSG_TRUNC:
+                    pid, uid, _ = _CREDENTIALS.unpack_from(credentials)
+                    if pid > 0:
+                        yield Message(pid, uid, parse(content))
             finally:
-                for fd in fds:
-                    os.close(fd)
+                rights.take_message(self._socket, flags)
 
     def close(self) -> None:
         """Remove the socket; what has not been received is lost."""
@@ -135,4 +174,4 @@ class NotifySocket:
             except OSError:
                 pass
             self._file = ""
-        self._socket.close()
+        rights.close(self._socket)

@@ -266,7 +266,11 @@ def stop_listening(sock: _socket.socket) -> None:
 def accept(sock: _socket.socket) -> _socket.socket:
     """The next connection of its queue. Raises OSError."""
     fd, _ = sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001  socket.accept's inner half
-    return _socket.socket(fileno=fd)
+    accepted = _socket.socket(fileno=fd)
+    # A worker may have set SO_LINGER on the listener, and it is inherited: our close would
+    # wait for the client then, whether or not the socket is non-blocking.
+    accepted.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, bytes(8))
+    return accepted
 
 
 def client(family: str, host: str = "") -> _socket.socket:

@@ -119,7 +119,9 @@ class Interception:
         notifier = seccomp.Notifier(notify_fd)
         worker = _Worker(incarnation, slot, notifier, self._listeners, makes=makes)
         self._workers[notify_fd] = worker
-        self._loop.register(notify_fd, READ, lambda events: self._ready(worker, events))
+        self._loop.register(
+            notify_fd, READ, lambda events: self._ready(worker, events), owner=incarnation
+        )
 
     def forget(self, incarnation: int) -> None:
         """The worker is gone. Processes it left behind may bind what they like.

@@ -2,8 +2,7 @@
 
 The channel lives as long as the worker: when it closes, a cluster worker exits at once.
 A worker that sends without reading is read no further until it reads (`_FULL`), so what
-we hold for it is bounded; descriptors that it sends are dropped by the kernel, because we
-give recvmsg(2) no room for them.
+we hold for it is bounded; descriptors that it sends are dropped (kernel/rights.py).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import os
 import struct
 from collections import deque
 
-from ..kernel import credentials, sockets
+from ..kernel import credentials, rights, sockets
 from ..loop import ERROR, HANGUP, READ, WRITE
 from . import addresses, nodeprotocol
 from .claims import inode_of
@@ -40,6 +39,8 @@ else:
 
 _READ_SIZE = 65536
 _FULL = 256 * 1024
+# How long one call handles messages, so that a flood cannot hold up the loop (s).
+_TIME = 0.002
 # Of anything that a worker can make us keep.
 _MANY = 256
 # Above what LISTEN_FDS can use; a worker's own numbers are not minded before exec.
@@ -103,7 +104,9 @@ class NodeChannel:
         self._leaving = False
         self._pid = 0
         self._events = READ
-        loop.register(self._fd, READ, self._ready)
+        # Lines that were read and not handled yet.
+        self._lines: deque[bytes] = deque()
+        loop.register(self._fd, READ, self._ready, owner=incarnation)
 
     @property
     def env(self) -> dict[str, str]:
@@ -128,7 +131,7 @@ class NodeChannel:
         self.started()
         if self._sock is not None:
             self._loop.unregister(self._fd)
-            self._sock.close()
+            rights.close(self._sock)
             self._sock = None
         self._outgoing.clear()
         self._held.clear()
@@ -210,8 +213,11 @@ class NodeChannel:
     def _read(self) -> None:
         if self._sock is None:
             return
+        if self._lines:
+            self._handle()
+            return
         try:
-            data = self._sock.recv(_READ_SIZE)
+            data = rights.receive(self._sock, _READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
@@ -222,8 +228,17 @@ class NodeChannel:
             self._sock = None
             self._tell(self._incarnation, "disconnected", {})
             return
-        for line in self._decoder.feed(data):
-            self._message(nodeprotocol.decode(line))
+        self._lines.extend(self._decoder.feed(data))
+        self._handle()
+
+    def _handle(self) -> None:
+        """Handle lines for a while; the rest comes in the next turn, before more is read."""
+        until = self._loop.now() + _TIME
+        while self._lines and self._sock is not None:
+            if self._loop.now() > until:
+                self._loop.call_again(self._fd)
+                return
+            self._message(nodeprotocol.decode(self._lines.popleft()))
 
     def _message(self, message: Any) -> None:
         if message == "ready":

@@ -15,6 +15,7 @@ from __future__ import annotations
 import _socket
 
 from entrypoint import loop as loops
+from entrypoint.kernel import rights
 
 from . import http1
 from .answers import Answer, Handover, Later
@@ -141,7 +142,7 @@ class Connection:
 
     def _read(self) -> http1.Request | http1.Refused | http1.Ended | None:
         try:
-            data = self._sock.recv(RECEIVE_SIZE)
+            data = rights.receive(self._sock, RECEIVE_SIZE)
         except BlockingIOError:
             return None
         # b"" is the end of the input, not of the connection: a client that has shut
@@ -243,7 +244,7 @@ class Connection:
 
     def _drop_input(self) -> None:
         try:
-            dropped = len(self._sock.recv(RECEIVE_SIZE))
+            dropped = len(rights.receive(self._sock, RECEIVE_SIZE))
         except BlockingIOError:
             return
         self._lingered += dropped

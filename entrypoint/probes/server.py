@@ -21,6 +21,7 @@ import time
 from entrypoint import loop as loops
 from entrypoint.control import places
 from entrypoint.core.spec import ListenSpec
+from entrypoint.kernel import rights
 
 from . import answers, http1, listening
 from .connection import Connection, encode
@@ -369,6 +370,8 @@ class Listener:
         fd, _ = self._sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001  accept4(2)
         sock = _socket.socket(self._sock.family, self._sock.type, self._sock.proto, fileno=fd)
         sock.setblocking(False)
+        if sock.family == _socket.AF_UNIX:
+            rights.refuse(sock)
         return sock
 
     def _relieve(self) -> None:

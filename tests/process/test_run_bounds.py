@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import resource
 import socket
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support.ports import free_port
 from tests.support.run import Run, get
@@ -41,8 +45,6 @@ def test_times_beyond_what_a_system_call_takes(tmp_path):
 
 
 def status(port: int) -> dict:
-    import json
-
     return json.loads(get(port, "/status")[1])
 
 
@@ -106,4 +108,132 @@ def test_many_starts_leave_time_for_probes(tmp_path):
             asked.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
             assert asked.recv(100).startswith(b"HTTP/1.1 200")
         run.event("worker started", 60, app="many")
+        assert run.stop() == 0
+
+
+# -- a worker that floods slows down only itself ---------------------------------------
+
+# Non-blocking: what finds the queue full is lost, as with many clients of sd_notify.
+QUIET = """
+import os, socket, time
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+    s.setblocking(False)
+    s.connect(os.environ["NOTIFY_SOCKET"])
+    s.send(b"READY=1")
+    for number in range(1000000):
+        s.send(b"WATCHDOG=1")
+        if number == 40:
+            print("forty signs", flush=True)
+        time.sleep(0.05)
+"""
+FLOOD = """
+import os, socket
+for _ in range(3):
+    os.fork()
+message = b"STATUS=" + b"x" * 200 + b"\\nWATCHDOG=1"
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+    s.connect(os.environ["NOTIFY_SOCKET"])
+    s.send(b"READY=1")
+    while True:
+        s.send(message)
+"""
+BINDS = """
+import os, socket, sys, threading
+os.write(1, b"binds\\n")
+def storm():
+    while True:
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("127.0.0.1", int(sys.argv[1])))
+            s.listen()
+for _ in range(4):
+    threading.Thread(target=storm).start()
+"""
+FLOODS = {
+    "notify": ("flood.py", FLOOD, {}),
+    "bind": ("binds.py", BINDS, {"exec_mode": "cluster"}),
+    "lines": ("lines.py", "while True: print('x' * 20)", {}),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_holds_up_no_sibling(tmp_path, kind):
+    probe, port = free_port(), free_port()
+    name, text, more = FLOODS[kind]
+    (tmp_path / name).write_text(text)
+    (tmp_path / "quiet.py").write_text(QUIET)
+    python = sys.executable
+    argument = f" {port}" if kind == "bind" else ""
+    listen = {"listen": f"127.0.0.1:{port}"} if kind == "bind" else {}
+    apps = [
+        {"name": "flood", "script": f"{python} {name}{argument}", **more, **listen},
+        {"name": "quiet", "script": f"{python} quiet.py", "wait_ready": True, "watchdog": "20s"},
+    ]
+    with (
+        open(os.devnull, "wb") as nowhere,
+        Run(
+            tmp_path,
+            apps,
+            stdout=nowhere.fileno() if kind == "lines" else None,
+            probes={"listen": f"127.0.0.1:{probe}"},
+        ) as run,
+    ):
+        run.until(lambda: is_ready(probe), "quiet is ready")
+        for _ in range(20):
+            assert get(probe, "/livez")[0] == 200
+        if kind != "lines":
+            run.said("forty signs", app="quiet")
+        now = workers(probe)
+        assert now["quiet"]["restarts"] == 0, now
+        assert run.stop() in (0, 137)
+        assert not run.stderr
+
+
+def is_ready(port: int) -> bool:
+    try:
+        return bool(workers(port)["quiet"]["ready"])
+    except OSError:
+        return False  # it does not listen yet
+
+
+def workers(port: int) -> dict[str, dict]:
+    """The first worker of each app, by `/status`."""
+    return {
+        app["name"]: {**app, **(app["workers"][0] if app["workers"] else {})}
+        for app in status(port)["apps"]
+    }
+
+
+LINGERS = """
+import array, os, socket, struct, sys
+listener = socket.create_server(("127.0.0.1", 0))
+path = os.environ["NOTIFY_SOCKET"]
+for number in range(20):
+    sender = socket.create_connection(listener.getsockname())
+    peer = listener.accept()[0]
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    sender.setblocking(False)
+    try:
+        while True:
+            sender.send(b"x" * 65536)
+    except BlockingIOError:
+        pass
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.connect(path)
+        rights = array.array("i", [sender.fileno()])
+        s.sendmsg([b"FDSTORE=1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    sender.close()
+    globals()[f"peer{number}"] = peer
+print("sent all", flush=True)
+import time; time.sleep(1000)
+"""
+
+
+def test_descriptors_whose_close_waits_do_not_stop_it(tmp_path):
+    probe = free_port()
+    (tmp_path / "lingers.py").write_text(LINGERS)
+    apps = [{"name": "lingers", "script": f"{sys.executable} lingers.py"}]
+    with Run(tmp_path, apps, probes={"listen": f"127.0.0.1:{probe}"}) as run:
+        run.said("sent all")
+        assert get(probe, "/livez")[0] == 200
         assert run.stop() == 0
