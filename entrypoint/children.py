@@ -42,6 +42,7 @@ class Started(Record):
     # Its listen(2) will be seen: through the filter or through Node's channel.
     observed: bool = False
     reaped: bool = False
+    status: int = 0  # of wait(2), once it is reaped
 
     @property
     def number(self) -> int:
@@ -85,6 +86,11 @@ class Children:
         self.families.on_round_over = self._look_for_the_end
         self.helpers: dict[int, Callable[[int], None]] = {}
         self.orphans = 0
+        # Starts the `after_stop` of a worker; the pid, 0 when that failed.
+        self.on_cleaned: Callable[[Started, int], None] = lambda _started, _status: None
+        self.on_end: Callable[[Started], int] = lambda _started: 0
+        # Of workers that have ended: their `after_stop`, 0 once that is over.
+        self._after: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._started)
@@ -218,9 +224,10 @@ class Children:
     def _worker_ended(self, incarnation: int, status: int) -> None:
         self._told(incarnation)
         started = self._close_channel(self._started[incarnation])
-        self._put(started.replace(reaped=True))
+        started = self._put(started.replace(reaped=True, status=status))
         group_left, strays = self._what_is_left(started)
-        if group_left or strays:
+        cleaning = not group_left and self._clean(started)
+        if group_left or strays or cleaning:
             self._lingering.add(incarnation)
         signaled = os.WIFSIGNALED(status)
         self._emit(
@@ -231,6 +238,7 @@ class Children:
                 failure=started.failure,
                 group_left=group_left,
                 strays=strays,
+                cleaning=cleaning,
                 core_dumped=signaled and os.WCOREDUMP(status),
             )
         )
@@ -247,12 +255,31 @@ class Children:
         family.scope = ALL if strays else GROUP
         return kill.group_exists(started.pid), strays
 
+    def _clean(self, started: Started) -> bool:
+        """Nothing of it lives: run its `after_stop`, once. True: that is going on."""
+        if not started.spec.after_stop or started.incarnation in self._after:
+            return False
+        incarnation = started.incarnation
+        pid = self._after[incarnation] = self.on_end(started)
+        if not pid:
+            return False
+
+        def ended(status: int) -> None:
+            self._after[incarnation] = 0
+            self.on_cleaned(started, status)
+            self._look_for_the_end(incarnation)
+
+        self.adopt_helper(pid, ended)
+        return True
+
     def _look_for_the_end(self, incarnation: int) -> None:
-        if incarnation not in self._lingering:
+        if incarnation not in self._lingering or self._after.get(incarnation):
             return
         started = self._started.get(incarnation)
         family = self.families.get(incarnation)
         if started is None or family is None or not self.families.is_left(family):
+            if started is not None and self._clean(started):
+                return
             self._lingering.discard(incarnation)
             self._emit(e.GroupEmptied(incarnation))
 
@@ -273,6 +300,9 @@ class Children:
         started = self._started.get(incarnation)
         if started is None or (started.reaped and incarnation not in self._lingering):
             return
+        after = self._after.get(incarnation)
+        if after and signum == signals.SIGKILL:
+            kill.send_signal(after, signum, group=True)
         if stop:
             family = self.families.of(incarnation, started.pid)
             self.families.stop(family, signum, scope)
@@ -290,6 +320,7 @@ class Children:
         started = self._started.pop(incarnation, None)
         self._lingering.discard(incarnation)
         self.families.forget(incarnation)
+        self._after.pop(incarnation, None)
         if started is not None and started.channel >= 0:
             self._loop.unregister(started.channel)
             os.close(started.channel)

@@ -9,11 +9,11 @@ import os
 
 from .children import Started
 from .core import events as e
-from .kernel import limits
+from .kernel import limits, process, reap, signals
 from .logs.pump import worker_pipe
 from .notifying import Notifying
 from .port.errors import ListenerDownError
-from .requests import instance_number, request_for
+from .requests import after_request, instance_number, request_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Launching:
         self._silent: tuple[int, int] | None = None
         self._notify = Notifying(runtime)
         self._filter_errno = 0
+        # By incarnation: the channel of the commands of its `after_stop`.
+        self._after: dict[int, int] = {}
 
     def spawn(self, effect: Spawn) -> None:
         """Perform it."""
@@ -86,6 +88,55 @@ class Launching:
                 spec.multiline,
             )
         runtime.emit(e.WorkerSpawned(started.incarnation, started.pid, started.observed))
+
+    def after_stop(self, started: Started) -> int:
+        """Start the commands of a worker that has ended; the pid, 0 when that fails."""
+        runtime, spec = self._runtime, started.spec
+        ours: list[int] = []
+        theirs: list[int] = []
+        try:
+            ports = runtime.ports.get(spec.name)
+            request = after_request(started, ports, init=runtime.is_init)
+            if runtime.pump.format != "raw":
+                for _ in range(2):
+                    reading, writing = worker_pipe(spec.uid, spec.gid)
+                    ours.append(reading)
+                    theirs.append(writing)
+                request = request.replace(stdout=theirs[0], stderr=theirs[1])
+            child = process.spawn(request.replace(stdin=self._null))
+        except (OSError, ValueError) as error:
+            for fd in ours:
+                os.close(fd)
+            reason = limits.explain(error) if isinstance(error, OSError) else str(error)
+            self._cannot_clean(started, f"fork: {reason}")
+            return 0
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        number = started.incarnation
+        self._after[number] = child.channel
+        if ours:
+            runtime.pump.attach(
+                spec.name, started.instance, number, child.pid, ours[0], ours[1], spec.time
+            )
+        return child.pid
+
+    def cleaned(self, started: Started, status: int) -> None:
+        """The commands of `after_stop` have ended."""
+        code = reap.exit_code(status)
+        channel = self._after.pop(started.incarnation)
+        said = process.read_channel(channel)
+        os.close(channel)
+        failed = next((each for each in said if isinstance(each, process.SpawnFailed)), None)
+        if failed is not None:
+            self._cannot_clean(started, failed.text.removeprefix("before_start: "))
+        elif code:
+            how = f"killed by {signals.name_of(code - 128)}" if code > 128 else f"exit code {code}"
+            self._cannot_clean(started, how)
+
+    def _cannot_clean(self, started: Started, reason: str) -> None:
+        what = {"app": started.spec.name, "instance": started.instance, "reason": reason}
+        self._runtime.log("warning", "after_stop failed", what)
 
     def _failed(self, effect: Spawn, error: Exception, ours: list[int]) -> None:
         """There is no process (any more): end what was begun, and let the core hear of it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .kernel import cgroup, oom, process, signals, tree
+import os
+
+from .kernel import before, cgroup, oom, process, signals, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ def request_for(
         oom_score_wish=_oom_score_adj(),
         keep_fds=tuple(keep),
         own_pid=(*(("LISTEN_PID",) if given else ()), *(("WATCHDOG_PID",) if watched else ())),
+        before=_commands(spec, spec.before_start, words),
+        before_timeout=spec.before_start_timeout,
         install_filter=install_filter,
         filter_calls=ports.filter_calls(started.incarnation) if install_filter and ports else (),
     )
@@ -86,6 +90,39 @@ def check_request(started: Started, ports: Ports | None, *, init: bool) -> proce
     env["PYINIT_PID"] = str(started.pid)
     argv = tuple(_filled(word, words) for word in (health.command if health else ()))
     return _as_its_user(spec, argv, env, init=init)
+
+
+def after_request(started: Started, ports: Ports | None, *, init: bool) -> process.SpawnRequest:
+    """The commands of `after_stop` for a worker that has ended: the last, and those before it.
+
+    SERVICE_RESULT, EXIT_CODE and EXIT_STATUS are those of systemd.exec(5).
+    """
+    spec, status = started.spec, started.status
+    env = before.environment(_environment(started))
+    env.pop(tree.VARIABLE, None)  # a daemon that they start is not the worker's
+    words = _words(started, ports, "")
+    _fill(env, spec, words)
+    env["PYINIT_APP"] = spec.name
+    env["PYINIT_INSTANCE"] = str(started.instance)
+    if os.WIFSIGNALED(status):
+        dumped = os.WCOREDUMP(status)
+        env["EXIT_CODE"] = "dumped" if dumped else "killed"
+        env["EXIT_STATUS"] = signals.name_of(os.WTERMSIG(status)).removeprefix("SIG")
+        env["SERVICE_RESULT"] = "core-dump" if dumped else "signal"
+    else:
+        code = os.WEXITSTATUS(status)
+        env["EXIT_CODE"], env["EXIT_STATUS"] = "exited", str(code)
+        env["SERVICE_RESULT"] = "exit-code" if code else "success"
+    *first, last = _commands(spec, spec.after_stop, words)
+    return _as_its_user(spec, last, env, init=init).replace(before=tuple(first))
+
+
+def _commands(
+    spec: AppSpec, commands: tuple[tuple[str, ...], ...], words: dict[str, str]
+) -> tuple[tuple[str, ...], ...]:
+    if not spec.placeholders:
+        return commands
+    return tuple(tuple(_filled(word, words) for word in argv) for argv in commands)
 
 
 _oom: list[int | None] = []

@@ -90,6 +90,8 @@ class Runtime:
         self.children = Children(
             loop, self.emit, self._launching.filter_installed, self._launching.filter_refused
         )
+        self.children.on_end = self._launching.after_stop
+        self.children.on_cleaned = self._launching.cleaned
         self.ports = PortEffects(loop, self.children, self.emit, self.log, self._observed)
         self._reaping = Reaping(loop, self.children)
         self._remaining = Remaining(self)

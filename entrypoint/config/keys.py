@@ -140,6 +140,27 @@ APP_KEYS: tuple[Key, ...] = (
         "null",
         ("null", "open"),
     ),
+    _own(
+        "before_start",
+        "commands",
+        "Commands that run before each start of a worker, one after the other, with its user, "
+        "folder, environment and output: a text, or a list of texts. When one fails, the start "
+        "has failed. The sockets of the app are not passed to them.",
+    ),
+    _own(
+        "before_start_timeout",
+        "time",
+        "The longest that `before_start` may take in all; `listen_timeout` begins after it. "
+        "0: no bound.",
+        "60s",
+    ),
+    _own(
+        "after_stop",
+        "commands",
+        "Commands that run after each worker has ended, however it did, for at most "
+        "`kill_timeout`. They know how by `SERVICE_RESULT`, `EXIT_CODE` and `EXIT_STATUS`, as "
+        "systemd's ExecStopPost.",
+    ),
     Key("namespace", "text", "A label for a group of apps.", "default"),
     # -- how many
     Key(

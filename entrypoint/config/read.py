@@ -264,6 +264,32 @@ class Reader(Scalars):
             return self.fail(place, where, str(error))
         return f"^{pattern}"
 
+    def read_commands(self, node: Node, path: str) -> Any:
+        """Commands, as a tuple of argument vectors: a text, or a list of texts or of vectors."""
+        listed = node.kind == "seq"
+        found = []
+        for at, item in enumerate(node.items if listed else [node]):
+            where = f"{path}[{at}]" if listed else path
+            if not self.ready(item, where):
+                continue
+            argv = self.read_words(item, where) if item.kind == "seq" else self._line(item, where)
+            if argv is not MISSING and not argv:
+                self.fail(item, where, "is empty")
+            elif argv is not MISSING:
+                found.append(argv)
+        return tuple(found)
+
+    def _line(self, node: Node, path: str) -> Any:
+        """A command line; one with a shell's signs is for a shell."""
+        text = self.read_text(node, path)
+        if text is MISSING:
+            return text
+        try:
+            line = words.split(text)
+        except ValueError as error:
+            return self.fail(node, path, f"is no command line: {error}")
+        return line.words if line.shell == "no" else ("/bin/sh", "-c", text)
+
     def read_rlimits(self, node: Node, path: str) -> Any:
         """Limits: a tuple of (name, soft, hard)."""
         if node.kind != "map":

@@ -35,6 +35,9 @@ _KINDS: dict[str, dict[str, Any]] = {
         ]
     },
     "version": {"const": 1},
+    "commands": {
+        "anyOf": [_SCALAR, {"type": "array", "items": {"anyOf": [_SCALAR, {"type": "array"}]}}]
+    },
     "umask": {"type": ["string", "integer"], "examples": ["0027"]},
     "nice": {"type": ["string", "integer"], "minimum": -20, "maximum": 19},
     "oom_score_adj": {"type": ["string", "integer"], "minimum": -1000, "maximum": 1000},

@@ -72,7 +72,11 @@ def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
         never_up=worker.never_up or gave_up or worker.state == w.LAUNCHING,
     )
     worker = lifecycle.leader_exited(
-        turn, turn.put_worker(worker), group_left=event.group_left, strays=event.strays
+        turn,
+        turn.put_worker(worker),
+        group_left=event.group_left,
+        strays=event.strays,
+        cleaning=event.cleaning,
     )
     if worker.state == w.GONE:
         _go_on(turn, worker)

@@ -92,6 +92,7 @@ class WorkerExited(Event):
 
     `group_left`: other processes of its process group, or that its stop has to end, live.
     `strays`: nothing had stopped it, and descendants outside of its group live.
+    `cleaning`: the commands of its `after_stop` have begun; `GroupEmptied` follows their end.
     """
 
     incarnation: int
@@ -101,6 +102,7 @@ class WorkerExited(Event):
     group_left: bool = False
     strays: bool = False
     core_dumped: bool = False
+    cleaning: bool = False
 
 
 class WorkerUnfit(Event):

@@ -87,7 +87,7 @@ def spawned(turn: Turn, worker: Worker, pid: int, *, observed: bool) -> None:
     """fork(2) succeeded: from now on the time to be ready runs."""
     worker = turn.put_worker(worker.replace(pid=pid, observed=observed))
     turn.report_of(worker, "info", "worker started")
-    if worker.state == w.LAUNCHING:
+    if worker.state == w.LAUNCHING and not worker.spec.before_start:
         arm(turn, worker, "launch", health.launch_bound(worker.spec))
 
 
@@ -99,6 +99,9 @@ def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
     its siblings accept, it has to live for `min_uptime`.
     """
     worker = turn.put_worker(worker.replace(observed=observed))
+    if worker.state == w.LAUNCHING and worker.spec.before_start:
+        # Those commands have a time of their own.
+        worker = arm(turn, worker, "launch", health.launch_bound(worker.spec))
     if worker.spec.wait_ready or (shares_port(worker.spec) and worker.observed):
         return
     place = turn.place(worker.app, worker.instance)
@@ -409,7 +412,9 @@ def reach(worker: Worker) -> str:
     return "process" if worker.spec.treekill == "none" else worker.spec.treekill
 
 
-def leader_exited(turn: Turn, worker: Worker, *, group_left: bool, strays: bool) -> Worker:
+def leader_exited(
+    turn: Turn, worker: Worker, *, group_left: bool, strays: bool, cleaning: bool = False
+) -> Worker:
     """The process is reaped; what is left of it is ended too (`treekill`).
 
     `strays` are descendants outside of the group of a worker that nothing has stopped. They
@@ -420,7 +425,15 @@ def leader_exited(turn: Turn, worker: Worker, *, group_left: bool, strays: bool)
     # One that left by itself was told nothing (notices.py).
     told = worker.killed or (worker.state == w.TERMINATING and worker.stop_signal != 0)
     strays = strays and not _has_done_its_work(worker)
-    if worker.spec.treekill == "none" or not (group_left or strays):
+    if worker.spec.treekill == "none":
+        group_left = strays = False
+    if cleaning and not (group_left or strays):
+        # Nothing of it lives, but for the commands of `after_stop`, which have a time of their
+        # own: as long as a stop.
+        worker = turn.put_worker(worker.replace(killed=False).after(w.LEADER_EXIT))
+        turn.emit(StopTimer(_timer("abandon", worker)))
+        return arm(turn, worker, "kill", worker.spec.kill_timeout)
+    if not (group_left or strays):
         return gone(turn, worker)
     if not told:
         worker = worker.replace(scope="all" if strays else "group")

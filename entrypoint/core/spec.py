@@ -119,6 +119,10 @@ class AppSpec(Record):
     nice: int = 0
     oom_score_adj: int | None = None
     stdin: str = "null"  # null | open
+    # Commands around each worker, as argument vectors, with placeholders in them.
+    before_start: tuple[tuple[str, ...], ...] = ()
+    before_start_timeout: float = 60.0
+    after_stop: tuple[tuple[str, ...], ...] = ()
     namespace: str = "default"
     time: bool = False
     # "": one record a line; `auto`, or `^` and a regular expression (logs/multiline.py).
@@ -141,7 +145,7 @@ class AppSpec(Record):
 
     def __repr__(self) -> str:
         """Without what may hold secrets: events, effects and workers are shown in error logs."""
-        hidden = ("env", "command", "health")
+        hidden = ("env", "command", "health", "before_start", "after_stop")
         inside = ", ".join(f"{f}={getattr(self, f)!r}" for f in self._fields if f not in hidden)
         return f"AppSpec({inside}, …)"
 

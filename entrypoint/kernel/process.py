@@ -11,7 +11,8 @@ What happens between fork and exec, in this order, and why in this order:
    Sources are moved out of the way first, so that a target may be another's source.
 5. groups, gid, uid; then umask, chdir as the worker's user, who may not be allowed to
    enter a folder that root may.
-6. Parent-death signal: forgotten by the kernel when the user changes, so after it.
+6. Parent-death signal: forgotten by the kernel when the user changes, so after it. Then
+   the commands of `before_start`.
 7. The seccomp filter, last of all: what comes before needs no permission of its own.
 8. The mask, and exec.
 
@@ -54,6 +55,7 @@ class SpawnRequest(Record):
     pyinit has. `groups` None means those of `user` by initgroups(3), or, for a user
     without a name, `gid` alone. `keep_fds` are (descriptor, its number in the child).
     `own_pid` are variables that hold the child's pid (LISTEN_PID, WATCHDOG_PID).
+    `before` are commands that run first, in the child, for at most `before_timeout` seconds.
     `ignored` are signals left ignored, `mask` those left blocked. `filter_calls` are the
     system calls that the seccomp filter reports (`bpf.interception`); () for the usual ones.
     """
@@ -82,6 +84,8 @@ class SpawnRequest(Record):
     oom_score_adj: int | None = None
     # The same where the kernel allows it, when there is no `oom_score_adj`.
     oom_score_wish: int | None = None
+    before: tuple[tuple[str, ...], ...] = ()
+    before_timeout: float = 0.0
     ignored: tuple[int, ...] = ()
     mask: tuple[int, ...] = ()
     close_others: bool = True
@@ -116,6 +120,8 @@ class SpawnFailed(Record):
     @property
     def text(self) -> str:
         """`chdir: No such file or directory (/srv/app)`."""
+        if not self.errno:
+            return f"{self.stage}: {self.detail}"
         said = f"{self.stage}: {os.strerror(self.errno)}"
         return f"{said} ({self.detail})" if self.detail else said
 
@@ -326,6 +332,9 @@ def _become(
                 # It ended before the kernel was asked to tell. (0: outside our
                 # namespace, which no parent of ours is.)
                 os._exit(128 + request.parent_death_signal)
+        if request.before:
+            stage = "before_start"
+            _run_before(request, report)
         for name in request.own_pid:
             request.env[name] = str(os.getpid())
         if request.install_filter and isinstance(report, _Reporter):
@@ -345,6 +354,16 @@ def _become(
     except BaseException as error:  # noqa: BLE001  nothing may escape into pyinit's loop
         report(stage, errno.EINVAL, f"{type(error).__name__}: {error}")
     finally:
+        os._exit(127)
+
+
+def _run_before(request: SpawnRequest, report: Report) -> None:
+    from . import before
+
+    try:
+        before.run_all(request.before, request.env, request.before_timeout, request.mask)
+    except before.CommandFailed as error:
+        report("before_start", 0, str(error))
         os._exit(127)
 
 

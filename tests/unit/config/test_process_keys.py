@@ -71,3 +71,35 @@ def test_the_environment_follows_the_user(folder) -> None:
     env = dict(folder.app("script: tool\nuser: nobody\nenv: {USER: me}").env)
     assert env["USER"] == "me"
     assert dict(folder.app("script: tool").env)["USER"] == "root"
+
+
+def test_commands_around_a_worker(folder) -> None:
+    app = folder.app(
+        "script: tool\n"
+        "before_start:\n"
+        "  - rm -f 'a b'\n"
+        "  - npm run build && echo done\n"
+        "  - [tool, '$X', '|']\n"
+        "before_start_timeout: 5m\n"
+        "after_stop: tool {instance}\n"
+    )
+    assert app.before_start == (
+        ("rm", "-f", "a b"),
+        ("/bin/sh", "-c", "npm run build && echo done"),
+        ("tool", "$X", "|"),
+    )
+    assert app.before_start_timeout == 300
+    assert app.after_stop == (("tool", "{instance}"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("before_start: ''", "is empty"),
+        ("before_start: [a, []]", "before_start[1]: is empty"),
+        ('before_start: "a \'b"', "is no command line"),
+        ("after_stop: {a: b}", "must be a text"),
+    ],
+)
+def test_commands_that_are_none(folder, text, error) -> None:
+    assert error in folder.app_errors(f"script: tool\n{text}")[0]
