@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # What begins a run; `start NAME` may be a question to a running pyinit instead.
 RUN_WORDS = (
-    *("start", "runtime", "pm2-runtime", "serve"),
+    *("start", "runtime", "pm2-runtime", "serve", "expose"),
     *("startOrRestart", "startOrReload", "startOrGracefulReload"),
 )
 _CONFIG_NAMES = (".json", ".yml", ".yaml", ".config.js", ".config.cjs", ".config.mjs")
@@ -206,7 +206,7 @@ def parse(argv: list[str]) -> CommandLine:
     verb = words.pop(0) if words and words[0] in RUN_WORDS else ""
     reader = _Reader()
     reader.read(words)
-    if verb == "serve":
+    if verb in ("serve", "expose"):
         return reader.serve()
     return reader.result()
 

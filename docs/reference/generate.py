@@ -1,11 +1,13 @@
-"""Write file.md and metrics.md from the tables in the code: `make reference`.
+"""Write the generated pages from the tables in the code: `make reference`.
 
 A test holds them together.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 from entrypoint.config import keys
 from entrypoint.core import reasons
@@ -134,6 +136,18 @@ def metrics_page() -> str:
     return "".join(parts)
 
 
+def pm2() -> ModuleType:
+    """The module beside this one, which is no package."""
+    spec = importlib.util.spec_from_file_location("pm2_pages", HERE / "pm2.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 if __name__ == "__main__":
+    (HERE / "pm2.md").write_text(pm2().page(), encoding="utf-8")
+    (HERE / "findings.md").write_text(pm2().findings_page(), encoding="utf-8")
     (HERE / "file.md").write_text(page(), encoding="utf-8")
     (HERE / "metrics.md").write_text(metrics_page(), encoding="utf-8")

@@ -49,7 +49,7 @@ class Report:
     def _excerpt(self, finding: ConfigError) -> list[str]:
         """The place and what begins its line; nothing beside it, which may be a secret."""
         lines = self._lines(finding.file)
-        if not 0 < finding.line <= len(lines) or _in_environment(finding.path):
+        if not 0 < finding.line <= len(lines) or _in_environment(finding):
             return []
         line = lines[finding.line - 1].rstrip("\r\n").replace("\t", " ")
         start = finding.column - 1
@@ -76,9 +76,12 @@ class Report:
         return self._files[file]
 
 
-def _in_environment(path: str) -> bool:
-    """The finding is about a variable: its line holds the value."""
-    return any(part == "env" or part.startswith("env_") for part in path.split(".")[:-1])
+def _in_environment(finding: ConfigError) -> bool:
+    """The finding is about a variable, or in a file of variables: its line holds a value."""
+    *parts, last = finding.path.split(".")
+    if last.startswith("env_") and not finding.code:
+        return True
+    return any(part == "env" or part.startswith("env_") for part in parts)
 
 
 def _is_beginning(text: str) -> bool:

@@ -46,7 +46,7 @@ _MODULES = "pyinit has no modules"
 _SETTINGS = "pyinit has no settings of its own: everything is in the file"
 
 NAMES: dict[str, Name] = {
-    **dict.fromkeys(("list", "l", "ps", "status", "slist"), _is("ls")),
+    **dict.fromkeys(("list", "l", "ps", "status", "slist", "sysinfos"), _is("ls")),
     **dict.fromkeys(("show", "info", "desc"), _is("describe")),
     "sendSignal": _is("signal"),
     "gracefulReload": _is("reload"),
@@ -88,7 +88,10 @@ NAMES: dict[str, Name] = {
         _instead(_PLUS),
     ),
     **dict.fromkeys(
-        ("install", "uninstall", "module:update", "module:generate", "package", "publish"),
+        (
+            *("install", "uninstall", "module:install", "module:uninstall", "module:publish"),
+            *("module:update", "module:generate", "package", "publish"),
+        ),
         _instead(_MODULES),
     ),
     **dict.fromkeys(("set", "multiset", "get", "conf", "config", "unset"), _instead(_SETTINGS)),

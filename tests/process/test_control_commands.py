@@ -234,7 +234,7 @@ def test_without_a_pyinit_each_command_says_so() -> None:
 
 
 def test_ctrl_c_of_the_client_leaves_the_operation_running(tmp_path) -> None:
-    stubborn = "trap '' INT; while :; do sleep 0.1; done"
+    stubborn = "trap '' INT TERM; while :; do sleep 0.1; done"
     app = {"name": "web", "script": "sh", "args": ["-c", stubborn], "kill_timeout": 3000}
     with Run(tmp_path, [app]) as run:
         ready(run, 1)

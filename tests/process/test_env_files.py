@@ -123,5 +123,5 @@ def test_check_tells_mistakes_at_their_place(tmp_path):
         [PYINIT, "check"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert f"{tmp_path}/app.env:2:15: apps[0].env_file: " in done.stdout + done.stderr
+    assert f"{tmp_path}/app.env:2:15: error: apps[0].env_file: " in done.stdout + done.stderr
     assert "word" not in done.stdout + done.stderr.replace("DB_PASSWORD", "")
