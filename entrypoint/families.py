@@ -184,11 +184,16 @@ class Families:
         self, family: Family, suspended: list[tree.Process], *, freeze: bool
     ) -> Iterator[None]:
         """Add the descendants that are outside of the group to the members."""
-        roots = [pid for pid, member in family.members.items() if tree.lives(member)]
+        roots = []
+        for pid, member in tuple(family.members.items()):
+            if tree.lives(member):
+                roots.append(pid)
+            yield
         if self._has_ended(family):
             for process in self._reparented(family):
                 self._add(family, process, freeze=freeze)
                 roots.append(process.pid)
+                yield
         else:
             roots.insert(0, family.pid)
         seen = set(roots)
@@ -265,7 +270,7 @@ class Families:
             return False
         if family.incarnation in self._rounds:
             return True
-        if any(tree.lives(member) for member in family.members.values()):
+        if self._member_lives(family):
             return True
         family.members = {process.pid: process for process in self._reparented(family)}
         if not family.members:
@@ -279,6 +284,16 @@ class Families:
             key, number = ("family", family.incarnation), family.incarnation
             self._loop.call_at(key, when, lambda: self._go_on(number))
         return True
+
+    @staticmethod
+    def _member_lives(family: Family) -> bool:
+        """One of the members lives; those before it that do not are forgotten."""
+        while family.members:
+            pid, member = next(iter(family.members.items()))
+            if tree.lives(member):
+                return True
+            del family.members[pid]
+        return False
 
     @staticmethod
     def _group_exists(family: Family) -> bool:

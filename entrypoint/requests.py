@@ -64,6 +64,7 @@ def request_for(
         # In a session that it leads a worker cannot join another app's process group.
         new_session=True,
         oom_score_wish=_oom_score_adj(),
+        limit_mark=tree.limit_mark(started.incarnation, spec.name),
         keep_fds=tuple(keep),
         own_pid=(*(("LISTEN_PID",) if given else ()), *(("WATCHDOG_PID",) if watched else ())),
         before=_commands(spec, spec.before_start, words),

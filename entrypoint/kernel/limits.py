@@ -47,6 +47,17 @@ def apply(limits: tuple[tuple[str, int, int], ...]) -> None:
             raise LimitError(errno.EPERM, detail) from None
 
 
+def mark(value: int) -> None:
+    """In a child: carry this soft RLIMIT_LOCKS, where that can be (tree.py)."""
+    from .tree import RLIMIT_LOCKS
+
+    try:
+        _, hard = resource.getrlimit(RLIMIT_LOCKS)
+        resource.setrlimit(RLIMIT_LOCKS, (value, hard))
+    except (OSError, ValueError):
+        pass  # a lower hard limit, or a runtime that has none
+
+
 # The limit that this process was started with, once it is raised.
 _before: tuple[int, int] | None = None
 

@@ -81,6 +81,7 @@ class SpawnRequest(Record):
     umask: int | None = None
     nice: int = 0
     rlimits: tuple[tuple[str, int, int], ...] = ()
+    limit_mark: int = 0  # kernel/tree.py
     oom_score_adj: int | None = None
     # The same where the kernel allows it, when there is no `oom_score_adj`.
     oom_score_wish: int | None = None
@@ -306,6 +307,8 @@ def _become(
         stage = "limits"
         limits.restore_open_files()
         stage = "rlimits"
+        if request.limit_mark:
+            limits.mark(request.limit_mark)
         limits.apply(request.rlimits)
         if request.oom_score_adj is not None:
             stage = "oom_score_adj"

@@ -2,13 +2,16 @@
 
 Parentage is the kernel's: a process whose parent ends becomes a child of PID 1 (or of the
 nearest subreaper), and nothing in it says where it came from. For those each worker is
-started with a mark in its environment that names the run and the incarnation. Programs
-inherit it, and /proc/PID/environ shows what a program was started with (proc_pid_environ(5)).
+started with a mark that names the run and the incarnation, twice, and programs inherit both:
 
-A program can hide from that: `env -i` drops the mark, and servers that write their title
-over their environment (nginx, PostgreSQL) erase it. Such a process is nobody's: it lives
-until the container ends. A program can also forge the mark of a sibling. That harms only
-the program that forges it.
+- The soft limit RLIMIT_LOCKS, which Linux keeps and has not used since 2.4.25 (getrlimit(2)). It
+  outlives `env -i`, servers that write their title over their environment (nginx, PostgreSQL)
+  and changes of the user, and /proc/PID/limits shows it to everybody.
+- A variable of the environment, for what sets the limits anew (`su`) and runtimes without such
+  limits. /proc/PID/environ shows what a program was started with (proc_pid_environ(5)).
+
+A program can drop both: such a process is nobody's, and lives until the container ends. It can
+also forge the mark of a sibling. That harms only the program that forges it.
 
 A pid alone does not name a process: it is used again after the process was reaped. With
 its start time it does (`Process`); `signal` makes sure of that.
@@ -45,6 +48,16 @@ _ENVIRONMENT = 1 << 20
 
 _run = hexlify(os.urandom(8)).decode()
 
+# In the limit: 36 bits of the run, then those of the incarnation. Below 2**62, which every
+# interface carries.
+RLIMIT_LOCKS = 10
+_BITS = 26
+_RUN = int(_run[:9], 16)
+
+# The apps of the newest incarnations; the limit has no room for a name.
+_apps: dict[int, str] = {}
+_KEPT = 8192
+
 
 class Process(Record):
     """A process that cannot be confused with a later one of the same pid.
@@ -57,7 +70,7 @@ class Process(Record):
 
 
 class Mark(Record):
-    """What the environment of a process says: the worker it comes from."""
+    """What the mark of a process says: the worker it comes from."""
 
     incarnation: int
     app: str
@@ -66,6 +79,14 @@ class Mark(Record):
 def mark(incarnation: int, app: str) -> str:
     """The value of `VARIABLE` for a worker of this run."""
     return f"{_run}:{incarnation}:{app}"
+
+
+def limit_mark(incarnation: int, app: str) -> int:
+    """The soft RLIMIT_LOCKS of a worker of this run."""
+    _apps[incarnation] = app
+    if len(_apps) > _KEPT:
+        del _apps[next(iter(_apps))]
+    return (_RUN << _BITS) | (incarnation & ((1 << _BITS) - 1))
 
 
 def descendants(pid: int, *, limit: int = LIMIT) -> tuple[int, ...]:
@@ -183,10 +204,27 @@ def signal(process: Process, number: int) -> bool:
 
 
 def mark_of(pid: int) -> Mark | None:
-    """The mark in the environment of a process; None when there is none of this run.
+    """The worker that a process comes from; None when it has no mark of this run."""
+    return _mark_in_limits(pid) or _mark_in_environment(pid)
 
-    None also where it may not be read: a process that changed its user without exec.
-    """
+
+def _mark_in_limits(pid: int) -> Mark | None:
+    if not proc.is_ours():
+        return None
+    content = proc.read(f"/proc/{pid}/limits")
+    at = content.find(b"Max file locks")
+    words = content[at + 14 : at + 80].split(maxsplit=1) if at >= 0 else []
+    if not words or not words[0].isdigit():
+        return None
+    value = int(words[0])
+    incarnation = value & ((1 << _BITS) - 1)
+    if value >> _BITS != _RUN or incarnation not in _apps:
+        return None
+    return Mark(incarnation, _apps[incarnation])
+
+
+def _mark_in_environment(pid: int) -> Mark | None:
+    """None also where it may not be read: a process that changed its user without exec."""
     prefix = f"{VARIABLE}={_run}:".encode()
     content = b"\0" + _environment(pid)
     at = content.find(b"\0" + prefix)

@@ -134,7 +134,6 @@ def test_treekill_all_takes_daemons_too(tmp_path) -> None:
 def test_a_crash_leaves_nothing_for_the_next_worker_to_meet(tmp_path) -> None:
     with Run(tmp_path, [python(tmp_path, "app", CHILDREN + DAEMON, **LONG), OTHER]) as run:
         run.said("up")
-        # 2006 has no mark; it is somebody's no more when its parent is dead.
         run.until(lambda: sleeping(run) >= ALL, "all children")
         os.kill(run.outer_pid(run.event("worker started", app="app")["pid"]), signal.SIGKILL)
         run.said("up", 2)

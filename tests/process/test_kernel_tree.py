@@ -165,3 +165,51 @@ def _timed(call):
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
+
+
+# As nginx, after its start: the environment is overwritten by a title.
+_TITLE = """
+import ctypes, os, sys
+size = len(open("/proc/self/environ", "rb").read())
+start = int(open("/proc/self/stat").read().rpartition(") ")[2].split()[47])
+ctypes.memset(start, 0, size)
+print("up", flush=True)
+os.read(0, 1)
+"""
+
+
+@pytest.mark.parametrize("how", ["env -i", "title"])
+def test_a_process_without_its_environment_is_known_by_its_limit(how):
+    from entrypoint.kernel import limits
+
+    number = tree.limit_mark(12, "a b:c")
+    program = ["env", "-i", sys.executable, "-c", "print('up', flush=True); input()"]
+    if how == "title":
+        program = [sys.executable, "-c", _TITLE]
+    env = {**os.environ, tree.VARIABLE: tree.mark(12, "a b:c")}
+    with subprocess.Popen(
+        program,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: limits.mark(number),
+    ) as worker:
+        assert worker.stdout.readline() == b"up\n"
+        assert b"PYINIT_WORKER" not in proc.read(f"/proc/{worker.pid}/environ")
+        assert tree.mark_of(worker.pid) == tree.Mark(12, "a b:c")
+        worker.kill()
+
+
+def test_the_limits_of_others_are_no_mark():
+    number = tree.limit_mark(13, "a")
+    assert number < 1 << 62
+    worker = subprocess.Popen(["sleep", "1000"], preexec_fn=lambda: _set_locks(number ^ 1 << 40))
+    unknown = subprocess.Popen(["sleep", "1000"], preexec_fn=lambda: _set_locks(number + 1))
+    wait_until(lambda: all(proc.command(p.pid)[:1] == ("sleep",) for p in (worker, unknown)))
+    assert tree.mark_of(worker.pid) is tree.mark_of(unknown.pid) is None
+
+
+def _set_locks(value):
+    import resource
+
+    resource.setrlimit(tree.RLIMIT_LOCKS, (value, resource.getrlimit(tree.RLIMIT_LOCKS)[1]))
