@@ -216,10 +216,11 @@ class Children:
                 self.helpers.pop(pid)(status)
             else:
                 self.orphans += 1  # it got a number that was known and had just become free
-        if self._lingering and (ended or orphans):
+        more = len(ended) + orphans >= reap.BATCH
+        if self._lingering and (ended or orphans) and not more:
             for incarnation in tuple(self._lingering):
                 self._look_for_the_end(incarnation)
-        return len(ended) + orphans >= reap.BATCH
+        return more
 
     def _worker_ended(self, incarnation: int, status: int) -> None:
         self._told(incarnation)

@@ -364,7 +364,16 @@ def _print_app(app: dict[str, Any]) -> None:
     if "command" in app:
         told["command"] = shlex.join(app["command"])
     told["file"] = f"{app['source']}, revision {app['revision']}"
-    known = {"workers", "config_error", "variables", "command", "mode", *_IN_STATUS, *told}
+    known = {
+        "workers",
+        "left_behind",
+        "config_error",
+        "variables",
+        "command",
+        "mode",
+        *_IN_STATUS,
+        *told,
+    }
     if app.get("watch") and not app["ignore_watch"]:
         app["ignore_watch"] = "names that begin with a dot, and node_modules"
     told.update((key, _setting(key, value)) for key, value in app.items() if key not in known)
