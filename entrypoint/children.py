@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     Emit = Callable[[e.Event], None]
 
 
+# How often it is looked whether what a worker has left has ended (s).
+LOOK_AGAIN = 0.5
+
+
 class Started(Record):
     """A worker's process. `reaped`: only its group may still be there."""
 
@@ -230,6 +234,7 @@ class Children:
         cleaning = not group_left and self._clean(started)
         if group_left or strays or cleaning:
             self._lingering.add(incarnation)
+            self._look_again()
         signaled = os.WIFSIGNALED(status)
         self._emit(
             e.WorkerExited(
@@ -272,6 +277,17 @@ class Children:
 
         self.adopt_helper(pid, ended)
         return True
+
+    def _look_again(self) -> None:
+        """Not each end of what is left is one of our children: look now and then."""
+
+        def look() -> None:
+            for incarnation in tuple(self._lingering):
+                self._look_for_the_end(incarnation)
+            if self._lingering:
+                self._look_again()
+
+        self._loop.call_at("lingering", self._loop.now() + LOOK_AGAIN, look)
 
     def _look_for_the_end(self, incarnation: int) -> None:
         if incarnation not in self._lingering or self._after.get(incarnation):

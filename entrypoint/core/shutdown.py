@@ -88,6 +88,7 @@ def stop_requested(turn: Turn, signum: int, name: str) -> None:
         elif run.hurried_at is None:
             turn.run = run.replace(hurried_at=turn.now)
             hurry(turn, f"{name} during the stop")
+            turn.report("info", "stop hurried", then=f"{name} again kills what is left")
         elif turn.now - run.hurried_at >= HURRY_AGAIN:
             force(turn, f"{name} again")
         else:
