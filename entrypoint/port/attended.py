@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .claims import Claims
     from .early import Early
     from .group import Group
+    from .pathwatch import PathWatch
 
     Revived = Callable[[Group, tuple[int, ...]], None]
     Arrived = Callable[[Group, int], None]
@@ -38,7 +39,7 @@ class Attended:
 
     `arrived(group, inode)` is called for a connection to a socket that a worker has, at
     most once in `PAUSE`. `down(group, error)`: one that fell cannot be revived; it is tried
-    again.
+    again. `paths` watches their files.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class Attended:
         claims: Claims,
         arrived: Arrived,
         down: Down,
+        paths: PathWatch,
     ) -> None:
         self._down = down
+        self._paths = paths
         self._loop = loop
         self._groups = groups
         self._revived = revived
@@ -75,6 +78,8 @@ class Attended:
         """Know its sockets again, and hear when a worker shuts one down."""
         for inode in group.inodes:
             self._inodes[inode] = (address, group)
+        if group.file is not None:
+            self._paths.follow(group)
         for place, fd in group.descriptors.items():
             if not group.listens(place):
                 if fd not in self._clients:
@@ -132,6 +137,7 @@ class Attended:
         self._inodes = {i: pair for i, pair in self._inodes.items() if pair[0] is not address}
         for group in address.groups.values():
             self._fallen.pop(group, None)
+            self._paths.forget(group)
             self.look_away(group)
 
     def claim_of(self, inode: int) -> Claim | None:
@@ -151,6 +157,7 @@ class Attended:
         """Watch nothing any more, pass nothing on."""
         if self._early is not None:
             self._early.close()
+        self._paths.close()
         for fd in tuple(self._watched):
             self._unwatch(fd)
         self._inodes.clear()

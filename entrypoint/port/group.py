@@ -42,6 +42,9 @@ class Group:
     further socket of a slot (a worker's own second one) and for one that was replaced.
     """
 
+    # Of a unix socket, if it has one.
+    file: SocketFile | None = None
+
     def __init__(
         self,
         form: Form,
@@ -598,8 +601,6 @@ class UnixGroup(Group):
         super().__init__(form, backlog, single=True, credentials=credentials)
         self._mode = mode
         self._replace_stale = replace_stale
-        # None: an abstract name, or nothing is bound.
-        self.file: SocketFile | None = None
 
     def _bind(self) -> _socket.socket:
         sock = sockets.unix_stream()

@@ -17,6 +17,7 @@ from .errors import ListenerDownError, PortErrors, reason_of, sentence
 from .group import Group, UnixGroup
 from .held import Held
 from .opening import adopted, opened
+from .pathwatch import PathWatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Listeners:
             self.claims,
             self._connection_arrived,
             self._down,
+            PathWatch(loop, self._restored, log),
         )
         # Of which was said that they cannot be revived.
         self._said_down: set[Group] = set()
@@ -271,6 +273,11 @@ class Listeners:
         for held in self.claims:
             if held.group is group and group.of_inode(held.inode) is None:
                 self.claims.end(held)
+
+    def _restored(self, group: Group) -> None:
+        """Its path was removed by somebody."""
+        told: dict[str, object] = {"app": self._app.name, "address": group.form.text}
+        self._log("debug", "socket file restored", told)
 
     def _down(self, group: Group, error: OSError) -> None:
         """A worker has ended it, and it cannot be made again."""
@@ -480,7 +487,7 @@ class Listeners:
         self._repair(group)
         group.users.add(incarnation)
         if group.mend():
-            self._log("debug", "socket file restored", {"address": form.text})
+            self._restored(group)
         return Claim(group, address, adopted)
 
     def _deduce(self, incarnation: int, asked: Asked) -> bool:

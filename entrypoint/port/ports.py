@@ -243,6 +243,8 @@ class Ports:
         from .nodeprotocol import is_launcher
 
         app = self._app
+        if any(spec.family == "unix" for spec in app.listen) or self._listeners.unix_groups():
+            return False  # its workers remove the path, which only the filter reports
         primary = app.node and app.handoff == "auto" and app.exec_mode == "cluster"
         return primary and not is_launcher(app.command)
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,50 @@ def test_an_undeclared_socket_shows_the_user_of_its_worker_to_clients(top):
         assert int.from_bytes(peer[4:8], sys.byteorder) == 65534
         assert path.stat().st_uid == 65534
     assert credentials.own().uid == 0
+
+
+def test_without_a_filter_the_path_is_linked_again(top):
+    path = top / "a.sock"
+    accepts = """
+import os, signal, socket
+s = socket.socket(fileno=3)
+s.setblocking(True)
+print("serves", flush=True)
+while True:
+    c, _ = s.accept()
+    c.sendall(b"ok")
+    c.close()
+"""
+    (top / "accepts.py").write_text(accepts)
+    command = [PYTHON, str(top / "accepts.py")]
+    with Lab(command, listen=(spec(f"unix:{path}"),), handoff="fds", filtered=False) as lab:
+        lab.start(0)
+        wait_until(lambda: "serves" in lab.text())
+        for remove in (path.unlink, lambda: path.rename(top / "away")):
+            remove()
+            wait_until(path.is_socket, what="the path is there again")
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(10)
+                client.connect(str(path))
+                assert client.recv(10) == b"ok"
+        # A file of somebody else's is left where it is.
+        path.unlink()
+        (top / "other").write_text("theirs")
+        (top / "other").rename(path)
+        with lab.lock:
+            lab.ports._listeners.unix_groups()[0].mend()
+        assert path.is_socket() or path.read_text() == "theirs"
+
+
+def test_a_socket_file_that_changes_all_the_time_costs_little(top):
+    path = top / "a.sock"
+    with Lab(["sleep", "60"], listen=(spec(f"unix:{path}"),), handoff="fds") as lab:
+        before = lab.loop.wakeups
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            path.chmod(0o600)
+            path.chmod(0o666)
+        # The lab's own turns come every 11 ms.
+        assert lab.loop.wakeups - before < 200
+        path.unlink()
+        wait_until(path.is_socket, what="the path is there again")
