@@ -22,8 +22,9 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-import stat
 import struct
+
+from entrypoint.kernel import unixpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ ABSTRACT = "\0pyinit-"
 BACKLOG = 64
 # A folder that somebody filled must not hold up the boot.
 SWEEP_LIMIT = 64
+
+
+# By address: the folders of the sockets that we listen on.
+_folders: dict[str, unixpath.Folder] = {}
 
 
 class PlaceError(OSError):
@@ -85,16 +90,22 @@ def bind(environ: Mapping[str, str]) -> tuple[_socket.socket, str]:
     name = f"{key()}-{os.getpid()}"
     refusals = []
     for parent in _parents(environ):
-        folder = os.path.join(parent, f"pyinit-{os.geteuid()}")
+        path = os.path.join(parent, f"pyinit-{os.geteuid()}")
         try:
-            _make_folder(parent, folder)
-            sock = _listen(os.path.join(folder, name))
+            folder = unixpath.private_folder(parent, os.path.basename(path))
         except OSError as error:
-            refusals.append(f"{folder}: {error.strerror or error}")
+            refusals.append(f"{path}: {error.strerror or error}")
             continue
-        path = os.path.join(folder, name + SUFFIX)
-        _sweep(folder, keep=path)
-        return sock, path
+        address = os.path.join(path, name + SUFFIX)
+        try:
+            sock = _listen(folder, name, address)
+        except OSError as error:
+            folder.close()
+            refusals.append(f"{path}: {error.strerror or error}")
+            continue
+        _sweep(folder, keep=name + SUFFIX)
+        _folders[address] = folder
+        return sock, address
     try:
         return _listen_abstract(ABSTRACT + name)
     except OSError as error:
@@ -104,51 +115,33 @@ def bind(environ: Mapping[str, str]) -> tuple[_socket.socket, str]:
 
 def leave(address: str) -> None:
     """Remove the socket file; nothing happens when it is gone."""
-    if not address.startswith("\0"):
-        try:
-            os.unlink(address)
-        except OSError:
-            return
+    folder = _folders.pop(address, None)
+    if folder is not None:
+        _unlink(folder, os.path.basename(address))
+        folder.close()
 
 
-def _make_folder(parent: str, folder: str) -> None:
+def _unlink(folder: unixpath.Folder, name: str) -> None:
     try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        os.mkdir(parent, 0o700)
-        os.mkdir(folder, 0o700)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        found = os.fstat(fd)
-        if found.st_uid != os.geteuid():
-            raise PlaceError(errno.EPERM, "belongs to another user")
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            os.fchmod(fd, 0o700)
-    finally:
-        os.close(fd)
+        os.unlink(name, dir_fd=folder.fd)
+    except OSError:
+        return
 
 
-def _listen(base: str) -> _socket.socket:
+def _listen(folder: unixpath.Folder, name: str, address: str) -> _socket.socket:
     # Bound under one name, listening, then renamed: a socket that refuses connections
     # under its last name is a dead pyinit's for sure, and `_sweep` may remove it.
-    # The draft's name is the longer one, so that the last one surely fits too.
-    draft = base + SUFFIX + "~"
+    if len(os.fsencode(address)) > unixpath.PATH_MAX:
+        raise PlaceError(errno.ENAMETOOLONG, "the path is too long for a socket")
+    draft = name + SUFFIX + "~"
     sock = _stream_socket()
     try:
-        leave(draft)
-        before = os.umask(0o177)
-        try:
-            sock.bind(draft)
-        finally:
-            os.umask(before)
+        _unlink(folder, draft)
+        unixpath.bind_with_mode(sock, folder.by_descriptor(draft), 0o600)
         sock.listen(BACKLOG)
-        os.rename(draft, base + SUFFIX)
-    except BaseException as error:
+        os.rename(draft, name + SUFFIX, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+    except BaseException:
         sock.close()
-        if str(error) == "AF_UNIX path too long":
-            raise PlaceError(errno.ENAMETOOLONG, "the path is too long for a socket") from None
         raise
     return sock
 
@@ -169,25 +162,18 @@ def _stream_socket() -> _socket.socket:
     return _socket.socket(_socket.AF_UNIX, kind)
 
 
-def _sweep(folder: str, keep: str) -> None:
+def _sweep(folder: unixpath.Folder, keep: str) -> None:
     """Remove what dead pyinits left: a container that restarts keeps its files."""
     try:
-        names = os.listdir(folder)[:SWEEP_LIMIT]
+        names = os.listdir(folder.fd)[:SWEEP_LIMIT]
     except OSError:
         return
     for name in names:
-        path = os.path.join(folder, name)
-        if path == keep or not name.endswith(SUFFIX):
-            continue
-        probe = _stream_socket()
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            leave(path)
-        except OSError:
-            continue  # alive (EAGAIN: its backlog is full), or not ours to judge
-        finally:
-            probe.close()
+        if name != keep and name.endswith(SUFFIX):
+            try:
+                unixpath.remove_stale(folder, name)
+            except OSError:
+                continue  # gone meanwhile
 
 
 # -- the client's side --------------------------------------------------------------

@@ -26,7 +26,7 @@ import struct
 import time
 
 from ..core.record import Record
-from . import rights
+from . import rights, unixpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,18 +87,13 @@ class NotifyFolder:
     def __init__(self, folders: Iterable[str] = _FOLDERS) -> None:
         name = f"pyinit-notify-{os.urandom(8).hex()}"
         self.path = ""
+        self.folder: unixpath.Folder | None = None
         for folder in folders:
-            path = f"{folder}/{name}"
             try:
-                os.mkdir(path, 0o711)
+                self.folder = unixpath.private_folder(folder, name, 0o711, make_parent=False)
             except OSError:
                 continue
-            try:
-                os.chmod(path, 0o711)  # noqa: S103  see above; the umask may be stricter
-            except OSError:
-                os.rmdir(path)
-                continue
-            self.path = path
+            self.path = f"{folder}/{name}"
             return
 
     def close(self) -> None:
@@ -109,6 +104,9 @@ class NotifyFolder:
             except OSError:
                 pass
             self.path = ""
+        if self.folder is not None:
+            self.folder.close()
+            self.folder = None
 
 
 class NotifySocket:
@@ -123,19 +121,20 @@ class NotifySocket:
         try:
             # Before bind: a message that comes in between would have no sender.
             self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
-            self.path = self._bind(folder.path)
+            self.path = self._bind(folder)
         except BaseException:
             self._socket.close()
             raise
         self.fd = self._socket.fileno()
 
-    def _bind(self, folder: str) -> str:
+    def _bind(self, folder: NotifyFolder) -> str:
         name = os.urandom(8).hex()
-        self._file = f"{folder}/{name}" if folder else ""
-        if self._file:
+        self._file = f"{folder.path}/{name}" if folder.path else ""
+        if folder.folder is not None:
             try:
-                self._socket.bind(self._file)
-                os.chmod(self._file, 0o666)  # noqa: S103  any user; SO_PASSCRED tells who
+                # Any user may write; SO_PASSCRED tells who it is.
+                where = folder.folder.by_descriptor(name)
+                unixpath.bind_with_mode(self._socket, where, 0o666)
             except OSError:
                 self._file = ""  # the disk is full, or somebody removed the folder
             else:

@@ -24,6 +24,7 @@ What is done for a worker is done with its credentials besides (`credentials`).
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import stat
@@ -33,11 +34,8 @@ from .credentials import CAP_DAC_OVERRIDE, Credentials, act_as
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket as _socket
     from collections.abc import Callable
     from typing import Any
-else:
-    import _socket
 
 # As the kernel (MAXSYMLINKS).
 _MOST_LINKS = 40
@@ -212,19 +210,25 @@ def locate(path: str, *, follow: bool = False) -> tuple[Folder, str]:
     raise _error(errno.ELOOP, path)
 
 
-def private_folder(parent: str, name: str) -> Folder:
-    """The folder `name` in `parent`, of our user and closed to others; made if need be.
+def private_folder(
+    parent: str, name: str, mode: int = 0o700, *, make_parent: bool = True
+) -> Folder:
+    """The folder `name` in `parent`, of our user and with this mode; made if need be.
 
     Raises OSError (EPERM: it belongs to somebody else, or is none).
     """
     try:
         above = open_folder(parent)
     except FileNotFoundError:
+        if not make_parent:
+            raise
         os.mkdir(parent, 0o700)
         above = open_folder(parent)
     try:
+        if above.linked and os.geteuid() == 0:
+            raise OSError(errno.EPERM, "other users can make it lead elsewhere", parent)
         try:
-            os.mkdir(name, 0o700, dir_fd=above.fd)
+            os.mkdir(name, mode, dir_fd=above.fd)
         except FileExistsError:
             pass
         # Not O_PATH: its mode may have to be changed, and then it must be this one's.
@@ -232,7 +236,7 @@ def private_folder(parent: str, name: str) -> Folder:
         path = os.path.join(parent, name)
         made = Folder(fd, path, stable=above.stable, owner=above.owner, linked=above.linked)
         try:
-            _close_to_others(made)
+            _own(made, mode)
         except BaseException:
             made.close()
             raise
@@ -241,12 +245,12 @@ def private_folder(parent: str, name: str) -> Folder:
         above.close()
 
 
-def _close_to_others(folder: Folder) -> None:
+def _own(folder: Folder, mode: int) -> None:
     found = os.fstat(folder.fd)
     if found.st_uid != os.geteuid():
         raise OSError(errno.EPERM, "belongs to another user", folder.path)
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        os.fchmod(folder.fd, 0o700)
+    if stat.S_IMODE(found.st_mode) & 0o777 != mode:
+        os.fchmod(folder.fd, mode)
 
 
 # -- binding ---------------------------------------------------------------------------
@@ -291,34 +295,43 @@ def bind(
     mode: int | None = None,
     replace_stale: bool = False,
     credentials: Credentials | None = None,
+    hidden: bool = True,
 ) -> SocketFile | None:
     """Bind a new unix socket to a path or an abstract name; its file, None for the latter.
 
     `mode`: exactly that of the file, from the beginning; None: as umask has it.
     `replace_stale`: a socket file that nobody listens on is a dead process's, and is
-    removed; a file which is no socket never is. `credentials`: whose socket it is.
+    removed; a file which is no socket never is. `credentials`: whose socket it is. `hidden`:
+    with a second name, so that the path can be restored.
     Raises OSError (EADDRINUSE: somebody listens there, or another file has the path;
     ESTALE: another process has replaced it meanwhile).
     """
     if path.startswith("@"):
         act_as(credentials, lambda: sock.bind(address(path)))
         return None
-    if mode is not None:
-        os.fchmod(sock.fileno(), mode)
     above, name = os.path.split(path if path.startswith("/") else f"{os.getcwd()}/{path}")
     folder: Folder = act_as(credentials, lambda: open_folder(above))
     try:
         way = _Way(path, credentials) if credentials else _way(path, folder, name)
-        return SocketFile.bound(sock, folder, name, way, mode=mode, replace_stale=replace_stale)
+        file = SocketFile.bound(sock, folder, name, way, mode=mode, replace_stale=replace_stale)
     except BaseException:
         folder.close()
         raise
+    if hidden:
+        file.hide()
+    return file
 
 
-def _bind_with_mode(sock: _socket.socket, where: str, mode: int | None) -> None:
+def bind_with_mode(sock: _socket.socket, where: str, mode: int | None) -> None:
+    """bind(2) to a path that nobody else can replace. Raises OSError.
+
+    `mode` is exactly that of the file, from the beginning; None: as umask has it.
+    """
     if mode is None:
         sock.bind(where)
         return
+    if os.fstat(sock.fileno()).st_uid == os.geteuid():
+        os.fchmod(sock.fileno(), mode)
     before = os.umask(0)
     try:
         sock.bind(where)
@@ -380,19 +393,19 @@ class SocketFile:
         replace_stale: bool,
     ) -> SocketFile:
         """Bind. Raises OSError; takes ownership of `folder` if it does not."""
+        if mode is not None:
+            os.fchmod(sock.fileno(), mode)  # the socket is ours, whoever binds it
 
         def make() -> SocketFile:
             try:
-                _bind_with_mode(sock, way.address, mode)
+                bind_with_mode(sock, way.address, mode)
             except OSError as error:
                 stale = error.errno == errno.EADDRINUSE and replace_stale
                 if not stale or not remove_stale(folder, name):
                     raise
-                _bind_with_mode(sock, way.address, mode)
+                bind_with_mode(sock, way.address, mode)
             entry = _opened(folder, name)
-            made = cls(folder, name, entry, way)
-            made._hide()
-            return made
+            return cls(folder, name, entry, way)
 
         made: SocketFile = act_as(way.credentials, make)
         return made
@@ -400,10 +413,15 @@ class SocketFile:
     def _act(self, action: Callable[[], Any]) -> Any:
         return act_as(self._credentials, action)
 
-    def _hide(self) -> None:
-        try:
+    def hide(self) -> None:
+        """Have the second name."""
+
+        def link() -> None:
             _unlink(self.folder, self.hidden)
             self._link(self.hidden)
+
+        try:
+            self._act(link)
         except OSError:
             pass  # a file system without links: the path cannot be restored
 
@@ -433,7 +451,7 @@ class SocketFile:
         except OSError:
             return False
         if not self.is_at(self.hidden):
-            self._act(self._hide)
+            self.hide()
         return True
 
     @property

@@ -5,7 +5,8 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-import stat
+
+from entrypoint.kernel import unixpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ _SENTENCES = {
     errno.ENOENT: "the folder does not exist",
     errno.EROFS: "the file system is read-only",
 }
+
+
+# By path, of the unix sockets that are listened on.
+_files: dict[str, unixpath.SocketFile] = {}
 
 
 class ListenError(OSError):
@@ -81,35 +86,21 @@ def _listen_inet(spec: ListenSpec) -> _socket.socket:
 def _listen_unix(spec: ListenSpec) -> _socket.socket:
     sock = _stream_socket(_socket.AF_UNIX)
     try:
-        if spec.path.startswith("@"):
-            sock.bind("\0" + spec.path[1:])
-        else:
-            _remove_dead(spec.path)
-            before = os.umask(0o777 & ~(0o666 if spec.mode is None else spec.mode))
-            try:
-                sock.bind(spec.path)
-            finally:
-                os.umask(before)
+        mode = 0o666 if spec.mode is None else spec.mode
+        file = unixpath.bind(sock, spec.path, mode=mode, replace_stale=True, hidden=False)
+        if file is not None:
+            _files[spec.path] = file
         sock.listen(spec.backlog)
     except BaseException:
         sock.close()
+        leave(spec.path)
         raise
     return sock
 
 
-def _remove_dead(path: str) -> None:
-    """Remove a socket file that nobody listens on; raises EADDRINUSE when one does."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return  # bind will say that it is there
-    except FileNotFoundError:
-        return
-    probe = _stream_socket(_socket.AF_UNIX)
-    try:
-        probe.connect(path)
-    except ConnectionRefusedError:
-        os.unlink(path)
-    except BlockingIOError:
-        return  # alive with a full backlog
-    finally:
-        probe.close()
+def leave(path: str) -> None:
+    """Remove the file of a unix socket that was listened on; there may be none."""
+    file = _files.pop(path, None)
+    if file is not None:
+        file.remove()
+        file.close()

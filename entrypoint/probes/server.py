@@ -121,7 +121,7 @@ class ProbeServer:
         except ProbeErrors:
             if second is not None:
                 second.close()
-                places.leave(self._private_at)
+                listening.leave(self._private_at)
             raise
         if second is not None:
             self._second = Listener(self._loop, second, self._private_room, self._welcome_private)
@@ -151,7 +151,7 @@ class ProbeServer:
         """What was prepared will not be needed."""
         for spec, sock in self._coming.items():
             sock.close()
-            _unlink(spec)
+            listening.leave(spec.path)
         self._coming.clear()
 
     def change(self, listeners: tuple[ListenSpec, ...], ready_when: str) -> None:
@@ -177,7 +177,7 @@ class ProbeServer:
         if self._second is not None:
             self._second.close()
             self._second = None
-            places.leave(self._private_at)
+            listening.leave(self._private_at)
         if self._private_listener is not None:
             self._private_listener.close()
             self._private_listener = None
@@ -201,7 +201,7 @@ class ProbeServer:
 
     def _drop(self, spec: ListenSpec) -> None:
         self._open.pop(spec).close()
-        _unlink(spec)
+        listening.leave(spec.path)
 
     def _open_private(self) -> None:
         try:
@@ -398,11 +398,6 @@ def _reserve() -> int:
         return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return -1
-
-
-def _unlink(spec: ListenSpec) -> None:
-    if spec.family == "unix" and not spec.path.startswith("@"):
-        places.leave(spec.path)
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
