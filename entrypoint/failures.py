@@ -11,8 +11,9 @@ on with the reserve. Once it can be allocated again, all is served as before.
 
 from __future__ import annotations
 
-import os
 import time
+
+from .logs import early
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,10 +103,8 @@ class Failures:
             self._log("error", "internal error", fields)
             self._excerpt(app)
         except Exception:  # noqa: BLE001  the log itself may be what is broken
-            try:
-                os.write(2, text.encode("utf-8", "replace"))
-            except OSError:
-                pass  # nobody listens
+            # What stderr does not take now is lost: nobody may be waited for.
+            early.put(text.encode("utf-8", "replace"), 2, 0.0)
 
     # -- memory -----------------------------------------------------------------------
 

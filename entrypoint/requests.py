@@ -147,7 +147,6 @@ def _as_its_user(
         uid=spec.uid,
         gid=spec.gid,
         groups=spec.groups,
-        user=_user(spec),
         rlimits=spec.rlimits,
         umask=spec.umask,
         nice=spec.nice,
@@ -213,17 +212,6 @@ def _uses_instance(spec: AppSpec) -> bool:
 def _fill(env: dict[str, str], spec: AppSpec, words: dict[str, str]) -> None:
     for name in spec.filled_env:
         env[name] = _filled(env[name], words)
-
-
-def _user(spec: AppSpec) -> str:
-    if spec.uid is None or spec.groups is not None:
-        return ""
-    import pwd
-
-    try:
-        return pwd.getpwuid(spec.uid).pw_name
-    except KeyError:
-        return ""
 
 
 def _filled(text: str, words: dict[str, str]) -> str:

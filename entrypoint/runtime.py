@@ -41,6 +41,7 @@ from .remaining import Remaining
 from .rereading import Rereading
 from .schedules import Schedules
 from .signalling import Signalling
+from .turns import Turns
 from .watching import Watching
 
 TYPE_CHECKING = False
@@ -102,7 +103,7 @@ class Runtime:
         self._signals: deque[int] = deque()
         self.rereading = Rereading(self)
         self.tallies = Tallies()
-        loop.observe = self.tallies.turn_seconds.observe
+        self.turns = Turns(loop, self.tallies.turn_seconds, os.environ)
         self.watching = Watching(self)
         self.schedules = Schedules(self)
         self._checker: Checker | None = None  # made with the first check
@@ -199,6 +200,7 @@ class Runtime:
             "memory_shortages": self.failures.shortages,
             "memory_short": self.failures.short,
             "loop_turns": self.loop.wakeups,
+            "turns": self.turns.status(),
             "timers": self.loop.deadlines,
         }
 

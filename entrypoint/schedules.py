@@ -17,6 +17,7 @@ from .logs.schema import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime, tzinfo
 
     from .core.spec import AppSpec, Plan
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 MEMORY_FAR = 2.0
 MEMORY_NEAR = 0.25
 MEMORY_GROWS = 0.05
+# How long one turn of the loop looks at processes (s).
+MEMORY_SLICE = 0.005
 # A wall clock can jump: the next time of a cron expression is worked out again so often.
 CRON_AT_MOST = 60.0
 # The two clocks do not run alike: the wall clock may be a little behind when it is woken for.
@@ -80,11 +83,27 @@ class Schedules:
         spec = self._runtime.plan.app(name)
         if spec is None or not spec.max_memory_restart:
             return
+        self._go_on(name, self._memory_steps(name))
+
+    def _go_on(self, name: str, steps: Iterator[None]) -> None:
+        """A part of a look: the processes of a big tree take time, two /proc files each."""
+        until = self._loop.now() + MEMORY_SLICE
+        for _ in steps:
+            if self._loop.now() > until:
+                key = ("memory", name)
+                self._loop.call_at(key, self._loop.now(), lambda: self._go_on(name, steps))
+                return
+
+    def _memory_steps(self, name: str) -> Iterator[None]:
         before, seen = self._seen.get(name, {}), {}
         delay = MEMORY_FAR
         for started in self._runtime.children.of_app(name):
-            # A look at the processes of a big tree takes time: one /proc file each.
-            rss = proc.tree_rss(started.pid)
+            rss = 0
+            for member in proc.walk(started.pid):
+                rss += proc.rss(member)
+                yield
+            if self._runtime.children.get(started.incarnation) is None:
+                continue  # it has ended meanwhile
             now = self._loop.now()
             seen[started.incarnation] = (rss, now)
             limit = started.spec.max_memory_restart
@@ -94,8 +113,10 @@ class Schedules:
             elif limit:
                 last = before.get(started.incarnation)
                 delay = min(delay, until_next_look(rss, limit, now, last))
-        self._seen[name] = seen
-        self._next(("memory", name), delay)
+        spec = self._runtime.plan.app(name)
+        if spec is not None and spec.max_memory_restart:
+            self._seen[name] = seen
+            self._next(("memory", name), delay)
 
     # -- the clock ----------------------------------------------------------------------
 

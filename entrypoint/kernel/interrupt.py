@@ -113,3 +113,22 @@ def interrupter() -> Interrupter:
     if found is None:
         found = _interrupters[thread] = Interrupter()
     return found
+
+
+class _Unbounded:
+    def __enter__(self) -> None:
+        """No timer here."""
+
+    def __exit__(self, *_: object) -> None:
+        """No timer here."""
+
+
+def bounded() -> Interrupter | _Unbounded:
+    """The interrupter; where it is refused, calls wait as long as they wait.
+
+    It loads ctypes: ask for it only when a call may have to wait.
+    """
+    try:
+        return interrupter()
+    except OSError:
+        return _Unbounded()

@@ -13,7 +13,7 @@ from ..core.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
 else:
     import _signal
 
@@ -249,12 +249,21 @@ def processes() -> tuple[int, ...]:
     )
 
 
-def tree(pid: int) -> tuple[int, ...]:
-    """`pid` and everything below it, parents first."""
+def walk(pid: int) -> Iterator[int]:
+    """`pid` and everything below it, parents first, found step by step: 50 µs for each."""
     found = [pid]
+    seen = {pid}
     for member in found:
-        found.extend(child for child in children(member) if child not in found)
-    return tuple(found)
+        yield member
+        for child in children(member):
+            if child not in seen:
+                seen.add(child)
+                found.append(child)
+
+
+def tree(pid: int) -> tuple[int, ...]:
+    """The same at once."""
+    return tuple(walk(pid))
 
 
 def tree_rss(pid: int) -> int:
@@ -273,18 +282,20 @@ class Scheduled(Record):
     runnable: bool
 
 
-def scheduled(pid: int) -> dict[int, Scheduled]:
-    """The threads of the whole tree, by their numbers; empty where the kernel does not tell.
+def scheduled(pid: int, at_most: int = 200) -> dict[int, Scheduled]:
+    """The first threads of the whole tree, by their numbers; empty where the kernel has none.
 
     /proc/PID/task/TID/schedstat (sched-stats in the kernel's documentation).
     """
     found: dict[int, Scheduled] = {}
-    for member in tree(pid):
+    for member in walk(pid):
         try:
             threads = os.listdir(f"/proc/{member}/task")
         except OSError:
             continue
         for thread in threads:
+            if len(found) >= at_most:
+                return found
             folder = f"/proc/{member}/task/{thread}"
             numbers = read(f"{folder}/schedstat").split()
             state = read(f"{folder}/stat").rpartition(b") ")[2][:1]

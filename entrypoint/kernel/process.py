@@ -52,8 +52,9 @@ class SpawnRequest(Record):
     """A process to start. Descriptors stay the caller's, who closes them afterwards.
 
     `argv[0]` is looked up in the PATH of `env` when it has no slash. None keeps what
-    pyinit has. `groups` None means those of `user` by initgroups(3), or, for a user
-    without a name, `gid` alone. `keep_fds` are (descriptor, its number in the child).
+    pyinit has. `groups` None means those of `user`, by default of the name that `uid` has, by
+    initgroups(3), or, for a user without a name, `gid` alone. `keep_fds` are (descriptor, its
+    number in the child).
     `own_pid` are variables that hold the child's pid (LISTEN_PID, WATCHDOG_PID).
     `before` are commands that run first, in the child, for at most `before_timeout` seconds.
     `ignored` are signals left ignored, `mask` those left blocked. `filter_calls` are the
@@ -452,8 +453,8 @@ def _identity(request: SpawnRequest) -> Sequence[tuple[str, Callable[[], None]]]
         try:
             if groups is not None:
                 os.setgroups(groups)
-            elif request.user and gid is not None:
-                os.initgroups(request.user, gid)
+            elif gid is not None and (name := request.user or _name_of(uid)):
+                os.initgroups(name, gid)
             else:
                 os.setgroups(() if gid is None else (gid,))
         except PermissionError:
@@ -467,6 +468,18 @@ def _identity(request: SpawnRequest) -> Sequence[tuple[str, Callable[[], None]]]
     if uid is not None:
         steps.append(("setuid", lambda: os.setresuid(uid, uid, uid)))
     return steps
+
+
+def _name_of(uid: int | None) -> str:
+    """The name of a user; "" for one without. In the child: NSS may ask the network."""
+    if uid is None:
+        return ""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
 
 
 def _filter(report: _Reporter, calls: tuple[str, ...]) -> None:

@@ -14,32 +14,13 @@ from __future__ import annotations
 import _socket
 import errno
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+from . import interrupt
 
 _CREDENTIALS = _socket.CMSG_SPACE(12)  # struct ucred
 _SO_PASSRIGHTS = 83  # Linux 6.16
 _PEEK = _socket.MSG_PEEK | _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
 # What a socket may still hold when it is closed: more than net.unix.max_dgram_qlen.
 _MOST_LEFT = 4096
-
-
-class _Unbounded:
-    def __enter__(self) -> None:
-        """No timer here: the kernel or the runtime refused it."""
-
-    def __exit__(self, *_: object) -> None:
-        """See above."""
-
-
-def _bounded() -> AbstractContextManager[object]:
-    from .interrupt import interrupter  # it loads ctypes: only when somebody sends some
-
-    try:
-        return interrupter()
-    except OSError:
-        return _Unbounded()
 
 
 def refuse(sock: _socket.socket) -> bool:
@@ -91,7 +72,7 @@ def _take(sock: _socket.socket, size: int, *, carries: bool) -> bytes:
     """Remove what was peeked at."""
     if not carries:
         return sock.recv(size, _socket.MSG_DONTWAIT)
-    with _bounded():
+    with interrupt.bounded():
         return sock.recv(size, _socket.MSG_DONTWAIT)
 
 

@@ -362,13 +362,39 @@ def protocol_of(pid: int, fd: int) -> str:
     `TCP`, `TCPv6`, `MPTCP`, `MPTCPv6`, `UNIX-STREAM`; `UNIX` for a datagram socket, and
     for a stream one before Linux 5.15. Raises OSError when it may not be looked at.
     """
+    pinned = _pin_socket(pid, fd)
+    if pinned < 0:
+        return ""
     try:
-        name = look_at(pid, lambda: os.getxattr(f"/proc/{pid}/fd/{fd}", "system.sockprotoname"))
+        name = os.getxattr(f"/proc/self/fd/{pinned}", "system.sockprotoname")
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT):
             return ""
         raise
+    finally:
+        os.close(pinned)
     return bytes(name).rstrip(b"\0").decode("ascii", "replace")
+
+
+def _pin_socket(pid: int, fd: int) -> int:
+    """An O_PATH descriptor of a process's socket; -1 when the descriptor is none.
+
+    Pinned, because the process may put a file there meanwhile, and a question to a file may
+    wait for its file system. Raises OSError.
+    """
+    path = f"/proc/{pid}/fd/{fd}"
+    try:
+        pinned = int(look_at(pid, lambda: os.open(path, os.O_PATH | os.O_CLOEXEC)))
+    except FileNotFoundError:
+        return -1
+    try:
+        if os.readlink(f"/proc/self/fd/{pinned}").startswith("socket:["):
+            return pinned
+    except OSError:
+        os.close(pinned)
+        raise
+    os.close(pinned)
+    return -1
 
 
 def socket_inode(pid: int, fd: int) -> int:
@@ -437,8 +463,13 @@ def command_line(pid: int) -> tuple[str, ...]:
 
 def socket_mode(pid: int, fd: int) -> int:
     """The mode of a process's socket, which bind(2) gives to its file. Raises OSError."""
-    mode = int(look_at(pid, lambda: os.stat(f"/proc/{pid}/fd/{fd}")).st_mode)
-    return mode & 0o7777
+    pinned = _pin_socket(pid, fd)
+    if pinned < 0:
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+    try:
+        return os.fstat(pinned).st_mode & 0o7777
+    finally:
+        os.close(pinned)
 
 
 def v6only_of(pid: int, fd: int) -> bool | None:

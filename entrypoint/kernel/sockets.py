@@ -264,8 +264,23 @@ def stop_listening(sock: _socket.socket) -> None:
 
 
 def accept(sock: _socket.socket) -> _socket.socket:
-    """The next connection of its queue. Raises OSError."""
-    fd, _ = sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001  socket.accept's inner half
+    """The next connection of its queue. Raises OSError.
+
+    Never waits. O_NONBLOCK belongs to the open file, so a worker that shares the listener
+    decides about it, and it may take the connection before us: then the wait is interrupted.
+    (By ctypes: Python would make the call again.)
+    """
+    import ctypes
+
+    from .interrupt import bounded
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+    with bounded():
+        fd = libc.accept4(sock.fileno(), None, None, flags)
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
     accepted = _socket.socket(fileno=fd)
     # A worker may have set SO_LINGER on the listener, and it is inherited: our close would
     # wait for the client then, whether or not the socket is non-blocking.

@@ -156,6 +156,8 @@ class Collector:
         reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
         page.add("pyinit_children_cpu_seconds", round(reaped.ru_utime + reaped.ru_stime, 3))
         page.add("pyinit_internal_errors", runtime.failures.errors)
+        page.add("pyinit_memory_shortages", runtime.failures.shortages)
+        page.add("pyinit_loop_turn_longest_seconds", round(runtime.turns.longest, 6))
         page.histogram("pyinit_loop_turn_seconds", tallies.turn_seconds)
 
     def _of_app(self, page: Page, app: AppView) -> None:

@@ -106,7 +106,19 @@ PYINIT = (
         "pyinit_internal_errors",
         COUNTER,
         (),
-        "Errors of pyinit's own that it survived; each is in the log.",
+        "Errors of pyinit's own that it survived; the log has each kind.",
+    ),
+    _family(
+        "pyinit_memory_shortages",
+        COUNTER,
+        (),
+        "Times that PID 1 ran out of memory and let the output of workers wait.",
+    ),
+    _family(
+        "pyinit_loop_turn_longest_seconds",
+        GAUGE,
+        (),
+        "The longest turn of PID 1's loop so far; /status names what it did.",
     ),
     _family(
         "pyinit_loop_turn_seconds",

@@ -79,6 +79,7 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         last = oracle.level()
         oracle.back(first, last)
         slow, all_turns = turns.over(harness)
+        own, long_turns = turns.own(harness)
         code = _stop(harness, oracle, book)
     except (OSError, ValueError, AssertionError, subprocess.TimeoutExpired) as error:
         if harness.alive:
@@ -94,6 +95,8 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         oracle.fail(f"log: {failure}")
     for error in book.internal:
         oracle.fail(f"internal error: {error}")
+    if own:
+        oracle.fail(f"{own} turns of the loop worked for more than {turns.LIMIT * 1000:g} ms")
     rows = {
         "seed": seed,
         "took": f"{time.monotonic() - began:.0f} s",
@@ -104,6 +107,7 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         "slowest probe": f"{load.slowest_probe * 1000:.0f} ms",
         "turns": all_turns,
         "turns over 50 ms (wall)": slow - slow_before,
+        "turns over 50 ms (own)": own,
         "log lines": book.lines,
         "log lines of workers": book.worker_lines,
         "workers started": book.events["worker started"],
@@ -122,6 +126,8 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         print(f"{name.ljust(width)}  {value}")
     for text in (*NOT_COVERED, *actions.skipped):
         print(f"not covered: {text}")
+    for turn in long_turns:
+        print("long turn: " + ", ".join(f"{name} {value}" for name, value in turn.items()))
     for failure in oracle.failures:
         print(f"FAILED: {failure}")
     print(f"chaos: seed {seed}: {len(oracle.failures)} failures", flush=True)

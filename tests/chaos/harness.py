@@ -41,6 +41,7 @@ class Harness:
         self.process = subprocess.Popen(
             [*command, "-c", str(scene.path)],
             cwd=scene.folder,
+            env={**os.environ, "PYINIT_MEASURE_TURNS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=write,
             stderr=self.stderr,

@@ -1,0 +1,97 @@
+"""How long the turns of the loop worked, and who was to blame.
+
+The histogram and the longest turn are always there. With PYINIT_MEASURE_TURNS=1 each turn is
+also measured less the time in which PID 1 was runnable and had no CPU (schedstat), and with the
+page faults that read from a disk: those are the machine's, the rest is our own. It costs two
+system calls a turn.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections import deque
+
+from .loop import name_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .loop import Loop
+    from .metrics.tallies import Histogram
+
+VARIABLE = "PYINIT_MEASURE_TURNS"
+# A turn that worked for longer is told (s), and how many of the last ones.
+LONG = 0.05
+_KEPT = 20
+
+
+class Turns:
+    """Measures the turns of `loop` into `histogram`."""
+
+    def __init__(self, loop: Loop, histogram: Histogram, environ: Mapping[str, str]) -> None:
+        self._loop = loop
+        self._histogram = histogram
+        self.longest = 0.0
+        self._callback = ""
+        self._schedstat = -1
+        self._waited = self._faults = 0
+        # Turns that worked longer than LONG without the machine's part.
+        self.long = 0
+        self._last: deque[dict[str, object]] = deque(maxlen=_KEPT)
+        loop.observe = self._ended
+        if environ.get(VARIABLE, "") not in ("", "0"):
+            try:
+                self._schedstat = os.open("/proc/self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                return  # no /proc, or a kernel without it
+            loop.begun = self._begun
+
+    @property
+    def measured(self) -> bool:
+        """The machine's part is known."""
+        return self._schedstat >= 0
+
+    def _counters(self) -> tuple[int, int]:
+        """Nanoseconds without a CPU, and page faults that read from a disk, so far."""
+        try:
+            waited = int(os.pread(self._schedstat, 128, 0).split()[1])
+        except (OSError, IndexError, ValueError):
+            waited = 0
+        return waited, resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+
+    def _begun(self) -> None:
+        self._waited, self._faults = self._counters()
+
+    def _ended(self, seconds: float) -> None:
+        self._histogram.observe(seconds)
+        if seconds > self.longest:
+            self.longest, self._callback = seconds, self._slowest()
+        if seconds <= LONG or not self.measured:
+            return
+        waited, faults = self._counters()
+        lost, faults = (waited - self._waited) / 1e9, faults - self._faults
+        own = seconds - lost
+        if own > LONG and not faults:
+            self.long += 1
+        self._last.append(
+            {
+                "seconds": round(seconds, 4),
+                "own": round(own, 4),
+                "without_cpu": round(lost, 4),
+                "major_faults": faults,
+                "callback": self._slowest(),
+                "callback_seconds": round(self._loop.slowest_time, 4),
+            }
+        )
+
+    def _slowest(self) -> str:
+        return name_of(self._loop.slowest) if self._loop.slowest is not None else ""
+
+    def status(self) -> dict[str, object]:
+        """For `/status`."""
+        found: dict[str, object] = {"longest": round(self.longest, 4), "callback": self._callback}
+        if self.measured:
+            found |= {"limit": LONG, "long": self.long, "last": list(self._last)}
+        return found

@@ -1,0 +1,64 @@
+"""Turns of the loop: the longest, and how much of it was the machine's."""
+
+from __future__ import annotations
+
+import time
+
+from entrypoint.loop import Loop
+from entrypoint.metrics.tallies import TURN_BOUNDS, Histogram
+from entrypoint.turns import LONG, Turns
+
+
+def measured(environ: dict[str, str], *callbacks) -> Turns:
+    loop = Loop(lambda _where, error: (_ for _ in ()).throw(error))
+    found = Turns(loop, Histogram(TURN_BOUNDS), environ)
+    for number, callback in enumerate(callbacks):
+        loop.call_at(number, loop.now(), callback)
+        loop.turn(0)
+    loop.close()
+    return found
+
+
+def slow() -> None:
+    end = time.process_time() + 1.5 * LONG
+    while time.process_time() < end:
+        pass
+
+
+def waits() -> None:
+    time.sleep(1.5 * LONG)
+
+
+def quick() -> None:
+    pass
+
+
+def test_the_longest_turn_and_its_callback_are_known():
+    told = measured({}, quick, slow, quick).status()
+    assert told["callback"] == "slow"
+    assert told["longest"] >= LONG
+    assert "last" not in told
+
+
+def test_work_and_waiting_of_our_own_count_as_long():
+    found = measured({"PYINIT_MEASURE_TURNS": "1"}, slow, quick, waits)
+    if not found.measured:
+        return  # this kernel has no schedstat
+    told = found.status()
+    assert found.long == 2
+    assert [turn["callback"] for turn in told["last"]] == ["slow", "waits"]
+    assert all(turn["own"] > LONG for turn in told["last"])
+
+
+def test_a_wait_for_a_cpu_does_not_count(monkeypatch):
+    found = measured({"PYINIT_MEASURE_TURNS": "1"})
+    if not found.measured:
+        return
+    readings = iter([(0, 0), (70_000_000, 0), (0, 0), (0, 3)])
+    monkeypatch.setattr(found, "_counters", lambda: next(readings))
+    for seconds in (0.1, 0.2):  # 70 ms without a CPU; a page that came from a disk
+        found._begun()
+        found._ended(seconds)
+    assert found.long == 0
+    own = [(turn["own"], turn["major_faults"]) for turn in found.status()["last"]]
+    assert own == [(0.03, 0), (0.2, 3)]
