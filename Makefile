@@ -77,6 +77,10 @@ soak: $(HAVE_VENV)  ## A million simulated events (ARGS="--events=N --minutes=N 
 replay: $(HAVE_VENV)  ## Repeat a seed of `make soak` that failed (SEED=N, ARGS=--shrink)
 	@$(PYTHON) -m tests.simulation.soak --replay=$(SEED) $(ARGS)
 
+.PHONY: coverage
+coverage: setup  ## Branches that tests run, also in the processes that they start (ARGS=--core)
+	@$(PYTHON) -m tests.coverage $(ARGS)
+
 .PHONY: mutants
 mutants: $(HAVE_VENV)  ## One-token mutants of the core: 90 % must be killed (ARGS=--sample=40)
 	@$(PYTHON) -m tests.mutants $(ARGS)
