@@ -179,6 +179,9 @@ class Loop:
         if registration.paused:
             self.cancel(("resume", fd))
         self._leave(registration)
+        if registration.paused:
+            self.cancel(("resume", fd))
+            return
         try:
             self._epoll.unregister(fd)
         except OSError as error:

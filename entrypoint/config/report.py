@@ -49,11 +49,13 @@ class Report:
     def _excerpt(self, finding: ConfigError) -> list[str]:
         """The place and what begins its line; nothing beside it, which may be a secret."""
         lines = self._lines(finding.file)
-        if not 0 < finding.line <= len(lines) or _in_environment(finding):
+        if not 0 < finding.line <= len(lines):
             return []
         line = lines[finding.line - 1].rstrip("\r\n").replace("\t", " ")
         start = finding.column - 1
         word = line[start : start + min(_width(line, start), _WIDEST)]
+        if _holds_value(finding.path, word):
+            return []
         before = line[:start]
         if not _is_beginning(before):
             before = "  … "
@@ -76,12 +78,15 @@ class Report:
         return self._files[file]
 
 
-def _in_environment(finding: ConfigError) -> bool:
-    """The finding is about a variable, or in a file of variables: its line holds a value."""
-    *parts, last = finding.path.split(".")
-    if last.startswith("env_") and not finding.code:
-        return True
-    return any(part == "env" or part.startswith("env_") for part in parts)
+def _holds_value(path: str, word: str) -> bool:
+    """The finding is about an environment, and the place is not the key itself.
+
+    Also of a file of variables, whose every line may hold a secret.
+    """
+    parts = path.split(".")
+    if not any(part == "env" or part.startswith("env_") for part in parts):
+        return False
+    return word.strip("'\"") != parts[-1]
 
 
 def _is_beginning(text: str) -> bool:

@@ -305,7 +305,7 @@ def test_a_command_that_is_given_up_is_killed_with_its_group(lab, tmp_path):
     lab.until(lambda: all(map(gone, members)))
     assert lab.answers == {}
     # Whoever reaps it must not take it for a worker, nor for an orphan.
-    lab.until(lambda: not lab.children._helpers)
+    lab.until(lambda: not lab.children.helpers)
     assert lab.children.orphans == 0
     assert not [event for event in lab.events if isinstance(event, e.WorkerExited)]
 

@@ -30,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 if os.path.exists("broken"):
     sys.exit(3)
-signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 signal.signal(signal.SIGUSR2, lambda *_: print("got usr2", flush=True))
 print("hello", flush=True)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

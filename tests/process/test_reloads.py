@@ -92,7 +92,7 @@ os.set_blocking(wake, False)
 # and before poll(2) would wait for the next connection, which steering may keep away: only
 # what the C handler writes ends that poll.
 signal.set_wakeup_fd(wake)
-signal.signal(signal.SIGINT, signal.SIG_IGN if manner == "deaf" else stop)
+signal.signal(signal.SIGTERM, signal.SIG_IGN if manner == "deaf" else stop)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if manner == "deaf" else stop)
 if release == "silent":
     signal.pause()
@@ -129,7 +129,7 @@ const fs = require('fs'), release = fs.readFileSync('release', 'utf8').trim();
 const server = require('http').createServer((q, r) => r.end(release + ' ' + q.url));
 server.listen(+process.argv[2], '127.0.0.1', () => console.log('up'));
 const leave = () => process.exit(0);
-process.on('SIGINT', process.argv[3] === 'polite' ? () => server.close(leave) : leave);
+process.on('SIGTERM', process.argv[3] === 'polite' ? () => server.close(leave) : leave);
 """
 
 

@@ -152,7 +152,7 @@ def test_one_that_says_it_is_ill_is_steered_away_from_and_stops_politely(tmp_pat
             status, text = get(probes, "/readyz")
             if status == 503:  # unless the new one was that quick
                 assert "unhealthy, HTTP 503 Service Unavailable" in text
-            assert run.event("worker exited", pid=victim)["signal"] == "SIGINT"
+            assert run.event("worker exited", pid=victim)["signal"] == "SIGTERM"
             run.event("reload finished")
         assert not load.failed
         run.until(lambda: get(probes, "/readyz")[0] == 200, "ready again")

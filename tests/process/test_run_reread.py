@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.process, pytest.mark.pid1]
 HANGS = """
 import signal, time
 def hang(*_):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("hangs", flush=True)
     time.sleep(1000)
 signal.signal(signal.SIGUSR1, hang)
@@ -272,7 +272,7 @@ def test_a_file_that_was_being_read_when_the_end_came_is_not_taken(tmp_path) -> 
         run.event("shutdown started")
         assert "pyinit is draining" in run.event("config rejected")["reason"]
         assert not answers(port)
-        assert run.stop() == 0
+        assert run.stop(signal.SIGINT) == 0
 
 
 def test_a_change_of_a_stopped_app_is_told_for_its_next_start(tmp_path) -> None:

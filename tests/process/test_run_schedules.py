@@ -20,7 +20,7 @@ if sys.argv[1:] == ["child"]:
         if os.path.exists("grow") and len(hold) < 100:
             hold.append(bytearray(b"x") * (1 << 20))
         time.sleep(0.005)
-signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 subprocess.Popen([sys.executable, "-S", __file__, "child"])
 print("up", flush=True)
 while True:

@@ -59,7 +59,7 @@ def test_a_fork_app_is_restarted_by_a_saved_file(tmp_path) -> None:
         version(tmp_path / "app", 2)
         run.said("version 2")
         assert run.event("files changed")["path"] == "app.py"
-        assert run.events("worker exited")[0]["signal"] == "SIGINT"
+        assert run.events("worker exited")[0]["signal"] == "SIGTERM"
         version(tmp_path / "app", 3)
         run.said("version 3")
         assert len(run.events("files changed")) == 2
