@@ -39,7 +39,9 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
                                                 validate the file: every error at once
   pyinit explain [CODE…]                        the page of a finding, such as PM2-017
   pyinit ecosystem                              write a commented ecosystem.yaml
-  pyinit convert ecosystem.config.js            print PM2's file as YAML
+  pyinit convert FILE…                          print another supervisor's file as YAML: PM2's,
+                                                Procfile, supervisord.conf, crontab, systemd,
+                                                s6-rc.d, Compose
   pyinit schema                                 print the JSON Schema of the file
   pyinit health [live|ready|startup]            ask the running pyinit: exit 0 or 1
   pyinit ls [--json]                            all apps and their workers

@@ -156,18 +156,21 @@ def ecosystem(argv: list[str]) -> int:
 
 def convert(argv: list[str]) -> int:
     """Print a PM2 file as YAML. Exit code 0, or 2 when it cannot be read."""
-    parser = argparse.ArgumentParser("pyinit convert", description="Print a PM2 file as YAML.")
-    parser.add_argument("file", nargs="?", metavar="FILE")
+    parser = argparse.ArgumentParser(
+        "pyinit convert",
+        description="Print a PM2 file as YAML, or a Procfile, supervisord.conf, crontab, units of "
+        "systemd, a folder of s6-rc.d, or the services of a Compose file.",
+    )
+    parser.add_argument("file", nargs="*", metavar="FILE")
     parser.add_argument("-c", "--config", metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument(
         "--env", metavar="NAME", default="", help="with the options that are in env_NAME"
     )
     options = parser.parse_args(argv)
-    path = options.file or options.config
-    problems = Problems(path or "")
+    paths = (*options.file, *([options.config] if options.config else ()))
+    problems = Problems(paths[0] if paths else "")
     try:
-        problems.file = find(path, os.environ)
-        text = converted(path, os.environ, problems, options.env)
+        text = converted(paths, os.environ, problems, options.env)
     except ConfigErrors as errors:
         _report((*errors.warnings, *errors.errors))
         return _BAD

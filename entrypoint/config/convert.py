@@ -35,19 +35,32 @@ _MANY = 10
 
 
 def converted(
-    path: str | None, environ: Mapping[str, str], problems: Problems, env_name: str = ""
+    path: str | tuple[str, ...] | None,
+    environ: Mapping[str, str],
+    problems: Problems,
+    env_name: str = "",
 ) -> str:
     """The file's apps as YAML. What is left out or changed becomes a warning.
 
-    Raises ConfigErrors when the file cannot be read, or not be written as YAML.
+    Several files are units of systemd. Raises ConfigErrors when a file cannot be read, or
+    not be written as YAML.
     """
-    name = find(path, environ)
-    if not name.endswith(_EXTENSIONS):
-        raise problems.stop(
-            None, "", f"is no PM2 file by its name; one ends with {', '.join(_EXTENSIONS)}"
-        )
-    conversion = _Conversion(name, environ, problems, env_name)
-    text = conversion.text()
+    from .imports import imported
+
+    paths = path if isinstance(path, tuple) else ()
+    paths = paths or (find(path if isinstance(path, str) else None, environ),)
+    problems.file = name = paths[0]
+    text = imported(paths, read_bytes, problems)
+    if text is None:
+        if not name.endswith(_EXTENSIONS):
+            raise problems.stop(
+                None,
+                "",
+                "is no file that can be converted: PM2's (.config.js, .json, process.yml), a "
+                "Procfile, supervisord.conf, crontab, units of systemd, a folder of s6-rc.d, or a "
+                "Compose file",
+            )
+        text = _Conversion(name, environ, problems, env_name).text()
     problems.raise_errors()
     _read_again(text, problems)
     return text

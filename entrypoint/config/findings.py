@@ -51,6 +51,7 @@ CONVERTED_VARIABLE = "CONVERT-001"
 CONVERTED_VALUE = "CONVERT-002"
 CONVERTED_LITERAL = "CONVERT-003"
 CONVERTED_DIFFERENCE = "CONVERT-004"
+IMPORTED = "CONVERT-005"
 
 PAGES: tuple[Page, ...] = (
     Page(
@@ -306,6 +307,13 @@ PAGES: tuple[Page, ...] = (
         "See the finding.",
         "It is left out, or written as near as YAML allows; a comment in the YAML says where.",
         "See the finding.",
+    ),
+    Page(
+        IMPORTED,
+        "a line of another supervisor's file that is not taken",
+        "It sets something that pyinit has not, does otherwise, or leaves to the container.",
+        "The line is left out, or taken as near as pyinit's keys allow.",
+        "See the finding: it says what does the work here.",
     ),
 )
 

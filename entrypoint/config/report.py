@@ -53,6 +53,8 @@ class Report:
             return []
         line = lines[finding.line - 1].rstrip("\r\n").replace("\t", " ")
         start = finding.column - 1
+        if start == 0:
+            start = len(line) - len(line.lstrip())
         word = line[start : start + min(_width(line, start), _WIDEST)]
         if _holds_value(finding.path, word):
             return []

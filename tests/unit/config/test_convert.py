@@ -200,11 +200,12 @@ def test_options_of_an_environment_need_env(here):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("Procfile", "web: node app.js\n", "no PM2 file by its name"),
-        ("supervisord.conf", "[program:a]\n", "no PM2 file by its name"),
+        ("Makefile", "all:\n\techo\n", "no file that can be converted"),
+        ("supervisord.conf", "[program:a]\n", "needs a `command`"),
         ("process.json", '[{"name": "a"}]', "needs a `script`"),
         ("process.json", '[{"script": "app.js", "min_uptime": "never"}]', "min_uptime"),
-        ("compose.yml", "services: {a: {image: x}}", "apps"),
+        ("compose.yml", "services: {a: {image: x}}", "has no command"),
+        ("values.yml", "image: {repository: x}", "apps"),
     ],
 )
 def test_what_cannot_be_converted_is_refused(here, capsys, name, text, said):
