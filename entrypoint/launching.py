@@ -53,14 +53,18 @@ class Launching:
                 filtered=self._filter_errno == 0,
                 init=runtime.is_init,
             )
-            if runtime.pump.format != "raw":
+            stdin = self._null
+            if spec.tty:
+                ours, theirs = ([fd] for fd in runtime.terminals.open(spec))
+                stdin = theirs[0]
+                request = request.replace(stdout=stdin, stderr=stdin, controlling=True)
+            elif runtime.pump.format != "raw":
                 for _ in range(2):
                     reading, writing = worker_pipe(spec.uid, spec.gid)
                     ours.append(reading)
                     theirs.append(writing)
                 request = request.replace(stdout=theirs[0], stderr=theirs[1])
-            stdin = self._null
-            if spec.stdin == "open":
+            if spec.stdin == "open" and not spec.tty:
                 stdin = self._silent_pipe()
                 theirs.append(stdin)
             started = runtime.children.start(started, request.replace(stdin=stdin))
@@ -83,10 +87,13 @@ class Launching:
                 started.incarnation,
                 started.pid,
                 ours[0],
-                ours[1],
+                None if spec.tty else ours[1],
                 spec.time,
                 spec.multiline,
+                tty=spec.tty,
             )
+        if spec.tty:
+            runtime.terminals.started(started, ours[0])
         runtime.emit(e.WorkerSpawned(started.incarnation, started.pid, started.observed))
 
     def after_stop(self, started: Started) -> int:

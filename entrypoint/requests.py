@@ -164,6 +164,8 @@ def _environment(started: Started) -> dict[str, str]:
         env = {**pm2env.for_worker(started), **env}
     env[spec.instance_var] = str(started.instance)
     env["PYINIT_SLOT"] = str(started.slot)
+    if spec.tty:
+        env.setdefault("TERM", "xterm-256color")
     if spec.increment_var:
         env[spec.increment_var] = _incremented(env.get(spec.increment_var, ""), started.instance)
     # Of whoever started pyinit, and not meant for its workers.

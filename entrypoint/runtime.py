@@ -41,6 +41,7 @@ from .remaining import Remaining
 from .rereading import Rereading
 from .schedules import Schedules
 from .signalling import Signalling
+from .terminals import Terminals
 from .turns import Turns
 from .watching import Watching
 
@@ -106,6 +107,7 @@ class Runtime:
         self.turns = Turns(loop, self.tallies.turn_seconds, os.environ)
         self.watching = Watching(self)
         self.schedules = Schedules(self)
+        self.terminals = Terminals(self)
         self._checker: Checker | None = None  # made with the first check
         self.probes: ProbeServer | None = None
         self._collector: Collector | None = None
@@ -323,6 +325,8 @@ class Runtime:
             name = signals.name_of(signum)
             gone = signum == signals.SIGHUP and self._terminal.hung_up()
             resized = signum == signals.SIGWINCH and not (self.is_init and no_terminal())
+            if resized:
+                self.terminals.resize()
             self.emit(e.SignalArrived(signum, terminal_gone=gone, resized=resized, name=name))
 
     def _observed(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
@@ -431,6 +435,7 @@ class Runtime:
             self.probes.close()
         self.watching.close()
         self._launching.close()
+        self.terminals.close()
         self._flush(code)
         return code
 

@@ -63,6 +63,7 @@ _AS_READ = (
     "nice",
     "oom_score_adj",
     "stdin",
+    "tty",
     "before_start",
     "before_start_timeout",
     "after_stop",

@@ -126,6 +126,8 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
         if placeholder in words and not app.listen and app.placeholders:
             node, path = raw.place("script")
             problems.error(node, path, f"{placeholder} needs the app's `listen`, which is missing")
+    if app.tty and app.stdin == "open":
+        problems.warn(*raw.place("stdin"), "a `tty` is its input already")
     if app.overlap and not app.cron_restart and app.autorestart:
         problems.warn(*raw.place("overlap"), "is for apps with `cron_restart`, or run by hand")
     node, path = raw.place("handoff")

@@ -141,6 +141,14 @@ APP_KEYS: tuple[Key, ...] = (
         ("null", "open"),
     ),
     _own(
+        "tty",
+        "bool",
+        "A pseudo terminal for each worker, for colours, prompts and line-wise output. stdout and "
+        "stderr are one then. At a terminal its size is passed on, and its keys go to the first "
+        "such worker of the file.",
+        "false",
+    ),
+    _own(
         "before_start",
         "commands",
         "Commands that run before each start of a worker, one after the other, with its user, "

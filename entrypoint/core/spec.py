@@ -119,6 +119,7 @@ class AppSpec(Record):
     nice: int = 0
     oom_score_adj: int | None = None
     stdin: str = "null"  # null | open
+    tty: bool = False
     # Commands around each worker, as argument vectors, with placeholders in them.
     before_start: tuple[tuple[str, ...], ...] = ()
     before_start_timeout: float = 60.0

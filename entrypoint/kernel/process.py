@@ -76,6 +76,7 @@ class SpawnRequest(Record):
     new_group: bool = True
     new_session: bool = False
     foreground: bool = False
+    controlling: bool = False  # descriptor 0 becomes the session's controlling terminal
     parent_death_signal: int = 0
     install_filter: bool = False
     filter_calls: tuple[str, ...] = ()
@@ -179,6 +180,8 @@ def spawn(request: SpawnRequest) -> Child:
         from .seccomp import preload
 
         preload()  # here, so that no child has to import
+    if request.controlling:
+        from . import terminal  # noqa: F401  likewise
     if request.parent_death_signal:
         from . import prctl
 
@@ -305,6 +308,11 @@ def _become(
                 report.channel = _as_channel(keep)
         if request.close_others:
             _close_others(moves, keep)
+        if request.controlling:
+            from . import terminal
+
+            stage = "tty"
+            terminal.control(0)
         stage = "limits"
         limits.restore_open_files()
         stage = "rlimits"

@@ -33,7 +33,7 @@ from .output import Output
 from .schema import STDERR, STDOUT, encode
 from .tails import Tails
 from .unfinished import Unfinished
-from .wrap import LINE_LIMIT, JsonWrapper, Wrapper
+from .wrap import LINE_LIMIT, JsonWrapper, RawWrapper, Wrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class Stream:
     """One pipe of one worker."""
 
     __slots__ = (
-        "_pump", "app", "fd", "fed_at", "heavy", "incarnation", "instance", "name", "paused",
-        "pid", "showing", "tally", "unread", "wrapper",
+        "_pump", "app", "cut", "fd", "fed_at", "heavy", "incarnation", "instance", "name", "paused",
+        "pid", "showing", "tally", "tty", "unread", "wrapper",
     )  # fmt: skip
 
     def __init__(
@@ -103,6 +103,8 @@ class Stream:
         self.pid = pid
         self.tally = [0, 0]
         self.paused = False
+        self.tty = False
+        self.cut = b""  # a CR at the end of a read: a newline may follow
         self.unread = b""  # read, and not passed on yet: there was no memory for it
         self.fed_at = 0.0
         self.showing = False  # a timer will show the line that has not ended
@@ -214,6 +216,14 @@ class LogPump:
     def _wrap(self, stream: Stream) -> None:
         """Give the stream a wrapper of the present format, with what the old one held."""
         wrapper: Wrapper
+        if self._raw and stream.tty:
+            # It cannot write past us.
+            before = getattr(stream, "wrapper", None)
+            if before is not None:
+                self._held -= before.held
+                self._write(stream.app, before.end(self._stamp()), stream)
+            stream.wrapper = RawWrapper()
+            return
         rule = self._rules.get(stream.app, "")
         joiner = Joiner(rule) if rule else None
         if self._style is not None:
@@ -245,13 +255,15 @@ class LogPump:
         stderr_fd: int | None,
         with_time: bool = False,
         multiline: str = "",
+        *,
+        tty: bool = False,
     ) -> None:
         """Read a worker's pipes from now on, and close them at their end.
 
         Takes ownership of both descriptors (`worker_pipe`'s first); None or -1 for a
         stream that does not come here. `with_time` is PM2's `time`: it puts the time
         before each line of `console`; JSON has it anyway. `multiline` is a rule of
-        multiline.py, or "".
+        multiline.py, or "". `tty`: the first is a terminal, and both streams.
         """
         if with_time and app not in self._timed:
             self._timed |= {app}
@@ -263,6 +275,7 @@ class LogPump:
                 continue
             os.set_blocking(fd, False)
             stream = self._streams[fd] = Stream(self, fd, name, app, instance, incarnation, pid)
+            stream.tty = tty
             stream.tally = self.tallies.setdefault((app, name), stream.tally)
             self._wrap(stream)
             self._open[incarnation] += 1
@@ -361,6 +374,9 @@ class LogPump:
             data = b""  # a terminal's EIO: its other end is closed
         wrapper = stream.wrapper
         if not data:
+            if stream.cut:
+                self._feed(stream, stream.cut)
+                stream.cut = b""
             if wrapper.held > wrapper.waiting:
                 stream.tally[0] += 1
             held = wrapper.held
@@ -368,14 +384,20 @@ class LogPump:
             self._held -= held
             self._end(stream)
             return 0
+        size = len(data)
+        if stream.tty:
+            # A program may have set it so, whose lines a terminal would show.
+            data = (stream.cut + data).replace(b"\r\n", b"\n")
+            stream.cut = b"\r" if data.endswith(b"\r") else b""
+            data = data.removesuffix(b"\r")
         stream.tally[0] += data.count(b"\n")
         stream.tally[1] += len(data)
-        if stream.name is STDERR:
+        if stream.name is STDERR or stream.tty:
             self._tails.keep(stream.incarnation, data)
         stream.unread = data
         self._feed(stream, data)
         stream.unread = b""
-        return len(data)
+        return size
 
     def _feed(self, stream: Stream, data: bytes) -> None:
         wrapper = stream.wrapper

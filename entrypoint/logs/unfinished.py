@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # programs, which must put its parts together.
 AFTER = 0.2
 AFTER_JSON = 2.0
+# What is typed at a terminal comes back as output.
+AFTER_KEYS = 0.03
 # Buffers of C libraries and languages are multiples of it; a full one ends within a line.
 _BUFFER = 1024
 
@@ -58,12 +60,15 @@ class Unfinished:
 
     def fed(self, stream: Stream, size: int) -> None:
         """A read of `size` bytes has left an unfinished line."""
-        if size % _BUFFER == 0:
+        if size % _BUFFER == 0 and not stream.tty:
             return
         stream.fed_at = self._loop.now()
         if not stream.showing:
             stream.showing = True
-            self._show_at(stream, stream.fed_at + self._after)
+            self._show_at(stream, stream.fed_at + self._wait(stream))
+
+    def _wait(self, stream: Stream) -> float:
+        return AFTER_KEYS if stream.tty and self._out is not None else self._after
 
     def _show_at(self, stream: Stream, when: float) -> None:
         self._loop.call_at((stream, "show"), when, lambda: self._due(stream))
@@ -72,8 +77,8 @@ class Unfinished:
         now = self._loop.now()
         if stream.paused or stream.unread:
             self._show_at(stream, now + self._after)  # more of it may be there already
-        elif now < stream.fed_at + self._after:
-            self._show_at(stream, stream.fed_at + self._after)
+        elif now < stream.fed_at + self._wait(stream):
+            self._show_at(stream, stream.fed_at + self._wait(stream))
         else:
             stream.showing = False
             if stream.wrapper.may_show_part:

@@ -305,6 +305,14 @@ class Wrapper:
         return self.records(body, when)
 
 
+class RawWrapper(Wrapper):
+    """Bytes as they are, of a worker's terminal under `log.format: raw`."""
+
+    def feed(self, data: bytes, when: str, limit: int = LINE_LIMIT) -> bytes:  # noqa: ARG002
+        """What was read."""
+        return data
+
+
 class JsonWrapper(Wrapper):
     """Lines as JSON records."""
 
