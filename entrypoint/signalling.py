@@ -26,8 +26,9 @@ class Signalling:
         """Send one signal."""
         started = self._runtime.children.get(effect.incarnation)
         signum = effect.signum
-        if started is not None and effect.stop:
+        if started is not None and (effect.stop or effect.leaves):
             self._runtime.ports[started.spec.name].leaving(effect.incarnation)
+        if started is not None and effect.stop:
             signum = self._noticed(started, signum)
         try:
             self._runtime.children.signal(

@@ -39,12 +39,15 @@ class SendSignal(Effect):
     `stop`: it is meant to end the worker, whichever signal it is. By `scope` it then goes to
     the `process`, to its `group`, to its `tree` (the group and all descendants), or to `all`:
     what was reparented before as well.
+
+    `leaves`: a person sends a signal that ends most programs; nothing follows if it does not.
     """
 
     incarnation: int
     signum: int
     scope: str = "process"
     stop: bool = False
+    leaves: bool = False
 
 
 class SendShutdownMessage(Effect):

@@ -77,6 +77,12 @@ def is_stop(turn: Turn, event: SignalArrived) -> bool:
     return event.signum == SIGWINCH and not event.resized
 
 
+def ends_programs(turn: Turn, worker: Worker, signum: int) -> bool:
+    """A signal by which this worker, or most programs, would end."""
+    stops = (*STOP_SIGNALS, *turn.run.shutdown.signals, worker.spec.kill_signal)
+    return signum in stops
+
+
 def stop_requested(turn: Turn, signum: int, name: str) -> None:
     """A stop signal came: the first begins the stop, later ones hurry it or change nothing."""
     run = turn.run

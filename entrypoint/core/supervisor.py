@@ -207,7 +207,8 @@ class Supervisor:
         for worker in turn.workers(app):
             chosen = not only or worker.instance in only
             if chosen and worker.pid and worker.state != w.LINGERING:
-                turn.emit(SendSignal(worker.incarnation, signum))
+                leaves = shutdown.ends_programs(turn, worker, signum)
+                turn.emit(SendSignal(worker.incarnation, signum, leaves=leaves))
 
     # -- workers ----------------------------------------------------------------
 

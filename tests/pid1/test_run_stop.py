@@ -138,6 +138,14 @@ def test_the_stopsignal_of_an_image_stops_and_is_passed_on(tmp_path, signum) -> 
         assert run.said(f"stopped by {int(signum)}")
 
 
+def test_a_worker_that_would_not_notice_sigwinch_gets_sigterm(tmp_path) -> None:
+    with Run(tmp_path, [python(tmp_path, "app", POLITE)], wrap=("setsid",)) as run:
+        run.said("ready")
+        assert run.stop(signal.SIGWINCH) == 0
+        assert run.said("stopped by SIGTERM")
+        assert run.event("stop signal replaced")["signal"] == "SIGWINCH"
+
+
 @pytest.mark.parametrize(
     ("end", "code"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137), ("sys.exit(0)", 0)]
 )

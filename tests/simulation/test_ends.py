@@ -188,3 +188,13 @@ def test_the_code_of_a_run_that_has_finished_stays_its_own(world, code):
     world.boot(app(autorestart=False))
     world.settle(30)
     assert world.exit_code == code
+
+
+@pytest.mark.parametrize("signum", [SIGTERM, SIGINT, 3, 12, 37, 10])
+def test_a_signal_that_a_person_sends_is_no_stop_of_pyinits(world, signum):
+    world.up(app(kill_signal=12), signals=(37,))
+    world.emit(e.SignalAsked(signum, "web"))
+    (sent,) = world.ordered(f.SendSignal)
+    assert (sent.signum, sent.scope, sent.stop) == (signum, "process", False)
+    assert sent.leaves == (signum != 10)
+    assert world.is_up()
