@@ -1,83 +1,30 @@
-"""Interception: a worker's `bind` is answered with the slot's socket, its `listen` is heard.
+"""Interception: the notifiers of the workers' seccomp filters, and who answers which call.
 
-What a worker sees: bind(2) returns 0 and its descriptor is another open file, bound to
-the address and perhaps already listening; listen(2) returns 0. Whatever is not
-understood, or is not the app's, goes on in the kernel unchanged.
-
-Choices:
-
-- *Blocking or not* follows the worker's own socket as it was at bind: the open file is
-  shared, so what libuv set before bind must hold on ours, and a program with a plain
-  blocking accept(2) must not meet EAGAIN.
-- *Port 0* goes through, but for npm's `serve` (`addresses.means_serve`). The other way
-  to help it, refusing its connect(2) to its own port, would cost a notification for
-  each connection that such a worker makes.
-- *What is bound for a worker* and not declared by the file is bound with all of the
-  caller's credentials (`kernel.credentials`), so that pyinit lends nobody its privileges.
+What the answers to bind(2), listen(2) and their kin are is in binding.py, those about paths of
+unix sockets are in unixcalls.py. Whatever is not understood, or is not the app's, goes on in
+the kernel unchanged.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import struct
 
-from ..kernel import borrow, bpf, credentials, look, options, seccomp, sockets, unixpath
+from ..kernel import bpf, seccomp
 from ..kernel.interrupt import interrupter
 from ..loop import HANGUP, READ
-from . import addresses, sockaddr
-from .claims import inode_of
-from .listeners import UNUSED_AFTER, Wanted
-from .unixcalls import UnixCalls, group_at
+from .binding import Binding, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket as _socket
     from collections.abc import Callable
 
     from ..core.spec import AppSpec
     from ..loop import Loop
-    from .address import Claim
-    from .births import Births
-    from .listeners import Listeners, Log
+    from .binding import Observed
+    from .listeners import Listeners
     from .pending import Pending
-    from .sockaddr import Asked
-
-    Observed = Callable[[int, str, dict[str, object]], None]
-
-_PROTOCOLS = {
-    "inet": ("TCP", "MPTCP"),  # Go asks for MPTCP; plain TCP is its own fallback
-    "inet6": ("TCPv6", "MPTCPv6"),
-    "unix": ("UNIX-STREAM",),
-}
-# Linux 5.15: before, streams and datagrams are both called UNIX.
-_STREAMS_NAMED = (5, 15)
-_UNREADABLE = "it changed its user without exec, or has PR_SET_DUMPABLE 0"
-
-
-class _Worker:
-    """`makes`: its filter reports socket(2), so that it gets sockets of ours (births.py)."""
-
-    def __init__(
-        self,
-        incarnation: int,
-        slot: int,
-        notifier: seccomp.Notifier,
-        listeners: Listeners,
-        *,
-        makes: bool,
-    ) -> None:
-        self.incarnation = incarnation
-        self.slot = slot
-        self.notifier = notifier
-        self.makes = makes
-        # When it listened first (monotonic s).
-        self.listened_at = 0.0
-        self.gone = False
-        # Slots' sockets whose blocking mode this worker has set: (form, non-blocking).
-        self.modes: dict[addresses.Form, bool] = {}
-        self.bound: set[addresses.Form] = set()
-        self.unix = UnixCalls(listeners)
+    from .sharing import Log
 
 
 class Interception:
@@ -93,23 +40,24 @@ class Interception:
         pending: Pending,
         pid_of: Callable[[int], int],
     ) -> None:
-        self._pid_of = pid_of
-        # Workers of this app get sockets that we make, from their next start on.
-        self.makes_sockets = False
-        self._births: Births | None = None
-        self._said_ring = False
+        self._binding = Binding(loop, app, listeners, log, observed, pid_of)
         self._loop = loop
         self._app = app
         self._listeners = listeners
         self._log = log
-        self._observed = observed
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Worker] = {}
         self._pending = pending
         self._complained = False
 
     def change(self, app: AppSpec) -> None:
         """Another revision of the app counts from now on."""
         self._app = app
+        self._binding.change(app)
+
+    @property
+    def makes_sockets(self) -> bool:
+        """Workers of this app get sockets that we make, from their next start on."""
+        return self._binding.makes_sockets
 
     def attach(self, incarnation: int, slot: int, notify_fd: int, *, makes: bool) -> None:
         """Answer this worker's calls from now on. Takes ownership of `notify_fd`.
@@ -117,7 +65,7 @@ class Interception:
         `makes`: socket(2) is among them.
         """
         notifier = seccomp.Notifier(notify_fd)
-        worker = _Worker(incarnation, slot, notifier, self._listeners, makes=makes)
+        worker = Worker(incarnation, slot, notifier, self._listeners, makes=makes)
         self._workers[notify_fd] = worker
         self._loop.register(
             notify_fd, READ, lambda events: self._ready(worker, events), owner=incarnation
@@ -132,8 +80,7 @@ class Interception:
         for worker in self._workers.values():
             if worker.incarnation == incarnation:
                 worker.gone = True
-        if self._births is not None:
-            self._births.release(incarnation)
+        self._binding.forget(incarnation)
 
     def close(self) -> None:
         """No worker is left, but perhaps some process that one has left behind.
@@ -141,14 +88,13 @@ class Interception:
         Without a notifier its calls would fail. So each is kept until its last process has
         ended.
         """
-        if self._births is not None:
-            self._births.close()
+        self._binding.close()
         for worker in tuple(self._workers.values()):
             worker.gone = True
             if worker.notifier.is_over():
                 self._drop(worker)
 
-    def _drop(self, worker: _Worker) -> None:
+    def _drop(self, worker: Worker) -> None:
         fd = worker.notifier.fd
         if self._workers.pop(fd, None) is not None:
             self._loop.unregister(fd)
@@ -156,7 +102,7 @@ class Interception:
             worker.notifier.close()
             worker.unix.close()
 
-    def _ready(self, worker: _Worker, events: int) -> None:
+    def _ready(self, worker: Worker, events: int) -> None:
         if not events & READ:
             if events & HANGUP:
                 self._drop(worker)  # the last process with this filter has ended
@@ -169,7 +115,7 @@ class Interception:
             if self._pending.has(worker) or not self._answer(worker, call):
                 self._later(worker, call)
 
-    def _later(self, worker: _Worker, call: seccomp.Notification) -> None:
+    def _later(self, worker: Worker, call: seccomp.Notification) -> None:
         """Try again: its thread does not run now. It slows down only its own worker."""
         fd = worker.notifier.fd
         if self._pending.add(
@@ -179,7 +125,7 @@ class Interception:
         ):
             self._loop.modify(fd, 0)
 
-    def _answer(self, worker: _Worker, call: seccomp.Notification) -> bool:
+    def _answer(self, worker: Worker, call: seccomp.Notification) -> bool:
         """Answer the call or let it go; False: not in time, it still waits."""
         done = False
         try:
@@ -195,7 +141,7 @@ class Interception:
             worker.notifier.let_go(call)
         return worker.notifier.flush()
 
-    def _again(self, worker: _Worker, call: seccomp.Notification) -> bool:
+    def _again(self, worker: Worker, call: seccomp.Notification) -> bool:
         """As `_answer`, for a call that was not answered in time. All is looked at anew."""
         with interrupter():
             try:
@@ -223,7 +169,7 @@ class Interception:
             },
         )
 
-    def _serve(self, worker: _Worker, call: seccomp.Notification) -> bool:
+    def _serve(self, worker: Worker, call: seccomp.Notification) -> bool:
         """Answer the call, or return False to let it go. Raises OSError likewise."""
         if call.pid == 0:
             return False  # of a PID namespace that we cannot see into
@@ -233,359 +179,24 @@ class Interception:
             return False
         serve = {
             "connect": self._connect,
-            "bind": self._bind,
-            "listen": self._listen,
-            "getsockopt": self._tell_listening,
-            "socket": self._make_socket,
-            "io_uring_setup": self._refuse_ring,
+            "bind": self._binding.bind,
+            "listen": self._binding.listen,
+            "getsockopt": self._binding.tell_listening,
+            "socket": self._binding.make_socket,
+            "io_uring_setup": self._binding.refuse_ring,
         }.get(call.call)
         return serve is not None and serve(worker, call)
 
-    # -- socket -----------------------------------------------------------------------
-
-    def _make_socket(self, worker: _Worker, call: seccomp.Notification) -> bool:
-        settled = worker.listened_at and self._loop.now() - worker.listened_at > UNUSED_AFTER
-        if settled or not seccomp.same_network(call.pid):
-            return False
-        if self._births is None:
-            from .births import Births
-
-            self._births = Births(self._loop)
-        pid = borrow.group_of(call.pid)
-        try:
-            return self._births.make(worker.notifier, call, worker.incarnation, pid)
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                return False  # ours or the worker's: the kernel knows which
-            raise
-
-    def _needs_our_sockets(self, worker: _Worker, reason: str) -> None:
-        """Its next incarnation gets sockets of ours; it is the next one now, if it can be."""
-        if not self.makes_sockets:
-            self.makes_sockets = True
-            self._log(
-                "info",
-                "sockets made for workers",
-                {
-                    "app": self._app.name,
-                    "reason": reason,
-                    "then": "its workers start again; until they listen, each of their "
-                    "connections to others costs them a notification",
-                },
-            )
-        if not worker.makes and not self._listeners.serves(worker.incarnation):
-            self._observed(worker.incarnation, "unfit", {"reason": reason})
-
-    def _drop_birth(self, inode: int) -> None:
-        """The socket is none of ours after all."""
-        sock = self._births.take(inode) if self._births is not None else None
-        if sock is not None:
-            sock.close()
-
-    def _own(self, pid: int, fd: int) -> _socket.socket | None:
-        """A duplicate of the worker's socket, where there is one to be had."""
-        born = self._births.take(seccomp.socket_inode(pid, fd)) if self._births else None
-        return born if born is not None else borrow.socket_of(pid, fd)
-
-    # -- what else a program asks -----------------------------------------------------
-
-    def _tell_listening(self, worker: _Worker, call: seccomp.Notification) -> bool:
-        """SO_ACCEPTCONN of a slot's socket: whether this worker listens, not a sibling.
-
-        A program that may have inherited its socket (haproxy) calls listen(2) only where
-        that is 0. Other options are not reported.
-        """
-        value, size = call.args[3:5]
-        held = self._listeners.held_by(
-            worker.incarnation, seccomp.socket_inode(call.pid, call.args[0])
-        )
-        if held is None or held.listens or held.reported:
-            return False
-        (room,) = struct.unpack("=i", seccomp.read_memory(call.pid, size, 4))
-        if room < 4 or not worker.notifier.waits(call):
-            return False
-        seccomp.write_memory(call.pid, value, struct.pack("=i", 0))
-        seccomp.write_memory(call.pid, size, struct.pack("=i", 4))
-        worker.notifier.answer(call)
-        return True
-
-    def _refuse_ring(self, worker: _Worker, call: seccomp.Notification) -> bool:
-        """No io_uring where bind and listen can go by it, unseen (Linux 6.11)."""
-        worker.notifier.answer(call, errno.EPERM)
-        if not self._said_ring:
-            self._said_ring = True
-            self._log(
-                "info",
-                "io_uring refused",
-                {
-                    "app": self._app.name,
-                    "pid": call.pid,
-                    "reason": "a port that is bound through it cannot be shared",
-                    "then": "the program works without it; `handoff: fds` allows it, for "
-                    "programs that take their socket as a descriptor",
-                },
-            )
-        return True
-
-    # -- paths of unix sockets ----------------------------------------------------------
-
-    def _remove(self, worker: _Worker, call: seccomp.Notification) -> bool:
+    def _remove(self, worker: Worker, call: seccomp.Notification) -> bool:
         if not worker.unix.removal(call) or not worker.notifier.waits(call):
             return False
         worker.notifier.answer(call)
         return True
 
-    def _connect(self, worker: _Worker, call: seccomp.Notification) -> bool:
+    def _connect(self, worker: Worker, call: seccomp.Notification) -> bool:
         bound = {g for g in self._listeners.unix_groups() if g.form in worker.bound}
         number = worker.unix.connection(call, bound)
         if not number or not worker.notifier.waits(call):
             return False
         worker.notifier.answer(call, number)
-        return True
-
-    # -- bind -------------------------------------------------------------------------
-
-    def _bind(self, worker: _Worker, call: seccomp.Notification) -> bool:
-        pid, fd = call.pid, call.args[0]
-        size = min(call.args[2], sockaddr.MAX_SIZE)
-        if size < 2 or call.args[2] > 128:
-            return False
-        try:
-            asked = sockaddr.parse(seccomp.read_memory(pid, call.args[1], size))
-        except PermissionError:
-            self._bind_unread(worker, call)
-            return False
-        if asked is None or not self._is_stream(asked, pid, fd) or not seccomp.same_network(pid):
-            return False
-        if self._listeners.of_inode(seccomp.socket_inode(pid, fd)) is not None:
-            return False  # bound already: EINVAL, as the kernel says
-        claim = self._claim(worker, call, asked)
-        if claim is None:
-            self._drop_birth(seccomp.socket_inode(pid, fd))
-            return False
-        try:
-            return self._give(worker, call, claim)
-        finally:
-            self._listeners.abandon(claim)
-
-    def _give(self, worker: _Worker, call: seccomp.Notification, claim: Claim) -> bool:
-        """Answer a bind with the socket of `claim`, or bind the worker's own into its group.
-
-        The worker's own is better where nothing waits at the slot's: all that refers to it,
-        and all that was set on it, stays. Else it is replaced, and what was set is copied.
-        """
-        pid, fd, group = call.pid, call.args[0], claim.group
-        own = self._own(pid, fd) if group.form.family != "unix" else None
-        if own is None and self._is_tied(worker, call):
-            return self._cannot_replace(worker, call, claim)
-        if own is not None and self._keeps_own(worker, claim, call, own):
-            inode = inode_of(own.fileno())
-            try:
-                group.adopt(worker.slot, worker.incarnation, own)
-            except OSError as error:
-                own.close()
-                worker.notifier.answer(call, error.errno or errno.EINVAL)
-                return True
-            worker.notifier.answer(call)
-            self._bound(worker, claim, inode, pid, fd)
-            return True
-        flags = seccomp.descriptor_flags(pid, fd)
-        again = group.holders.get(worker.slot) == worker.incarnation
-        source = group.hand(worker.slot, worker.incarnation)
-        alone = not group.single or len(group.users) < 2
-        if own is not None:
-            if alone:
-                options.copy(own, source)
-            own.close()
-        elif group.form.family != "unix" and alone and not again:
-            options.reset(source)
-        self._follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
-        if not worker.notifier.put(call, source.fileno(), fd, cloexec=bool(flags & os.O_CLOEXEC)):
-            return True  # killed meanwhile, or its call begins anew
-        self._bound(worker, claim, inode_of(source.fileno()), pid, fd)
-        worker.notifier.answer(call)
-        return True
-
-    def _keeps_own(
-        self,
-        worker: _Worker,
-        claim: Claim,
-        call: seccomp.Notification,
-        own: _socket.socket,
-    ) -> bool:
-        """Its own socket becomes the slot's."""
-        group = claim.group
-        if not borrow.is_tcp(own):
-            return False
-        if group.single:
-            return not group.has(worker.slot)
-        return not group.has(worker.slot) or self._is_tied(worker, call)
-
-    def _is_tied(self, worker: _Worker, call: seccomp.Notification) -> bool:
-        pid, fd = call.pid, call.args[0]
-        tree = look.tree(self._pid_of(worker.incarnation) or pid)
-        return borrow.is_tied(pid, fd, seccomp.socket_inode(pid, fd), tree)
-
-    def _cannot_replace(self, worker: _Worker, call: seccomp.Notification, claim: Claim) -> bool:
-        """Its socket is tied to something, and we cannot have it; or it is a unix socket.
-
-        A path leads to one socket, so workers cannot each have their own there.
-        """
-        reason = "a socket was in an epoll set, or duplicated, before its bind"
-        form = claim.group.form
-        self._listeners.give_back(worker.incarnation, claim)
-        if form.family != "unix" and not worker.makes:
-            self._needs_our_sockets(worker, reason)
-            return False
-        alone = not claim.group.users and self._listeners.step_aside(
-            claim, lasting=self._app.instances == 1
-        )
-        if alone:
-            then = "the worker binds it itself: connections are refused while it is away"
-        else:
-            then = "the worker finds it in use; use one instance, or `handoff: fds`"
-        self._log(
-            "warning" if alone else "error",
-            "address not shared",
-            {
-                "app": self._app.name,
-                "address": form.text,
-                "pid": call.pid,
-                "reason": reason,
-                "then": then,
-            },
-        )
-        if not alone:
-            worker.notifier.answer(call, errno.EADDRINUSE)
-        return not alone
-
-    def _bind_unread(self, worker: _Worker, call: seccomp.Notification) -> None:
-        """Its memory is closed to us (it gave root up without exec, or wants no dumps).
-
-        A socket that we made is prepared for the kernel's own bind to join the group. Its
-        address is seen when it listens.
-        """
-        if not worker.makes:
-            self._needs_our_sockets(worker, "the bind of a process cannot be read: " + _UNREADABLE)
-        births = self._births.of(borrow.group_of(call.pid), call.args[0]) if self._births else ()
-        if not births:
-            return
-        from .births import prepare
-
-        for birth in births:
-            prepare(birth)
-
-    def _bound(self, worker: _Worker, claim: Claim, inode: int, pid: int, fd: int) -> None:
-        held = self._listeners.hold(worker.incarnation, worker.slot, claim, inode)
-        held.pid, held.fd = borrow.group_of(pid), fd
-        form = claim.group.form
-        if form not in worker.bound:
-            worker.bound.add(form)
-            self._observed(
-                worker.incarnation, "bound", {"address": form.text, "adopted": claim.adopted}
-            )
-
-    def _is_stream(self, asked: Asked, pid: int, fd: int) -> bool:
-        protocol = seccomp.protocol_of(pid, fd)
-        if protocol == "UNIX" and seccomp.kernel_version() < _STREAMS_NAMED:
-            # It may be a datagram socket: believe only the file.
-            return self._listeners.declares_path(self._absolute(pid, asked.path))
-        return protocol in _PROTOCOLS[asked.family]
-
-    def _claim(self, worker: _Worker, call: seccomp.Notification, asked: Asked) -> Claim | None:
-        pid, incarnation = call.pid, worker.incarnation
-        caller = credentials.caller(pid)
-        wanted = Wanted(caller.credentials)
-        if asked.family == "unix":
-            path = self._absolute(pid, asked.path)
-            mode = seccomp.socket_mode(pid, call.args[0]) & ~caller.umask
-            if path is None or not worker.notifier.waits(call):
-                return None
-            return self._listeners.claim(
-                incarnation, asked.replace(path=path), wanted=wanted.replace(mode=mode)
-            )
-        if asked.port == 0:
-            command = seccomp.command_line(pid)
-            if not worker.notifier.waits(call) or not addresses.means_serve(command):
-                return None
-            return self._listeners.claim_port(incarnation, addresses.ports_of_serve(command))
-        v6only: bool | None = False
-        if asked.host == addresses.ANY6:
-            v6only = seccomp.v6only_of(pid, call.args[0])
-        if not worker.notifier.waits(call):
-            return None
-        return self._listeners.claim(incarnation, asked, wanted=wanted, v6only=v6only)
-
-    def _absolute(self, pid: int, path: str) -> str | None:
-        if path.startswith("@"):
-            return path
-        folder = seccomp.directory_of(pid)
-        if folder is None:
-            return None
-        path = os.path.normpath(os.path.join(folder, path))
-        if len(os.fsencode(path)) > unixpath.PATH_MAX:
-            return None
-        groups = self._listeners.unix_groups()
-        if any(group.form.path == path for group in groups):
-            return path
-        # By another name of its folder it is the same socket.
-        known = group_at(pid, path, groups) if groups else None
-        return known.form.path if known is not None else path
-
-    def _follow_mode(self, worker: _Worker, claim: Claim, *, nonblocking: bool) -> None:
-        group = claim.group
-        if not nonblocking and (
-            # Of several sockets that a worker binds to one address a non-blocking one
-            # wins, and what the first user of a shared socket made of it stays: it may
-            # have set it non-blocking itself, after its bind.
-            worker.modes.get(group.form) or (group.single and len(group.users) > 1)
-        ):
-            return
-        worker.modes[group.form] = nonblocking
-        group.set_blocking(worker.slot, not nonblocking)
-
-    # -- listen -----------------------------------------------------------------------
-
-    def _listen(self, worker: _Worker, call: seccomp.Notification) -> bool:
-        inode = seccomp.socket_inode(call.pid, call.args[0])
-        if not inode:
-            return self._listen_unread(worker, call)
-        claim = self._listeners.of_inode(inode)
-        if claim is None:
-            self._drop_birth(inode)
-            return False
-        if not worker.notifier.waits(call):
-            return False
-        self._begin(worker, call, claim, inode)
-        return True
-
-    def _begin(self, worker: _Worker, call: seccomp.Notification, claim: Claim, inode: int) -> None:
-        claim.group.users.add(worker.incarnation)
-        self._listeners.begin(claim, inode)
-        worker.listened_at = worker.listened_at or self._loop.now()
-        # Not made: a worker's own backlog would replace ours.
-        worker.notifier.answer(call)
-        self._observed(worker.incarnation, "listening", {"address": claim.group.form.text})
-
-    def _listen_unread(self, worker: _Worker, call: seccomp.Notification) -> bool:
-        """Of a process that we cannot look into: a socket that we made, and it has bound."""
-        if self._births is None:
-            return False
-        pid = borrow.group_of(call.pid)
-        births = self._births.of(pid, call.args[0])
-        bound = [birth for birth in births if sockets.port_of(birth.sock)]
-        if len(bound) != 1:
-            return False
-        own = self._births.take(bound[0].inode)
-        if own is None:
-            return False
-        inode = bound[0].inode
-        if self._listeners.others_listen(own):
-            # Its bind joined the group of another app, which PID 1 holds as well.
-            own.close()
-            worker.notifier.answer(call, errno.EADDRINUSE)
-            return True
-        claim = self._listeners.claim_bound(worker.incarnation, worker.slot, own)
-        self._bound(worker, claim, inode, pid, call.args[0])
-        self._begin(worker, call, claim, inode)
         return True

@@ -17,9 +17,9 @@ from ..kernel import credentials, rights, sockets
 from ..loop import ERROR, HANGUP, READ, WRITE
 from . import addresses, nodeprotocol
 from .claims import inode_of
-from .listeners import Wanted
 from .nodeprotocol import Decoder, Query
 from .opening import NO_IPV6
+from .sharing import Wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec
     from ..kernel.sockdiag import Listener
     from ..loop import Loop
-    from .listeners import Listeners, Log
+    from .listeners import Listeners
+    from .sharing import Log
 
 # Node's debugger: each worker has a port of its own from here up.
 _DEBUGGER = range(9229, 9329)

@@ -25,8 +25,8 @@ from . import sockaddr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .group import UnixGroup
     from .listeners import Listeners
+    from .unixgroup import UnixGroup
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
