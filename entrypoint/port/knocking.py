@@ -31,9 +31,9 @@ class Knocking:
 
     def accepted(self) -> bool:
         """Somebody has taken it, and whoever waited there with it."""
-        length = self._group.queue_length(self._slot)
-        self._arrived = self._arrived or length > 0
-        return self._arrived and length == 0
+        # Connected is arrived: a quick worker accepts before its queue can be looked at.
+        self._arrived = self._arrived or sockets.is_connected(self._client)
+        return self._arrived and self._group.queue_length(self._slot) == 0
 
     def close(self) -> None:
         """Hang up."""
