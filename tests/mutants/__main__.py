@@ -17,7 +17,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.mutants.mutate import mutants
+from tests.mutants.mutate import Mutant, mutants
 
 WANTED = 0.9
 TESTS = ("tests/unit/core", "tests/unit/control", "tests/simulation")
@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=1e6, help="begin none after that")
+    parser.add_argument("--again", metavar="FILE", help="those whose code stands in this list")
     parser.add_argument("files", nargs="*", help="of entrypoint/core; none: all")
     options = parser.parse_args()
     root = Path(__file__).resolve().parents[2]
@@ -36,6 +37,8 @@ def main() -> int:
     files = options.files or sorted(map(str, Path("entrypoint/core").glob("*.py")))
     chosen = [mutant for path in files for mutant in mutants(path)]
     total = len(chosen)
+    if options.again:
+        chosen = _listed(chosen, Path(options.again).read_text(encoding="utf-8"))
     if options.sample:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, total))
     with tempfile.TemporaryDirectory() as folder:
@@ -50,6 +53,17 @@ def main() -> int:
             return done.returncode or 1
         found = json.loads(outcomes.read_text())
     return _report(found, total)
+
+
+def _listed(known: list[Mutant], text: str) -> list[Mutant]:
+    """Those of a list of `…FILE:LINE:COLUMN [KIND] CODE`, wherever the code is by now."""
+    wanted = set()
+    for line in text.splitlines():
+        place, _, rest = line.partition(" [")
+        kind, _, code = rest.partition("] ")
+        name = place.rpartition("/")[2].partition(":")[0]
+        wanted.add((name, kind, code.strip()))
+    return [m for m in known if (Path(m.path).name, m.kind, m.code) in wanted]
 
 
 def _report(found: dict[str, str], total: int) -> int:

@@ -45,9 +45,12 @@ class Mutant(Record):
     number: int  # of its kind's places in the module
 
     @property
+    def code(self) -> str:
+        return Path(self.path).read_text(encoding="utf-8").splitlines()[self.line - 1].strip()
+
+    @property
     def text(self) -> str:
-        code = Path(self.path).read_text(encoding="utf-8").splitlines()[self.line - 1].strip()
-        return f"{self.path}:{self.line}:{self.column} [{self.kind}] {code}"
+        return f"{self.path}:{self.line}:{self.column} [{self.kind}] {self.code}"
 
 
 def mutants(path: str) -> list[Mutant]:
