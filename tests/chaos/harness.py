@@ -218,7 +218,7 @@ class Harness:
 def _pids_group() -> Path | None:
     """A control group for a limit of processes; None where none can be made."""
     for root in (PIDS, UNIFIED):
-        group = root / f"pyinit-chaos-{os.getpid()}"
+        group = root / f"pyinit-chaos-{os.urandom(4).hex()}"
         try:
             group.mkdir()
             if (group / "pids.max").exists():

@@ -33,6 +33,7 @@ class LogBook:
         self.internal: list[str] = []
         self.last: dict[str, int] = {}
         self._cut: dict[str, str] = {}
+        self._parts: dict[int, str] = {}
         # Pids of workers that were killed or crashed, and when, as the log has it.
         self.killed: defaultdict[int, list[str]] = defaultdict(list)
 
@@ -46,7 +47,7 @@ class LogBook:
         if "stream" in record:
             self.worker_lines += 1
             if record.get("app") == "talker" and record["stream"] == "stdout":
-                self._talked(str(record.get("event", "")))
+                self._said(int(record.get("pid", 0)), record)
             return
         event = record.get("event", "")
         self._own.write(line + b"\n")
@@ -57,6 +58,14 @@ class LogBook:
             record.get("signal") or not record.get("expected")
         ):
             self.killed[record["pid"]].append(record["timestamp"])
+
+    def _said(self, pid: int, record: dict[str, object]) -> None:
+        """A line that is long, or that stops for a while, comes in parts."""
+        text = self._parts.pop(pid, "") + str(record.get("event", ""))
+        if record.get("partial"):
+            self._parts[pid] = text
+        else:
+            self._talked(text)
 
     def _internal(self, where: str, traceback: str) -> None:
         last = traceback.strip().rpartition("\n")[2]

@@ -46,6 +46,14 @@ def test_lines_that_are_lost_doubled_or_cut_are_found(tmp_path, texts, failure):
     assert bool(failure) == bool(book.failures)
 
 
+def test_a_line_in_parts_is_one(tmp_path):
+    book = LogBook(tmp_path)
+    for text, more in (("T a 1 4 x", {"partial": True}), ("xx", {"partial": True}), ("x", {})):
+        book.take(line(event=text, pid=3, **more))
+    assert not book.failures
+    assert book.last == {"a": 1}
+
+
 def test_lines_that_never_came_are_found(tmp_path):
     book = LogBook(tmp_path)
     book.take(line(event="T a 1 1 x"))
