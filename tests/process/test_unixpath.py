@@ -6,13 +6,18 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from entrypoint.kernel import sockets, unixpath
+from entrypoint.kernel import credentials, sockets, unixpath
 
 NOBODY = 65534
+# Other users may not be let into the folder of ours.
+PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
 
 
 @pytest.fixture
@@ -228,3 +233,115 @@ def test_a_private_folder_is_not_somebody_elses(top):
     for name in ("theirs", "link"):
         with pytest.raises(OSError):
             unixpath.private_folder(str(top), name)
+
+
+# -- attacked -------------------------------------------------------------------------------
+
+ATTACK = """
+import ctypes, os, random, sys
+app, secret, root = sys.argv[1:]
+libc = ctypes.CDLL(None, use_errno=True)
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+run = app + "/run"
+
+def exchange(one, other):
+    libc.renameat2(-100, one.encode(), -100, other.encode(), 2)
+
+def quietly(call, *args):
+    try:
+        call(*args)
+    except OSError:
+        pass
+
+quietly(os.symlink, secret, app + "/to-secret")
+quietly(os.symlink, root, app + "/to-root")
+while os.getppid() != 1:
+    for name in ("a.sock", ".a.sock.pyinit"):
+        path = run + "/" + name
+        quietly(os.symlink, secret, run + "/link")
+        exchange(run + "/link", path)
+        quietly(os.unlink, path)
+        quietly(os.link, secret, path)
+        quietly(os.rename, path, run + "/away")
+        quietly(os.unlink, path)
+        quietly(os.unlink, run + "/link")
+    exchange(app + "/to-root", run)
+    exchange(app + "/to-root", run)
+"""
+
+
+@root_only
+@pytest.mark.parametrize("owned", ["the last folder", "the folder above as well"])
+def test_a_user_who_swaps_everything_all_the_time_gets_nothing(top, owned):
+    """As root, in that user's folder: bind, restore, change the mode, remove, again and again."""
+    secret, root = top / "secret", top / "root"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    root.mkdir(mode=0o755)
+    app = top / "app"
+    app.mkdir()
+    if owned != "the last folder":
+        given_to_nobody(app)
+    given_to_nobody(app / "run")
+    attacker = subprocess.Popen([PYTHON, "-c", ATTACK, str(app), str(secret), str(root)])
+    counted = {"bound": 0, "refused": 0}
+    try:
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until or not all(counted.values()):
+            assert time.monotonic() < until + 30, counted
+            sock = sockets.unix_stream()
+            try:
+                path = str(app / "run" / "a.sock")
+                file = unixpath.bind(sock, path, mode=0o666, replace_stale=True)
+                counted["bound"] += 1
+                for _ in range(3):
+                    file.restore()
+                    file.set_mode(0o622)
+                file.remove()
+                file.close()
+            except OSError:
+                counted["refused"] += 1
+            finally:
+                sock.close()
+            found = secret.stat()
+            assert (stat.S_IMODE(found.st_mode), found.st_nlink) == (0o600, 1)
+            assert not list(root.iterdir())
+    finally:
+        attacker.kill()
+        attacker.wait()
+    assert secret.read_text() == "x"
+    assert credentials.own().uid == os.geteuid() == 0
+
+
+@root_only
+def test_binding_for_a_worker_makes_nothing_that_it_could_not_make(top):
+    """The same attack on what is bound with the attacker's own credentials."""
+    root = top / "root"
+    root.mkdir()
+    root.chmod(0o775)  # root's group may write: PID 1 has it, the worker has not
+    app = given_to_nobody(top / "app")
+    given_to_nobody(app / "run")
+    secret = top / "secret"
+    secret.write_text("x")
+    attacker = subprocess.Popen([PYTHON, "-c", ATTACK, str(app), str(secret), str(root)])
+    nobody = credentials.Credentials(NOBODY, NOBODY, (), 0)
+    bound = 0
+    try:
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until or not bound:
+            assert time.monotonic() < until + 30
+            sock = sockets.unix_stream()
+            try:
+                path = str(app / "run" / "a.sock")
+                file = unixpath.bind(sock, path, mode=0o666, credentials=nobody)
+                bound += 1
+                file.remove()
+                file.close()
+            except OSError:
+                pass
+            finally:
+                sock.close()
+            assert not list(root.iterdir())
+    finally:
+        attacker.kill()
+        attacker.wait()
