@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MAX_ADOPTED = 64
 # How long after a worker began to listen the others of its addresses may follow (s).
 UNUSED_AFTER = 3.0
+# Of paths that, with and without their zero, make an address of 16 or 28 bytes.
+_AMBIGUOUS = frozenset((13, 14, 25, 26))
 # A handshake that began at a listener may end there as late as this (s): six SYN-ACKs.
 LAST_HANDSHAKE = 70.0
 
@@ -58,6 +60,17 @@ class Listeners(Sharing):
     def unix_groups(self) -> list[UnixGroup]:
         """The app's unix sockets, all that there are."""
         return [group for _, group in self._held.groups() if isinstance(group, UnixGroup)]
+
+    def unseen_before_bind(self, incarnation: int) -> bool:
+        """This worker has ended and had not bound the app's unix path.
+
+        Perhaps it connected there first and found us. Its filter leaves out addresses that
+        are as long as IPv4's and IPv6's: this path may be one.
+        """
+        return any(
+            incarnation not in group.users and len(os.fsencode(group.form.path)) in _AMBIGUOUS
+            for group in self.unix_groups()
+        )
 
     def unix_names(self, incarnation: int) -> tuple[str, ...]:
         """The unix sockets that this worker has, as the kernel names them (`@name`)."""

@@ -96,6 +96,8 @@ class Ports:
         self._makers: set[int] = set()
         # Node programs of this app were seen to listen without Node's protocol.
         self._needs_filter = False
+        # A worker may have connected to the app's unix path before it bound it, unseen.
+        self._asks_first = False
         self._own_listeners: OwnListeners | None = None
 
     # -- the sockets ------------------------------------------------------------------
@@ -290,7 +292,8 @@ class Ports:
         """The system calls that the filter of this worker is to report."""
         from ..kernel import bpf, seccomp
 
-        calls: tuple[str, ...] = (*bpf.PORT_CALLS, *bpf.REMOVALS, "connect")
+        connect = "connect_any" if self._asks_first else "connect"
+        calls: tuple[str, ...] = (*bpf.PORT_CALLS, *bpf.REMOVALS, connect)
         if seccomp.kernel_version() >= _RINGS_BIND:
             calls = (*calls, "io_uring_setup")
         if self._interception is not None and self._interception.makes_sockets:
@@ -401,6 +404,7 @@ class Ports:
         if channel is not None:
             channel.close()
         self._makers.discard(incarnation)
+        self._asks_first = self._asks_first or self._listeners.unseen_before_bind(incarnation)
         if self._own_listeners is not None:
             self._own_listeners.ended(incarnation)
         if self._interception is not None:

@@ -231,3 +231,30 @@ def test_a_socket_file_that_changes_all_the_time_costs_little(top):
         assert lab.loop.wakeups - before < 200
         path.unlink()
         wait_until(path.is_socket, what="the path is there again")
+
+
+def test_a_connect_that_looks_like_one_to_a_port_is_seen_the_second_time(top):
+    path = f"/tmp/{os.urandom(2).hex()}sock"
+    assert len(path) == 13
+    program = f"""
+import signal, socket, sys
+with socket.socket(socket.AF_UNIX) as client:
+    try:
+        client.connect({path!r})
+        sys.exit("another instance serves")
+    except OSError:
+        pass
+s = socket.socket(socket.AF_UNIX)
+s.bind({path!r})
+s.listen()
+signal.pause()
+"""
+    (top / "asks.py").write_text(program)
+    with Lab([PYTHON, str(top / "asks.py")]) as lab:
+        lab.run(1)
+        second = lab.start(1)
+        wait_until(lambda: lab._ended(second), what="it has found us")
+        lab.stop(second)
+        third = lab.start(1)
+        lab.listening(third)
+    assert not os.path.exists(path)
