@@ -299,6 +299,8 @@ class NodeChannel:
             sock, claim = self._find(query)
         except (OSError, ValueError) as error:  # ValueError: a path that cannot be encoded
             number = getattr(error, "errno", None) or errno.EINVAL
+            if number == errno.ENOENT:
+                number = errno.EACCES  # as libuv tells it (uv_pipe_bind2)
             reply = nodeprotocol.answer(query, errno=-number)
             self._put(nodeprotocol.encode(reply), None)
             return

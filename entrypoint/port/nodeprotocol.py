@@ -121,7 +121,10 @@ def parse_query(message: dict[str, Any]) -> Query:
     if fd >= 0:
         return query.replace(kind="fd")
     if of_type == -1 and isinstance(address, str) and port < 0:
-        path = address.replace("\0", "@", 1) if address.startswith("\0") else address
+        # An abstract name comes with the working directory before it: a worker of a cluster
+        # resolves every path (lib/internal/cluster/child.js).
+        _, abstract, name = f"/{address}".rpartition("/\0")
+        path = f"@{name}" if abstract else address
         if not path or "\0" in path:
             return query
         return query.replace(kind="stream", asked=Asked("unix", path=path))

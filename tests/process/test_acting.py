@@ -265,3 +265,74 @@ def test_a_process_in_another_user_namespace_has_no_capabilities_here():
     os.waitpid(pid, 0)
     assert not found.namespace
     assert found.credentials.replace(groups=()) == credentials.Credentials(65534, 65534, (), 0)
+
+
+NODE = """
+const dgram = require('dgram'), net = require('net');
+const [folder, number] = [process.argv[2], +process.argv[3]];
+const said = {};
+const kinds = {
+  tcp4: {port: 2400 + number, host: '127.0.0.1'},
+  tcp6: {port: 2500 + number, host: '::1'},
+  privileged4: {port: 400 + number, host: '127.0.0.1'},
+  privileged6: {port: 500 + number, host: '::'},
+  udp4: {udp: 'udp4', port: 600 + number, host: '127.0.0.1'},
+  udp6: {udp: 'udp6', port: 700 + number, host: '::1'},
+  'udp4 of all': {udp: 'udp4', port: 2600 + number},
+  abstract: {path: `\\0${folder}/node-${number}`},
+};
+for (const name of ['open', 'root', 'group0', 'nobody', 'link', 'none'])
+  kinds[name] = {path: `${folder}/${name}/node-${number}.sock`};
+let left = Object.keys(kinds).length;
+const done = (kind, what) => {
+  said[kind] = what;
+  if (!--left) console.log('said ' + JSON.stringify(said));
+  if (!left && !process.env.STAY) process.exit();
+};
+for (const [kind, where] of Object.entries(kinds)) {
+  const server = where.udp ? dgram.createSocket(where.udp) : net.createServer();
+  server.on('error', (error) => done(kind, error.code));
+  const bound = () => done(kind, 'bound');
+  if (where.udp) server.bind(where.port, where.host, bound); else server.listen(where, bound);
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="there is no `node`")
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="there is no `setpriv`")
+def test_each_kind_of_address_over_nodes_protocol(top, tmp_path) -> None:
+    """PID 1 is the cluster primary, and lends a worker nothing either."""
+    (top / "program.js").write_text(NODE)
+    node = shutil.which("node")
+    users = {"root": [], "nobody": list(NOBODY), "less": list(USERS["root with less"])}
+    expected = {}
+    for number, (user, before) in enumerate(users.items(), 1):
+        words = [*WRAP, *before, node, str(top / "program.js"), str(top), str(number)]
+        run = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        expected[user] = json.loads(run.stdout.removeprefix("said "))
+        for path in top.glob("*/node-*.sock"):
+            path.unlink()
+    assert expected["nobody"]["udp4"] == expected["less"]["privileged6"] == "EACCES"
+    apps = [
+        {
+            "name": user,
+            "script": str(top / "program.js"),
+            "args": [str(top), str(number)],
+            "interpreter": node,
+            "exec_mode": "cluster",
+            "instances": 1,
+            "handoff": "node",
+            "env": {"STAY": "1"},
+            "cwd": "/",
+        }
+        for number, user in enumerate(users, 1)
+    ]
+    apps[1]["user"] = "nobody"
+    less = " ".join(users["less"])
+    (top / "node").write_text(f'#!/bin/sh\nexec {less} {node} "$@"\n')
+    (top / "node").chmod(0o755)
+    apps[2]["interpreter"] = str(top / "node")
+    with Run(tmp_path, apps, wrap=WRAP) as run:
+        lines = run.said("said ", count=len(users))
+        for line in lines:
+            assert json.loads(line["event"][5:]) == expected[line["app"]], line["app"]

@@ -72,6 +72,11 @@ def test_any_query_is_parsed_or_unknown(address, port, of_type, fd, flags):
         ({"address": "/a", "port": -1, "addressType": -1}, "stream", Asked("unix", path="/a")),
         ({"address": "\0a", "port": -1, "addressType": -1}, "stream", Asked("unix", path="@a")),
         (
+            {"address": "/srv/\0a/b", "port": -1, "addressType": -1},
+            "stream",
+            Asked("unix", path="@a/b"),
+        ),
+        (
             {"address": None, "port": 9, "addressType": "udp4"},
             "datagram",
             Asked("inet", "0.0.0.0", 9),
