@@ -6,6 +6,7 @@ import os
 
 from ..core.record import Record
 from ..core.spec import AppSpec
+from ..port.nodeprotocol import is_launcher
 from . import command, keys, users
 from .errors import quoted
 from .read import MISSING
@@ -246,12 +247,8 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         return None
     if found.python:
         env.setdefault("PYTHONUNBUFFERED", "1")  # as PM2: lines when they are written
-    if (
-        reader.look
-        and app.value("source_maps")
-        and found.node_script
-        and _has_source_maps(reader, env)
-    ):
+    maps = app.value("source_maps") and found.node_script and not is_launcher(found.argv)
+    if reader.look and maps and _has_source_maps(reader, env):
         option = "--enable-source-maps"
         options = env.get("NODE_OPTIONS", "")
         if option not in options.split():

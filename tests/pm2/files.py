@@ -482,4 +482,88 @@ module.exports = { apps: [{ name: `api-${env}`, script: 'app.js', exec_mode: 'fo
         "app.js",
         start=("--env", "production"),
     ),
+    "one-app-as-a-mapping": case(
+        """\
+exports.apps = {
+  name: 'one',
+  exec: 'index.js',
+  exec_interpreter: process.execPath,
+  args: [],
+  cwd: process.cwd(),
+  env: { name: 'from-env', PATH: `./bin:${process.env.PATH}`, DEBUG: undefined, OBJ: { toString: 1 } },
+};
+""",
+        "index.js",
+    ),
+    "pm2-list": case(
+        """\
+module.exports = {
+  pm2: [{
+    script: __dirname + '/app/server.js',
+    name: 'abs',
+    exec_mode: 'cluster_mode',
+    node_args: '-r ./preload.js --trace-warnings',
+    args: null,
+    instance_var: '',
+    uid: undefined,
+    wait_ready: false,
+  }],
+};
+""",
+        "app/server.js",
+        files={"preload.js": "process.env.PRELOADED = '1';\n"},
+    ),
+    "npm-start": case(
+        """\
+module.exports = {
+  apps: [{ name: 'npm', script: 'npm', args: 'run start:prod -- --port 1', env: { A: 1 } }],
+};
+""",
+        "server.js",
+        files={"package.json": '{"scripts": {"start:prod": "node server.js"}}'},
+    ),
+    "no-interpreter": case(
+        """\
+module.exports = {
+  apps: [
+    { name: 'bin', script: './bin/php-tool', interpreter: 'none', args: ['x y', 2] },
+    { name: 'sh', script: '/bin/sh', args: ['-c', 'exec ./bin/php-tool "$0" "$1"', 'a b', '*'] },
+  ],
+};
+""",
+        "bin/php-tool",
+        count=2,
+    ),
+    "cluster-folder": case(
+        """\
+[
+  { name: 'dir', script: 'src', instances: 1, env: { X: "it's", Y: 'say "hi"', }, },
+]
+""",
+        "src/index.js",
+        name="ecosystem.config.json",
+    ),
+    "module-script": case(
+        """\
+apps:
+  - name: esm
+    script: index.mjs
+    exec_mode: cluster
+    instances: 2
+    args: [--a, 1.50, 0x10, ~]
+    env: &env
+      TIME: 12:30
+      DATE: 2024-01-01
+      HEX: 0x1F
+      FLOAT: 1e3
+      LIST: [1, two]
+    env_test:
+      <<: *env
+      TIME: later
+""",
+        "index.mjs",
+        name="process.yaml",
+        start=("--env", "test"),
+        count=2,
+    ),
 }

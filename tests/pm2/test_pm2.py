@@ -62,7 +62,9 @@ def differences(pm2, ours, *, only):
     names = {*theirs, *ours["env"]} - OWN - NOT_SET - OPTIONS
     # Oddities of PM2's: the app's name as a variable, objects as texts; a shell's own.
     names -= {theirs.get("name", ""), "SHLVL", "_"}
-    names -= {name for name in names if theirs.get(name) == "[object Object]"}
+    names -= {name for name in names if theirs.get(name) in {"[object Object]", "{}"}}
+    if "npm_lifecycle_event" in theirs:
+        names -= {"PATH"}  # npm adds a folder for each one above its own
     if theirs.get("pm_exec_path", "").endswith("/bash"):
         names -= {"pm_exec_path"}  # a command line that needs no shell gets none here
     if not only:

@@ -267,7 +267,27 @@ class Translation:
             self._put("env", mapping(_as_texts(found), place), place)
         for word in [word for word in self.entries if word.startswith("env_")]:
             key_node, node = self.entries[word]
-            self.entries[word] = (key_node, mapping(_as_texts(node.entries), node))
+            texts = _as_texts(self._scalars_of(word, node.entries))
+            self.entries[word] = (key_node, mapping(texts, node))
+
+    def _scalars_of(
+        self, word: str, entries: Mapping[str, tuple[Node, Node]]
+    ) -> dict[str, tuple[Node, Node]]:
+        """The variables of `env_NAME`, where PM2 has no JSON for lists and mappings.
+
+        In cluster mode they are JavaScript's texts of them, in fork mode there are none.
+        """
+        cluster = self._text("exec_mode").startswith("cluster")
+        found = {}
+        for name, (key, value) in entries.items():
+            if value.kind == "scalar":
+                found[name] = (key, value)
+            elif cluster:
+                found[name] = (key, literal(text_of(value), value))
+            elif word == f"env_{self._context.env_name}" and name not in schema.OPTIONS_IN_ENV:
+                text = "is no variable in fork mode: PM2 drops lists and mappings of `env_NAME`"
+                self._warn(f"{word}.{name}", text, f.REFUSED_VALUE, key)
+        return found
 
     def _options(self, variables: dict[str, tuple[Node, Node]], block: str) -> None:
         """Options that stand among variables, which PM2 lays over those of the app."""
@@ -447,10 +467,20 @@ class Translation:
 
 def _as_texts(entries: Mapping[str, tuple[Node, Node]]) -> dict[str, tuple[Node, Node]]:
     """Variables as PM2 writes them: numbers by JavaScript's rules, null as `null`."""
-    return {
-        name: (key, literal(text_of(value), value) if value.kind == "scalar" else value)
-        for name, (key, value) in entries.items()
-    }
+    found = {}
+    for name, (key, value) in entries.items():
+        made = value
+        if value.kind == "scalar":
+            made = literal(_date(value) or text_of(value), value)
+        found[name] = (key, made)
+    return found
+
+
+def _date(node: Node) -> str:
+    """A date of YAML as JavaScript writes it; only YAML has texts without quotes."""
+    text = node.text
+    bare = node.plain and len(text) == 10 and text[4] == text[7] == "-"
+    return f"{text}T00:00:00.000Z" if bare and text.replace("-", "").isdigit() else ""
 
 
 def _literals(node: Node) -> Node:
