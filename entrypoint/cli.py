@@ -37,7 +37,7 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
                                                 run one command, as tini does
   pyinit check [-c FILE] [--strict] [--offline] [--json]
                                                 validate the file: every error at once
-  pyinit explain [CODE…]                        the page of a finding, such as PM2-017
+  pyinit explain [CODE|KEY…]                    a finding, such as PM2-017, or a key's meaning
   pyinit ecosystem                              write a commented ecosystem.yaml
   pyinit convert FILE…                          print another supervisor's file as YAML: PM2's,
                                                 Procfile, supervisord.conf, crontab, systemd,

@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 import sys
+import textwrap
 
 from ..logs.console import wants_colour
+from . import keys
 from .convert import converted
-from .errors import ConfigErrors, Problems
+from .errors import ConfigErrors, Problems, suggest
 from .findings import BY_CODE, PAGES, rendered
 from .load import find, load
 from .report import Report, codes, summary
@@ -24,6 +26,17 @@ if TYPE_CHECKING:
     from .errors import ConfigError
 
 _BAD = 2
+# Where a key stands → its table.
+SECTIONS = {
+    "": keys.APP_KEYS,
+    "top level: ": keys.TOP_KEYS,
+    "probes.": keys.PROBES_KEYS,
+    "log.": keys.LOG_KEYS,
+    "control.": keys.CONTROL_KEYS,
+    "shutdown.": keys.SHUTDOWN_KEYS,
+    "health.": keys.HEALTH_KEYS,
+    "listen[].": keys.LISTEN_KEYS,
+}
 
 
 def check(argv: list[str]) -> int:
@@ -79,21 +92,43 @@ def _report(found: Iterable[ConfigError]) -> None:
 
 
 def explain(argv: list[str]) -> int:
-    """Print the page of a finding, or the list of all findings."""
-    parser = argparse.ArgumentParser("pyinit explain", description="Explain a finding of `check`.")
-    parser.add_argument("code", nargs="*", metavar="CODE", help="such as PM2-017; none: list all")
-    wanted = [code.upper() for code in parser.parse_args(argv).code]
+    """Print the page of a finding, what a key means, or the list of both."""
+    parser = argparse.ArgumentParser(
+        "pyinit explain", description="Explain a finding of `check`, or a key of the file."
+    )
+    parser.add_argument("word", nargs="*", metavar="CODE|KEY", help="PM2-017, kill_timeout")
+    wanted = parser.parse_args(argv).word
     if not wanted:
         for page in PAGES:
             print(f"{page.code:12} {page.title}")
+        print(f"\nkeys of an app: {', '.join(key.name for key in keys.APP_KEYS)}")
+        print(f"keys at the top: {', '.join(key.name for key in keys.TOP_KEYS)}")
         return 0
-    unknown = [code for code in wanted if code not in BY_CODE]
-    if unknown:
-        text = f"there is no finding {', '.join(unknown)}; `pyinit explain` lists all"
+    pages = [_page_of(word) for word in wanted]
+    if "" in pages:
+        word = wanted[pages.index("")]
+        near = suggest(word, [*BY_CODE, *keys.by_spelling(keys.APP_KEYS)])
+        text = f"there is no finding and no key {word!r}{near}; `pyinit explain` lists all"
         print(f"pyinit explain: {text}", file=sys.stderr)
         return _BAD
-    print("\n".join(rendered(BY_CODE[code]) for code in wanted), end="")
+    print("\n".join(pages), end="")
     return 0
+
+
+def _page_of(word: str) -> str:
+    """The page of a finding, or of a key of any section; empty when there is none."""
+    page = BY_CODE.get(word.upper())
+    if page is not None:
+        return rendered(page)
+    found = []
+    for where, table in SECTIONS.items():
+        key = keys.by_spelling(table).get(word)
+        if key is not None:
+            choices = f"\n  one of {', '.join(key.choices)}" if key.choices else ""
+            default = f"\n  Default: {key.default}." if key.default else ""
+            doc = textwrap.fill(key.doc, 76, initial_indent="  ", subsequent_indent="  ")
+            found.append(f"{where}{key.name}\n{doc}{choices}{default}\n")
+    return "\n".join(found)
 
 
 def _stop_signals(plan: Plan) -> str:

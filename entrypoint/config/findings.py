@@ -88,7 +88,7 @@ PAGES: tuple[Page, ...] = (
         "and report to pm2.io.",
         "Nothing is loaded into the program. `/metrics` gives restarts, memory, CPU and queues "
         "to Prometheus.",
-        "Delete the key; see docs/how-to/monitor.md for what replaces it.",
+        "Delete the key; write `probes: 9400` and scrape /metrics there.",
     ),
     Page(
         COMMAND_LINE_KEY,

@@ -14,8 +14,8 @@ _SCRIPTS = (
 )
 
 _TEMPLATE = """\
-# What pyinit runs in this container. Check it with `pyinit check`; all keys are in
-# docs/reference/file.md, and `pyinit schema` prints them for an editor.
+# What pyinit runs in this container. Check it with `pyinit check`; `pyinit explain KEY` says
+# what a key means, `pyinit explain` lists all, `pyinit schema` prints them for an editor.
 # Keys of PM2's ecosystem file mean here what they mean there.
 apps:
   - name: {name}

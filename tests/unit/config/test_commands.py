@@ -118,9 +118,21 @@ def test_explain(capsys):
     assert out.startswith("PM2-017: ")
     assert "\nPM2-002: " in out
     assert commands.explain([]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(PAGES)
+    listed = capsys.readouterr().out
+    assert all(page.code in listed for page in PAGES)
+    assert "kill_timeout" in listed
     assert commands.explain(["PM2-999"]) == 2
     assert "pyinit explain" in capsys.readouterr().err
+
+
+def test_explain_a_key(capsys):
+    assert commands.explain(["killTimeout", "timeout"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("kill_timeout\n  From the stop signal")
+    assert "shutdown.timeout\n" in out
+    assert "health.timeout\n" in out
+    assert commands.explain(["kill_timout"]) == 2
+    assert "did you mean 'kill_timeout'" in capsys.readouterr().err
 
 
 def test_check_without_any_file(here, capsys):
