@@ -39,7 +39,9 @@ class Turns:
         self._waited = self._faults = 0
         # Turns that worked longer than LONG without the machine's part.
         self.long = 0
+        # The last of these, and of those that the machine made long.
         self._last: deque[dict[str, object]] = deque(maxlen=_KEPT)
+        self._slowed: deque[dict[str, object]] = deque(maxlen=_KEPT)
         loop.observe = self._ended
         if environ.get(VARIABLE, "") not in ("", "0"):
             try:
@@ -73,9 +75,9 @@ class Turns:
         waited, faults = self._counters()
         lost, faults = (waited - self._waited) / 1e9, faults - self._faults
         own = seconds - lost
-        if own > LONG and not faults:
-            self.long += 1
-        self._last.append(
+        ours = own > LONG and not faults
+        self.long += ours
+        (self._last if ours else self._slowed).append(
             {
                 "seconds": round(seconds, 4),
                 "own": round(own, 4),
@@ -93,5 +95,6 @@ class Turns:
         """For `/status`."""
         found: dict[str, object] = {"longest": round(self.longest, 4), "callback": self._callback}
         if self.measured:
-            found |= {"limit": LONG, "long": self.long, "last": list(self._last)}
+            found |= {"limit": LONG, "long": self.long}
+            found |= {"last": list(self._last), "slowed": list(self._slowed)}
         return found

@@ -60,5 +60,5 @@ def test_a_wait_for_a_cpu_does_not_count(monkeypatch):
         found._begun()
         found._ended(seconds)
     assert found.long == 0
-    own = [(turn["own"], turn["major_faults"]) for turn in found.status()["last"]]
+    own = [(turn["own"], turn["major_faults"]) for turn in found.status()["slowed"]]
     assert own == [(0.03, 0), (0.2, 3)]
