@@ -7,6 +7,7 @@ events; decides nothing.
 from __future__ import annotations
 
 import os
+from collections import deque
 
 from .core import events as e
 from .core.record import Record
@@ -89,6 +90,8 @@ class Children:
         self.families = Families(loop, self.known)
         self.families.on_round_over = self._look_for_the_end
         self.helpers: dict[int, Callable[[int], None]] = {}
+        # Reaped, with their wait status, and not handled yet.
+        self._ended: deque[tuple[int, int]] = deque()
         self.orphans = 0
         # Starts the `after_stop` of a worker; the pid, 0 when that failed.
         self.on_cleaned: Callable[[Started, int], None] = lambda _started, _status: None
@@ -207,20 +210,34 @@ class Children:
 
     # -- what the kernel says at the end ------------------------------------------
 
+    def _handle_end(self, pid: int, status: int) -> None:
+        incarnation = self._by_pid.pop(pid, 0)
+        if incarnation:
+            try:
+                self._worker_ended(incarnation, status)
+            except MemoryError:
+                self._by_pid.setdefault(pid, incarnation)
+                raise
+        elif pid in self.helpers:
+            self.helpers.pop(pid)(status)
+        else:
+            self.orphans += 1  # it got a number that was known and had just become free
+
     def reap(self) -> bool:
         """Reap what has ended, workers and orphans. True: there may be more."""
         known = {**self._by_pid, **self.helpers} if self.helpers else self._by_pid
+        began = self._loop.now()
         ended, orphans = reap.reap(known)
+        more = len(ended) + orphans >= reap.BATCH or self._loop.now() - began >= reap.TIME
         self.orphans += orphans
-        for pid, status in ended:
-            incarnation = self._by_pid.pop(pid, 0)
-            if incarnation:
-                self._worker_ended(incarnation, status)
-            elif pid in self.helpers:
-                self.helpers.pop(pid)(status)
-            else:
-                self.orphans += 1  # it got a number that was known and had just become free
-        more = len(ended) + orphans >= reap.BATCH
+        self._ended.extend(ended)
+        while self._ended:
+            pid, status = self._ended.popleft()
+            try:
+                self._handle_end(pid, status)
+            except MemoryError:
+                self._ended.appendleft((pid, status))  # the next look handles it
+                raise
         if self._lingering and (ended or orphans) and not more:
             for incarnation in tuple(self._lingering):
                 self._look_for_the_end(incarnation)

@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 FLUSH_AT_MOST = 5.0
 # How long stderr may take the word that stdout took nothing (s).
 LAST_WORD_AT_MOST = 0.1
+# How long the starts of many workers may hold up what is loaded after them (s).
+SPAWNS_AT_MOST = 5.0
 # The pause before signals that met a shortage of memory are looked at again (s).
 MEMORY_PAUSE = 0.01
 # How long what SIGKILL was sent to may take to be reaped in the end (s).
@@ -100,6 +102,9 @@ class Runtime:
         self.is_init = kill.is_init()
         self._pipe = pipe
         self._terminal = Terminal()
+        # What is left of `_after_first_spawns`, and when it no longer waits for the workers.
+        self._late: deque[Callable[[], None]] = deque()
+        self._late_by = 0.0
         # Signals that came and were not handled yet.
         self._signals: deque[int] = deque()
         self.rereading = Rereading(self)
@@ -231,6 +236,17 @@ class Runtime:
             if signum != signals.SIGCHLD:
                 self._signal_arrived(signum)
         self._reaping.reap()
+        self._late_by = self.loop.now() + SPAWNS_AT_MOST
+        self._late.extend(
+            (
+                self.journal.open,
+                self._keep_recent,
+                self.pump.load_structlog,
+                self._open_private,
+                lambda: self.watching.follow(self.plan),
+                lambda: self.schedules.follow(self.plan),
+            )
+        )
         self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
         while self.exit_code is None:
             try:
@@ -256,23 +272,20 @@ class Runtime:
         self._take_signals()
 
     def _after_first_spawns(self) -> None:
-        """What no worker has to wait for; one that fails (EMFILE) does not end the others."""
-        if not self.dispatch.idle:
-            # Many workers: the rest of them is started in further turns.
+        """What no worker has to wait for: one step a turn, once all workers are started.
+
+        A step that fails (EMFILE) does not end the others.
+        """
+        if not self.dispatch.idle and self.loop.now() < self._late_by:
             self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
             return
-        for step in (
-            self.journal.open,
-            self._keep_recent,
-            self.pump.load_structlog,
-            self._open_private,
-            lambda: self.watching.follow(self.plan),
-            lambda: self.schedules.follow(self.plan),
-        ):
-            try:
-                step()
-            except Exception as error:  # noqa: BLE001  see the top of the file
-                self.internal_error("after the first spawns", error)
+        step = self._late.popleft()
+        if self._late:
+            self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  see the top of the file
+            self.internal_error("after the first spawns", error)
 
     def _keep_recent(self) -> None:
         if self.plan.control.enabled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 # probes. When a call returns this many, more may wait and no SIGCHLD may follow: call
 # again after the loop has turned.
 BATCH = 512
+# And for so long (s): the kernel takes a process apart here, 10 to 100 µs each.
+TIME = 0.01
 
 
 def reap(
@@ -20,12 +23,13 @@ def reap(
     """Reap all children that can be: those `known`, and how many others.
 
     The first are `(pid, wait status)`, the status for `os.WIFEXITED` and its kin. None
-    stands for all. At most `BATCH` in one call. With `os.WUNTRACED` in `flags` also
-    those that were stopped.
+    stands for all. At most `BATCH` in one call, for `TIME` at most. With `os.WUNTRACED` in
+    `flags` also those that were stopped.
     """
     ended: list[tuple[int, int]] = []
     others = 0
-    wait = os.waitpid
+    wait, now = os.waitpid, time.monotonic
+    until = now() + TIME
     try:
         for _ in range(BATCH):
             pid, status = wait(-1, flags)
@@ -36,6 +40,8 @@ def reap(
             else:
                 # Nothing is kept of an orphan: there may be very many.
                 others += 1
+            if now() > until:
+                break
     except ChildProcessError:  # ECHILD: no children at all
         pass
     return ended, others
