@@ -12,13 +12,16 @@ table, and those that have nothing to tell say why.
 | StartTimer | TimerFired | what it was set for is done now |
 | GrowPort, Steer, TrimPort, RefuseConnections | PortFailed | it is ordered again, with pauses |
 | FreeSlot, ClosePort | PortFailed | it is logged |
-| WatchQueue, Knock | QueueUnwatched | the queue is not waited for |
+| WatchQueue | QueueUnwatched | the queue is not waited for |
 | StartCheck | HealthChecked | the check has failed |
 | ReadPlan | PlanRejected | the running apps are kept |
 | StopTimer, StopCheck | nothing | what still comes of it is known to be stale |
 | StopRemaining | RemainingEnded | the end goes on, and SIGKILL ends what is left |
 | Forget | nothing | the worker is gone; what was kept for it is lost |
-| Report, Count | nothing | nothing is decided by them |
+| ProbeAccept | ProbeFailed | it is ordered again |
+| LookAt | nothing | the deadline of the launch decides |
+| StopLook | nothing | what still comes of it is known to be stale |
+| Report, ReportOutcome, Count | nothing | nothing is decided by them |
 | Finish | nothing | it cannot fail: the end is noted before anything is done |
 """
 
@@ -55,7 +58,12 @@ HEARD: dict[type[f.Effect], Callable[[Any, str], e.Event | None]] = {
     f.FreeSlot: _port("free slot"),
     f.ClosePort: _port("close"),
     f.WatchQueue: lambda effect, reason: e.QueueUnwatched(effect.incarnation, reason),
-    f.Knock: lambda effect, reason: e.QueueUnwatched(effect.incarnation, reason),
+    f.ProbeAccept: lambda effect, _reason: e.ProbeFailed(
+        effect.incarnation, effect.address, effect.declared
+    ),
+    f.LookAt: _nothing,
+    f.StopLook: _nothing,
+    f.ReportOutcome: _nothing,
     f.StartCheck: lambda effect, reason: e.HealthChecked(
         effect.incarnation, effect.check, f"the check could not be made: {reason}"
     ),

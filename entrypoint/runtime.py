@@ -32,6 +32,7 @@ from .kernel import kill, reap, signals
 from .launching import Launching
 from .logs import early
 from .logs.pump import LogPump
+from .looking import Looking
 from .loop import READ, Loop
 from .metrics.tallies import Tallies
 from .port.effects import PortEffects
@@ -99,6 +100,7 @@ class Runtime:
         self.ports = PortEffects(loop, self.children, self.emit, self.log, self._observed)
         self._reaping = Reaping(loop, self.children)
         self._remaining = Remaining(self)
+        self.looking = Looking(loop, self.children, self.emit)
         self.is_init = kill.is_init()
         self._pipe = pipe
         self._terminal = Terminal()
@@ -130,7 +132,10 @@ class Runtime:
             f.TrimPort: self.ports.trim,
             f.WatchQueue: self.ports.watch_queue,
             f.FreeSlot: self.ports.free_slot,
-            f.Knock: self.ports.knock,
+            f.ProbeAccept: self.ports.probe_accept,
+            f.LookAt: self.looking.begin,
+            f.StopLook: self.looking.end,
+            f.ReportOutcome: lambda _effect: None,  # for those who wait for it (control/)
             f.StartCheck: self._start_check,
             f.StopCheck: self._stop_check,
             f.RefuseConnections: self.ports.refuse_connections,
@@ -344,16 +349,28 @@ class Runtime:
 
     def _observed(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
         """What a worker did with its port or said over Node's channel."""
-        if what == "listening":
-            self.emit(e.WorkerReady(incarnation, "listen"))
-        elif what == "ready":
+        if what == "ready":
             self.emit(e.WorkerReady(incarnation, "node"))
-        elif what == "unfit":
+            return
+        if what == "unfit":
             self.emit(e.WorkerUnfit(incarnation, str(fields["reason"])))
-        elif what == "bound":
-            started = self.children.get(incarnation)
+            return
+        started = self.children.get(incarnation)
+        ports = self.ports.get(started.spec.name) if started is not None else None
+        address = str(fields.get("address", ""))
+        declared = ports.declared_as(address) if ports is not None else ""
+        if what == "bound":
             where = {"app": started.spec.name, "instance": started.instance} if started else {}
             self.log("debug", "address bound", {**where, **fields})
+            # Where a sibling listens the socket does: the worker may see that, and not call it.
+            if ports and ports.group_at(address, incarnation, declared=False):
+                self.emit(e.ListenSeen(incarnation, address, declared))
+        elif what == "listening":
+            self.emit(e.ListenSeen(incarnation, address, declared))
+        elif what == "accepting":
+            self.emit(e.AcceptSeen(incarnation, address, declared))
+        elif what == "closed":
+            self.emit(e.ListenEnded(incarnation, address, declared))
 
     # -- effects → syscalls -------------------------------------------------------------
 
@@ -385,6 +402,8 @@ class Runtime:
     def _forget(self, effect: f.Forget) -> None:
         started = self.children.get(effect.incarnation)
         ports = self.ports.get(started.spec.name) if started is not None else None
+        self.looking.forget(effect.incarnation)
+        self.ports.forget(effect.incarnation)
         if ports is not None:
             ports.forget(effect.incarnation)
         self.children.forget(effect.incarnation)

@@ -79,6 +79,8 @@ _AS_READ = (
     "depends_on",
     "on_errored",
     "reload_parallel",
+    "min_ready",
+    "relay",
     "ipc",
     "pm2_env",
     "placeholders",
@@ -267,6 +269,7 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
     for name in _ZERO_IS_DEFAULT:
         if app.value(name):
             changes[name] = app.value(name)
+    changes["learn_min_uptime"] = "min_uptime" not in app.values
     _check_ignored(reader, app, cwd)
     watch = app.value("watch", False)
     if watch:

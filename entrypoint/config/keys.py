@@ -210,15 +210,17 @@ APP_KEYS: tuple[Key, ...] = (
     Key(
         "max_restarts",
         "count",
-        "This many unstable exits (sooner than `min_uptime`) in a row make the app `errored`.",
+        "More unstable exits than this, within a window that slides with time, make the app "
+        "`errored`. Unstable: sooner than `min_uptime`, or before the worker was ready. Stable "
+        "exits in between do not end the count.",
         "16",
     ),
     Key(
         "min_uptime",
         "time",
-        "A worker that lives this long was stable. In a reload the new one has to, where "
-        "nothing tells that it is ready (`handoff: fds` with `share: one`).",
-        "1000",
+        "A worker that lives this long was stable.",
+        "1000, and learned: crashes that follow one another count too, each within 30 s of its "
+        "start and after about the same time",
     ),
     Key("restart_delay", "time", "Wait before a restart.", "0"),
     Key(
@@ -274,7 +276,13 @@ APP_KEYS: tuple[Key, ...] = (
         "A worker is ready when it says so: `process.send('ready')`, or `READY=1` by sd_notify(3).",
         "false",
     ),
-    Key("listen_timeout", "time", "The longest wait for readiness; 0 is the default.", "3000"),
+    Key(
+        "listen_timeout",
+        "time",
+        "The longest wait for readiness; 0 is the default. Starts after the first one get at "
+        "least three times what the slowest start of the app has taken.",
+        "3000",
+    ),
     Key(
         "kill_timeout",
         "time",
@@ -365,9 +373,10 @@ APP_KEYS: tuple[Key, ...] = (
     _own(
         "on_listen_timeout",
         "choice",
-        "A worker that is not ready in time: `force` goes on as if it were (PM2), `abort` keeps "
-        "the old worker, `auto`: abort once any worker of the app has said that it is ready, or "
-        "where the old worker listens and the new one does not.",
+        "What becomes of a worker that is not ready in time. `abort`: its start has failed. "
+        "`force`: it is waited for; of an app that never says READY=1 a worker is then ready when "
+        "it accepts connections. `auto`: `force` for the first start of an instance, `abort` "
+        "later. The new worker of a reload that is not ready in time ends the reload in any case.",
         "auto",
         ("auto", "force", "abort"),
     ),
@@ -398,6 +407,21 @@ APP_KEYS: tuple[Key, ...] = (
         ("exit", "keep", "wait"),
     ),
     _own("reload_parallel", "positive", "Workers replaced at a time in a reload.", "1"),
+    _own(
+        "min_ready",
+        "time",
+        "How long the first new worker of a reload has to live, after it has accepted a "
+        "connection, before an old worker is stopped.",
+        "twice the time that the old worker took from listen(2) to its first accept, at most 30 s; "
+        "0 for `watch`",
+    ),
+    _own(
+        "relay",
+        "bool",
+        "Relay connections that wait for a crashed worker to its siblings, also those of other "
+        "hosts: workers then see an address of this host instead of the client's.",
+        "false",
+    ),
 )
 
 RLIMIT_KEYS: tuple[Key, ...] = (
@@ -411,6 +435,7 @@ LISTEN_KEYS: tuple[Key, ...] = (
     _own("backlog", "positive", "Connections that may wait, listen(2).", "4096"),
     _own("mode", "mode", "Permissions of a unix socket, octal: `0660`."),
     _own("v6only", "bool", "`[::]` without IPv4.", "false"),
+    _own("optional", "bool", "Workers are ready without it.", "false"),
 )
 
 ENV_FILE_KEYS: tuple[Key, ...] = (

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from entrypoint.core import view as v
 from entrypoint.core.record import Record
+from entrypoint.core.rolling import NOTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from entrypoint.core.effects import ReportOutcome
     from entrypoint.core.view import AppView, View, WorkerView
 
 RELOAD = "reload"
@@ -93,8 +95,8 @@ def waits(app: AppView) -> bool:
     return bool(app.wanted) and not app.workers and not app.stopped
 
 
-def judge(goal: Goal, view: View, told: Mapping[str, Mapping[str, object]]) -> Progress:
-    """How far it is. `told`: what the core reported of the app since, by event."""
+def judge(goal: Goal, view: View, told: Mapping[str, ReportOutcome]) -> Progress:
+    """How far it is. `told`: the outcomes of the app since: `reload started`, `reload aborted` …"""
     app = app_of(view, goal.app)
     if app is None:
         if goal.verb == REMOVE:
@@ -128,16 +130,15 @@ def _through(app: AppView) -> int:
     return min(app.wanted, app.ready_workers + len(finished))
 
 
-def _reload(goal: Goal, app: AppView, told: Mapping[str, Mapping[str, object]]) -> Progress:
+def _reload(goal: Goal, app: AppView, told: Mapping[str, ReportOutcome]) -> Progress:
     if app.reloading:
         return Progress(app.reloaded, app.to_reload)
-    total = _number(told.get("reload started", {}).get("workers"))
+    started = told.get("reload started")
+    total = started.workers if started is not None else 0
     aborted = told.get("reload aborted")
     if aborted is not None:
-        why = f"instance {aborted.get('instance')} did not come up: {aborted.get('because')}"
-        kept = app.ready_workers >= app.wanted
-        stay = "the old workers stay" if kept else f"{app.ready_workers} of {app.wanted} are ready"
-        return Progress(0, total, ended=True, failed=f"{why}; {stay}")
+        why = f"reload aborted: instance {aborted.instance}: {aborted.reason}"
+        return Progress(0, total, ended=True, failed=f"{why}; {aborted.kept}; {NOTE}")
     failed = _failure(app)
     if failed:
         return Progress(0, total, ended=True, failed=failed)
@@ -146,13 +147,9 @@ def _reload(goal: Goal, app: AppView, told: Mapping[str, Mapping[str, object]]) 
             # Those that it was scaled by were not in the reload, or are no longer there.
             return Progress(_through(app), app.wanted, ended=_settled(app))
         return Progress(total, total, ended=True)
-    if "reload started" in told:
+    if started is not None:
         return Progress(0, total, ended=True, failed="another command came between")
     return Progress(0, 0, ended=True, note="it has no workers yet: there is nothing to reload")
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _settled(app: AppView) -> bool:
@@ -160,7 +157,7 @@ def _settled(app: AppView) -> bool:
     return _through(app) >= app.wanted and not surplus
 
 
-def _restart(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+def _restart(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progress:
     if waits(app):
         return Progress(0, 0, ended=True, note="it waits for another app: `pyinit start` starts it")
     fresh = {
@@ -180,13 +177,13 @@ def _restart(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]
     return Progress(done, len(asked), ended=ended, failed=failed)
 
 
-def _start(_goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+def _start(_goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progress:
     done = _through(app)
     failed = _failure(app)
     return Progress(done, app.wanted, ended=bool(failed) or done >= app.wanted, failed=failed)
 
 
-def _stop(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+def _stop(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progress:
     left = len(running(app))
     total = max(goal.total, left)
     if not app.stopped:
@@ -194,7 +191,7 @@ def _stop(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -
     return Progress(total - left, total, ended=not left)
 
 
-def _scale(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+def _scale(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progress:
     if app.wanted != goal.wanted:
         failed = f"scaled to {app.wanted} meanwhile"
         return Progress(_through(app), app.wanted, ended=True, failed=failed)
@@ -206,13 +203,13 @@ def _scale(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) 
     return Progress(_through(app), goal.wanted, ended=ended, failed=failed)
 
 
-def _remove(goal: Goal, app: AppView, _told: Mapping[str, Mapping[str, object]]) -> Progress:
+def _remove(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progress:
     left = len(running(app))
     total = max(goal.total, left)
     return Progress(total - left, total)
 
 
-def _run(goal: Goal, app: AppView, told: Mapping[str, Mapping[str, object]]) -> Progress:
+def _run(goal: Goal, app: AppView, told: Mapping[str, ReportOutcome]) -> Progress:
     """A run that was going on when it was asked is not the one that is waited for."""
     if "run skipped" in told:
         return Progress(0, app.wanted, ended=True, failed="a run is going on: `overlap` is skip")

@@ -49,7 +49,7 @@ class Operation:
         self._now = now
         self._stream: Stream | None = None
         self._goals: dict[str, Goal] = {}
-        self._told: dict[str, dict[str, dict[str, object]]] = {}
+        self._told: dict[str, dict[str, f.ReportOutcome]] = {}
         self._rows: dict[tuple[str, int], Row] = {}
         # By instance: its id, and which of the app's workers it is for those who watch.
         self._ids: dict[tuple[str, int], int] = {}
@@ -120,11 +120,8 @@ class Operation:
                 return
             self.awaits_plan = self._asking = False
         for effect in effects:
-            if isinstance(effect, f.Report):
-                fields = dict(effect.fields)
-                told = self._told.get(str(fields.get("app", "")))
-                if told is not None:
-                    told[effect.event] = fields
+            if isinstance(effect, f.ReportOutcome) and effect.app in self._told:
+                self._told[effect.app][f"{effect.what} {effect.result}"] = effect
         if not self._asking:
             self.look(view)
 

@@ -106,13 +106,37 @@ class WatchQueue(Effect):
     answer_time: float = 0.0
 
 
-class Knock(Effect):
-    """Answer with `QueueEmptied` if somebody accepts on `slot` within so many seconds."""
+class ProbeAccept(Effect):
+    """Connect to `address` of this worker; answer with `AcceptSeen` once it has accepted.
+
+    Until it has, or is gone. `declared` as in `ListenSeen`. Where siblings share the socket
+    and accept it again and again, a worker that holds the socket for `patience` s counts.
+    """
 
     incarnation: int
     app: str
     slot: int
-    within: float
+    address: str
+    declared: str = ""
+    patience: float = 2.0
+
+
+class LookAt(Effect):
+    """Report what the worker's processes listen on, and whether they rest.
+
+    Answered by `ListenSeen`, `ListenEnded` and `RestSeen` for each change, until `StopLook`
+    or its end; with `once` by what is seen now.
+    """
+
+    incarnation: int
+    app: str
+    once: bool = False
+
+
+class StopLook(Effect):
+    """No further look; there may be none."""
+
+    incarnation: int
 
 
 class FreeSlot(Effect):
@@ -166,6 +190,23 @@ class Report(Effect):
     level: str  # debug | info | warning | error
     event: str
     fields: tuple[tuple[str, object], ...] = ()
+
+
+class ReportOutcome(Effect):
+    """What became of something that people asked for, as data for those who wait for it.
+
+    `what`: `reload` or `run`; `result`: `started`, `finished` or `aborted`, of a run
+    `skipped`; `workers`: how many it is about; `reason` and `instance`: why it was aborted,
+    and by which.
+    """
+
+    app: str
+    what: str
+    result: str
+    workers: int = 0
+    reason: str = ""
+    instance: int = -1
+    kept: str = ""  # what becomes of the old workers, for people
 
 
 class Count(Effect):

@@ -7,7 +7,7 @@ first; else what is left of the group holds the port, and it goes on after the s
 
 from __future__ import annotations
 
-from . import jobs, lifecycle, reasons, repairs, restarts, rolling
+from . import jobs, lifecycle, readiness, reasons, repairs, restarts, rolling
 from . import worker as w
 
 TYPE_CHECKING = False
@@ -29,6 +29,8 @@ NO_GOOD = 1
 # Purposes of a stop that is pyinit's answer to a worker which is of no use, and how its end
 # is told.
 BROKEN = {"health": "unhealthy", "watchdog": "watchdog"}
+# Purposes of a stop after which another worker is started in the same place.
+REPLACED = ("restart", "reload", "abort")
 
 
 def never_forked(turn: Turn, worker: Worker, reason: str) -> None:
@@ -36,8 +38,10 @@ def never_forked(turn: Turn, worker: Worker, reason: str) -> None:
     _report(turn, worker, reason=reason)
     _remember(turn, worker, reason, NEVER_RAN)
     jobs.remember(turn, worker)
-    worker = turn.put_worker(worker.replace(ended_at=turn.now, never_up=True))
-    worker = lifecycle.leader_exited(turn, worker, group_left=False, strays=False)
+    worker = worker.replace(ended_at=turn.now, never_up=True, last_exit=reason)
+    worker = lifecycle.leader_exited(
+        turn, turn.put_worker(worker), group_left=False, strays=False
+    )
     _go_on(turn, worker, least=FORK_PAUSE)
     _gone(turn, worker)
 
@@ -50,27 +54,34 @@ def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
     if event.failure and not (signum is not None and worker.purpose):
         how = {} if signum is None else {"signal": signum}
         _report(turn, worker, reason=event.failure, **how)
-        _remember(turn, worker, event.failure, NEVER_RAN)
+        last_exit, last_code = event.failure, NEVER_RAN
         code = None
     elif signum is not None:
         dumped = {"core_dumped": True} if event.core_dumped else {}
         _report(turn, worker, signal=signum, **dumped)
-        _remember(turn, worker, f"killed by signal {signum}", 128 + signum)
+        last_exit, last_code = f"killed by signal {signum}", 128 + signum
     else:
         _report(turn, worker, exit_code=code)
-        _remember(turn, worker, f"exit code {code}", code or 0)
+        last_exit, last_code = f"exit code {code}", code or 0
     if worker.killed and signum == lifecycle.SIGKILL:
         turn.report_of(worker, "warning", "worker killed", kill_timeout=worker.spec.kill_timeout)
     if worker.purpose in BROKEN:
         why = worker.because if worker.purpose == "watchdog" else worker.check_reason
-        _remember(turn, worker, f"{BROKEN[worker.purpose]}: {why}", code or NO_GOOD)
-    jobs.remember(turn, worker)
+        last_exit, last_code = f"{BROKEN[worker.purpose]}: {why}", code or NO_GOOD
     gave_up = worker.purpose == "failed start"
+    if gave_up and worker.because:
+        last_exit, last_code = worker.because, code or NO_GOOD
+    _remember(turn, worker, last_exit, last_code)
+    jobs.remember(turn, worker)
     worker = worker.replace(
         ended_at=turn.now,
+        last_exit=last_exit,
         exit_code=None if worker.purpose in ("failed start", *BROKEN) else code,
-        never_up=worker.never_up or gave_up or worker.state == w.LAUNCHING,
+        never_up=worker.never_up or gave_up or _failed_to_start(worker),
     )
+    place = turn.place(worker.app, worker.instance)
+    if place is not None and place.current == worker.incarnation:
+        turn.put_place(readiness.recall(turn, place, worker))
     worker = lifecycle.leader_exited(
         turn,
         turn.put_worker(worker),
@@ -81,7 +92,7 @@ def exited(turn: Turn, worker: Worker, event: WorkerExited) -> None:
     if worker.state == w.GONE:
         _go_on(turn, worker)
         _gone(turn, worker)
-    elif lifecycle.shares_port(worker.spec) and worker.purpose not in ("restart", "reload"):
+    elif lifecycle.shares_port(worker.spec) and worker.purpose not in REPLACED:
         _go_on(turn, worker)
 
 
@@ -142,9 +153,15 @@ def _report(turn: Turn, worker: Worker, **how: object) -> None:
         pid=worker.pid,
         **how,
         **dict(worker.notes),
+        **({"because": worker.because} if worker.purpose == "failed start" else {}),
         uptime=round(turn.now - worker.launched_at, 3),
         expected=expected,
     )
+
+
+def _failed_to_start(worker: Worker) -> bool:
+    """It was never ready, though its app is one whose readiness is known."""
+    return not worker.up_at and lifecycle.awaits_readiness(worker.spec)
 
 
 def _remember(turn: Turn, worker: Worker, last_exit: str, last_code: int) -> None:
@@ -159,8 +176,10 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
     pool = turn.the_pool(worker.app)
     if place is None or turn.run.phase in ("stopping", "finished"):
         return
-    if place.successor == worker.incarnation:
-        rolling.abort(turn, place, worker, "the new worker ended before it was ready")
+    if place.successor == worker.incarnation and worker.purpose == "restart":
+        rolling.succeed_again(turn, place)
+    elif place.successor == worker.incarnation:
+        rolling.abort(turn, worker, _why(worker))
         current = turn.worker(place.current)
         if current is not None:
             repairs.in_vain(turn, current, worker.ended_at - worker.launched_at)
@@ -168,10 +187,15 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
         return
     elif pool.mode != "running":
         turn.put_place(place.replace(current=0, state=w.STOPPED))
-    elif worker.purpose in ("restart", "reload"):
-        place = place.replace(current=0, unstable=(), delay=0.0)
+    elif worker.purpose in REPLACED:
+        reloads = pool.reload is not None and worker.instance in pool.reload.active
+        spec = place.spec if worker.purpose == "abort" else pool.spec
+        before = place.spec if reloads else None
+        place = place.replace(current=0, unstable=(), delay=0.0, loop=(), before=before)
+        if worker.purpose == "restart":
+            place = place.replace(served=())
         place = restarts.restarted(turn, place, reasons.label(worker.because))
-        lifecycle.launch(turn, place, pool.spec, place.slot)
+        rolling.note_fresh(turn, lifecycle.launch(turn, place, spec, place.slot))
     elif worker.purpose in ("", "failed start", *BROKEN):
         reason = reasons.of_end(worker, place)
         successor = turn.worker(place.successor)
@@ -179,15 +203,35 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
             # Its successor is on the way and takes over when it is ready.
             turn.put_place(restarts.restarted(turn, place.replace(current=0), reason))
             return
-        # A successor that is on its way out halts the reload with its own end.
-        if worker.never_up and successor is None:
-            rolling.halt(turn, worker, place.last_exit)
+        if rolling.is_fresh(turn, worker) and not _has_finished(worker):
+            rolling.abort(turn, worker, _why(worker))
+            pool = turn.the_pool(worker.app)
+            place = turn.place(worker.app, worker.instance) or place
+            successor = None
         after = restarts.after_exit(turn, pool, place, worker, reason=reason, least=least)
         if after.state in (w.ERRORED, w.FINISHED) and successor is None:
             rolling.done(turn, pool.name, place.instance)
         jobs.run_pending(turn, turn.the_pool(pool.name))
     else:
         turn.put_place(place.replace(current=0, state=w.STOPPED))
+
+
+def _has_finished(worker: Worker) -> bool:
+    """It ended as it should, and will not be started again."""
+    spec = worker.spec
+    done = worker.exit_code == 0 and not spec.autorestart
+    return done or (worker.exit_code is not None and worker.exit_code in spec.stop_exit_codes)
+
+
+def _why(worker: Worker) -> str:
+    """Why a worker that a reload has started is no more: the reason, for people."""
+    if worker.purpose in ("failed start", "watchdog") and worker.because:
+        return worker.because
+    if worker.purpose == "health":
+        return f"unhealthy: {worker.check_reason}"
+    when = "after it was ready" if worker.up_at else "before it was ready"
+    lived = worker.ended_at - worker.launched_at
+    return f"{worker.last_exit} {lived:.1f} s after its start, {when}"
 
 
 def _gone(turn: Turn, worker: Worker) -> None:

@@ -14,8 +14,8 @@ from .spec import Plan
 class Timer(Record):
     """The name of a deadline. `incarnation` 0: it belongs to the app or to the run."""
 
-    # launch | health | watchdog | kill | retire | abandon | restart | widen | port |
-    # drain | shutdown
+    # launch | prove | probe | health | watchdog | kill | retire | abandon | restart | widen |
+    # port | drain | shutdown
     kind: str
     app: str = ""
     incarnation: int = 0
@@ -79,10 +79,56 @@ class WorkerExeced(Event):
 
 
 class WorkerReady(Event):
-    """The worker said so. `source`: `notify` (sd_notify(3)), `node`, `listen`, `health`."""
+    """The worker said so. `source`: `notify` (sd_notify(3)), `node`."""
 
     incarnation: int
     source: str
+
+
+class ListenSeen(Event):
+    """The worker was seen to listen on `address`; it may come again.
+
+    `declared`: the address of the file that this is (`ListenSpec.text`), "" for none.
+    `fixed`: the program chose the port, so the next release will have it too. `lasting`: it
+    may have listened there for long.
+    """
+
+    incarnation: int
+    address: str
+    declared: str = ""
+    fixed: bool = True
+    lasting: bool = False
+
+
+class AcceptSeen(Event):
+    """A connection to this address was accepted by the worker (`ProbeAccept`, or a client's)."""
+
+    incarnation: int
+    address: str
+    declared: str = ""
+
+
+class ProbeFailed(Event):
+    """No connection could be made to see whether the worker accepts (`ProbeAccept`)."""
+
+    incarnation: int
+    address: str
+    declared: str = ""
+
+
+class ListenEnded(Event):
+    """No process of the worker holds the listening socket of this address any more."""
+
+    incarnation: int
+    address: str
+    declared: str = ""
+
+
+class RestSeen(Event):
+    """Whether the worker's processes have used almost no CPU for `REST` s (`LookAt`)."""
+
+    incarnation: int
+    rests: bool = True
 
 
 class WorkerExited(Event):
@@ -119,7 +165,7 @@ class GroupEmptied(Event):
 
 
 class QueueUnwatched(Event):
-    """Whether that queue is empty cannot be known: `WatchQueue` or `Knock` has failed."""
+    """Whether that queue is empty cannot be known: `WatchQueue` has failed."""
 
     incarnation: int
     reason: str
@@ -159,7 +205,7 @@ class RemainingEnded(Event):
 
 
 class QueueEmptied(Event):
-    """The accept queue of this worker's slot is empty (asked by `WatchQueue`)."""
+    """The accept queue of this worker's slot is empty (answers `WatchQueue`)."""
 
     incarnation: int
 

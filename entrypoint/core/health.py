@@ -3,14 +3,14 @@
 ::
 
     launching ── up ──► a check at once, then 0.1 s after each that fails, 0.2 s, … 1 s
-                        the first that succeeds makes it online; no failure counts,
-                        `listen_timeout` (or `start_period`, if longer) bounds the wait
+                        the first that succeeds makes it online; no failure counts until
+                        `listen_timeout` (or `start_period`, if longer) is over
     online ───────────► a check `interval` after the answer to the one before
                         `failures` failures in a row make it sick (repairs.py)
     sick ─────────────► the same; one that succeeds makes it online again
 
-*Up* is what makes a worker ready where no check is asked for: its own word, its listen(2),
-its exec. No answer within `timeout` is a failure. One deadline for each worker serves
+*Up* is what makes a worker ready where no check is asked for (readiness.py); its exec where
+the app shares no port. No answer within `timeout` is a failure. One deadline for each worker serves
 both: while a check is under way it is the check's timeout, else it is when the next is due.
 """
 
@@ -52,12 +52,6 @@ def begin(turn: Turn, worker: Worker, by: str) -> None:
         _check(turn, worker.replace(up_by=by))
 
 
-def keep_on(turn: Turn, worker: Worker) -> None:
-    """It counts as ready, be it that it did not say so in time: it is checked all the same."""
-    if worker.spec.health is not None and not worker.check:
-        _check(turn, worker)
-
-
 def end(turn: Turn, worker: Worker) -> Worker:
     """It is leaving or gone: no further check. The worker to stage."""
     if not worker.check:
@@ -86,7 +80,7 @@ def answered(turn: Turn, worker: Worker, reason: str, said: str = "") -> Worker:
     delay = health.interval
     if not reason:
         worker = worker.replace(failures=0, healthy=True)
-    elif worker.state == w.LAUNCHING:
+    elif worker.state == w.LAUNCHING and not worker.overdue:
         # They count for the pause only: its readiness has a deadline of its own.
         delay = min(delay, RETRY_AT_MOST, RETRY_FIRST * 2 ** min(worker.failures, 10))
         worker = worker.replace(failures=worker.failures + 1)
@@ -108,7 +102,8 @@ def answered(turn: Turn, worker: Worker, reason: str, said: str = "") -> Worker:
 
 def is_failing(worker: Worker) -> bool:
     """So many checks have failed in a row that it counts as sick."""
-    return worker.state in w.SERVING_STATES and worker.failures >= _asked(worker).failures
+    counted = worker.state in w.SERVING_STATES or worker.overdue
+    return counted and worker.failures >= _asked(worker).failures
 
 
 def _check(turn: Turn, worker: Worker) -> None:

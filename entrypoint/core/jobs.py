@@ -14,7 +14,7 @@ yet (`autostart: false`); it counts for no probe and does not end the container.
 from __future__ import annotations
 
 from . import rolling
-from .effects import StopTimer
+from .effects import ReportOutcome, StopTimer
 from .events import Timer
 from .lifecycle import launch, shares_port, stop_workers
 
@@ -51,7 +51,7 @@ def overlap(turn: Turn, pool: Pool) -> str:
         return pool.spec.overlap
     if pool.spec.autorestart or pool.said_ready or shares_port(pool.spec):
         return KILL
-    return KILL if any(worker.listens for worker in turn.workers(pool.name)) else SKIP
+    return KILL if any(worker.listening for worker in turn.workers(pool.name)) else SKIP
 
 
 def due(turn: Turn, pool: Pool, by: str) -> None:
@@ -84,11 +84,13 @@ def due(turn: Turn, pool: Pool, by: str) -> None:
 def _skip(turn: Turn, pool: Pool, by: str, **why: object) -> None:
     turn.put_pool(pool.replace(skipped=pool.skipped + 1))
     turn.count("run", pool.name, "skipped")
+    turn.emit(ReportOutcome(pool.name, "run", "skipped"))
     turn.report("warning", "run skipped", app=pool.name, by=by, **why)
 
 
 def _running(turn: Turn, pool: Pool) -> list[Worker]:
-    workers = (turn.worker(place.current) for place in turn.places(pool.name))
+    places = list(turn.places(pool.name))
+    workers = [turn.worker(number) for each in places for number in (each.current, each.successor)]
     return [worker for worker in workers if worker is not None]
 
 
@@ -118,7 +120,7 @@ def _replace(turn: Turn, pool: Pool, by: str) -> None:
 def start_anew(turn: Turn, place: Place) -> None:
     """Launch the newest spec in a place that has no worker; what failed before is forgotten."""
     turn.emit(StopTimer(Timer("restart", place.app, place.waits_for)))
-    fresh = place.replace(unstable=(), delay=0.0)
+    fresh = place.replace(unstable=(), delay=0.0, loop=(), served=())
     launch(turn, fresh, turn.the_pool(place.app).spec, place.slot)
 
 

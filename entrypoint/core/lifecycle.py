@@ -1,7 +1,8 @@
-"""One worker from launch to end: what its readiness, exit and timers mean.
+"""One worker from launch to end: what its exit and timers mean.
 
-Functions of a `Turn`. What follows an end is in `restarts.py`, rolling reloads are in
-`rolling.py`, the end of the run in `shutdown.py`; all come back here to launch and to stop.
+Functions of a `Turn`. When it is ready is in `readiness.py`, what follows an end in
+`restarts.py`, rolling reloads are in `rolling.py`, the end of the run in `shutdown.py`; all
+come back here to launch and to stop.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from . import health, trimming
 from . import worker as w
 from .effects import (
     Forget,
-    Knock,
     SendShutdownMessage,
     SendSignal,
     Spawn,
     StartTimer,
     Steer,
+    StopLook,
     StopTimer,
     WatchQueue,
 )
@@ -81,110 +82,6 @@ def launch(
     restarts = place.restarts + successor
     turn.emit(Spawn(incarnation, spec, place.instance, slot, number, restarts))
     return worker
-
-
-def spawned(turn: Turn, worker: Worker, pid: int, *, observed: bool) -> None:
-    """fork(2) succeeded: from now on the time to be ready runs."""
-    worker = turn.put_worker(worker.replace(pid=pid, observed=observed))
-    turn.report_of(worker, "info", "worker started")
-    if worker.state == w.LAUNCHING and not worker.spec.before_start:
-        arm(turn, worker, "launch", health.launch_bound(worker.spec))
-
-
-def execed(turn: Turn, worker: Worker, *, observed: bool) -> None:
-    """execve(2) succeeded; that is readiness where nothing better can be known.
-
-    But not enough to end another worker for, which a release that cannot even start would
-    then do. A successor has to accept a connection; where that cannot be told from what
-    its siblings accept, it has to live for `min_uptime`.
-    """
-    worker = turn.put_worker(worker.replace(observed=observed))
-    if worker.state == w.LAUNCHING and worker.spec.before_start:
-        # Those commands have a time of their own.
-        worker = arm(turn, worker, "launch", health.launch_bound(worker.spec))
-    if worker.spec.wait_ready or (shares_port(worker.spec) and worker.observed):
-        return
-    place = turn.place(worker.app, worker.instance)
-    succeeds = place is not None and place.successor == worker.incarnation
-    # A check tells more than a while of living.
-    if worker.state == w.LAUNCHING and succeeds and worker.spec.health is None:
-        turn.put_worker(worker.replace(unseen=True))
-        if has_slots(worker.spec) and worker.spec.listen:
-            within = health.launch_bound(worker.spec)
-            turn.emit(Knock(worker.incarnation, worker.app, worker.slot, within))
-        else:
-            turn.emit(StartTimer(_timer("launch", worker), worker.spec.min_uptime))
-        return
-    ready(turn, worker, "exec")
-
-
-def ready(turn: Turn, worker: Worker, source: str) -> None:
-    """The worker serves. A word of its own counts whatever was awaited.
-
-    `listen` does not count where the file says `wait_ready`, nor `exec` ever again. Where
-    the file asks for checks it is only up by that, and ready with the first that succeeds.
-    """
-    pool = turn.the_pool(worker.app)
-    said = source in ("notify", "node", "listen", "health")
-    if source == "listen":
-        worker = turn.put_worker(worker.replace(listens=True))
-        if worker.spec.wait_ready:
-            return
-    if worker.reloading and source == "notify":
-        worker = turn.put_worker(worker.replace(reloading=False))
-    if worker.spec.health is not None and source not in ("health", "timeout"):
-        health.begin(turn, worker, source)
-        return
-    if said and not pool.said_ready:
-        pool = turn.put_pool(pool.replace(said_ready=True))
-    if worker.state != w.LAUNCHING:
-        return
-    worker = turn.put_worker(worker.after(w.READY).replace(failures=0))
-    turn.emit(StopTimer(_timer("launch", worker)))
-    watch(turn, worker)
-    health.keep_on(turn, worker)
-    turn.report_of(
-        worker,
-        "info",
-        "worker ready",
-        by=source,
-        after=round(turn.now - worker.launched_at, 3),
-    )
-    if source != "timeout":
-        turn.count("ready", worker.app, seconds=turn.now - worker.launched_at)
-    pool = turn.the_pool(worker.app)
-    if pool.ready >= pool.wanted and not pool.was_ready:
-        turn.put_pool(pool.replace(was_ready=True))
-        turn.report("info", "app ready", app=pool.name, workers=pool.ready)
-
-
-def launch_overdue(turn: Turn, worker: Worker) -> bool:
-    """`listen_timeout` is over. True: go on as if ready; False: the start has failed."""
-    pool = turn.the_pool(worker.app)
-    rule = worker.spec.on_listen_timeout
-    if rule == "auto":
-        rule = "abort" if pool.said_ready or _falls_short(turn, worker) else "force"
-    awaited = "ready" if worker.spec.wait_ready else "listen"
-    if worker.up_by:
-        awaited = f"health ({worker.check_reason})" if worker.check_reason else "health"
-    turn.report_of(
-        worker,
-        "warning",
-        "worker not ready in time",
-        listen_timeout=health.launch_bound(worker.spec),
-        awaited=awaited,
-        then="carry on as if ready" if rule == "force" else "give up on this worker",
-    )
-    return rule == "force"
-
-
-def _falls_short(turn: Turn, worker: Worker) -> bool:
-    """It does not listen, and the worker that it is to replace does."""
-    place = turn.place(worker.app, worker.instance)
-    if place is None or place.successor != worker.incarnation:
-        return False
-    old = turn.worker(place.current)
-    return old is not None and old.listens and not worker.listens
 
 
 def arm(turn: Turn, worker: Worker, kind: str, delay: float) -> Worker:
@@ -292,9 +189,7 @@ def _begin_stop(turn: Turn, worker: Worker, purpose: str, signum: int) -> bool:
 
 
 def queue_emptied(turn: Turn, worker: Worker) -> None:
-    """Its slot has no connection waiting, or no longer (`Knock`)."""
-    if worker.state == w.LAUNCHING and worker.unseen:
-        ready(turn, worker, "accept")
+    """No connection waits on its slot."""
     if worker.state == w.RETIRING:
         _retire_further(turn, turn.put_worker(worker.replace(queue_empty=True)))
 
@@ -357,8 +252,9 @@ def let_go(turn: Turn, worker: Worker) -> Worker:
 
 def _unwatched(turn: Turn, worker: Worker) -> Worker:
     """On its way out: neither launch nor checks nor watchdog. The worker to stage."""
-    for kind in ("launch", "retire", "watchdog"):
+    for kind in ("launch", "prove", "probe", "retire", "watchdog"):
         turn.emit(StopTimer(_timer(kind, worker)))
+    turn.emit(StopLook(worker.incarnation))
     return health.end(turn, worker)
 
 

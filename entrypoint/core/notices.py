@@ -15,7 +15,7 @@ from __future__ import annotations
 from . import repairs
 from . import worker as w
 from .effects import SendSignal
-from .lifecycle import arm, let_go, reach, steer, watch
+from .lifecycle import arm, awaits_readiness, let_go, reach, steer, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def told(turn: Turn, worker: Worker, event: WorkerTold) -> None:
         worker = turn.put_worker(changed)
     if event.extend:
         worker = _extend(turn, worker, event.extend)
-    if worker.state in w.SERVING_STATES:
+    if _is_watched(worker):
         if event.watchdog == "trigger":
             missed(turn, worker, "it asked for that (WATCHDOG=trigger)")
             return
@@ -54,14 +54,22 @@ def told(turn: Turn, worker: Worker, event: WorkerTold) -> None:
 def _extend(turn: Turn, worker: Worker, by: float) -> Worker:
     """EXTEND_TIMEOUT_USEC: the deadline that runs is never before that, nor brought forward."""
     kind = {w.LAUNCHING: "launch", w.TERMINATING: "kill"}.get(worker.state)
-    if kind is None or worker.unseen or turn.now + by <= worker.due:
+    late = worker.state == w.LAUNCHING and worker.overdue  # no deadline that is its own
+    if kind is None or late or turn.now + by <= worker.due:
         return worker
     return arm(turn, worker, kind, by)
 
 
+def _is_watched(worker: Worker) -> bool:
+    """It serves, or it runs and its app is one of which nothing else is awaited."""
+    if worker.state == w.LAUNCHING:
+        return worker.execed and not awaits_readiness(worker.spec)
+    return worker.state in w.SERVING_STATES
+
+
 def missed(turn: Turn, worker: Worker, why: str = "") -> None:
     """It has not said WATCHDOG=1 in time."""
-    if worker.state not in w.SERVING_STATES:
+    if not _is_watched(worker):
         return
     why = why or f"no sign of life for {worker.watchdog:g} s"
     turn.report_of(
@@ -81,7 +89,7 @@ def _leave(turn: Turn, worker: Worker) -> None:
     if worker.state not in (w.LAUNCHING, *w.SERVING_STATES):
         return
     short = turn.now - worker.launched_at < worker.spec.min_uptime
-    worker = worker.replace(never_up=short or worker.state == w.LAUNCHING)
+    worker = worker.replace(never_up=short or not worker.up_at)
     serving = worker.state != w.LAUNCHING
     turn.report_of(worker, "info", "worker leaves")
     worker = turn.put_worker(let_go(turn, worker))

@@ -24,6 +24,10 @@ HEALTH = "health"
 
 def failing(turn: Turn, worker: Worker) -> None:
     """Its checks fail: no new connections for it, and another in its place."""
+    if worker.state == w.LAUNCHING:
+        reason = f"unhealthy: {worker.check_reason}"
+        stop_worker(turn, worker, "failed start", because=reason)
+        return
     if worker.state == w.ONLINE:
         short = turn.now - worker.launched_at < worker.spec.min_uptime
         worker = worker.after(w.SICKEN).replace(sick=True, never_up=short or not worker.healthy)

@@ -1,8 +1,12 @@
 """After an end that nobody had asked for: a restart, now or later, or the last one.
 
 With `exp_backoff_restart_delay` the pauses grow as PM2's do. More than `max_restarts`
-unstable exits, those sooner than `min_uptime` or before the worker was ready, make the app
-`errored`.
+unstable exits in a sliding window, those sooner than `min_uptime` or before the worker was
+ready, make the app `errored`.
+
+Where the file does not say `min_uptime` it is learned: a worker that crashes again and again
+after about the same short life is in a crash loop too, though each life is longer than the
+default. Only crashes count (another exit code than 0, a signal).
 """
 
 from __future__ import annotations
@@ -23,6 +27,11 @@ if TYPE_CHECKING:
 BACKOFF_FACTOR = 1.5
 BACKOFF_CEILING = 15.0
 BACKOFF_RESET = 30.0
+
+# Of a crash loop that is learned: no life is longer (s), and none is so many times, and this
+# much (s), longer than the shortest of them.
+LOOP_LIFE = 30.0
+LOOP_FACTOR, LOOP_SLACK = 3.0, 1.0
 
 
 def after_exit(
@@ -51,15 +60,16 @@ def after_exit(
         unstable = _one_more(turn, place, spec)
     elif pool.edited:
         pool = turn.put_pool(turn.the_pool(pool.name).replace(edited=False))
-    place = place.replace(current=0, unstable=unstable, delay=delay)
-    if len(unstable) > spec.max_restarts:
+    loop = _loop(worker, place, uptime)
+    place = place.replace(current=0, unstable=unstable, delay=delay, loop=loop)
+    if max(len(unstable), len(loop)) > spec.max_restarts:
         waits = pool.edited and spec.on_errored == "wait"
         turn.report(
             "error",
             "app errored",
             app=pool.name,
             instance=place.instance,
-            unstable_exits=len(unstable),
+            unstable_exits=max(len(unstable), len(loop)),
             max_restarts=spec.max_restarts,
             last_exit=place.last_exit,
             **({"then": "wait for the next change of its files"} if waits else {}),
@@ -76,6 +86,17 @@ def after_exit(
     )
     turn.emit(StartTimer(Timer("restart", pool.name, worker.incarnation), wait))
     return turn.put_place(place.replace(state=w.WAITING_RESTART, waits_for=worker.incarnation))
+
+
+def _loop(worker: Worker, place: Place, uptime: float) -> tuple[float, ...]:
+    """The lives of the crash loop that this end belongs to; () if to none."""
+    spec = worker.spec
+    crashed = worker.exit_code != 0 or worker.never_up
+    if not spec.learn_min_uptime or not crashed or uptime > LOOP_LIFE:
+        return ()
+    lives = (*place.loop, uptime)[-(spec.max_restarts + 1) :]
+    alike = max(lives) <= LOOP_FACTOR * min(lives) + LOOP_SLACK
+    return lives if alike else (uptime,)
 
 
 def restarted(turn: Turn, place: Place, label: str) -> Place:

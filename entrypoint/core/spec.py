@@ -20,7 +20,8 @@ class ListenSpec(Record):
     `family` is `inet`, `inet6` or `unix`; `host` is a numeric address for the first
     two (a bare port means `inet6` `::` with `v6only=False`, dual-stack, where the
     host has IPv6, else `inet` `0.0.0.0`) and `path` a file for the third, or an
-    abstract name that begins with `@`. `mode` is the permission of a unix socket.
+    abstract name that begins with `@`. `mode` is the permission of a unix socket. A worker
+    is ready without an `optional` one.
     """
 
     family: str
@@ -31,6 +32,7 @@ class ListenSpec(Record):
     backlog: int = 4096
     mode: int | None = None
     v6only: bool = False
+    optional: bool = False
 
     @property
     def text(self) -> str:
@@ -91,6 +93,9 @@ class AppSpec(Record):
     main: bool = False
     max_restarts: int = 16
     min_uptime: float = 1.0
+    # The file does not say `min_uptime`: crashes after a longer time count too, when they
+    # come again and again (restarts.py).
+    learn_min_uptime: bool = False
     restart_delay: float = 0.0
     exp_backoff_restart_delay: float = 0.0
     stop_exit_codes: tuple[int, ...] = ()
@@ -138,6 +143,12 @@ class AppSpec(Record):
     on_errored: str = "exit"  # exit | keep | wait
     # One worker at a time in a reload unless the file says otherwise.
     reload_parallel: int = 1
+    # How long the first new worker of a reload lives before an old one is stopped (s). None:
+    # twice the time that the old one took from listen(2) to its first accept.
+    min_ready: float | None = None
+    # What waits for a crashed worker may be relayed to its siblings, which then see a
+    # connection from this host instead of the client's address.
+    relay: bool = False
 
     @property
     def surge(self) -> int:

@@ -74,7 +74,7 @@ def _has_room(turn: Turn, pool: Pool) -> bool:
 
 def _boots(turn: Turn, incarnation: int) -> bool:
     worker = turn.worker(incarnation)
-    return worker is not None and worker.state == w.LAUNCHING
+    return worker is not None and worker.state == w.LAUNCHING and not worker.overdue
 
 
 def _remember(turn: Turn, app: str, incarnation: int) -> None:

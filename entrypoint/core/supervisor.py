@@ -16,6 +16,7 @@ from . import (
     lifecycle,
     memory,
     notices,
+    readiness,
     repairs,
     rolling,
     shutdown,
@@ -78,6 +79,11 @@ class Supervisor:
             e.SpawnFailed: self._spawn_failed,
             e.WorkerExeced: self._worker_execed,
             e.WorkerReady: self._worker_ready,
+            e.ListenSeen: readiness.listens,
+            e.AcceptSeen: self._accept_seen,
+            e.ListenEnded: readiness.closed,
+            e.ProbeFailed: readiness.probe_failed,
+            e.RestSeen: self._rest_seen,
             e.WorkerExited: self._worker_exited,
             e.GroupEmptied: self._group_emptied,
             e.SignalRefused: endings.signal_refused,
@@ -213,14 +219,23 @@ class Supervisor:
     # -- workers ----------------------------------------------------------------
 
     def _worker_spawned(self, turn: Turn, worker: Worker, event: e.WorkerSpawned) -> None:
-        lifecycle.spawned(turn, worker, event.pid, observed=event.observed)
+        readiness.spawned(turn, worker, event.pid, observed=event.observed)
 
     def _worker_execed(self, turn: Turn, worker: Worker, event: e.WorkerExeced) -> None:
-        lifecycle.execed(turn, worker, observed=event.observed)
+        readiness.execed(turn, worker, observed=event.observed)
+        rolling.execed(turn, worker)
         self._promote(turn, worker.incarnation)
 
     def _worker_ready(self, turn: Turn, worker: Worker, event: e.WorkerReady) -> None:
-        lifecycle.ready(turn, worker, event.source)
+        readiness.ready(turn, worker, event.source)
+        self._promote(turn, worker.incarnation)
+
+    def _accept_seen(self, turn: Turn, worker: Worker, event: e.AcceptSeen) -> None:
+        readiness.accepted(turn, worker, event)
+        self._promote(turn, worker.incarnation)
+
+    def _rest_seen(self, turn: Turn, worker: Worker, event: e.RestSeen) -> None:
+        readiness.rested(turn, worker, event)
         self._promote(turn, worker.incarnation)
 
     def _promote(self, turn: Turn, incarnation: int) -> None:
@@ -236,7 +251,7 @@ class Supervisor:
         elif place.successor:
             return  # it came up late: the reload waits for its successor
         elif place.current == incarnation and not self._has_leaving(turn, worker):
-            rolling.done(turn, worker.app, worker.instance)
+            rolling.in_place_ready(turn, place, worker)
 
     @staticmethod
     def _has_leaving(turn: Turn, worker: Worker) -> bool:
@@ -259,7 +274,6 @@ class Supervisor:
 
     def _queue_emptied(self, turn: Turn, worker: Worker, _event: e.QueueEmptied) -> None:
         lifecycle.queue_emptied(turn, worker)
-        self._promote(turn, worker.incarnation)
 
     def _memory_exceeded(self, turn: Turn, worker: Worker, event: e.MemoryExceeded) -> None:
         memory.exceeded(turn, worker, event.rss)
@@ -277,7 +291,7 @@ class Supervisor:
         elif worker.state == w.SICK:
             repairs.recovered(turn, worker)
         elif worker.state == w.LAUNCHING:
-            lifecycle.ready(turn, worker, "health")
+            readiness.ready(turn, worker, "health")
             self._promote(turn, worker.incarnation)
 
     # -- deadlines --------------------------------------------------------------
@@ -320,12 +334,14 @@ class Supervisor:
             failed = health.due(turn, worker)
             if failed is not None:
                 self._judge(turn, failed)
-        elif kind == "launch" and worker.state == w.LAUNCHING:
-            if worker.unseen or lifecycle.launch_overdue(turn, worker):
-                lifecycle.ready(turn, worker, "uptime" if worker.unseen else "timeout")
-                self._promote(turn, worker.incarnation)
-            else:
-                lifecycle.stop_worker(turn, worker, "failed start")
+        elif kind == "launch":
+            readiness.overdue(turn, worker)
+            rolling.late(turn, worker.incarnation)
+            self._promote(turn, worker.incarnation)
+        elif kind == "probe":
+            readiness.probe_again(turn, worker)
+        elif kind == "prove":
+            rolling.prove_over(turn, worker)
 
     # -- what people ask --------------------------------------------------------
 

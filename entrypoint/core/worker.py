@@ -11,6 +11,7 @@ is illegal and raises, and the turn that tried changes nothing::
 
     any of them ── exit ──► gone        any of them ── leader exit ──► lingering ──► gone
 
+A worker that closes its listener and lives on is *launching* again until it has another.
 *sick*: it was online and its active checks fail; it is replaced, or becomes online again
 when they succeed before that.
 *retiring*: steered away, its accept queue is emptying. *lingering*: the process that
@@ -36,6 +37,7 @@ LINGERING = "lingering"
 GONE = "gone"
 
 READY = "ready"
+CLOSE = "close"
 SICKEN = "sicken"
 RETIRE = "retire"
 SIGNAL = "signal"
@@ -54,6 +56,7 @@ LIFE: dict[str, dict[str, str]] = {
     },
     ONLINE: {
         READY: ONLINE,
+        CLOSE: LAUNCHING,
         SICKEN: SICK,
         RETIRE: RETIRING,
         SIGNAL: TERMINATING,
@@ -109,10 +112,21 @@ class Worker(Record):
     state: str = LAUNCHING
     pid: int = 0
     observed: bool = False
-    listens: bool = False  # it was seen to, which alone need not make it ready
-    unseen: bool = False  # nothing tells when it serves: its launch timer makes it ready
+    execed: bool = False
+    boots_since: float = 0.0  # from when on the time of its launch counts
+    # What was seen of it (readiness.py): where it listens, and since when; where it has
+    # accepted a connection; where a connection of ours waits for that.
+    listening: tuple[tuple[str, float], ...] = ()
+    passing: tuple[str, ...] = ()  # of those: ports that the kernel chose
+    accepting: tuple[str, ...] = ()
+    probed: tuple[str, ...] = ()
+    listened_at: float = 0.0  # on what its readiness needs; 0: not yet
+    accepted_at: float = 0.0
+    overdue: bool = False  # its launch has taken too long, and it is waited for nevertheless
+    rests: bool = False
+    up_at: float = 0.0  # when it was first ready; 0: never
     # reload | restart | stop | scale | remove | shutdown | failed start | health |
-    # watchdog | lost
+    # watchdog | lost | abort
     purpose: str = ""
     because: str = ""  # who or what asked for that, or for its replacement, as its event said
     stop_signal: int = 0
@@ -127,6 +141,7 @@ class Worker(Record):
     # Of its end, for a decision that waits until its group is empty.
     ended_at: float = 0.0
     exit_code: int | None = None  # None: killed by a signal, or it never ran
+    last_exit: str = ""  # for people
     # It ended, or was given up, before it was ready, or (its checks failed) so soon after
     # that it was of no use.
     never_up: bool = False
@@ -175,6 +190,7 @@ class Place(Record):
     # What its last worker that came up ran: a crash brings back what worked, also
     # after a reload to something newer was aborted.
     spec: AppSpec
+    before: AppSpec | None = None  # during a reload that has replaced it: what ran before
     state: str = RUNNING
     current: int = 0  # incarnation, 0 while there is none
     successor: int = 0  # incarnation, in a rolling reload
@@ -189,6 +205,11 @@ class Place(Record):
     waits_for: int = 0  # incarnation named by the restart timer
     repair_at: float = 0.0  # its sick worker is not replaced before that
     memory_patience: float = 0.0  # a worker too big is not replaced before it lived so long
+    proven: bool = False  # a worker of it was ready once
+    portless: bool = False  # its last ready worker had no port
+    served: tuple[str, ...] = ()  # where its last ready worker listened, beside what is declared
+    to_accept: float = 0.0  # how long that took from listen(2) to its first accept (s)
+    loop: tuple[float, ...] = ()  # lives of its last workers, that ended in a crash each (s)
 
 
 class Reload(Record):
@@ -200,7 +221,12 @@ class Reload(Record):
     started_at: float = 0.0
     reason: str = ""
     repairs: tuple[int, ...] = ()  # of both: because their worker is sick
-    aborted: bool = False  # a new worker failed: what is active is the last
+    fresh: tuple[int, ...] = ()  # incarnations that it has started
+    # Incarnation of the first of them that is ready, until it has accepted a connection and
+    # lived `min_ready`; `proven`: it has. `lives`: its `min_ready` runs.
+    proving: int = 0
+    lives: bool = False
+    proven: bool = False
 
 
 class Starting(Record):
@@ -230,7 +256,10 @@ class Pool(Record):
     pending: bool = False  # a run is to follow the present one (jobs.py)
     skipped: int = 0  # runs left out, for the one before was still going on
     edited: bool = False  # its files changed, and no worker has been stable since
-    said_ready: bool = False
+    said_ready: bool = False  # a worker of it was ready, by its word or as seen
+    speaks: bool = False  # a worker of it has said READY
+    slowest: float = 0.0  # the longest that a worker took to be ready (s)
+    advised: bool = False  # that it should declare its port
     was_ready: bool = False
     told: bool = False  # to stop, in the shutdown
     undone: tuple[str, ...] = ()  # orders about its port that failed and are to be given again

@@ -23,6 +23,7 @@ import os
 from ..core.record import Record
 from . import proc, sockdiag
 from .credentials import look_at
+from .tree import descendants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,15 +62,8 @@ class Look(Record):
 
 
 def tree(pid: int) -> tuple[int, ...]:
-    """`pid` and its descendants, at most `PROCESSES` and one, parents first."""
-    found = [pid]
-    known = {pid}
-    for member in found:
-        for child in proc.children(member):
-            if child not in known and len(found) <= PROCESSES:
-                known.add(child)
-                found.append(child)
-    return tuple(found)
+    """`pid` and its descendants, at most `PROCESSES` of them, parents first."""
+    return (pid, *descendants(pid, limit=PROCESSES))
 
 
 def sockets(pids: Collection[int], wanted: Collection[int] = ()) -> Look:

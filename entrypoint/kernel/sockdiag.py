@@ -27,6 +27,8 @@ _NLMSG_HEADER = "=IHHII"
 _REQUEST = "=BBHIIIII"
 _MESSAGE_SIZE = 16
 _SHOW_QUEUE = 0x10
+_SHOW_PEER = 4
+_ATTRIBUTE_PEER = 2
 _ATTRIBUTE_QUEUE = 4
 _ANY_COOKIE = 0xFFFFFFFF
 
@@ -80,20 +82,26 @@ def unix_depth(sock: _socket.socket) -> Depth | None:
 
 
 def _ask(inode: int) -> bytes:
-    kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
-    netlink = _socket.socket(_socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
-    try:
-        body = struct.pack(
+    return _one(
+        struct.pack(
             _REQUEST,
             _socket.AF_UNIX,
             0,
             0,
             0xFFFFFFFF,
             inode,
-            _SHOW_QUEUE,
+            _SHOW_QUEUE | _SHOW_PEER,
             _ANY_COOKIE,
             _ANY_COOKIE,
         )
+    )
+
+
+def _one(body: bytes) -> bytes:
+    """The answer to a request that is about one socket. Raises OSError."""
+    kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+    netlink = _socket.socket(_socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
+    try:
         size = struct.calcsize(_NLMSG_HEADER) + len(body)
         head = struct.pack(_NLMSG_HEADER, size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
         netlink.send(head + body)
@@ -101,6 +109,60 @@ def _ask(inode: int) -> bytes:
         return netlink.recv(4096)
     finally:
         netlink.close()
+
+
+def accepted_as(client: _socket.socket) -> int | None:
+    """The inode of the other end of a connection that a client of this host has made.
+
+    0: it waits in the listener's queue; accept(2) gives a socket its inode. None: it is gone,
+    or the kernel does not tell.
+    """
+    try:
+        if client.family == _socket.AF_UNIX:
+            return _unix_peer(_ask(os.fstat(client.fileno()).st_ino))
+        return _tcp_peer(client)
+    except (OSError, struct.error):
+        return None
+
+
+def _unix_peer(answer: bytes) -> int | None:
+    start = struct.calcsize(_NLMSG_HEADER)
+    if len(answer) < start or struct.unpack_from(_NLMSG_HEADER, answer)[1] != _SOCK_DIAG_BY_FAMILY:
+        return None
+    peer = _attributes(answer[start:], _MESSAGE_SIZE).get(_ATTRIBUTE_PEER)
+    return struct.unpack("=I", peer[:4])[0] if peer is not None else None
+
+
+def _tcp_peer(client: _socket.socket) -> int | None:
+    here, there = client.getsockname(), client.getpeername()
+    # Of the socket that is asked for: its own address first, then ours.
+    ends = b"".join(
+        _socket.inet_pton(client.family, str(end[0]).partition("%")[0]).ljust(16, b"\0")
+        for end in (there, here)
+    )
+    body = struct.pack(
+        "=BBBBIHH32sIII",
+        client.family,
+        _socket.IPPROTO_TCP,
+        0,
+        0,
+        0xFFFFFFFF,
+        _socket.htons(there[1]),
+        _socket.htons(here[1]),
+        ends,
+        0,
+        _ANY_COOKIE,
+        _ANY_COOKIE,
+    )
+    answer = _one(body)
+    start = struct.calcsize(_NLMSG_HEADER)
+    if len(answer) < start + _INET_MESSAGE.size:
+        return None
+    if struct.unpack_from(_NLMSG_HEADER, answer)[1] != _SOCK_DIAG_BY_FAMILY:
+        return None
+    found = _INET_MESSAGE.unpack_from(answer, start)
+    # Where there is no such connection the kernel answers with the listener.
+    return found[-1] if found[1] != _LISTEN else None
 
 
 def _queue_in(answer: bytes) -> Depth | None:
@@ -144,6 +206,21 @@ def accepted(paths: tuple[str, ...]) -> set[int] | None:
         if len(columns) == 8 and columns[5] == _CONNECTED and columns[7] in names:
             found.add(int(columns[6]))
     return found
+
+
+_works: bool | None = None
+
+
+def works() -> bool:
+    """Whether the kernel tells of TCP connections."""
+    global _works  # noqa: PLW0603  asked often, and it does not change
+    if _works is None:
+        try:
+            _dump(_socket.AF_INET)
+            _works = True
+        except OSError as error:
+            _works = error.errno == errno.E2BIG
+    return _works
 
 
 def listeners() -> tuple[Listener, ...] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..core import effects as f
 from ..core import events as e
 from ..core.record import Record
+from .acceptprobe import AcceptProbe, target_of
 from .emptying import Emptying
 from .moves import moves
 from .pending import Pending
@@ -17,16 +18,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from ..children import Children
+    from ..children import Children, Started
     from ..core.spec import AppSpec
     from ..loop import Loop
+    from .acceptprobe import Target
     from .address import Address
     from .addresses import Form
     from .ports import Log, Observed
 
 # How often a queue that must empty is looked at: there is no event for it (s).
 QUEUE_PAUSE = 0.005
-_FOR_EVER = float("inf")
 
 
 class Prepared(Record):
@@ -58,6 +59,7 @@ class PortEffects:
         self._log = log
         self._observed = observed
         self._ports: dict[str, Ports] = {}
+        self._probes: dict[tuple[int, str], AcceptProbe] = {}
         self._pending = Pending(loop)
         # Apps that the file has.
         self._names: frozenset[str] = frozenset()
@@ -219,45 +221,61 @@ class PortEffects:
 
         Idle(self._loop, key, started.pid, paths, emptied)
 
-    def knock(self, effect: f.Knock) -> None:
-        """Perform it, where a connection can be sent to one slot."""
-        ports = self.get(effect.app)
-        knocking = ports.knock(effect.slot) if ports is not None else None
-        if knocking is not None:
-            self._look(
-                ("knock", effect.incarnation),
-                effect.incarnation,
-                knocking.accepted,
-                until=self._loop.now() + effect.within,
-                end=knocking.close,
-            )
+    def probe_accept(self, effect: f.ProbeAccept) -> None:
+        """Perform it."""
+        incarnation, key = effect.incarnation, (effect.incarnation, effect.address)
+        if key in self._probes:
+            self._probes.pop(key).close()
+
+        def find() -> Target:
+            ports = self.get(effect.app)
+            declared = bool(effect.declared)
+            group = None
+            if ports is not None:
+                group = ports.group_at(effect.address, incarnation, declared=declared)
+            return target_of(effect.address, group)
+
+        def worker() -> Started | None:
+            started = self._children.get(incarnation)
+            return None if started is None or started.reaped else started
+
+        def alone() -> bool:
+            crew = self._children.of_app(effect.app)
+            return all(each.incarnation == incarnation for each in crew)
+
+        def accepted() -> None:
+            self._probes.pop(key, None)
+            self._emit(e.AcceptSeen(incarnation, effect.address, effect.declared))
+
+        for ended in [each for each, known in self._probes.items() if known.over]:
+            del self._probes[ended]
+        probe = AcceptProbe(self._loop, find, worker, alone, effect.patience, accepted)
+        self._probes[key] = probe
+        probe.begin()
+
+    def forget(self, incarnation: int) -> None:
+        """The worker is gone: nothing is asked of it any more."""
+        for key in [key for key in self._probes if key[0] == incarnation]:
+            self._probes.pop(key).close()
 
     def _look(
         self,
         key: tuple[str, int],
         incarnation: int,
         is_empty: Callable[[], bool],
-        *,
-        until: float = _FOR_EVER,
-        end: Callable[[], None] = lambda: None,
     ) -> None:
-        """Look until `is_empty`, and say so; give up with the worker, or when it is `until`.
-
-        `end` is called in either case.
-        """
+        """Look until `is_empty`, and say so; give up with the worker."""
         try:
             empty = is_empty()
         except Exception as error:
-            end()
             self._emit(e.QueueUnwatched(incarnation, str(error)))
             raise
-        if empty or self._children.get(incarnation) is None or self._loop.now() >= until:
-            end()
+        if empty or self._children.get(incarnation) is None:
             if empty:
                 self._at_rest(key, incarnation)
             return
         self._loop.call_at(
             key,
             self._loop.now() + QUEUE_PAUSE,
-            lambda: self._look(key, incarnation, is_empty, until=until, end=end),
+            lambda: self._look(key, incarnation, is_empty),
         )

@@ -45,13 +45,30 @@ class Listeners(Sharing):
                 return address.port
         return 0
 
-    def first_steered(self) -> Group | None:
-        """The group of the first declared address that has a socket for each slot."""
-        for address in self._held.declared:
-            group = next(iter(address.groups.values()))
-            if group.listening and group.steers and not group.single:
-                return group
-        return None
+    def group_at(self, text: str, incarnation: int, *, declared: bool) -> Group | None:
+        """The group of this address that listens; one that the worker uses, if there is."""
+        found = [
+            group
+            for address, group in self._held.groups()
+            if group.listening
+            and (self._declared_text(address) if declared else group.form.text) == text
+        ]
+        used = [group for group in found if incarnation in group.users]
+        shared = [group for group in found if group.users]
+        return next(iter((*used, *shared, *found)), None)
+
+    def declared_as(self, text: str) -> str:
+        """What the file calls the address of this text; "" where it has none."""
+        for address, group in self._held.groups():
+            if group.form.text == text:
+                return self._declared_text(address)
+        return ""
+
+    def _declared_text(self, address: Address) -> str:
+        for spec in self._app.listen:
+            if addresses.first_form(spec) == address.home:
+                return spec.text
+        return ""
 
     def declares(self, port: int) -> bool:
         """The file declares this port."""

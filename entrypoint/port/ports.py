@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .addresses import Form
     from .group import Group
     from .intercept import Interception
-    from .knocking import Knocking
     from .nodechannel import NodeChannel, Shared
     from .ownlisteners import OwnListeners
 
@@ -166,12 +165,16 @@ class Ports:
         """New connections go to these slots only; () means all."""
         self._listeners.steer(slots)
 
-    def knock(self, slot: int) -> Knocking | None:
-        """A connection of our own to this slot; None where it cannot be sent there."""
-        from .knocking import Knocking
+    def group_at(self, address: str, incarnation: int, *, declared: bool) -> Group | None:
+        """The sockets of this address (of the file, or bound by a worker) that listen.
 
-        group = self._listeners.first_steered()
-        return Knocking(group, slot) if group is not None else None
+        Those that the worker has, if it has any.
+        """
+        return self._listeners.group_at(address, incarnation, declared=declared)
+
+    def declared_as(self, address: str) -> str:
+        """The address of the file that this bound one is; "" for none."""
+        return self._listeners.declared_as(address)
 
     def occupy(self, slot: int) -> None:
         """A worker is started that will accept on this slot."""

@@ -11,6 +11,7 @@ from collections import Counter
 
 from entrypoint.core import effects as f
 from entrypoint.core import worker as w
+from entrypoint.core.lifecycle import awaits_readiness
 from entrypoint.journal import document
 from entrypoint.journal.packing import kinds
 from entrypoint.journal.recorder import Recorder
@@ -142,8 +143,10 @@ def deadlines_have_an_owner(world: World, _effects) -> None:
     waiting = {p.waits_for for p in places_of(world) if p.state == w.WAITING_RESTART}
     meant = {
         "launch": (w.LAUNCHING,),
+        "probe": (w.LAUNCHING, w.ONLINE, w.SICK),
+        "prove": (w.LAUNCHING, w.ONLINE, w.SICK),
         "health": (w.LAUNCHING, w.ONLINE, w.SICK),
-        "watchdog": (w.ONLINE, w.SICK),
+        "watchdog": (w.LAUNCHING, w.ONLINE, w.SICK),
         "retire": (w.RETIRING,),
         "kill": (w.RETIRING, w.TERMINATING, w.LINGERING),
         "abandon": (w.KILLING, w.LINGERING),
@@ -175,7 +178,9 @@ def nothing_waits_for_ever(world: World, _effects) -> None:
     }
     for worker in world.core._state.workers.values():
         wanted = kinds.get(worker.state, ())
-        if worker.pid and wanted:
+        # One that is late is waited for: it is ready when that is seen, or ends.
+        late = worker.state == w.LAUNCHING and worker.overdue
+        if worker.pid and wanted and not late:
             assert any((kind, worker.incarnation) in armed for kind in wanted), worker
     for place in places_of(world):
         if place.state == w.WAITING_RESTART:
@@ -209,15 +214,21 @@ def who_serves_is_checked(world: World, _effects) -> None:
 
 
 def who_serves_is_watched(world: World, _effects) -> None:
-    """Whoever is to give signs of life is waited for while it serves, nobody else."""
+    """Whoever is to give signs of life is waited for while it serves, nobody else.
+
+    Where nothing is known of readiness, from its exec on.
+    """
     armed = {timer.incarnation for timer in world.timers if timer.kind == "watchdog"}
     for worker in world.core._state.workers.values():
-        watched = worker.watchdog > 0 and worker.state in w.SERVING_STATES
+        process = world.processes.get(worker.incarnation)
+        running = process is not None and process.execed
+        plain = worker.state == w.LAUNCHING and running and not awaits_readiness(worker.spec)
+        watched = worker.watchdog > 0 and (worker.state in w.SERVING_STATES or plain)
         assert (worker.incarnation in armed) == watched, worker
 
 
 def readiness_is_checked(world: World, effects) -> None:
-    """Where the file asks for checks, who says ready has passed one, or its time was over."""
+    """Where the file asks for checks, whoever is ready has passed one."""
     for effect in effects:
         if isinstance(effect, f.Report) and effect.event == "worker ready":
             said = dict(effect.fields)
@@ -225,7 +236,7 @@ def readiness_is_checked(world: World, effects) -> None:
             crew = world.core._state.workers.values()
             [worker] = [each for each in crew if each.pid == said["pid"]]
             if worker.spec.health is not None and spec.health is not None:
-                assert said["by"] == "timeout" or worker.healthy, worker
+                assert worker.healthy, worker
 
 
 def a_stop_starts_nothing(world: World, effects) -> None:
@@ -310,7 +321,8 @@ def came_to_rest(world: World) -> None:
             continue  # whoever waits for it waits until the kernel lets it end
         assert pool.reload is None, pool
         assert pool.mode in ("running", "stopped", "waiting"), pool
-        assert pool.live == pool.ready, pool
+        late = [each for each in _crew(world, pool.name) if each.overdue]
+        assert pool.live == pool.ready + len(late), pool
         for place in places_of(world):
             if place.app != pool.name:
                 continue
@@ -319,9 +331,15 @@ def came_to_rest(world: World) -> None:
             elif place.state not in (w.FINISHED, w.ERRORED, w.IDLE):
                 worker = state.workers.get(place.current)
                 assert worker is not None, place
-                assert worker.state == w.ONLINE, (place, worker)
+                assert worker.state == w.ONLINE or worker in late, (place, worker)
         if pool.mode == "running":
             assert len(state.places.get(pool.name, {})) == pool.wanted, pool
+
+
+def _crew(world: World, name: str):
+    """Its workers that are launching."""
+    crew = world.core._state.workers.values()
+    return [each for each in crew if each.app == name and each.state == w.LAUNCHING]
 
 
 def _undying(world: World, name: str) -> bool:

@@ -25,7 +25,24 @@ def a_reload_lets_no_number_fall(world: World, _effects) -> None:
         told = now is not None and before.ready and not now.ready and now.purpose == "reload"
         if told and now.spec.share != "none" and state.pools[now.app].spec.share != "none":
             had = sum(each.ready for each in world.before.values() if each.app == now.app)
-            assert state.pools[now.app].ready >= had, now
+            assert state.pools[now.app].ready >= had - _beside(world, now.app), now
+
+
+def _beside(world: World, app: str) -> int:
+    """Successors that were ready beside their old workers, which are told to leave now."""
+    state = world.core._state
+    found = 0
+    for place in state.places[app].values():
+        heir = world.before.get(place.current)
+        old = [
+            each
+            for each in state.workers.values()
+            if (each.app, each.instance, each.purpose) == (app, place.instance, "reload")
+            and (before := world.before.get(each.incarnation)) is not None
+            and before.ready
+        ]
+        found += bool(old and heir is not None and heir.ready)
+    return found
 
 
 def nobody_waits_where_nobody_comes(world: World, _effects) -> None:
@@ -55,7 +72,10 @@ def what_is_free_was_said_to_be(world: World, _effects) -> None:
 
 
 def a_reload_waits_for_what_will_come(world: World, _effects) -> None:
-    """Whoever is being reloaded has a worker that starts, leaves, or is waited for."""
+    """Whoever is being reloaded has a worker that starts, leaves, or is waited for.
+
+    Or the first new worker of the reload has to show that it lives.
+    """
     state = world.core._state
     for pool in state.pools.values():
         for instance in pool.reload.active if pool.reload else ():
@@ -64,7 +84,8 @@ def a_reload_waits_for_what_will_come(world: World, _effects) -> None:
             crew = [each for each in state.workers.values() if each.app == pool.name]
             here = [each for each in crew if each.instance == instance]
             moving = any(each.state not in w.SERVING_STATES for each in here)
-            assert moving or place.state == w.WAITING_RESTART, (pool, place)
+            proves = pool.reload.proving in state.workers
+            assert moving or proves or place.state == w.WAITING_RESTART, (pool, place)
 
 
 def the_queue_is_waited_for(world: World, _effects) -> None:
@@ -102,9 +123,65 @@ def what_is_killed_was_killed(world: World, effects) -> None:
         assert event.signum == 9, event
 
 
+def no_reload_goes_on_unproven(world: World, _effects) -> None:
+    """No ready worker is stopped for a release of which no worker has accepted and lived on."""
+    state = world.core._state
+    if is_stopping(world):
+        return
+    for incarnation, before in world.before.items():
+        now = state.workers.get(incarnation)
+        leaves = now is not None and before.ready and not before.purpose
+        if not leaves or now.purpose != "reload" or now.spec.share == "none":
+            continue
+        pool, place = state.pools[now.app], state.places[now.app][now.instance]
+        heir = state.workers.get(place.current)
+        if heir is None or heir.incarnation == incarnation or heir.spec.share == "none":
+            continue
+        assert not heir.probed or heir.accepting, (now, heir)
+        reload = pool.reload
+        if reload is not None and now.instance not in reload.repairs and heir.spec == pool.spec:
+            assert reload.proven, (now, heir)
+
+
+def readiness_was_seen(world: World, effects) -> None:
+    """Who is ready by an accept has accepted; nobody is ready because time has passed."""
+    for effect in effects:
+        if not isinstance(effect, f.Report) or effect.event != "worker ready":
+            continue
+        said = dict(effect.fields)
+        assert said["by"] in ("notify", "node", "accept", "health", "rest"), said
+        [process] = [p for p in world.processes.values() if p.pid == said["pid"]]
+        if said["by"] == "accept":
+            assert process.accepts, (said, process)
+        elif said["by"] == "rest":
+            assert not process.spec.listen or process.spec.share == "none", process
+
+
+def a_reload_has_one_outcome(world: World, effects) -> None:
+    """It is finished or aborted, not both; and none ends that has not begun."""
+    for effect in effects:
+        if not isinstance(effect, f.ReportOutcome) or effect.what != "reload":
+            continue
+        before = [
+            each.result
+            for _, each in world.effects[: -len(effects)]
+            if isinstance(each, f.ReportOutcome) and (each.app, each.what) == (effect.app, "reload")
+        ]
+        before += [
+            each.result
+            for each in effects[: effects.index(effect)]
+            if isinstance(each, f.ReportOutcome) and (each.app, each.what) == (effect.app, "reload")
+        ]
+        if effect.result != "started":
+            assert before and before[-1] == "started", (effect, before)
+
+
 STEP = (
     a_replacement_meets_nothing_of_the_dead,
     what_is_killed_was_killed,
+    no_reload_goes_on_unproven,
+    readiness_was_seen,
+    a_reload_has_one_outcome,
     a_reload_lets_no_number_fall,
     nobody_waits_where_nobody_comes,
     what_is_free_was_said_to_be,

@@ -131,9 +131,9 @@ def test_a_reload_is_counted_with_its_duration(world):
 def test_readiness_is_counted_with_its_time_unless_nobody_said_it(world):
     world.upcoming.append(Script(says_after=0.5))
     world.upcoming.append(Script(says_after=None))
-    world.boot(shared(instances=2, on_listen_timeout="force"))
+    world.boot(shared(instances=2, on_listen_timeout="force"), app("other"))
     world.settle(20)
-    assert world.is_up()
+    assert (world.ready(), world.ready("other")) == (1, 1)
     [ready] = [x for _, x in world.effects if isinstance(x, f.Count) and x.what == "ready"]
     assert 0.5 <= ready.seconds < 0.6
 

@@ -260,7 +260,7 @@ def test_a_new_worker_that_is_sick_before_its_old_one_is_gone_ends_its_turn_of_a
     world.up(spec)
     for process in world.live():
         process.script = Script(ignores=True)
-    world.upcoming.append(Script(well_from=None))
+    world.upcoming.append(Script(well_until=1.0))
     world.emit(e.ReloadAsked("web"))
     world.run_until(lambda: world.said("worker unhealthy"))
     world.settle(120)
@@ -283,7 +283,7 @@ def test_healthy_is_not_met_by_a_start_that_was_forced(world):
     db = app("db", health=CHECKED.replace(failures=10))
     world.boot(db, app("web", depends_on=(DependsSpec("db", "service_healthy"),)))
     world.advance(10)
-    assert world.ready("db") == 1
+    assert world.ready("db") == 0
     assert not world.live("web")
     world.run_until(lambda: world.live("web"))
     assert world.now - 100 > 12

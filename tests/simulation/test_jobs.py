@@ -64,7 +64,7 @@ def test_without_autostart_the_first_run_is_at_the_first_time(world):
 def test_a_service_without_autostart_is_started_at_its_time(world):
     boot(world, job(autostart=False, autorestart=True), script=Script())
     world.emit(DUE)
-    world.advance(1)
+    world.advance(5)
     assert (starts(world), world.ready("job")) == (1, 1)
 
 

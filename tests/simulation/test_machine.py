@@ -45,6 +45,9 @@ scripts = st.one_of(
         Script,
         says=st.sampled_from(("listen", "notify", "node")),
         says_after=st.sampled_from((0, 0.01, 1.0, 4.0, None)),
+        accepts_after=st.sampled_from((0.0, 0.0, 2.0, 15.0, None)),
+        port=st.sampled_from(("", "", "5000", "9000")),
+        busy=st.booleans(),
         ends_after=st.sampled_from((None, 0.005, 0.5, 2.0, 31.0)),
         code=st.sampled_from((0, 1, 3)),
         signum=st.sampled_from((None, None, 11)),
@@ -116,6 +119,8 @@ def specs(draw, name: str):
         "health": draw(st.one_of(st.none(), checks)),
         "treekill": draw(st.sampled_from(("tree", "tree", "all", "group", "none"))),
         "min_uptime": draw(st.sampled_from((1.0, 1.0, 0.0, 5.0))),
+        "learn_min_uptime": draw(st.booleans()),
+        "min_ready": draw(st.sampled_from((None, None, 0.0, 4.0))),
         "listen_timeout": draw(st.sampled_from((3.0, 3.0, 0.4))),
         "retire_delay": draw(st.sampled_from((0.5, 0.5, 0.0, 3.0))),
         "kill_signal": draw(st.sampled_from((None, None, SIGTERM))),
@@ -245,7 +250,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         kind=st.sampled_from(
-            ("launch", "health", "watchdog", "kill", "retire", "restart", "abandon", "widen")
+            (
+                *("launch", "prove", "health", "watchdog", "kill"),
+                *("retire", "restart", "abandon", "widen"),
+            )
         ),
         n=st.integers(0, 40),
     )
@@ -254,6 +262,10 @@ class Machine(RuleBasedStateMachine):
         for event in (
             e.TimerFired(e.Timer(kind, "web", gone)),
             e.WorkerReady(gone, "notify"),
+            e.ListenSeen(gone, "127.0.0.1:5000", "127.0.0.1:5000"),
+            e.AcceptSeen(gone, "127.0.0.1:5000", "127.0.0.1:5000"),
+            e.ListenEnded(gone, "127.0.0.1:5000", "127.0.0.1:5000"),
+            e.RestSeen(gone),
             e.WorkerExited(gone, 0),
             e.WorkerExeced(gone),
             e.QueueEmptied(gone),
@@ -297,11 +309,27 @@ class Machine(RuleBasedStateMachine):
         if live:
             self.world.tell(live[which % len(live)], extend=extend)
 
-    @rule(which=st.integers(0, 7), source=st.sampled_from(("notify", "listen", "node")))
+    @rule(which=st.integers(0, 7), source=st.sampled_from(("notify", "node")))
     def a_worker_says_it_again(self, which, source) -> None:
         live = [process for process in self.world.live() if process.execed]
         if live:
             self.world.emit(e.WorkerReady(live[which % len(live)].incarnation, source))
+
+    @rule(which=st.integers(0, 7), again=st.booleans())
+    def a_worker_closes_its_listener(self, which, again) -> None:
+        live = [process for process in self.world.live() if process.execed and process.accepts]
+        if live:
+            process = live[which % len(live)]
+            for address in sorted(process.accepts):
+                self.world.close_listener(process, address)
+                if again:
+                    self.world.listen(process, address)
+
+    @rule(which=st.integers(0, 7), port=st.sampled_from(("5000", "5001", "9100")))
+    def a_worker_listens(self, which, port) -> None:
+        live = [process for process in self.world.live() if process.execed]
+        if live:
+            self.world.listen(live[which % len(live)], f"127.0.0.1:{port}")
 
     @precondition(lambda self: self.stop_within is None)
     @rule(signum=st.sampled_from((SIGINT, SIGTERM, SIGWINCH)))

@@ -174,14 +174,14 @@ def test_it_never_has_less_time_for_asking(world):
 def test_more_time_to_stop_within_shutdown_timeout(world, timeout, within):
     world.usual = lambda _spawn: Script(stop_takes=19.0)
     world.up(app(), timeout=timeout)
-    process = world.one()
+    process, begun = world.one(), world.now
     world.emit(e.SignalArrived(SIGTERM))
     for _ in range(8):
         world.advance(2.4)
         if process.alive:
             world.tell(process, extend=4.0)
     world.settle()
-    assert world.finished_at - 100 == pytest.approx(within, abs=1.1)
+    assert world.finished_at - begun == pytest.approx(within, abs=1.1)
     assert world.exit_code == (137 if timeout else 0)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
+from entrypoint.core.readiness import REST
 from entrypoint.core.spec import AppSpec, ListenSpec, Plan, ShutdownSpec
 from entrypoint.core.supervisor import Supervisor
 
@@ -61,6 +62,11 @@ class Script:
     # exec is reported, which the kernel allows).
     says: str = "listen"
     says_after: float | None = 0.01
+    # It accepts so long after it listens; where, if not on all that its file declares.
+    accepts_after: float | None = 0.0
+    port: str = ""
+    # It works all the time: its processes never rest.
+    busy: bool = False
     # Ends by itself, counted from its exec.
     ends_after: float | None = None
     code: int | None = 0
@@ -115,6 +121,10 @@ class Process:
     # Number of the check under way, 0 while there is none.
     check: int = 0
     received: list[int] = field(default_factory=list)
+    # Addresses on which it accepts, and on which a probe waits for that.
+    accepts: set[str] = field(default_factory=set)
+    probes: dict[str, f.ProbeAccept] = field(default_factory=dict)
+    looked_at: bool = False
     stops: list[int] = field(default_factory=list)
 
     @property
@@ -290,9 +300,50 @@ class World:
         self.emit(e.WorkerTold(process.incarnation, **what))
 
     def _say(self, process: Process) -> None:
-        listens = process.script.says == "listen"
-        if process.alive and not (listens and not self._observed(process)):
+        if not process.alive:
+            return
+        if process.script.says == "listen":
+            for address in self.addresses(process):
+                self.listen(process, address)
+        else:
             self.emit(e.WorkerReady(process.incarnation, process.script.says))
+
+    def addresses(self, process: Process) -> list[str]:
+        """Where it will listen."""
+        script, spec = process.script, process.spec
+        if script.port:
+            return [f"127.0.0.1:{script.port}"]
+        if spec.share == "none":
+            return []
+        return [each.text for each in spec.listen] or ["127.0.0.1:5000"]
+
+    def listen(self, process: Process, address: str) -> None:
+        """It listens there, which is seen where it can be, and accepts after its time."""
+        declared = {each.text for each in process.spec.listen}
+        known = process.incarnation not in self.gone
+        if known and (self._observed(process) or process.looked_at):
+            name = address if address in declared else ""
+            self.emit(e.ListenSeen(process.incarnation, address, name))
+        if process.script.accepts_after is not None:
+            self.at(process.script.accepts_after, lambda: self.accept(process, address))
+
+    def accept(self, process: Process, address: str) -> None:
+        """It accepts there from now on."""
+        if process.alive and process.incarnation not in self.gone:
+            process.accepts.add(address)
+            if address in process.probes:
+                self._accepted(process, process.probes.pop(address))
+
+    def _accepted(self, process: Process, probe: f.ProbeAccept) -> None:
+        if process.alive and process.incarnation not in self.gone:
+            self.emit(e.AcceptSeen(process.incarnation, probe.address, probe.declared))
+
+    def close_listener(self, process: Process, address: str) -> None:
+        """It closes its socket and lives on."""
+        declared = {each.text for each in process.spec.listen}
+        process.accepts.discard(address)
+        name = address if address in declared else ""
+        self.emit(e.ListenEnded(process.incarnation, address, name))
 
     def crash(self, process: Process, code: int | None = 1, signum: int | None = None) -> None:
         if process.alive:
@@ -422,18 +473,37 @@ class World:
     def _do_stopcheck(self, effect: f.StopCheck) -> None:
         self.processes[effect.incarnation].check = 0
 
-    def _do_knock(self, effect: f.Knock) -> None:
-        process = self.processes.get(effect.incarnation)
-        if process is None or process.script.says_after is None:
-            return
-        if process.script.says_after > effect.within:
-            return
+    def _do_probeaccept(self, effect: f.ProbeAccept) -> None:
+        assert effect.incarnation not in self.gone, effect
+        process = self.processes[effect.incarnation]
+        if effect.address in process.accepts:
+            self._accepted(process, effect)
+        else:
+            process.probes[effect.address] = effect
 
-        def accepted() -> None:
-            if process.alive:
-                self.emit(e.QueueEmptied(effect.incarnation))
+    def _do_lookat(self, effect: f.LookAt) -> None:
+        assert effect.incarnation not in self.gone, effect
+        process = self.processes[effect.incarnation]
+        if not effect.once:
+            process.looked_at = True
+            if not process.script.busy:
+                self.at(REST, lambda: self._rests(process))
+        # What it listens on already.
+        up = process.script.says == "listen" and process.script.says_after is not None
+        if up and self.now - process.execed_at >= (process.script.says_after or 0.0):
+            for address in self.addresses(process):
+                self.emit(e.ListenSeen(process.incarnation, address, lasting=effect.once))
 
-        self.at(process.script.says_after, accepted)
+    def _rests(self, process: Process) -> None:
+        if process.alive and process.looked_at and process.incarnation not in self.gone:
+            self.emit(e.RestSeen(process.incarnation))
+
+    def _do_stoplook(self, effect: f.StopLook) -> None:
+        if effect.incarnation in self.processes:
+            self.processes[effect.incarnation].looked_at = False
+
+    def _do_reportoutcome(self, effect: f.ReportOutcome) -> None:
+        assert effect.result in ("started", "finished", "aborted", "skipped"), effect
 
     def _do_freeslot(self, effect: f.FreeSlot) -> None:
         assert effect.slot < self.slots.get(effect.app, 0), effect
