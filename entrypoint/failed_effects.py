@@ -11,6 +11,7 @@ table, and those that have nothing to tell say why.
 | SendShutdownMessage | MessageNotSent | the stop signal is sent instead |
 | StartTimer | TimerFired | what it was set for is done now |
 | GrowPort, Steer, TrimPort, RefuseConnections | PortFailed | it is ordered again, with pauses |
+| PausePort, ResumePort | PortFailed | likewise |
 | FreeSlot, ClosePort | PortFailed | it is logged |
 | WatchQueue | QueueUnwatched | the queue is not waited for |
 | StartCheck | HealthChecked | the check has failed |
@@ -55,6 +56,8 @@ HEARD: dict[type[f.Effect], Callable[[Any, str], e.Event | None]] = {
     f.Steer: _port("steer"),
     f.TrimPort: _port("trim"),
     f.RefuseConnections: _port("refuse"),
+    f.PausePort: _port("pause"),
+    f.ResumePort: _port("resume"),
     f.FreeSlot: _port("free slot"),
     f.ClosePort: _port("close"),
     f.WatchQueue: lambda effect, reason: e.QueueUnwatched(effect.incarnation, reason),

@@ -99,8 +99,8 @@ class Looking:
             listeners, seen = answer
             there = {_text(each): each for each in listeners}
             for text in sorted(there.keys() - worker.addresses):
-                fixed = not self._is_passing(there[text].port)
-                events.append(e.ListenSeen(incarnation, text, fixed=fixed, lasting=lasting))
+                passing = self._is_passing(there[text].port)
+                events.append(e.ListenSeen(incarnation, text, passing=passing, lasting=lasting))
             if not seen.unknown:
                 gone = worker.addresses - there.keys()
                 events += [e.ListenEnded(incarnation, text) for text in sorted(gone)]

@@ -139,6 +139,8 @@ class Runtime:
             f.StartCheck: self._start_check,
             f.StopCheck: self._stop_check,
             f.RefuseConnections: self.ports.refuse_connections,
+            f.PausePort: self.ports.pause,
+            f.ResumePort: self.ports.resume,
             f.ClosePort: self._close_port,
             f.ReadPlan: lambda _effect: self.rereading.begin(),
             f.Forget: self._forget,

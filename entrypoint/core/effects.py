@@ -117,8 +117,8 @@ class ProbeAccept(Effect):
     app: str
     slot: int
     address: str
-    declared: str = ""
-    patience: float = 2.0
+    declared: str
+    patience: float
 
 
 class LookAt(Effect):
@@ -164,6 +164,18 @@ class StopCheck(Effect):
 
 class RefuseConnections(Effect):
     """Take no new connections of the app; those already queued are still accepted."""
+
+    app: str
+
+
+class PausePort(Effect):
+    """No worker is left and none will be started: refuse connections, keep the addresses."""
+
+    app: str
+
+
+class ResumePort(Effect):
+    """Take connections again, after `RefuseConnections` or `PausePort`."""
 
     app: str
 

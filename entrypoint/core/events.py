@@ -89,14 +89,14 @@ class ListenSeen(Event):
     """The worker was seen to listen on `address`; it may come again.
 
     `declared`: the address of the file that this is (`ListenSpec.text`), "" for none.
-    `fixed`: the program chose the port, so the next release will have it too. `lasting`: it
-    may have listened there for long.
+    `passing`: the kernel may have chosen the port, and the next release another one.
+    `lasting`: it may have listened there for long.
     """
 
     incarnation: int
     address: str
     declared: str = ""
-    fixed: bool = True
+    passing: bool = False
     lasting: bool = False
 
 
@@ -128,7 +128,7 @@ class RestSeen(Event):
     """Whether the worker's processes have used almost no CPU for `REST` s (`LookAt`)."""
 
     incarnation: int
-    rests: bool = True
+    rests: bool
 
 
 class WorkerExited(Event):
@@ -181,7 +181,7 @@ class MessageNotSent(Event):
 class PortFailed(Event):
     """An order about the app's port has failed.
 
-    `order`: `grow`, `steer`, `trim`, `refuse`, `free slot`, `close`.
+    `order`: `grow`, `steer`, `trim`, `refuse`, `pause`, `resume`, `free slot`, `close`.
     """
 
     app: str

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from . import lifecycle
 from . import worker as w
-from .effects import GrowPort, RefuseConnections, SendSignal, StartTimer, Steer, TrimPort
+from .effects import (
+    GrowPort,
+    PausePort,
+    RefuseConnections,
+    ResumePort,
+    SendSignal,
+    StartTimer,
+    Steer,
+    TrimPort,
+)
 from .events import Timer
 
 TYPE_CHECKING = False
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 
-_AGAIN = frozenset(("grow", "steer", "trim", "refuse"))
+_AGAIN = frozenset(("grow", "steer", "trim", "refuse", "pause", "resume"))
 
 
 def message_not_sent(turn: Turn, worker: Worker, event: MessageNotSent) -> None:
@@ -66,8 +75,13 @@ def port_due(turn: Turn, app: str) -> None:
         "steer": Steer(app, pool.steered),
         "trim": TrimPort(app),
         "refuse": RefuseConnections(app),
+        "pause": PausePort(app),
+        "resume": ResumePort(app),
     }
-    chosen = [effect for order, effect in orders.items() if order in pool.undone]
+    # What is no longer asked for is left out.
+    known = {"pause": pool.port == "paused", "resume": not pool.port}
+    undone = [order for order in pool.undone if known.get(order, True)]
+    chosen = [effect for order, effect in orders.items() if order in undone]
     turn.put_pool(pool.replace(undone=()))
     # If nothing is heard of them until then, the pauses begin anew.
     turn.emit(*chosen, StartTimer(Timer("port", app), pool.port_pause))

@@ -78,6 +78,7 @@ def launch(
         )
     pool = turn.the_pool(place.app)
     trimming.before_launch(turn, pool, spec)
+    trimming.resume(turn, turn.the_pool(place.app))
     number = pool.ids[place.instance] if place.instance < len(pool.ids) else -1
     restarts = place.restarts + successor
     turn.emit(Spawn(incarnation, spec, place.instance, slot, number, restarts))
@@ -230,7 +231,7 @@ def _empties(worker: Worker) -> bool:
     Else it may never empty, and in a restart the next worker of the slot takes it over. One
     that is sick may never accept again.
     """
-    return worker.purpose in ("reload", "scale") and not worker.sick
+    return worker.purpose in ("reload", "scale", "stop") and not worker.sick
 
 
 def terminate(turn: Turn, worker: Worker) -> None:

@@ -185,7 +185,7 @@ def listens(turn: Turn, worker: Worker, event: ListenSeen) -> None:
     if key not in dict(worker.listening):
         since = (worker.up_at or worker.launched_at) if event.lasting else turn.now
         worker = worker.replace(listening=(*worker.listening, (key, since)))
-        if not event.fixed:
+        if event.passing:
             worker = worker.replace(passing=(*worker.passing, key))
         if not worker.listened_at and counts(turn, worker, key):
             worker = worker.replace(listened_at=turn.now)

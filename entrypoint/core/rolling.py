@@ -15,7 +15,7 @@ and what has been replaced is restarted with the revision of the file from befor
 
 from __future__ import annotations
 
-from . import reasons
+from . import reasons, trimming
 from . import worker as w
 from .effects import FreeSlot, GrowPort, LookAt, ReportOutcome, StartTimer, StopTimer
 from .events import Timer
@@ -90,6 +90,8 @@ def scale(turn: Turn, pool: Pool, wanted: int) -> None:
     for place in list(turn.places(pool.name)):
         if place.instance >= wanted:
             leaving += _remove_place(turn, place)
+    if wanted == 0:
+        trimming.refuse(turn, turn.the_pool(pool.name))
     stop_workers(turn, pool.name, leaving, "scale")
     if pool.mode == "running":
         advance(turn, pool.name)

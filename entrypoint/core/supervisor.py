@@ -401,6 +401,7 @@ class Supervisor:
             for place in list(turn.places(pool.name)):
                 turn.emit(StopTimer(e.Timer("restart", pool.name, place.waits_for)))
                 turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))
+            trimming.refuse(turn, turn.the_pool(pool.name))
             lifecycle.stop_workers(turn, pool.name, turn.workers(pool.name), "stop")
 
     def _start_asked(self, turn: Turn, event: e.StartAsked) -> None:
@@ -458,6 +459,7 @@ class Supervisor:
             lifecycle.steer(turn, pool.name)
         for pool in turn.touched():
             trimming.once_unneeded(turn, pool)
+            trimming.pause(turn, turn.the_pool(pool.name))
         if phase != "running":
             if not any(pool.live for pool in turn.pools()):
                 shutdown.stop_all(turn)

@@ -3,12 +3,14 @@
 Which may be the end of a reload, of a restart, or the beginning of a worker that binds its
 address itself. After a reload that was aborted the old workers keep theirs, and a crash
 brings them back.
+
+An app that a person stops, or scales to 0, refuses connections until it is started again.
 """
 
 from __future__ import annotations
 
 from . import worker as w
-from .effects import TrimPort
+from .effects import PausePort, RefuseConnections, ResumePort, TrimPort
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +38,35 @@ def before_launch(turn: Turn, pool: Pool, spec: AppSpec) -> None:
     """
     if pool.untrimmed and spec.share == "none" == pool.spec.share:
         _trim(turn, pool)
+
+
+# -- a stop by a person -------------------------------------------------------------------
+
+
+def refuse(turn: Turn, pool: Pool) -> Pool:
+    """It is being stopped: its workers empty their queues, and nothing more comes in."""
+    if pool.spec.share == "none" or not (pool.placed or pool.live) or pool.port:
+        return pool
+    turn.emit(RefuseConnections(pool.name))
+    return turn.put_pool(pool.replace(port="refusing"))
+
+
+def pause(turn: Turn, pool: Pool) -> None:
+    """Once its last worker is gone: clients are refused instead of left waiting."""
+    if pool.port == "refusing" and not pool.live and _is_stopped(pool):
+        turn.emit(PausePort(pool.name))
+        turn.put_pool(pool.replace(port="paused"))
+
+
+def resume(turn: Turn, pool: Pool) -> None:
+    """A worker is about to be started."""
+    if pool.port:
+        turn.put_pool(pool.replace(port=""))
+        turn.emit(ResumePort(pool.name))
+
+
+def _is_stopped(pool: Pool) -> bool:
+    return pool.mode == "stopped" or pool.wanted == 0
 
 
 def _trim(turn: Turn, pool: Pool) -> None:

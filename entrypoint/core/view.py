@@ -68,12 +68,13 @@ class AppView(Record):
     was_ready: bool
     errored: bool
     finished: bool
-    stopped: bool  # by `pyinit stop`
+    stopped: bool  # by `pyinit stop`, or not started yet (`autostart: false`)
     workers: tuple[WorkerView, ...]
     reloading: bool = False
     # Of the reload under way: instances that are through, and all of it.
     reloaded: int = 0
     to_reload: int = 0
+    started: bool = True  # it had workers
     runs: int = 0  # workers that have ended, each instance's
     job: JobView | None = None
 

@@ -70,6 +70,7 @@ def _app(pool: Pool, places: list[Place], workers: list[Worker]) -> v.AppView:
         reloading=reload is not None,
         reloaded=reload.total - len({*reload.queue, *reload.active}) if reload else 0,
         to_reload=reload.total if reload else 0,
+        started=pool.placed > 0 or pool.was_ready or bool(pool.port),
         runs=sum(place.runs for place in places),
         job=_job(pool, places, workers),
     )

@@ -33,6 +33,7 @@ else:
     import _socket
 
 _SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
 _SO_ATTACH_REUSEPORT_CBPF = 51
 _TCP_ESTABLISHED, _TCP_CLOSE, _TCP_LISTEN = 1, 7, 10
 # struct tcp_info: the state is byte 0, tcpi_unacked at 24. Of a listener that is the
@@ -371,6 +372,15 @@ def take_no_more(sock: _socket.socket) -> None:
     EINVAL.
     """
     _attach(sock, _SO_ATTACH_FILTER, bpf.no_new_connections())
+
+
+def take_again(sock: _socket.socket) -> None:
+    """End `take_no_more`. Raises OSError."""
+    try:
+        sock.setsockopt(_socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+    except OSError as error:
+        if error.errno != errno.ENOENT:  # there is none
+            raise
 
 
 def connect_to_self(sock: _socket.socket) -> _socket.socket:

@@ -188,6 +188,16 @@ class PortEffects:
         if ports := self.get(effect.app):
             ports.refuse()
 
+    def pause(self, effect: f.PausePort) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.pause()
+
+    def resume(self, effect: f.ResumePort) -> None:
+        """Perform it. Raises OSError."""
+        if ports := self.get(effect.app):
+            ports.resume()
+
     def close_port(self, effect: f.ClosePort) -> None:
         """Perform it."""
         if ports := self._ports.pop(effect.app, None):

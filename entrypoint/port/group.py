@@ -76,6 +76,8 @@ class Group:
         self.steered: tuple[int, ...] = ()
         # Source port → slot, of pyinit's own connections that check one worker.
         self._directed: dict[int, int] = {}
+        self._sink = 0  # the inode of the socket that it keeps busy
+        self._paused = False  # it listened, and will again
         self.steers = True  # False once the kernel has refused the program
         self._sockets: dict[int, _socket.socket] = {}
         # Our book of the kernel's array: which place is at which index.
@@ -294,6 +296,33 @@ class Group:
             sockets.stop_listening(sock)
         self._array.clear()
 
+    def pause(self) -> None:
+        """Refuse connections until `resume`."""
+        self._paused = self.listening
+        self.quiet()
+
+    def resume(self) -> None:
+        """Take connections again, after `refuse` or `pause`. Raises OSError."""
+        listened = self._paused or self.listening
+        self._paused = False
+        self._unplug()
+        for sock in self._sockets.values():
+            sockets.take_again(sock)
+        if listened and not self.listening:
+            self.listen()
+        else:
+            self.steer(self.steered)
+
+    def _unplug(self) -> None:
+        """End `_refuse_by_sink`."""
+        if self._plug is None:
+            return
+        self._plug.close()
+        self._plug = None
+        sink = self.remove(self._sink)
+        if sink is not None:
+            sink.close()
+
     def refuse(self) -> None:
         """Take no new connections; what is queued stays (`sockets.take_no_more`)."""
         if not self.listening:
@@ -319,6 +348,7 @@ class Group:
         sink = self._bind()
         self._numbers += 1
         self._sockets[self._numbers] = sink
+        self._sink = os.fstat(sink.fileno()).st_ino
         self._extras[self._numbers] = REPLACED
         sink.listen(0)
         self._array.append(self._numbers)

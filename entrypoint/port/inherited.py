@@ -107,6 +107,12 @@ class InheritedGroup(Group):
         self.listening = False
         self._array.clear()
 
+    def pause(self) -> None:
+        """Others hold it as well: it is not ours to end."""
+
+    def resume(self) -> None:
+        """It listens all the time."""
+
     def steer(self, slots: tuple[int, ...]) -> None:
         """There is one socket."""
         self.steered = slots

@@ -196,6 +196,14 @@ class Ports:
         """Take no new connections; those already queued are still accepted."""
         self._listeners.refuse()
 
+    def pause(self) -> None:
+        """Refuse connections, keep the addresses. Nobody accepts any more."""
+        self._listeners.pause()
+
+    def resume(self) -> None:
+        """Take connections again, after `refuse` or `pause`. Raises OSError."""
+        self._listeners.resume()
+
     def close(self) -> None:
         """The end of the app: close everything. Whoever connects now is refused."""
         if self._interception is not None:

@@ -317,6 +317,19 @@ class Sharing:
         for _, group in self._held.groups():
             group.refuse()
 
+    def pause(self) -> None:
+        """Refuse connections, keep the addresses; `resume` takes them again."""
+        for _, group in self._held.groups():
+            self._attended.look_away(group)
+            group.pause()
+
+    def resume(self) -> None:
+        """Take connections again where they were taken. Raises OSError."""
+        for address, group in self._held.groups():
+            self._attended.look_away(group)
+            group.resume()
+            self._attended.note(address, group)
+
     def close(self) -> None:
         """Close all."""
         self._loop.cancel(("unused", self._app.name))

@@ -138,6 +138,19 @@ class UnixGroup(Group):
     def quiet(self) -> None:
         """Never asked for: a unix socket has one form."""
 
+    def pause(self) -> None:
+        """A unix socket once shut down stays so: it is closed."""
+        self._paused = self.listening
+        self._drop()
+        self.listening = False
+
+    def resume(self) -> None:
+        """Bind another at its path, if the file is gone. Raises OSError."""
+        if self._paused or self.listening:
+            self._paused, self.listening = False, True
+            if self.file is None or not self._sockets:
+                self.revive()
+
     def refuse(self) -> None:
         """Whoever comes now finds no file; what is queued stays."""
         self._remove_file()

@@ -174,13 +174,16 @@ def _live(app: AppView) -> Check:
 def _ready(app: AppView, ready_when: str) -> Check:
     if app.job is not None and not app.job.counts:
         return Check(app.name, note="job")
-    # A person asked for the stop: that must not take the whole pod out of service.
     if app.stopped:
-        return Check(app.name, note="stopped")
+        # One that was never started is not missed.
+        stopped = "stopped: `pyinit start` starts it"
+        return Check(app.name, stopped) if app.started else Check(app.name, note="not started")
     if app.errored:
         return Check(app.name, _errored(app))
     if app.finished:
         return Check(app.name, note="finished")
+    if not app.wanted:
+        return Check(app.name, "scaled to 0")
     if app.ready_workers >= needed(ready_when, app.wanted):
         return Check(app.name, note=_stuck(app))
     return Check(app.name, _waiting(app))

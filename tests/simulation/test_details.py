@@ -64,6 +64,7 @@ BEGINNING = {
     ("Pool", "mode"): "running",
     ("Run", "phase"): "booting",
     ("Spawn", "id"): -1,
+    ("ReportOutcome", "instance"): -1,
 }
 
 

@@ -265,7 +265,7 @@ class Machine(RuleBasedStateMachine):
             e.ListenSeen(gone, "127.0.0.1:5000", "127.0.0.1:5000"),
             e.AcceptSeen(gone, "127.0.0.1:5000", "127.0.0.1:5000"),
             e.ListenEnded(gone, "127.0.0.1:5000", "127.0.0.1:5000"),
-            e.RestSeen(gone),
+            e.RestSeen(gone, rests=True),
             e.WorkerExited(gone, 0),
             e.WorkerExeced(gone),
             e.QueueEmptied(gone),

@@ -236,6 +236,7 @@ class World:
 
     def _do_spawn(self, effect: f.Spawn) -> None:
         assert effect.incarnation not in self.gone | self.processes.keys(), effect
+        assert effect.spec.name not in self.refusing or effect.spec.share == "none", effect
         if effect.spec.share != "none":
             granted = self.slots.get(effect.spec.name, 0)
             assert effect.slot < granted, f"slot {effect.slot} of {granted}"
@@ -496,7 +497,7 @@ class World:
 
     def _rests(self, process: Process) -> None:
         if process.alive and process.looked_at and process.incarnation not in self.gone:
-            self.emit(e.RestSeen(process.incarnation))
+            self.emit(e.RestSeen(process.incarnation, rests=True))
 
     def _do_stoplook(self, effect: f.StopLook) -> None:
         if effect.incarnation in self.processes:
@@ -513,6 +514,13 @@ class World:
 
     def _do_refuseconnections(self, effect: f.RefuseConnections) -> None:
         self.refusing.add(effect.app)
+
+    def _do_pauseport(self, effect: f.PausePort) -> None:
+        assert not [p for p in self.live(effect.app) if p.incarnation not in self.gone], effect
+        self.refusing.add(effect.app)
+
+    def _do_resumeport(self, effect: f.ResumePort) -> None:
+        self.refusing.discard(effect.app)
 
     def _do_trimport(self, effect: f.TrimPort) -> None:
         assert effect.app in self.held, effect

@@ -132,12 +132,25 @@ def test_an_app_that_is_not_ready_is_live():
     assert ask("/livez", HALF).status == 200
 
 
-@pytest.mark.parametrize("how", ["finished", "stopped"])
-def test_finished_and_stopped_apps_block_nothing(how):
-    seen = view(app(wanted=1, ready=0, **{how: True}))
+def test_finished_apps_block_nothing():
+    seen = view(app(wanted=1, ready=0, finished=True))
     for endpoint in ENDPOINTS:
         assert ask(f"/{endpoint}", seen).status == 200
-    assert f"[+]api {how}: ok" in text("/readyz?verbose", seen)
+    assert "[+]api finished: ok" in text("/readyz?verbose", seen)
+
+
+def test_an_app_that_a_person_has_stopped_is_missed_and_one_never_started_is_not():
+    stopped = view(app(wanted=1, ready=0, stopped=True))
+    assert "[-]api failed: stopped: `pyinit start` starts it" in text("/readyz", stopped)
+    assert ask("/readyz", stopped).status == 503
+    assert ask("/livez", stopped).status == 200
+    idle = view(app(wanted=1, ready=0, stopped=True, started=False))
+    assert ask("/readyz", idle).status == 200
+    assert "[+]api not started: ok" in text("/readyz?verbose", idle)
+
+
+def test_an_app_scaled_to_nothing_is_not_ready():
+    assert "[-]api failed: scaled to 0" in text("/readyz", view(app(wanted=0, ready=0)))
 
 
 def test_startup_is_passed_once_and_for_all():
