@@ -47,6 +47,25 @@ apps:
     # watch: true
     # max_memory_restart: 300M
 
+    # Commands around each worker.
+    # before_start: npm run migrate
+    # after_stop: rm -f app.pid
+    # Limits and the user of its processes.
+    # user: node
+    # rlimits: {{nofile: 65536}}
+    # A terminal of its own: colours, prompts, the keys of a development server.
+    # tty: true
+
+  # A job: runs at its times and does not end the container. `pyinit run backup` runs it now.
+  # - name: backup
+  #   script: ./backup.sh
+  #   cron_restart: "0 3 * * *"
+  #   autorestart: false
+  #   autostart: false
+
+# Apps of other files.
+# include: [apps.d/*.yaml]
+
 # For an orchestrator: /livez, /readyz, /startupz, and `pyinit health`.
 # probes:
 #   listen: 0.0.0.0:9400
