@@ -19,8 +19,10 @@ CHANGED = "changed"
 LIVE = "live"
 _LOG_KEYS = ("time", "multiline")
 _BOOT_KEYS = ("autostart",)
+# What pyinit itself goes by: when it acts, not what a worker is.
+_OWN_KEYS = ("cron_restart", "overlap", "on_errored")
 # Of an app: no worker is replaced because of these.
-KEEPING_WORKERS = ("instances", *_LOG_KEYS, *_BOOT_KEYS)
+KEEPING_WORKERS = ("instances", *_LOG_KEYS, *_BOOT_KEYS, *_OWN_KEYS)
 
 # Read once, at boot: a change counts for the next container.
 FIXED = ("control",)
@@ -64,7 +66,7 @@ class Change(Record):
     @property
     def _besides(self) -> str:
         """What else changes without a worker being replaced, and when it counts."""
-        log = [key for key in self.keys if key in _LOG_KEYS]
+        log = [key for key in self.keys if key in (*_LOG_KEYS, *_OWN_KEYS)]
         boot = [key for key in self.keys if key in _BOOT_KEYS]
         told = [f"{', '.join(log)}, at once"] if log else []
         return "; ".join((*told, *(f"{key}, at the next boot" for key in boot)))

@@ -132,7 +132,8 @@ def remember(turn: Turn, worker: Worker) -> None:
     took = turn.now - worker.launched_at
     place = place.replace(runs=place.runs + 1, last_start=worker.launched_at, last_took=took)
     place = turn.put_place(place)
-    if worker.spec.cron_restart and not worker.spec.autorestart:
+    spec = turn.the_pool(worker.app).spec
+    if spec.cron_restart and not spec.autorestart:
         result = "stopped" if worker.purpose else "failed" if place.last_code else "succeeded"
         turn.count("run", worker.app, result, took)
         turn.report_of(

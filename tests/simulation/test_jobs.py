@@ -178,3 +178,16 @@ def test_a_stop_of_the_container_ends_a_run(world):
     world.emit(e.SignalArrived(15))
     world.advance(20)
     assert world.exit_code == 0
+
+
+def test_another_schedule_replaces_no_worker(world):
+    boot(world, shared("web", cron_restart="0 3 * * *"), app("other"))
+    world.advance(5)
+    before = [process.pid for process in world.live()]
+    specs = (shared("web", cron_restart="0 4 * * *", overlap="skip"), app("other"))
+    world.next_plan = plan(*specs, revision=2)
+    world.emit(e.SignalArrived(SIGHUP))
+    world.advance(20)
+    assert [process.pid for process in world.live()] == before
+    world.emit(e.ScheduleDue("web"))
+    assert world.view("web").job.skipped == 1

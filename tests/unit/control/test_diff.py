@@ -28,6 +28,11 @@ def test_apps_come_go_and_are_scaled() -> None:
     ("keys", "kind", "text"),
     [
         ({"time": True}, LIVE, "api: time, at once"),
+        (
+            {"cron_restart": "@daily", "overlap": "wait"},
+            LIVE,
+            "api: cron_restart, overlap, at once",
+        ),
         ({"autostart": False}, LIVE, "api: autostart, at the next boot"),
         (
             {"instances": 3, "time": True, "autostart": False},
