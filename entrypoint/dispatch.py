@@ -61,6 +61,7 @@ class Dispatch:
         self._next = 0
         self._working = False
         self._attempts = 0
+        self._decided_at = 0.0
         # Who hears of each event and its effects, by name.
         self.observers: dict[str, Callable[[e.Event, Sequence[f.Effect]], None]] = {}
 
@@ -107,7 +108,10 @@ class Dispatch:
 
     def _decide(self) -> bool:
         event = self._events[0]
-        now = self._loop.now()
+        if not self._attempts:
+            # Also for later attempts: the journal tells when it was decided.
+            self._decided_at = self._loop.now()
+        now = self._decided_at
         try:
             self._effects = self._core.handle(event, now)
         except MemoryError as error:

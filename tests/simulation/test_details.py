@@ -6,7 +6,7 @@ import pytest
 
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.core import health, restarts, spec, turn, worker
+from entrypoint.core import diff, health, restarts, spec, turn, worker
 from entrypoint.core.record import Record
 from entrypoint.core.spec import DependsSpec, HealthSpec
 from tests.simulation.world import (
@@ -470,3 +470,59 @@ def test_a_plan_that_comes_in_a_shutdown_changes_nothing():
     for event in (e.RenewAsked("web", "watch"), e.RestartAsked("web"), e.ScaleAsked("web", 3)):
         world.emit(event)
     assert not [each for _, each in world.effects[orders:] if isinstance(each, f.Spawn)]
+
+
+# -- events that come when nothing is to be done ------------------------------------------------
+
+
+def test_late_events_about_a_living_worker_change_nothing():
+    world = started(app(wait_ready=True))
+    (process,) = world.live()
+    orders = len(world.effects)
+    number = process.incarnation
+    for event in (
+        e.GroupEmptied(number),
+        e.QueueEmptied(number),
+        e.RemainingEnded(),
+        *(
+            e.TimerFired(e.Timer(kind, "web", number))
+            for kind in ("kill", "abandon", "watchdog", "retire")
+        ),
+    ):
+        world.emit(event)
+    assert len(world.effects) == orders
+    assert world.core.state.workers[number].state == "launching"
+
+
+def test_what_waits_for_others_is_started_by_its_name_only():
+    depends = (DependsSpec("db"),)
+    world = started(app(depends_on=depends), app("db", autostart=False))
+    assert not world.live("web")
+    world.emit(e.StartAsked())
+    assert not world.live("web") or world.live("db")
+    world.emit(e.StartAsked("web"))
+    world.advance(1)
+    assert world.live("web")
+
+
+def test_changes_of_a_file_as_people_read_them():
+    change = diff.Change
+    assert change("web", diff.ADDED, now=2).text == "web: added, 2 instances"
+    assert change("web", diff.REMOVED, was=1).text == "web: removed, 1 instance to stop"
+    old, new = plan(app()), plan(app(), revision=2, drain_delay=3.0)
+    assert diff.live_keys(old, new) == ("shutdown",)
+    assert diff.live_keys(old, old) == ()
+
+
+def test_an_app_that_is_not_there_is_an_error_of_the_core():
+    staged = turn.Turn(turn.State(), 0.0)
+    with pytest.raises(KeyError):
+        staged.the_pool("nothing")
+    assert staged.pool("nothing") is None
+
+
+def test_a_check_of_what_has_none_is_an_error_of_the_core():
+    world = started(app())
+    staged = turn.Turn(world.core.state, world.now)
+    with pytest.raises(ValueError, match="no checks are asked for"):
+        health.answered(staged, next(iter(world.core.state.workers.values())), "")
