@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from entrypoint.core import diff, health, restarts, spec, turn, worker
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.core import diff, health, restarts, spec, turn, worker
 from entrypoint.core.record import Record
 from entrypoint.core.spec import DependsSpec, HealthSpec
 from tests.simulation.world import (
