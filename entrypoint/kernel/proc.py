@@ -21,6 +21,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+# include/linux/sched.h, in the flags of /proc/PID/stat.
+_PF_EXITING = 0x4
+
+
 class ProcessStat(Record):
     """Fields of /proc/PID/stat. `state` is a letter (`R S D Z T t X I`).
 
@@ -96,6 +100,14 @@ def stat(pid: int) -> ProcessStat | None:
         (int(fields[11]) + int(fields[12])) / TICKS,
         int(fields[21]) * PAGE,
     )
+
+
+def is_ending(pid: int) -> bool:
+    """It is a zombie, gone, or on its way there (PF_EXITING): its files may be closed."""
+    fields = _of(pid, "stat").rpartition(b") ")[2].split()
+    if len(fields) < 7 or fields[0] in (b"Z", b"X"):
+        return True
+    return bool(int(fields[6]) & _PF_EXITING)
 
 
 class Usage(Record):

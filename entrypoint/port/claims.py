@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 
-from ..kernel import look, seccomp, tree
+from ..kernel import look, proc, seccomp, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,7 +171,9 @@ class Claims:
                 held.pid = found.holders[held.inode][0]
                 held.fd = look.number_of(held.pid, held.inode)
                 return True
-        return False
+        # One that dies closes all that it has before its end is heard of: that is no claim
+        # which ends, and what waits there is for its successor.
+        return None if proc.is_ending(root) else False
 
     def _say_unknown(self, held: Held) -> None:
         if self._said_unknown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.kernel import credentials
+from entrypoint.kernel import credentials, proc
 from tests.support.portlab import Lab, spec
 from tests.support.wait import wait_until
 
@@ -258,3 +259,15 @@ signal.pause()
         third = lab.start(1)
         lab.listening(third)
     assert not os.path.exists(path)
+
+
+def test_a_process_that_has_died_and_is_not_reaped_is_ending():
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    assert not proc.is_ending(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert proc.is_ending(pid)
+    os.waitpid(pid, 0)
+    assert proc.is_ending(pid)
