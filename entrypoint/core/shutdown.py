@@ -200,6 +200,13 @@ def deadline(turn: Turn) -> None:
 
 
 def _tell(turn: Turn, pool: Pool) -> None:
+    _end_places(turn, pool)
+    workers = turn.workers(pool.name)
+    stop_workers(turn, pool.name, workers, "shutdown", turn.run.stop_signal)
+
+
+def _end_places(turn: Turn, pool: Pool) -> None:
+    """Nothing is started any more, and no connection is accepted."""
     turn.put_pool(pool.replace(told=True, reload=None))
     starting.end(turn, turn.the_pool(pool.name))
     if shares_port(pool.spec):
@@ -208,8 +215,6 @@ def _tell(turn: Turn, pool: Pool) -> None:
         turn.emit(StopTimer(Timer("restart", pool.name, place.waits_for)))
         if place.state in (w.RUNNING, w.WAITING_RESTART):
             turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))
-    workers = turn.workers(pool.name)
-    stop_workers(turn, pool.name, workers, "shutdown", turn.run.stop_signal)
 
 
 def hurry(turn: Turn, why: str) -> None:
@@ -230,9 +235,9 @@ def force(turn: Turn, why: str) -> None:
     turn.emit(StopTimer(DRAIN))
     for pool in turn.pools():
         if not pool.told:
-            _tell(turn, pool)
+            _end_places(turn, pool)
     for worker in turn.workers():
-        kill(turn, worker)
+        kill(turn, worker.replace(purpose="shutdown"))
     stop_next(turn)
 
 

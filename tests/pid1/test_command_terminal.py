@@ -198,7 +198,9 @@ def test_a_job_whose_child_is_continued_elsewhere_goes_on(stop):
         command = " ".join(str(word) for word in words("pyinit", "-s"))
         program = 'trap "exit 4" TERM; echo ready; while :; do sleep 0.1; done'
         terminal.types(f"{command} sh -c '{program}'\n".encode())
-        terminal.shows(b"ready\n")
+        wait_until(
+            lambda: re.search(rb"[\r\n]ready", terminal.read()), lambda: repr(terminal.shown)
+        )
         (init,) = children(terminal.pid)
         (child,) = children(init)
         if stop == CTRL_Z:

@@ -6,6 +6,7 @@ import pytest
 
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
+from entrypoint.core.spec import DependsSpec
 from tests.simulation.world import SIGINT, SIGKILL, SIGTERM, Script, World, app, shared
 
 
@@ -198,3 +199,35 @@ def test_a_signal_that_a_person_sends_is_no_stop_of_pyinits(world, signum):
     assert (sent.signum, sent.scope, sent.stop) == (signum, "process", False)
     assert sent.leaves == (signum != 10)
     assert world.is_up()
+
+
+def test_what_comes_when_nothing_is_left_behind_changes_nothing(world):
+    world.up(app())
+    orders = len(world.effects)
+    world.emit(e.RemainingEnded())
+    world.emit(e.TimerFired(e.Timer("remaining")))
+    world.emit(e.TimerFired(e.Timer("kill", "web", 1)))
+    assert len(world.effects) == orders
+    assert world.is_up()
+
+
+def test_ctrl_c_during_a_stop_waits_for_workers_that_stop(world):
+    world.usual = lambda _spawn: Script(stop_takes=3.0)
+    world.up(app())
+    world.emit(e.SignalArrived(SIGTERM))
+    world.emit(e.SignalArrived(SIGINT))
+    assert world.said("stop hurried")
+    world.settle(20)
+    assert world.exit_code == 0
+
+
+def test_whoever_was_not_told_yet_is_killed_without_a_stop_signal(world):
+    """Web depends on db, and hangs in its stop."""
+    world.usual = lambda _spawn: Script(ignores=True)
+    depends = (DependsSpec(app="db"),)
+    world.up(app("web", depends_on=depends, kill_timeout=60.0), app("db"), timeout=4.0)
+    world.emit(e.SignalArrived(SIGTERM))
+    world.settle(20)
+    assert signals(world, world.processes[2].incarnation) == [(SIGTERM, "tree"), (SIGKILL, "tree")]
+    assert signals(world, world.processes[1].incarnation) == [(SIGKILL, "tree")]
+    assert world.exit_code == 137
