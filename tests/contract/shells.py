@@ -28,8 +28,8 @@ from tests.support.wait import wait_until
 # name: (seconds until it listens or None, seconds from then until it accepts or None, script)
 PROGRAMS: dict[str, tuple[float | None, float | None, Script]] = {
     "serves": (0.0, 0.0, Script()),
-    "accepts later": (0.0, 0.8, Script(queue_takes=0.8)),
-    "never accepts": (0.0, None, Script(queue_takes=None, says_after=None)),
+    "accepts later": (0.0, 0.8, Script(queue_takes=0.8, accepts_after=0.8)),
+    "never accepts": (0.0, None, Script(queue_takes=None, accepts_after=None)),
     "never listens": (None, None, Script(says_after=None, queue_takes=0.0, well_from=None)),
 }
 
@@ -191,14 +191,24 @@ class LinuxShell(Shell):
         found = set()
         for _ in range(40):
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=0.5) as sock:
-                    self._turn()
-                    answer = sock.recv(100)
+                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as sock:
+                    answer = self._answer(sock)
             except OSError:
                 return set()
             started = self.runtime.children.get(by_pid[int(answer.split()[-1])])
             found.add(started.slot)
         return found
+
+    def _answer(self, sock: socket.socket) -> bytes:
+        """What comes while the loop turns: a worker may wait for it in a system call."""
+        sock.settimeout(0.02)
+        for _ in range(100):
+            self._turn()
+            try:
+                return sock.recv(100)
+            except TimeoutError:
+                continue
+        raise OSError
 
     def connect(self) -> None:
         self._waiting.append(socket.create_connection(("127.0.0.1", self.port), timeout=5))

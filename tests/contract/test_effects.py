@@ -43,14 +43,17 @@ def two_slots(shell):
 
 
 def ready(shell, worker: int) -> None:
-    shell.until(lambda: shell.of(e.WorkerReady, worker))
+    shell.until(lambda: shell.of(e.ListenSeen, worker))
 
 
-def test_a_worker_that_listens_is_heard_of_once(shell):
+def test_a_worker_that_listens_on_its_apps_address_is_seen(shell):
     worker = shell.start("serves")
     ready(shell, worker)
     shell.a_while(0.2)
-    assert [event.source for event in shell.of(e.WorkerReady, worker)] == ["listen"]
+    assert not shell.of(e.WorkerReady, worker)
+    for seen in shell.of(e.ListenSeen, worker):
+        assert seen.declared
+        assert not seen.passing
     (spawned,) = shell.of(e.WorkerSpawned, worker)
     (execed,) = shell.of(e.WorkerExeced, worker)
     assert execed.observed
@@ -60,7 +63,7 @@ def test_a_worker_that_listens_is_heard_of_once(shell):
 def test_a_worker_that_does_not_listen_is_not(shell):
     worker = shell.start("never listens")
     shell.a_while(0.3)
-    assert not shell.of(e.WorkerReady, worker)
+    assert not shell.of(e.ListenSeen, worker)
 
 
 def test_new_connections_reach_the_slots_that_are_steered_to(shell):
@@ -109,21 +112,27 @@ def test_a_queue_from_which_nobody_accepts_is_never_empty(shell):
     assert not shell.of(e.QueueEmptied, worker)
 
 
-def test_a_knock_is_answered_by_whoever_accepts(shell):
-    worker = shell.start("serves")
+@pytest.mark.parametrize("program", ["serves", "accepts later"])
+def test_a_probe_is_answered_once_by_a_worker_that_accepts(shell, program):
+    worker = shell.start(program)
     ready(shell, worker)
-    shell.perform(f.Knock(worker, "web", 0, 10.0))
-    shell.until(lambda: shell.of(e.QueueEmptied, worker))
+    shell.perform(probe(shell, worker))
+    shell.until(lambda: shell.of(e.AcceptSeen, worker))
     shell.a_while(0.3)
-    assert len(shell.of(e.QueueEmptied, worker)) == 1
+    assert len(shell.of(e.AcceptSeen, worker)) == 1
 
 
-def test_a_knock_at_one_that_does_not_accept_is_not_answered(shell):
+def test_a_probe_of_one_that_does_not_accept_is_not_answered(shell):
     worker = shell.start("never accepts")
-    shell.a_while(0.5)
-    shell.perform(f.Knock(worker, "web", 0, 0.3))
+    ready(shell, worker)
+    shell.perform(probe(shell, worker))
     shell.a_while(0.6)
-    assert not shell.of(e.QueueEmptied, worker)
+    assert not shell.of(e.AcceptSeen, worker)
+
+
+def probe(shell, worker: int) -> f.ProbeAccept:
+    address = f"127.0.0.1:{shell.port}"
+    return f.ProbeAccept(worker, "web", 0, address, address, 60.0)
 
 
 @pytest.mark.parametrize(("program", "good"), [("serves", True), ("never listens", False)])
