@@ -9,6 +9,8 @@
     no listen, a later start         each port that the worker before listened on has accepted
     no listen, the first start       the first port that accepts
     no port at all                   its processes rest (`REST`) when `listen_timeout` is over
+    listen, unix paths alone are     it listens there, and its processes rest then; not for the
+    left to accept on                successor in a reload
     health                           besides, the first check that succeeds
 
 *Accepted* is a connection that somebody took from the queue: one of our own (`ProbeAccept`)
@@ -46,6 +48,8 @@ PATIENCE = 3.0
 LASTING = 10.0
 # Probes of one worker at undeclared addresses. More are no servers of clients.
 PROBES = 8
+# How long the rest of one that listens on a unix path is waited for (s).
+PATH_REST = 2 * REST
 # After a probe that could not be made (s).
 PROBE_AGAIN = 0.5
 # The least patience of a probe where siblings share the socket (s).
@@ -266,6 +270,20 @@ def _look_again(turn: Turn, worker: Worker) -> None:
         ready(turn, worker, "accept")
     elif worker.rests and _may_rest(turn, worker) and not has_port(turn, worker):
         ready(turn, worker, "rest")
+    elif worker.rests and worker.overdue and _only_paths_left(turn, worker):
+        ready(turn, worker, "listen")
+
+
+def _only_paths_left(turn: Turn, worker: Worker) -> bool:
+    """It lacks nothing but to accept on unix paths on which it listens.
+
+    One queue is for all workers there. A server that takes no connection at first is not told
+    from one that is late; one that loads is not at rest.
+    """
+    left = [key for key in required(turn, worker) if key not in worker.accepting]
+    listening = dict(worker.listening)
+    paths = bool(left) and all(key.startswith("unix:") and key in listening for key in left)
+    return paths and not worker.up_by and not _succeeds(turn, worker)
 
 
 def _may_rest(turn: Turn, worker: Worker) -> bool:
@@ -282,7 +300,7 @@ def rested(turn: Turn, worker: Worker, event: RestSeen) -> None:
 
 
 def ready(turn: Turn, worker: Worker, source: str) -> None:
-    """The worker serves. `source`: notify | node | accept | health | rest | exec.
+    """The worker serves. `source`: notify | node | accept | listen | health | rest | exec.
 
     Where the file asks for checks it is only up by any other source, and ready with the first
     check that succeeds.
@@ -308,12 +326,13 @@ def ready(turn: Turn, worker: Worker, source: str) -> None:
     turn.report_of(worker, "info", "worker ready", by=source, **where, after=round(took, 3))
     if again:
         return
-    if source != "rest":
+    seen = source not in ("rest", "listen")
+    if seen:
         turn.count("ready", worker.app, seconds=took)
     if source == "accept":
         took = worker.accepted_at - worker.launched_at
     booted = took - (worker.boots_since - worker.launched_at)
-    _remember(turn, worker, booted, seen=source != "rest")
+    _remember(turn, worker, booted, seen=seen)
     place = turn.place(worker.app, worker.instance)
     if place is not None and place.portless != (source == "rest"):
         turn.put_place(place.replace(portless=source == "rest"))
@@ -327,6 +346,8 @@ def ready(turn: Turn, worker: Worker, source: str) -> None:
             **where,
             advice="declare the app's addresses with `listen`: then no other port counts",
         )
+    if source == "listen":
+        turn.report_of(worker, "warning", "worker accepts nothing", ready="its processes rest")
     if source == "rest":
         turn.report_of(
             worker,
@@ -439,6 +460,12 @@ def _decide(turn: Turn, worker: Worker) -> None:
         _look_again(turn, turn.put_worker(worker.replace(overdue=True, failures=0)))
         if not _is_launching(turn, worker):
             return
+    if not worker.overdue and _only_paths_left(turn, worker):
+        _report_late(turn, worker, "wait until it accepts, or its processes rest")
+        turn.emit(LookAt(worker.incarnation, worker.app))
+        late = turn.put_worker(worker.replace(overdue=True, failures=0))
+        arm(turn, late, "launch", PATH_REST)
+        return
     rule = _rule(turn, worker)
     if rule == "wait":
         _report_late(turn, worker, "wait for it")
