@@ -12,7 +12,7 @@ table, and those that have nothing to tell say why.
 | StartTimer | TimerFired | what it was set for is done now |
 | GrowPort, Steer, TrimPort, RefuseConnections | PortFailed | it is ordered again, with pauses |
 | PausePort, ResumePort | PortFailed | likewise |
-| FreeSlot, ClosePort | PortFailed | it is logged |
+| FreeSlot, RelayQueue, ClosePort | PortFailed | it is logged |
 | WatchQueue | QueueUnwatched | the queue is not waited for |
 | StartCheck | HealthChecked | the check has failed |
 | ReadPlan | PlanRejected | the running apps are kept |
@@ -56,6 +56,7 @@ HEARD: dict[type[f.Effect], Callable[[Any, str], e.Event | None]] = {
     f.Steer: _port("steer"),
     f.TrimPort: _port("trim"),
     f.RefuseConnections: _port("refuse"),
+    f.RelayQueue: _port("relay"),
     f.PausePort: _port("pause"),
     f.ResumePort: _port("resume"),
     f.FreeSlot: _port("free slot"),

@@ -139,6 +139,7 @@ class Runtime:
             f.StartCheck: self._start_check,
             f.StopCheck: self._stop_check,
             f.RefuseConnections: self.ports.refuse_connections,
+            f.RelayQueue: self.ports.relay_queue,
             f.PausePort: self.ports.pause,
             f.ResumePort: self.ports.resume,
             f.ClosePort: self._close_port,

@@ -168,6 +168,17 @@ class RefuseConnections(Effect):
     app: str
 
 
+class RelayQueue(Effect):
+    """Connections that wait on this slot, whose worker is not there, go to the others.
+
+    Only where a worker then still sees the client's address, or where the file allows more
+    (`AppSpec.relay`).
+    """
+
+    app: str
+    slot: int
+
+
 class PausePort(Effect):
     """No worker is left and none will be started: refuse connections, keep the addresses."""
 

@@ -7,7 +7,7 @@ first; else what is left of the group holds the port, and it goes on after the s
 
 from __future__ import annotations
 
-from . import jobs, lifecycle, readiness, reasons, repairs, restarts, rolling
+from . import jobs, lifecycle, orphans, readiness, reasons, repairs, restarts, rolling
 from . import worker as w
 
 TYPE_CHECKING = False
@@ -198,6 +198,8 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
         rolling.note_fresh(turn, lifecycle.launch(turn, place, spec, place.slot))
     elif worker.purpose in ("", "failed start", *BROKEN):
         reason = reasons.of_end(worker, place)
+        orphans.left(turn, worker)
+        pool = turn.the_pool(worker.app)
         successor = turn.worker(place.successor)
         if successor is not None and successor.state == w.LAUNCHING:
             # Its successor is on the way and takes over when it is ready.

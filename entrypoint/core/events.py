@@ -15,7 +15,7 @@ class Timer(Record):
     """The name of a deadline. `incarnation` 0: it belongs to the app or to the run."""
 
     # launch | prove | probe | health | watchdog | kill | retire | abandon | restart | widen |
-    # port | drain | shutdown
+    # orphans | port | drain | shutdown
     kind: str
     app: str = ""
     incarnation: int = 0
@@ -181,7 +181,8 @@ class MessageNotSent(Event):
 class PortFailed(Event):
     """An order about the app's port has failed.
 
-    `order`: `grow`, `steer`, `trim`, `refuse`, `pause`, `resume`, `free slot`, `close`.
+    `order`: `grow`, `steer`, `trim`, `refuse`, `pause`, `resume`, `relay`,
+    `free slot`, `close`.
     """
 
     app: str

@@ -16,6 +16,7 @@ from . import (
     lifecycle,
     memory,
     notices,
+    orphans,
     readiness,
     repairs,
     rolling,
@@ -309,6 +310,8 @@ class Supervisor:
             self._restart_due(turn, timer)
         elif timer.kind == "widen":
             starting.widen(turn, timer.app)
+        elif timer.kind == "orphans":
+            orphans.due(turn, timer)
         elif timer.kind == "port":
             failures.port_due(turn, timer.app)
         else:

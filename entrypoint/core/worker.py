@@ -262,6 +262,8 @@ class Pool(Record):
     advised: bool = False  # that it should declare its port
     was_ready: bool = False
     told: bool = False  # to stop, in the shutdown
+    # Incarnation and slot of workers that crashed a moment ago (orphans.py).
+    orphans: tuple[tuple[int, int], ...] = ()
     port: str = ""  # refusing | paused, because a person has stopped it or scaled it to 0
     undone: tuple[str, ...] = ()  # orders about its port that failed and are to be given again
     port_pause: float = 0.0

@@ -44,6 +44,9 @@ _UNIX_MESSAGE = struct.Struct("=BBBBIQ")
 _ATTRIBUTE_V6ONLY = 11
 _ATTRIBUTE_NAME = 0
 _SHOW_NAME = 1
+_ESTABLISHED, _CLOSE_WAIT = 1, 8
+_LOOPBACK6 = b"\0" * 15 + b"\1"
+_MAPPED = b"\0" * 10 + b"\xff\xff"
 _LISTEN = 10  # TCP_LISTEN, of unix sockets too
 _TABLE_SIZE = 1 << 20
 _CONNECTED = b"03"
@@ -235,12 +238,44 @@ def listeners() -> tuple[Listener, ...] | None:
     return tuple(found)
 
 
+def waits_from_here(port: int) -> bool:
+    """All connections to this TCP port that nobody has accepted yet come from this host.
+
+    False where the kernel does not tell.
+    """
+    states = (1 << _ESTABLISHED) | (1 << _CLOSE_WAIT)
+    try:
+        for family in (_socket.AF_INET, _socket.AF_INET6):
+            body = struct.pack(
+                "=BBBBIH46x", family, _socket.IPPROTO_TCP, 0, 0, states, _socket.htons(port)
+            )
+            for message in _messages(body):
+                found = _INET_MESSAGE.unpack_from(message)
+                here, there, inode = found[6], found[7], found[-1]
+                if not inode and here != there and not _is_loopback(family, there):
+                    return False
+    except (OSError, struct.error):
+        return False
+    return True
+
+
+def _is_loopback(family: int, packed: bytes) -> bool:
+    if family == _socket.AF_INET:
+        return packed[0] == 127
+    return packed == _LOOPBACK6 or (packed[:12] == _MAPPED and packed[12] == 127)
+
+
 def _dump(family: int) -> list[Listener]:
     if family == _socket.AF_UNIX:
         show = _SHOW_NAME | _SHOW_QUEUE
         body = struct.pack(_REQUEST, family, 0, 0, 1 << _LISTEN, 0, show, 0, 0)
     else:
         body = struct.pack(_INET_REQUEST, family, _socket.IPPROTO_TCP, 0, 0, 1 << _LISTEN)
+    return [found for message in _messages(body) if (found := _parse(message)) is not None]
+
+
+def _messages(body: bytes) -> list[bytes]:
+    """All answers to a request that is about many sockets. Raises OSError."""
     head_size = struct.calcsize(_NLMSG_HEADER)
     head = struct.pack(
         _NLMSG_HEADER,
@@ -252,7 +287,7 @@ def _dump(family: int) -> list[Listener]:
     )
     kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
     netlink = _socket.socket(_socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
-    found: list[Listener] = []
+    found: list[bytes] = []
     try:
         netlink.send(head + body)
         # Each recv(2) makes the kernel prepare the next part, so none of them waits.
@@ -265,9 +300,7 @@ def _dump(family: int) -> list[Listener]:
                     return found
                 if message == _NLMSG_ERROR or size < head_size:
                     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-                listener = _parse(answer[at + head_size : at + size])
-                if listener is not None:
-                    found.append(listener)
+                found.append(answer[at + head_size : at + size])
                 at += (size + 3) & ~3
     finally:
         netlink.close()

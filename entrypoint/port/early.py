@@ -6,12 +6,14 @@ has queued meanwhile is left behind. And the handshake of a few ends when the wo
 the kernel had chosen for them has left (vacancies.py).
 
 They cannot be moved in the kernel; so they are accepted here and passed on to the
-address's other sockets, byte for byte. The worker sees a connection from this host.
+address's other sockets, byte for byte. The worker sees a connection from this host; of a client
+on this host it sees the client's address.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 
 from ..kernel import sockets
 from ..loop import ERROR, HANGUP, READ, WRITE
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 else:
     import _socket
 
-# Two descriptors each. More clients than this try again.
+# Two descriptors each. More clients than this wait.
 AT_MOST = 200
 _SIZE = 65536
 
@@ -51,12 +53,21 @@ class Early:
         Those that no form takes are reset, as they would have been refused. `close` the
         listener before they are passed on, so that they do not come back to it.
         """
+        # What is too much waits where it is, unless that will be closed.
+        most = waiting if close else min(waiting, AT_MOST - len(self._pairs))
         clients = []
-        for _ in range(waiting):
-            try:
-                clients.append(sockets.accept(listener))
-            except OSError:
-                break
+        # Another may have taken what was counted: then nothing may wait here.
+        blocking = listener.getblocking() and os.get_blocking(listener.fileno())
+        os.set_blocking(listener.fileno(), False)
+        try:
+            for _ in range(most):
+                try:
+                    clients.append(sockets.accept(listener))
+                except OSError:
+                    break
+        finally:
+            if blocking:
+                os.set_blocking(listener.fileno(), True)
         if close:
             listener.close()
         for client in clients:
@@ -64,9 +75,7 @@ class Early:
 
     def _pass_on(self, client: _socket.socket, forms: tuple[Form, ...]) -> None:
         host, port, here = _destination(client)
-        if len(self._pairs) >= AT_MOST or not any(
-            form.takes4 if here == "inet" else form.takes6 for form in forms
-        ):
+        if not any(form.takes4 if here == "inet" else form.takes6 for form in forms):
             client.close()
             return
         try:
@@ -89,6 +98,24 @@ def _destination(client: _socket.socket) -> tuple[str, int, str]:
     return host, name[1], "inet6" if ":" in host else "inet"
 
 
+def _connect(client: _socket.socket, family: str, host: str, port: int) -> _socket.socket:
+    """A connection to a worker, from the client's own address if that is this host's.
+
+    Raises OSError.
+    """
+    theirs = str(client.getpeername()[0]).removeprefix(MAPPED)
+    try:
+        server = sockets.client(family, theirs)
+    except OSError:  # another host's
+        return sockets.connect(family, host, port)
+    try:
+        sockets.begin_connect(server, host, port)
+    except OSError:
+        server.close()
+        raise
+    return server
+
+
 class _Pair:
     """A client and its worker, each with what is still to be written to it."""
 
@@ -104,7 +131,7 @@ class _Pair:
         self._loop = loop
         self._pairs = pairs
         client.setblocking(False)
-        server = sockets.connect(family, host, port)
+        server = _connect(client, family, host, port)
         self._ends = (client, server)
         self._pending = [b"", b""]  # to write to that end
         self._ended = [False, False]  # that end has said its last

@@ -188,6 +188,11 @@ class PortEffects:
         if ports := self.get(effect.app):
             ports.refuse()
 
+    def relay_queue(self, effect: f.RelayQueue) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.relay_queue(effect.slot)
+
     def pause(self, effect: f.PausePort) -> None:
         """Perform it."""
         if ports := self.get(effect.app):

@@ -196,6 +196,10 @@ class Ports:
         """Take no new connections; those already queued are still accepted."""
         self._listeners.refuse()
 
+    def relay_queue(self, slot: int) -> None:
+        """Pass on what waits on a slot whose worker has crashed."""
+        self._listeners.vacancies.relay(slot, everybody=self._app.relay)
+
     def pause(self) -> None:
         """Refuse connections, keep the addresses. Nobody accepts any more."""
         self._listeners.pause()

@@ -8,7 +8,7 @@ passed on to the workers that there are (early.py).
 
 from __future__ import annotations
 
-from ..kernel import sockets
+from ..kernel import sockdiag, sockets
 from ..loop import READ
 from .group import REPLACED
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ..loop import Loop
     from .early import Early
     from .group import Group
+
+
+# Between two tries to pass on what was too many (s).
+PAUSE = 0.05
 
 
 class Vacancies:
@@ -77,8 +81,33 @@ class Vacancies:
         length = sockets.queue_length(sock)
         self._early().take(sock, length, (group.form,))
         if sockets.queue_length(sock) >= length > 0:
-            # No descriptors: it would be readable for ever.
+            # Too many, or no descriptors: it would be readable for ever.
             self._loop.modify(sock.fileno(), 0)
+            key = ("vacant", id(self), place)
+            again = self._loop.now() + PAUSE
+            self._loop.call_at(key, again, lambda: self._changed(group, (group.slot_of(place),)))
+
+    def relay(self, slot: int, *, everybody: bool) -> None:
+        """Pass on what waits for the next worker of this slot, until it is there.
+
+        But `everybody`, only where all who wait for this port are on this host, so that
+        workers see the same address as before. Who waits in which slot is not told.
+        """
+        waiting = False
+        for group in self._groups():
+            if group.single or not group.listening or slot in group.holders:
+                continue
+            for place in group.places((slot,)):
+                sock = group.at(place)
+                length = sockets.queue_length(sock)
+                if length and (everybody or sockdiag.waits_from_here(group.form.port)):
+                    self._early().take(sock, length, (group.form,))
+                    waiting = waiting or sockets.queue_length(sock) > 0
+        if waiting:
+            again = self._loop.now() + PAUSE
+            self._loop.call_at(
+                ("relay", id(self), slot), again, lambda: self.relay(slot, everybody=everybody)
+            )
 
     def _attend(self, slots: Collection[int]) -> None:
         for group in self._groups():

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from entrypoint.kernel import look, sockdiag
+from entrypoint.kernel import credentials, look, sockdiag
 from tests.support.wait import wait_until
 
 HOLDS = """
@@ -178,6 +178,7 @@ def test_more_descriptors_than_the_bound_are_unknown_unless_found_before(python,
 def test_a_refused_look_is_unknown(python):
     process, inode = holding(python)
     reading, writing = os.pipe()
+    credentials.own()  # what it imports may be closed to another user
     child = os.fork()
     if child == 0:
         answer = b"raised"
@@ -185,6 +186,7 @@ def test_a_refused_look_is_unknown(python):
             os.setgroups([])
             os.setresgid(65534, 65534, 65534)
             os.setresuid(65534, 65534, 65534)
+            credentials._own = None  # of the process that this one was forked from
             seen = look.sockets([process.pid], [inode])
             answer = repr((seen.holds(inode), seen.refused, seen.unknown)).encode()
         finally:
@@ -243,3 +245,32 @@ def test_cpu_time_of_a_tree_grows_with_its_work_and_rests_with_it(python):
     assert process.stdout.readline() == "done\n"
     after = look.cpu_seconds(look.tree(process.pid))
     assert after - before >= 0.25
+
+
+@pytest.mark.parametrize("kind", ["inet", "inet6", "mapped", "unix"])
+def test_a_connection_has_an_inode_once_it_is_accepted(kind, tmp_path):
+    if kind == "unix":
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+    elif kind == "inet":
+        listener = socket.create_server(("127.0.0.1", 0))
+    else:
+        listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    family = {"unix": socket.AF_UNIX, "inet6": socket.AF_INET6}.get(kind, socket.AF_INET)
+    host = {"inet6": "::1"}.get(kind, "127.0.0.1")
+    where = str(tmp_path / "s") if kind == "unix" else (host, listener.getsockname()[1])
+    with listener, socket.socket(family) as client:
+        client.connect(where)
+        assert sockdiag.accepted_as(client) == 0
+        client.shutdown(socket.SHUT_WR)
+        assert sockdiag.accepted_as(client) == 0
+        with listener.accept()[0] as server:
+            assert sockdiag.accepted_as(client) == os.fstat(server.fileno()).st_ino
+
+
+def test_who_waits_for_a_port_is_of_this_host():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            assert sockdiag.waits_from_here(port)

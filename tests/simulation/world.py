@@ -515,6 +515,11 @@ class World:
     def _do_refuseconnections(self, effect: f.RefuseConnections) -> None:
         self.refusing.add(effect.app)
 
+    def _do_relayqueue(self, effect: f.RelayQueue) -> None:
+        assert effect.slot < self.slots.get(effect.app, 0), effect
+        ready = [p for p in self.live(effect.app) if p.slot == effect.slot and p.accepts]
+        assert not ready or all(p.received for p in ready), (effect, ready)
+
     def _do_pauseport(self, effect: f.PausePort) -> None:
         assert not [p for p in self.live(effect.app) if p.incarnation not in self.gone], effect
         self.refusing.add(effect.app)
