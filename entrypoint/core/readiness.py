@@ -32,6 +32,8 @@ from .lifecycle import arm, awaits_readiness, shares_port, steer, stop_worker, w
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .events import AcceptSeen, ListenEnded, ListenSeen, ProbeFailed, RestSeen
     from .spec import AppSpec
     from .turn import Turn
@@ -81,10 +83,10 @@ def counts(turn: Turn, worker: Worker, key: str) -> bool:
     """To accept there is part of being ready."""
     spec = worker.spec
     needed = required(turn, worker)
-    if needed:
+    if needed and not _may_move(turn, worker):
         return key in needed
     if spec.listen and shares_port(spec):
-        return any(key == each.text for each in spec.listen)
+        return key in needed if needed else any(key == each.text for each in spec.listen)
     # Control and debug sockets are often unix sockets, and so is what libraries speak over
     # among the processes of a program (Python's multiprocessing); a probe would harm some.
     return key.startswith(":")
@@ -94,8 +96,25 @@ def accepts(turn: Turn, worker: Worker) -> bool:
     """It was seen to accept wherever it has to."""
     needed = required(turn, worker)
     if needed:
-        return all(key in worker.accepting for key in needed)
+        return _has_all(turn, worker, needed, worker.accepting)
     return any(counts(turn, worker, key) for key in worker.accepting)
+
+
+def _may_move(turn: Turn, worker: Worker) -> bool:
+    """The file gives it other settings than the worker before: maybe another port, too."""
+    if worker.spec.listen and shares_port(worker.spec):
+        return False
+    place = turn.place(worker.app, worker.instance)
+    return place is not None and worker.spec != (place.before or place.spec)
+
+
+def _has_all(turn: Turn, worker: Worker, needed: tuple[str, ...], seen: Iterable[str]) -> bool:
+    """All that is needed is among what was seen; of a port that moved, another one."""
+    found = set(seen)
+    if found.issuperset(needed):
+        return True
+    ports = [key for key in found if key.startswith(":")]
+    return _may_move(turn, worker) and len(ports) >= len(needed)
 
 
 def has_port(turn: Turn, worker: Worker) -> bool:
@@ -370,7 +389,7 @@ def _listens(turn: Turn, worker: Worker) -> bool:
     seen = {*worker.accepting, *dict(worker.listening)}
     needed = required(turn, worker)
     if needed:
-        return seen.issuperset(needed)
+        return _has_all(turn, worker, needed, seen)
     return any(counts(turn, worker, key) for key in seen)
 
 

@@ -12,7 +12,9 @@ Rules that shape this file:
   answer is *unknown* (None), never "no".
 - A look is bounded in processes and in descriptors (about 4 us each), so that a worker with
   many connections does not hold up PID 1. Where a bound is reached the rest is unknown too.
-- A process that ends during the look holds nothing.
+- A process that was killed closes its descriptors before its parent can reap it. It did not
+  close its listener to live on, so of one without any descriptor it is unknown what it holds,
+  until it is gone. A zombie below the worker holds nothing.
 """
 
 from __future__ import annotations
@@ -41,18 +43,19 @@ _SOCKET = "socket:["
 class Look(Record):
     """The sockets that some processes hold.
 
-    `holders`: inode → pids. `refused`: pids whose descriptors may not be read. `cut`: a
-    bound was reached.
+    `holders`: inode → pids. `refused`: pids whose descriptors may not be read. `ending`: pids
+    of processes that are about to end. `cut`: a bound was reached.
     """
 
     holders: dict[int, tuple[int, ...]]
     refused: tuple[int, ...] = ()
     cut: bool = False
+    ending: tuple[int, ...] = ()
 
     @property
     def unknown(self) -> bool:
         """They may hold more than what was seen."""
-        return bool(self.refused) or self.cut
+        return bool(self.refused or self.ending) or self.cut
 
     def holds(self, inode: int) -> bool | None:
         """One of them holds that socket; None: unknown."""
@@ -77,6 +80,8 @@ def sockets(pids: Collection[int], wanted: Collection[int] = ()) -> Look:
     missing = set(wanted)
     left = DESCRIPTORS
     cut = len(pids) > PROCESSES + 1
+    ending: list[int] = []
+    first = next(iter(pids), 0)
     for pid in list(pids)[: PROCESSES + 1]:
         if left <= 0 or (wanted and not missing):
             break
@@ -86,6 +91,8 @@ def sockets(pids: Collection[int], wanted: Collection[int] = ()) -> Look:
             if error.errno in (errno.EACCES, errno.EPERM):
                 refused.append(pid)
             continue  # ENOENT, ESRCH: it has ended
+        if not read and _is_ending(pid, first):
+            ending.append(pid)
         left -= read
         missing -= inodes
         for inode in inodes:
@@ -93,7 +100,14 @@ def sockets(pids: Collection[int], wanted: Collection[int] = ()) -> Look:
     cut = cut or left <= 0
     if wanted:
         holders = {inode: held for inode, held in holders.items() if inode in wanted}
-    return Look({inode: tuple(held) for inode, held in holders.items()}, tuple(refused), cut)
+    found = {inode: tuple(held) for inode, held in holders.items()}
+    return Look(found, tuple(refused), cut, tuple(ending))
+
+
+def _is_ending(pid: int, first: int) -> bool:
+    """It has no descriptors because it ends; a zombie only where it is the first, the worker."""
+    seen = proc.stat(pid)
+    return seen is not None and (pid == first or seen.state not in "ZX")
 
 
 def _inodes(pid: int, at_most: int, missing: Collection[int]) -> tuple[set[int], int]:

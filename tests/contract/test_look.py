@@ -274,3 +274,14 @@ def test_who_waits_for_a_port_is_of_this_host():
         port = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
             assert sockdiag.waits_from_here(port)
+
+
+def test_of_a_killed_process_that_is_not_reaped_it_is_unknown_what_it_holds(python):
+    process, inode = holding(python)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    seen = look.sockets([process.pid], [inode])
+    assert seen.holds(inode) is None
+    assert seen.ending == (process.pid,)
+    process.wait()
+    assert look.sockets([process.pid], [inode]).holds(inode) is False

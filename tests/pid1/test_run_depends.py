@@ -87,7 +87,7 @@ def test_healthy_is_waited_for(tmp_path) -> None:
         "import os, socket, time\n"
         "while not os.path.exists('go'): time.sleep(0.01)\n"
         "sock = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))\n"
-        "time.sleep(1000)\n"
+        "while True: sock.accept()[0].close()\n"
     )
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -139,7 +139,7 @@ def test_a_new_graph_on_sighup(tmp_path) -> None:
 def test_stop_and_start_concern_the_named_app_only(tmp_path) -> None:
     apps = [service(tmp_path, "web", depends_on=["db"]), service(tmp_path, "db")]
     with Run(tmp_path, apps) as run:
-        run.said("web starts")
+        run.event("worker ready", app="web")
         answering(run)
         assert pyinit(run, "stop", "db").returncode == 0
         states = {app["name"]: app["workers"][0]["status"] for app in listed(run)["apps"]}

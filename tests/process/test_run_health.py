@@ -188,7 +188,8 @@ def test_a_check_that_never_succeeds_ends_the_container(tmp_path) -> None:
     )
     with Run(tmp_path, [app]) as run:
         assert run.wait() == 1
-        assert run.event("worker not ready in time")["awaited"].startswith("health (connect:")
+        why = run.event("worker not ready in time")["reason"]
+        assert why.startswith("health check not passed: connect:")
         assert len(run.events("worker started")) == 2
 
 

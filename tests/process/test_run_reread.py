@@ -52,7 +52,8 @@ def test_what_waits_on_a_listener_that_stays_is_answered_across_a_change_of_list
         for pid in pids:
             os.kill(run.outer_pid(pid), signal.SIGSTOP)
         waiting = [asked(port) for _ in range(20)]
-        changed = {**app, "listen": [f"127.0.0.1:{port}", f"127.0.0.1:{new}"]}
+        more = {"address": f"127.0.0.1:{new}", "optional": True}
+        changed = {**app, "listen": [f"127.0.0.1:{port}", more]}
         run.write(json.dumps({"apps": [changed]}))
         run.signal(signal.SIGHUP)
         run.event("reload started")

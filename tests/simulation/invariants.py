@@ -154,6 +154,9 @@ def deadlines_have_an_owner(world: World, _effects) -> None:
     for timer in world.timers:
         if timer.kind == "restart":
             assert timer.incarnation in waiting, timer
+        elif timer.kind == "orphans":
+            pool = state.pools.get(timer.app)
+            assert pool is None or timer.incarnation in dict(pool.orphans), timer
         elif timer.kind == "widen":
             assert state.pools[timer.app].starting is not None, timer
         elif timer.kind in meant:
