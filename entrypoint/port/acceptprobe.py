@@ -17,6 +17,7 @@ from __future__ import annotations
 from ..core.record import Record
 from ..kernel import credentials, look, sockdiag, sockets
 from ..loop import ERROR, HANGUP, READ, WRITE
+from .early import was_relayed
 from .sockaddr import MAPPED
 
 TYPE_CHECKING = False
@@ -295,9 +296,14 @@ class AcceptProbe:
             self._later(self._connect)
 
     def _done(self) -> None:
-        if not self.over:
-            self.close()
-            self._accepted()
+        if self.over:
+            return
+        if self._sock is not None and was_relayed(self._sock):
+            # What waited in a crashed worker's queue has gone to its siblings.
+            self._again()
+            return
+        self.close()
+        self._accepted()
 
     # -- descriptors --------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 
 from ..kernel import sockets
 from ..loop import ERROR, HANGUP, READ, WRITE
@@ -31,6 +32,16 @@ else:
 # Two descriptors each. More clients than this wait.
 AT_MOST = 200
 _SIZE = 65536
+
+
+# Where the clients came from whose connections PID 1 has accepted, the last ones.
+_accepted: deque[tuple[str, int]] = deque(maxlen=4096)
+
+
+def was_relayed(client: _socket.socket) -> bool:
+    """The connection of this client of ours was accepted by PID 1 itself, by no worker."""
+    name = client.getsockname()
+    return isinstance(name, tuple) and (name[0], name[1]) in _accepted
 
 
 class Early:
@@ -71,6 +82,7 @@ class Early:
         if close:
             listener.close()
         for client in clients:
+            _remember(client)
             self._pass_on(client, forms)
 
     def _pass_on(self, client: _socket.socket, forms: tuple[Form, ...]) -> None:
@@ -87,6 +99,14 @@ class Early:
         """Drop what is left."""
         for pair in tuple(self._pairs):
             pair.close()
+
+
+def _remember(client: _socket.socket) -> None:
+    try:
+        name = client.getpeername()
+    except OSError:
+        return  # it has given up
+    _accepted.append((str(name[0]).removeprefix(MAPPED), name[1]))
 
 
 def _destination(client: _socket.socket) -> tuple[str, int, str]:

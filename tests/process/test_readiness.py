@@ -218,4 +218,4 @@ def test_what_waits_for_a_crashed_worker_goes_to_its_siblings_while_another_boot
         assert len(got) >= 18
         assert {body for _, body in got} == {"127.0.0.1"}
         # All of them before the next worker of that slot is there.
-        assert len(run.events("worker ready")) == 2
+        assert len(run.events("worker ready")) == 2, run.story()
