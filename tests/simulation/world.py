@@ -517,8 +517,9 @@ class World:
 
     def _do_relayqueue(self, effect: f.RelayQueue) -> None:
         assert effect.slot < self.slots.get(effect.app, 0), effect
-        ready = [p for p in self.live(effect.app) if p.slot == effect.slot and p.accepts]
-        assert not ready or all(p.received for p in ready), (effect, ready)
+        workers = self.core.state.workers.values()
+        serving = [w for w in workers if (w.app, w.slot) == (effect.app, effect.slot) and w.ready]
+        assert not serving, (effect, serving)
 
     def _do_pauseport(self, effect: f.PausePort) -> None:
         assert not [p for p in self.live(effect.app) if p.incarnation not in self.gone], effect
