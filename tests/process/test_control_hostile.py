@@ -55,7 +55,8 @@ def rss(run: Run) -> int:
 def test_malformed_and_huge_messages_are_refused(run, request_line, status) -> None:
     answer = asked(private_socket(run), request_line + HOST)
     assert answer.startswith(b"HTTP/1.1 " + status), answer
-    assert workers(run, "web")[0]["status"] == "online"
+    # It has no port, and may not be ready yet.
+    assert workers(run, "web")[0]["status"] in ("launching", "online")
 
 
 def test_a_body_is_not_read(run) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.process
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 SECRET = "hunter2-never-to-be-seen"
 
-# Prints, forks a child of its own, listens, and dies when it is told to.
+# Prints, forks a child of its own, accepts one connection, and dies when it is told to.
 SERVER = """
 import os, signal, socket, sys, time
 sys.stdout.write("one\\ntwo\\nthree\\n"); sys.stdout.flush()
@@ -32,6 +32,7 @@ if os.fork() == 0:
     time.sleep(1000)
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 signal.signal(signal.SIGUSR1, lambda *_: os._exit(7))
+server.accept()[0].close()  # the connection by which it is seen to serve
 while True:
     time.sleep(1000)
 """

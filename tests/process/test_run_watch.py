@@ -192,7 +192,7 @@ def test_a_configmap_of_an_app_and_one_with_the_file_itself(tmp_path) -> None:
         # A broken one is said, and changes nothing.
         configmap(config, "2026_02_03", "apps: [}")
         assert "app.yaml:1:" in run.event("config rejected")["reason"]
-        assert workers(run, "app")[0]["status"] == "online"
+        run.until(lambda: workers(run, "app")[0]["status"] == "online", "online")
 
 
 def test_the_file_itself_is_no_file_of_an_app_that_watches_its_folder(tmp_path) -> None:
