@@ -165,9 +165,14 @@ class AcceptProbe:
         return sock
 
     def _may_try(self, started: Started, target: Target) -> bool:
-        """Of a socket that siblings share: the worker holds it too."""
+        """The connection can reach the worker: its socket listens, or it holds a shared one."""
         group = target.group
-        if group is None or not group.single or self._alone():
+        if group is None:
+            return True
+        if not group.single and group.steers:
+            # Before its own socket listens, a sibling would get the connection.
+            return group.listens(started.slot)
+        if self._alone():
             return True
         return self._holds(started, group.inodes) is not False
 
