@@ -55,7 +55,8 @@ def target_of(address: str, group: Group | None) -> Target:
     if group is not None and group.form.family != "unix":
         form = group.form
         if form.takes4:
-            host = form.host.removeprefix(MAPPED)
+            # A dual-stack `::` takes IPv4 as well.
+            host = _ANY4 if form.host == _ANY6 else form.host.removeprefix(MAPPED)
             return Target("inet", _local(host), form.port, group=group)
         return Target("inet6", _local(form.host), form.port, group=group)
     if address.startswith("unix:"):
