@@ -217,8 +217,13 @@ class Unpacker:
 
 
 def kinds() -> dict[str, type[Record]]:
-    """Every type of Record that is loaded, by its name."""
-    return {each.__name__: each for each in _below(Record)}
+    """Every type of Record that is loaded, by its name.
+
+    A name may be used twice (`Place`, `SpawnFailed`): then it is the core's type.
+    """
+    core = Record.__module__.rpartition(".")[0]
+    found = sorted(_below(Record), key=lambda each: each.__module__.startswith(core))
+    return {each.__name__: each for each in found}
 
 
 def _below(kind: type[Record]) -> Iterator[type[Record]]:

@@ -375,3 +375,12 @@ class TestCommand:
         journal.write_text(text)
         assert replay.main([str(journal), "--quiet"]) == 1
         assert "differs: segment 1" in capsys.readouterr().out
+
+
+def test_a_name_that_another_folder_uses_too_is_the_cores():
+    from entrypoint.checks import target
+    from entrypoint.core import worker
+    from entrypoint.journal.packing import kinds
+
+    assert target.Place.__name__ == worker.Place.__name__
+    assert kinds()["Place"] is worker.Place
