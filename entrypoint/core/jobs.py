@@ -14,6 +14,7 @@ yet (`autostart: false`); it counts for no probe and does not end the container.
 from __future__ import annotations
 
 from . import rolling
+from . import worker as w
 from .effects import ReportOutcome, StopTimer
 from .events import Timer
 from .lifecycle import launch, shares_port, stop_workers
@@ -57,7 +58,12 @@ def overlap(turn: Turn, pool: Pool) -> str:
 def due(turn: Turn, pool: Pool, by: str) -> None:
     """Its time has come, or a person asks for a run (`by`)."""
     if pool.mode in ("waiting", "stopped") and by != SCHEDULE:
+        leaving = _running(turn, pool)
         pool = turn.put_pool(pool.replace(mode="running"))
+        if leaving:
+            # They are being stopped: the run begins when they have ended.
+            start(turn, pool)
+            return
     if pool.mode == "waiting":
         _skip(turn, pool, by, reason="it waits for another app")
     if pool.mode != "running" or not pool.wanted:
@@ -115,6 +121,17 @@ def _replace(turn: Turn, pool: Pool, by: str) -> None:
         if current is None:
             start_anew(turn, alone)
     stop_workers(turn, pool.name, leaving, "restart", because=by)
+
+
+def start(turn: Turn, pool: Pool) -> None:
+    """Start every place that has no worker; one that is being stopped is started again."""
+    for place in list(turn.places(pool.name)):
+        current = turn.worker(place.current)
+        if current is None:
+            start_anew(turn, place)
+        elif current.state in w.STOPPING_STATES:
+            turn.put_worker(current.replace(purpose="restart"))
+            turn.put_place(place.replace(state=w.RUNNING))
 
 
 def start_anew(turn: Turn, place: Place) -> None:

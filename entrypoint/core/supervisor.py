@@ -411,15 +411,7 @@ class Supervisor:
         for pool in self._chosen(turn, event.app):
             if pool.mode == "waiting" and not event.app:
                 continue
-            turn.put_pool(pool.replace(mode="running"))
-            for place in list(turn.places(pool.name)):
-                current = turn.worker(place.current)
-                if current is None:
-                    jobs.start_anew(turn, place)
-                elif current.state in w.STOPPING_STATES:
-                    # It is on its way out: what follows it is a start, not a stop.
-                    turn.put_worker(current.replace(purpose="restart"))
-                    turn.put_place(place.replace(state=w.RUNNING))
+            jobs.start(turn, turn.put_pool(pool.replace(mode="running")))
 
     def _scale_asked(self, turn: Turn, event: e.ScaleAsked) -> None:
         for pool in self._chosen(turn, event.app):
