@@ -72,7 +72,7 @@ def test_without_memory_it_goes_on_and_loses_no_line(tmp_path):
         },
     ]
     with Run(tmp_path, apps, probes={"listen": f"127.0.0.1:{probe}"}) as run:
-        run.event("worker ready", app="crashes")
+        run.event("worker started", app="crashes")
         run.until(lambda: get(probe, "/livez")[0] == 200)
         limit(run.pid, 150_000)
         run.event("memory exhausted")
