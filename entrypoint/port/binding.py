@@ -223,6 +223,11 @@ class Binding:
             return False
         try:
             return self._give(worker, call, claim)
+        except seccomp.NotTakenError:
+            # The same bind is answered again later: it finds the address as it was.
+            if claim.group.form not in worker.bound:
+                self._listeners.give_back(worker.incarnation, claim)
+            raise
         finally:
             self._listeners.abandon(claim)
 
