@@ -238,6 +238,7 @@ def _why(worker: Worker) -> str:
 
 def _gone(turn: Turn, worker: Worker) -> None:
     """Nothing of the worker is left: its slot may be free, a reload may go on."""
+    rolling.forget_proof(turn, worker)
     place = turn.place(worker.app, worker.instance)
     if place is None or place.slot != worker.slot:
         rolling.free_slot(turn, worker.app, worker.slot)

@@ -435,6 +435,10 @@ def overdue(turn: Turn, worker: Worker) -> None:
         if worker.overdue or (place is not None and place.portless):
             # Its rest has been waited for, or that of the worker before.
             ready(turn, worker, "rest")
+            checked = turn.worker(worker.incarnation)
+            if checked is not None and checked.state == w.LAUNCHING:
+                # It is up, and its checks begin: they have the same time.
+                arm(turn, checked, "launch", health.launch_bound(worker.spec))
         else:
             _await_rest(turn, worker)
     elif mute and not worker.overdue:
@@ -578,7 +582,7 @@ def closed(turn: Turn, worker: Worker, event: ListenEnded) -> None:
     turn.report_of(worker, "warning", "listener closed", address=key, then="wait for it to listen")
     turn.emit(StopTimer(_timer("watchdog", worker)))
     # What was due is over: nothing bounds how long it stays away but its health checks.
-    turn.put_worker(worker.after(w.CLOSE).replace(overdue=True, failures=0))
+    turn.put_worker(worker.after(w.CLOSE).replace(overdue=True, failures=0, due=0.0))
     steer(turn, worker.app)
 
 

@@ -118,6 +118,15 @@ def _unproven(turn: Turn, reload: Reload, app: str) -> Reload:
     return reload.replace(proving=0, lives=False)
 
 
+def forget_proof(turn: Turn, worker: Worker) -> None:
+    """The worker has ended: if it was to prove the release, another one is to."""
+    pool = turn.pool(worker.app)
+    if pool is None or pool.reload is None or pool.reload.proving != worker.incarnation:
+        return
+    turn.put_pool(pool.replace(reload=_unproven(turn, pool.reload, worker.app)))
+    _resume(turn, worker.app)
+
+
 def _remove_place(turn: Turn, place: Place) -> list[Worker]:
     """The instance is no longer wanted; its workers, which are to be stopped."""
     turn.emit(StopTimer(Timer("restart", place.app, place.waits_for)))
@@ -377,6 +386,15 @@ def late(turn: Turn, incarnation: int) -> None:
         return
     if is_fresh(turn, worker):
         abort(turn, worker, shortfall(turn, worker))
+
+
+def stopped_listening(turn: Turn, incarnation: int, address: str) -> None:
+    """A worker that the reload has started is no longer ready: the reload goes no further."""
+    worker = turn.worker(incarnation)
+    if worker is None or worker.state != w.LAUNCHING or not worker.overdue or worker.due:
+        return
+    if is_fresh(turn, worker):
+        abort(turn, worker, f"no longer listening on {address}")
 
 
 def in_place_ready(turn: Turn, place: Place, worker: Worker) -> None:

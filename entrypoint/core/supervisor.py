@@ -82,7 +82,7 @@ class Supervisor:
             e.WorkerReady: self._worker_ready,
             e.ListenSeen: readiness.listens,
             e.AcceptSeen: self._accept_seen,
-            e.ListenEnded: readiness.closed,
+            e.ListenEnded: self._listen_ended,
             e.ProbeFailed: readiness.probe_failed,
             e.RestSeen: self._rest_seen,
             e.WorkerExited: self._worker_exited,
@@ -238,6 +238,10 @@ class Supervisor:
     def _rest_seen(self, turn: Turn, worker: Worker, event: e.RestSeen) -> None:
         readiness.rested(turn, worker, event)
         self._promote(turn, worker.incarnation)
+
+    def _listen_ended(self, turn: Turn, worker: Worker, event: e.ListenEnded) -> None:
+        readiness.closed(turn, worker, event)
+        rolling.stopped_listening(turn, worker.incarnation, event.declared or event.address)
 
     def _promote(self, turn: Turn, incarnation: int) -> None:
         """A worker that came up may be what a rolling reload waits for."""
