@@ -39,9 +39,7 @@ def never_forked(turn: Turn, worker: Worker, reason: str) -> None:
     _remember(turn, worker, reason, NEVER_RAN)
     jobs.remember(turn, worker)
     worker = worker.replace(ended_at=turn.now, never_up=True, last_exit=reason)
-    worker = lifecycle.leader_exited(
-        turn, turn.put_worker(worker), group_left=False, strays=False
-    )
+    worker = lifecycle.leader_exited(turn, turn.put_worker(worker), group_left=False, strays=False)
     _go_on(turn, worker, least=FORK_PAUSE)
     _gone(turn, worker)
 

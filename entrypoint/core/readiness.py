@@ -222,9 +222,7 @@ def _probe(turn: Turn, worker: Worker, key: str, address: str, declared: str) ->
         return worker
     place = turn.place(worker.app, worker.instance)
     patience = max(SHARED_PATIENCE, 2 * place.to_accept if place is not None else 0.0)
-    turn.emit(
-        ProbeAccept(worker.incarnation, worker.app, worker.slot, address, declared, patience)
-    )
+    turn.emit(ProbeAccept(worker.incarnation, worker.app, worker.slot, address, declared, patience))
     return turn.put_worker(worker.replace(probed=(*worker.probed, key)))
 
 

@@ -158,7 +158,8 @@ class AcceptProbe:
                 source = sock.getsockname()[1]
                 if group.direct(source, started.slot):
                     self._directed = source
-            self._shared = not self._directed and not self._alone()
+            sole = group is not None and group.is_sole(started.slot)
+            self._shared = not self._directed and not sole and not self._alone()
             sockets.begin_connect(sock, target.host, target.port)
         except OSError:
             sock.close()

@@ -402,6 +402,10 @@ class Group:
         self.steer(self.steered)
         return self.steers
 
+    def is_sole(self, slot: int) -> bool:
+        """No other socket of it listens, and siblings do not have this one."""
+        return not self.single and self._array == [slot]
+
     def undirect(self, port: int) -> None:
         """Forget that port."""
         if self._directed.pop(port, None) is not None:

@@ -233,18 +233,26 @@ def test_a_line_longer_than_dockers_buffer_comes_out_whole(run: Run) -> None:
 
 
 def test_without_the_seccomp_syscall_one_line_says_so_and_node_still_shares(
-    engine: Engine, pyinit_image: str, tmp_path: Path
+    run: Run, tmp_path: Path
 ) -> None:
-    """A runtime that refuses the filter, such as gVisor: Node's own protocol is left."""
+    """A runtime that refuses the filter, such as gVisor: Node's own protocol is left.
+
+    A program that binds its port itself has it alone, and a line says so.
+    """
     profile = tmp_path / "seccomp.json"
     refuse = {"names": ["seccomp"], "action": "SCMP_ACT_ERRNO"}
     profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refuse]}))
-    example = HERE.parents[1] / "examples" / "node-http"
-    options = (f"--security-opt=seccomp={profile}", f"--volume={example}:/app:ro")
-    with engine.container(pyinit_image, *options) as container:
+    shutil.copy(HERE.parents[1] / "examples" / "node-http" / "server.js", tmp_path)
+    file = apps(instances=1)
+    node = "  - {name: node, script: server.js, exec_mode: cluster, instances: 4, listen: 3000}\n"
+    with run(
+        file.replace("apps:\n", "apps:\n" + node), f"--security-opt=seccomp={profile}"
+    ) as container:
         container.answers(9400, "/readyz")
         assert len(set(everyone(container, 4, port=3000).values())) == 4
+        assert set(everyone(container, 1)) == {"0"}
         said = [e for e in container.events() if "seccomp" in str(e) and "stream" not in e]
         assert len(said) == 1, said
+        assert said[0]["event"] == "interception refused"
         assert container.stop() < 10
         assert container.state()["ExitCode"] == 0

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -124,8 +125,8 @@ def alone(top: Path) -> dict[str, dict[str, str]]:
 @pytest.fixture
 def top(tmp_path_factory) -> Path:
     # Not below pytest's own folder, which is closed to other users.
-    found = Path("/tmp") / f"acting-{os.getpid()}"
-    found.mkdir()
+    found = Path(tempfile.mkdtemp(prefix="acting-", dir="/tmp"))
+    found.chmod(0o755)
     yield folders(found)
     shutil.rmtree(found)
 

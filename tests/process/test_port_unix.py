@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -78,8 +79,7 @@ signal.pause()
 
 @pytest.fixture
 def top(tmp_path):
-    found = Path("/tmp") / f"unix-{os.getpid()}"
-    found.mkdir()
+    found = Path(tempfile.mkdtemp(prefix="unix-", dir="/tmp"))
     found.chmod(0o777)
     (tmp_path / "program.py").write_text(PROGRAM)
     shutil.copy(tmp_path / "program.py", found / "program.py")

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,8 +24,8 @@ PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executab
 @pytest.fixture
 def top():
     """A folder that nobody but root can replace."""
-    found = Path("/tmp") / f"unixpath-{os.getpid()}"
-    found.mkdir(mode=0o755)
+    found = Path(tempfile.mkdtemp(prefix="unixpath-", dir="/tmp"))
+    found.chmod(0o755)
     yield found
     shutil.rmtree(found)
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import socket
 
+# What this process has given out: the kernel may name a port that is free again twice.
+_given: set[int] = set()
+
 
 def free_port(host="127.0.0.1"):
-    """A TCP port that could be bound a moment ago."""
+    """A TCP port that could be bound a moment ago, another one at each call."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    while True:
+        with socket.socket(family) as probe:
+            probe.bind((host, 0))
+            port = probe.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def answers(port, host="127.0.0.1"):
