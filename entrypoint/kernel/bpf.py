@@ -17,6 +17,7 @@ architectures, so the architecture is looked at first.
 
 from __future__ import annotations
 
+import os
 import struct
 
 TYPE_CHECKING = False
@@ -197,6 +198,12 @@ def no_new_connections() -> Program:
         (_RET, 0, 0, 0),
         (_RET, 0, 0, _EVERYTHING),
     )
+
+
+def looks_like_inet(path: str) -> bool:
+    """The address of this unix path may have the size of an IP address: `connect` misses it."""
+    size = 2 + len(os.fsencode(path))  # with or without the zero that ends it
+    return bool({size, size + 1} & {_INET_SIZE, _INET6_SIZE})
 
 
 def interception(machine: str, calls: Collection[str] = PORT_CALLS) -> Program:

@@ -307,7 +307,10 @@ class Ports:
         """The system calls that the filter of this worker is to report."""
         from ..kernel import bpf, seccomp
 
-        connect = "connect_any" if self._asks_first else "connect"
+        hidden = any(
+            bpf.looks_like_inet(each.path) for each in self._app.listen if each.family == "unix"
+        )
+        connect = "connect_any" if self._asks_first or hidden else "connect"
         calls: tuple[str, ...] = (*bpf.PORT_CALLS, *bpf.REMOVALS, connect)
         if seccomp.kernel_version() >= _RINGS_BIND:
             calls = (*calls, "io_uring_setup")

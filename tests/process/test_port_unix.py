@@ -103,7 +103,9 @@ def user(uid):
 @pytest.mark.parametrize("declared", [False, True])
 @pytest.mark.parametrize("uid", USERS)
 def test_a_worker_cannot_remove_the_path_of_our_socket(top, uid, declared):
+    # In all 25 bytes: the size of the address is that of an IPv6 address.
     path = top / "a.sock"
+    assert len(str(path)) == 25
     keys = {"listen": (spec(f"unix:{path}", mode=0o666),)} if declared else {}
     with Lab(command(top, path, "removes"), **keys, **user(uid)) as lab:
         lab.run(1)

@@ -123,6 +123,12 @@ def test_interception_reports_what_is_chosen(machine, chosen, number):
     assert reports(program, known.audit, number) == expected
 
 
+@pytest.mark.parametrize("path", ["/run/app.sock", "/run/app2.sock", "/" + "x" * 24])
+def test_a_unix_address_may_have_the_size_of_an_ip_address(path):
+    assert bpf.looks_like_inet(path)
+    assert not bpf.looks_like_inet(path + "xx")
+
+
 UNIX, INET, INET6, STREAM, DATAGRAM = 1, 2, 10, 1, 2
 
 
