@@ -29,6 +29,7 @@ import os
 import time
 
 from ..core.record import Record
+from . import proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,6 +190,8 @@ def caller(pid: int) -> Caller:
 
 
 def _status(pid: int) -> dict[bytes, bytes]:
+    if not proc.is_ours():
+        raise PermissionError(errno.EACCES, "/proc is not this PID namespace's")
     fd = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = b""
@@ -238,8 +241,11 @@ def look_at(pid: int, look: Callable[[], Any]) -> Any:
     """`look()` at the `/proc` folder of a process, as its user where ours may not.
 
     Reading it needs what ptrace(2) needs: the same user and group and no capability that
-    we lack, or CAP_SYS_PTRACE, which Docker does not give to root. Raises OSError.
+    we lack, or CAP_SYS_PTRACE, which Docker does not give to root. Raises OSError, also where
+    the number names another process in `/proc` (`proc.is_ours`).
     """
+    if not proc.is_ours():
+        raise PermissionError(errno.EACCES, "/proc is not this PID namespace's")
     try:
         return look()
     except PermissionError:

@@ -22,7 +22,7 @@ import errno
 import os
 import struct
 
-from ..kernel import borrow, credentials, look, options, seccomp, sockets, unixpath
+from ..kernel import borrow, credentials, look, seccomp, sockets, unixpath
 from . import addresses, sockaddr
 from .claims import inode_of
 from .listeners import UNUSED_AFTER
@@ -258,9 +258,13 @@ class Binding:
         alone = not group.single or len(group.users) < 2
         if own is not None:
             if alone:
+                from ..kernel import options
+
                 options.copy(own, source)
             own.close()
         elif group.form.family != "unix" and alone and not again:
+            from ..kernel import options
+
             options.reset(source)
         self._follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
         if not worker.notifier.put(call, source.fileno(), fd, cloexec=bool(flags & os.O_CLOEXEC)):

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from entrypoint.kernel import credentials, look, sockdiag
+from entrypoint.kernel import credentials, look, proc, sockdiag
 from tests.support.wait import wait_until
 
 HOLDS = """
@@ -285,3 +285,17 @@ def test_of_a_killed_process_that_is_not_reaped_it_is_unknown_what_it_holds(pyth
     assert seen.ending == (process.pid,)
     process.wait()
     assert look.sockets([process.pid], [inode]).holds(inode) is False
+
+
+def test_in_the_proc_of_another_namespace_nothing_is_known(monkeypatch):
+    """A worker's number is somebody else's there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        inode = os.fstat(server.fileno()).st_ino
+        assert look.sockets([os.getpid()], [inode]).holds(inode) is True
+        monkeypatch.setattr(proc, "_ours", False)
+        seen = look.sockets([os.getpid()], [inode])
+        assert seen.refused == (os.getpid(),) and seen.holds(inode) is None
+        listeners, seen = look.listening([os.getpid()])
+        assert listeners == () and seen.unknown
+        with pytest.raises(PermissionError):
+            credentials.caller(os.getpid())

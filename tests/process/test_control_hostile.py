@@ -24,6 +24,7 @@ def run(tmp_path_factory):
     port = free_port()
     with Run(folder, [sleeper("web")], probes={"listen": f"127.0.0.1:{port}"}) as run:
         answering(run)
+        run.event("worker ready")
         run.port = port
         yield run
 

@@ -119,6 +119,7 @@ def test_too_many_waiting_events_are_told_without_structlog(told):
 
 LEAN = """
 import sys
+from entrypoint.logs import lean
 from entrypoint.logs.events import Events
 from entrypoint.logs.layout import Flat, Keys
 out = []
@@ -126,13 +127,20 @@ events = Events(out.append)
 assert events.load() == ""
 events.emit(0, "info", "x", {"a": 1})
 heavy = {"asyncio", "ssl", "socket", "threading", "subprocess", "logging", "dataclasses",
-         "concurrent.futures", "rich"} & set(sys.modules)
+         "concurrent.futures", "rich", "typing", "traceback", "datetime"} & set(sys.modules)
 assert not heavy, heavy
+# A module of Python's own that was imported meanwhile would keep a placeholder for good.
+for name, module in list(sys.modules.items()):
+    if not name.startswith(("structlog", "entrypoint")):
+        kept = [key for key, value in vars(module).items()
+                if lean.is_placeholder(value) or value is lean._cast]
+        assert not kept, (name, kept)
 assert "structlog" in sys.modules
 assert out[0].startswith(b'{"timestamp":"1970-01-01T00:00:00.000000Z","level":"info",'), out
 assert out[0].endswith(b'"event":"x","a":1}\\n'), out
 # What was kept out can be had.
-import asyncio, threading, logging, structlog.stdlib
+import asyncio, threading, logging, typing, structlog.stdlib, structlog.typing
+assert typing.get_type_hints and structlog.typing.BindableLogger.bind
 assert asyncio.run and threading.Thread and logging.getLogger and structlog.stdlib.BoundLogger.bind
 """
 
