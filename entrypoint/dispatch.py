@@ -2,7 +2,8 @@
 
 An event is handed to the core when all effects of the events before it were performed.
 What is left after `TURN_TIME` is done in the next turn of the loop: starting hundreds of
-workers takes a second, in which probes and signals are served.
+workers takes a second, in which probes and signals are served. The time counts from the
+beginning of the turn, so it does not matter how many events the turn brings.
 
 What runs out of memory is tried again: a decision that fails changes nothing
 (`Supervisor.handle`), and an effect that fails stays the next one. Records and counts are
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 else:
     from _collections import deque
 
-# What is done at once before others are served (s).
-TURN_TIME = 0.02
+# What is done at once before others are served (s). A turn of the loop has two such parts at
+# most: one for what its descriptors report, one for its deadlines.
+TURN_TIME = 0.01
 # The pause before what ran out of memory is tried again, and how often it is (10 s).
 RETRY = 0.05
 ATTEMPTS = 200
@@ -60,6 +62,12 @@ class Dispatch:
         self._effects: Sequence[f.Effect] | None = None  # None: not decided yet
         self._next = 0
         self._working = False
+        # How many events came, and how many are done; whom to call at which of these numbers.
+        self._came = self._done = 0
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+        # A later turn continues: until then events only queue up. One that continued at each
+        # event would make the turn as long as there are events.
+        self._postponed = False
         self._attempts = 0
         self._decided_at = 0.0
         # Who hears of each event and its effects, by name.
@@ -73,22 +81,39 @@ class Dispatch:
     def emit(self, event: e.Event) -> None:
         """Hand an event to the core, at once unless others are before it."""
         self._events.append(event)
-        if not self._working:
-            self._work()
+        self._came += 1
+        if not self._working and not self._postponed:
+            self._work(min(self._loop.turn_began, self._loop.now()) + TURN_TIME)
 
-    def _work(self) -> None:
-        self._working = True
-        until = self._loop.now() + TURN_TIME
+    def after(self, callback: Callable[[], None]) -> None:
+        """Call when all that was emitted before is decided and performed."""
+        if self.idle:
+            callback()
+        else:
+            self._waiting.append((self._came, callback))
+
+    def _continue(self) -> None:
+        self._work(self._loop.now() + TURN_TIME)
+
+    def _work(self, until: float) -> None:
+        self._working, self._postponed = True, False
         try:
             while self._events:
-                if self._loop.now() > until:
-                    self._loop.call_at(self, 0.0, self._work)
+                now = self._loop.now()
+                if now > until:
+                    # Not earlier than now: this turn serves no deadline that comes after its
+                    # deadlines were looked at.
+                    self._postpone(now)
                     return
                 if not self._step():
-                    self._loop.call_at(self, self._loop.now() + RETRY, self._work)
+                    self._postpone(self._loop.now() + RETRY)
                     return
         finally:
             self._working = False
+
+    def _postpone(self, when: float) -> None:
+        self._loop.call_at(self, when, self._continue)
+        self._postponed = True
 
     def _step(self) -> bool:
         """Decide, perform one effect, or finish an event; False: memory ran out, try again."""
@@ -104,6 +129,13 @@ class Dispatch:
                     self._failures.report(name, error)
         self._effects, self._next = None, 0
         self._events.popleft()
+        self._done += 1
+        while self._waiting and self._waiting[0][0] <= self._done:
+            _, callback = self._waiting.popleft()
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001  as above
+                self._failures.report("dispatch", error)
         return True
 
     def _decide(self) -> bool:

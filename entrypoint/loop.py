@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import errno
 import heapq
+import math
 import select
 import time
 
@@ -115,6 +116,8 @@ class Loop:
         self._count = 0
         self.on_error = on_error
         self._running = False
+        # When the present turn began to work; infinite between turns.
+        self.turn_began = math.inf
         self.wakeups = 0
         # Owners are not served: memory is short.
         self.withhold = False
@@ -286,7 +289,7 @@ class Loop:
             timeout = limit
         # epoll_wait counts in ms and rounds up, so a deadline is never early.
         found = self._epoll.poll(0.0 if self._more else min(timeout, LONGEST_WAIT))
-        began = self._mark = self.now()
+        began = self._mark = self.turn_began = self.now()
         self.slowest, self.slowest_time = None, 0.0
         self.wakeups += 1
         if self.begun is not None:
@@ -299,6 +302,7 @@ class Loop:
             found += [(fd, READ) for fd in more]
         self._serve(found)
         self._serve_deadlines()
+        self.turn_began = math.inf
         if self.observe is not None:
             self.observe(self.now() - began)
 

@@ -230,10 +230,14 @@ class Service:
             )
             for target in chosen:
                 self._runtime.emit(_event(verb, target, wanted[target.app.name]))
-            operation.asked(self._view())
-            self._watch()
+            # A busy core decides later: the view must not be that of before the command.
+            self._runtime.dispatch.after(lambda: self._asked(operation))
 
         return self._hand_over(LINES, begin)
+
+    def _asked(self, operation: Operation) -> None:
+        operation.asked(self._view())
+        self._watch()
 
     def _check_runnable(self, chosen: list[Target]) -> None:
         """Only what ends by itself can be run once."""

@@ -17,6 +17,8 @@ from tests.simulation.world import World, app, plan, shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from entrypoint.probes.http1 import Request
 
 
@@ -48,6 +50,10 @@ class _Schedules:
 class _Dispatch:
     def __init__(self) -> None:
         self.observers: dict[str, object] = {}
+
+    def after(self, callback: Callable[[], None]) -> None:
+        """The simulation decides at once."""
+        callback()
 
 
 class Stand:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 import pytest
 
 from entrypoint import dispatch
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.dispatch import Dispatch
+from entrypoint.loop import Loop
 
 
 class FakeLoop:
     def __init__(self) -> None:
         self.time = 0.0
+        self.turn_began = math.inf
         self.due: dict[object, tuple[float, object]] = {}
 
     def now(self) -> float:
@@ -26,8 +31,9 @@ class FakeLoop:
             return False
         key, (deadline, callback) = min(self.due.items(), key=lambda item: item[1][0])
         del self.due[key]
-        self.time = max(self.time, deadline)
+        self.time = self.turn_began = max(self.time, deadline)
         callback()
+        self.turn_began = math.inf
         return True
 
 
@@ -47,8 +53,9 @@ class Core:
 
 
 class House:
-    def __init__(self) -> None:
-        self.loop = FakeLoop()
+    def __init__(self, loop: Loop | None = None) -> None:
+        self.loop = loop or FakeLoop()
+        self.slow = 0.0
         self.said: list[str] = []
         self.failing: dict[str, list[BaseException]] = {}
         self.reported: list[tuple[str, BaseException]] = []
@@ -69,7 +76,9 @@ class House:
             raise self.failing[where].pop(0)
 
     def perform(self, effect: f.SendSignal) -> None:
-        self.loop.time += self.cost
+        if self.cost:
+            self.loop.time += self.cost
+        time.sleep(self.slow)
         self.fail(f"perform {effect.incarnation}")
         self.said.append(f"perform {effect.incarnation}")
         if effect.incarnation in self.nested:
@@ -122,6 +131,49 @@ def test_much_is_spread_over_turns_in_order(house):
     performed = [line for line in house.said if line.startswith("perform")]
     assert performed == [f"perform {n}" for n in range(101)]
     assert house.said.index("decide b") == len(house.said) - 2
+
+
+def test_many_events_of_one_turn_are_spread_over_turns_too(house):
+    """Each event must not continue what was postponed: the turn would take them all."""
+    house.cost = 0.004
+    house.loop.turn_began = 0.0
+    for number in range(50):
+        house.dispatch.emit(asked(f"app{number}", number))
+    assert house.loop.time < dispatch.TURN_TIME + 2 * house.cost
+    while not house.dispatch.idle:
+        assert house.loop.turn()
+    assert [x for x in house.said if "perform" in x] == [f"perform {n}" for n in range(50)]
+
+
+def test_who_waits_for_a_decision_hears_of_it_once_it_is_made(house):
+    heard: list[int] = []
+    house.dispatch.after(lambda: heard.append(0))
+    assert heard == [0]  # nothing is under way
+    house.cost = 0.004
+    house.loop.turn_began = 0.0
+    for number in range(9):
+        house.dispatch.emit(asked(f"app{number}", number))
+    house.dispatch.after(lambda: heard.append(len(house.said)))
+    assert heard == [0]
+    house.dispatch.emit(asked("later", 9))
+    while not house.dispatch.idle:
+        assert house.loop.turn()
+    assert heard == [0, 18]  # nine decisions, nine effects
+
+
+def test_what_is_left_comes_in_the_next_turn_of_the_loop():
+    """Not among the deadlines of the same turn."""
+    loop = Loop(lambda _where, error: (_ for _ in ()).throw(error))
+    house = House(loop)
+    house.slow = 0.4 * dispatch.TURN_TIME
+    loop.call_at("start", 0.0, lambda: house.dispatch.emit(asked("a", *range(30))))
+    turns = []
+    while len(house.said) < 31:
+        began = time.monotonic()
+        loop.turn(0)
+        turns.append(time.monotonic() - began)
+    loop.close()
+    assert len(turns) >= 9  # at most four effects in one
 
 
 def test_an_effect_without_memory_is_performed_later_and_nothing_overtakes_it(house):
