@@ -2,16 +2,20 @@
 
 The histogram and the longest turn are always there. With PYINIT_MEASURE_TURNS=1 each turn is
 also measured less the time in which PID 1 was runnable and had no CPU (schedstat), and with the
-page faults that read from a disk: those are the machine's, the rest is our own. It costs two
-system calls a turn.
+page faults that read from a disk: those are the machine's, the rest is our own. A turn without a
+voluntary context switch (getrusage(2)) has waited for nothing, so its own time is its CPU time:
+the remainder was taken by interrupts and by the host of a virtual machine, which schedstat does
+not count. It costs some system calls a turn.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import time
 from collections import deque
 
+from .core.record import Record
 from .loop import name_of
 
 TYPE_CHECKING = False
@@ -27,6 +31,15 @@ LONG = 0.05
 _KEPT = 20
 
 
+class Counters(Record):
+    """What the kernel has counted of this process so far."""
+
+    waited: float = 0.0  # seconds in which it was runnable and had no CPU
+    cpu: float = 0.0  # seconds
+    faults: int = 0  # page faults that read from a disk
+    switches: int = 0  # voluntary context switches: it waited for something
+
+
 class Turns:
     """Measures the turns of `loop` into `histogram`."""
 
@@ -36,7 +49,7 @@ class Turns:
         self.longest = 0.0
         self._callback = ""
         self._schedstat = -1
-        self._waited = self._faults = 0
+        self._before = Counters()
         # Turns that worked longer than LONG without the machine's part.
         self.long = 0
         # The last of these, and of those that the machine made long.
@@ -55,16 +68,16 @@ class Turns:
         """The machine's part is known."""
         return self._schedstat >= 0
 
-    def _counters(self) -> tuple[int, int]:
-        """Nanoseconds without a CPU, and page faults that read from a disk, so far."""
+    def _counters(self) -> Counters:
         try:
             waited = int(os.pread(self._schedstat, 128, 0).split()[1])
         except (OSError, IndexError, ValueError):
             waited = 0
-        return waited, resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return Counters(waited / 1e9, time.process_time(), used.ru_majflt, used.ru_nvcsw)
 
     def _begun(self) -> None:
-        self._waited, self._faults = self._counters()
+        self._before = self._counters()
 
     def _ended(self, seconds: float) -> None:
         self._histogram.observe(seconds)
@@ -72,17 +85,20 @@ class Turns:
             self.longest, self._callback = seconds, self._slowest()
         if seconds <= LONG or not self.measured:
             return
-        waited, faults = self._counters()
-        lost, faults = (waited - self._waited) / 1e9, faults - self._faults
-        own = seconds - lost
+        before, now = self._before, self._counters()
+        lost, cpu = now.waited - before.waited, now.cpu - before.cpu
+        faults, switches = now.faults - before.faults, now.switches - before.switches
+        own = seconds - lost if switches else min(cpu, seconds - lost)
         ours = own > LONG and not faults
         self.long += ours
         (self._last if ours else self._slowed).append(
             {
                 "seconds": round(seconds, 4),
                 "own": round(own, 4),
+                "cpu": round(cpu, 4),
                 "without_cpu": round(lost, 4),
                 "major_faults": faults,
+                "waits": switches,
                 "callback": self._slowest(),
                 "callback_seconds": round(self._loop.slowest_time, 4),
             }

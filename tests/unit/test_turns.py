@@ -6,7 +6,7 @@ import time
 
 from entrypoint.loop import Loop
 from entrypoint.metrics.tallies import TURN_BOUNDS, Histogram
-from entrypoint.turns import LONG, Turns
+from entrypoint.turns import LONG, Counters, Turns
 
 
 def measured(environ: dict[str, str], *callbacks) -> Turns:
@@ -54,11 +54,16 @@ def test_a_wait_for_a_cpu_does_not_count(monkeypatch):
     found = measured({"PYINIT_MEASURE_TURNS": "1"})
     if not found.measured:
         return
-    readings = iter([(0, 0), (70_000_000, 0), (0, 0), (0, 3)])
-    monkeypatch.setattr(found, "_counters", lambda: next(readings))
-    for seconds in (0.1, 0.2):  # 70 ms without a CPU; a page that came from a disk
+    ends = (
+        (0.1, Counters(0.07, 0.01, 0, 3)),  # 70 ms without a CPU, then it waited
+        (0.2, Counters(0.0, 0.2, 3, 3)),  # a page that came from a disk
+        (0.3, Counters(0.1, 0.02, 0, 0)),  # it never waited: interrupts, or the host
+    )
+    for seconds, end in ends:
+        readings = iter([Counters(), end])
+        monkeypatch.setattr(found, "_counters", lambda readings=readings: next(readings))
         found._begun()
         found._ended(seconds)
     assert found.long == 0
     own = [(turn["own"], turn["major_faults"]) for turn in found.status()["slowed"]]
-    assert own == [(0.03, 0), (0.2, 3)]
+    assert own == [(0.03, 0), (0.2, 3), (0.02, 0)]
