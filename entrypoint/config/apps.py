@@ -142,7 +142,7 @@ def read_app(reader: Reader, node: Node, path: str, env_name: str) -> RawApp | N
         # The variables of other environments need not be set.
         elif word == f"env_{env_name}":
             values["env_NAME"] = (where, value, reader.read_env(value, where))
-    if "script" not in values and "script" not in _written(node):
+    if "script" not in values and not _script_is_wrong(reader, node, path):
         reader.fail(node, path, "needs a `script`: what to run")
     name = values["name"][2] if "name" in values else _default_name(values)
     if env_name and values.get("append_env_to_name", ("", node, False))[2]:
@@ -150,9 +150,14 @@ def read_app(reader: Reader, node: Node, path: str, env_name: str) -> RawApp | N
     return RawApp(name, path, node, values)
 
 
-def _written(node: Node) -> set[str]:
+def _script_is_wrong(reader: Reader, node: Node, path: str) -> bool:
+    """An error was reported for its `script`, so that it has no value."""
     spellings = keys.by_spelling(keys.APP_KEYS)
-    return {spellings[word].name for word in node.entries if word in spellings}
+    for word, (_, value) in node.entries.items():
+        if word in spellings and spellings[word].name == "script":
+            where = f"{path}.{word}" if path else word
+            return not value.is_null or reader.problems.has_error_at(where)
+    return False
 
 
 def _default_name(values: Values) -> str:

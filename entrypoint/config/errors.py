@@ -81,6 +81,10 @@ class Problems:
         """Note an error at a place of another file, which the key at `path` names."""
         self._note(ConfigError(file, line, column, path, message))
 
+    def has_error_at(self, path: str) -> bool:
+        """An error of that key was reported."""
+        return any(error.path == path for error in self._errors)
+
     def _note(self, found: ConfigError) -> None:
         if found in self._errors:
             return

@@ -343,6 +343,15 @@ def test_depends_on(folder):
     assert plan.apps[0].depends_on == (DependsSpec("b", "service_healthy"), DependsSpec("c"))
 
 
+@pytest.mark.parametrize("app", ["script:", "script: null", "exec: ~", "name: web"])
+def test_an_app_without_a_script_is_an_error_also_when_the_key_is_empty(folder, app):
+    assert folder.errors(f"apps:\n  - {app}\n") == [
+        "ecosystem.yaml:2:5: apps[0]: needs a `script`: what to run"
+    ]
+    two = f"apps:\n  - {{name: a, script: sleep 1}}\n  - {app}\n"
+    assert folder.errors(two) == ["ecosystem.yaml:3:5: apps[1]: needs a `script`: what to run"]
+
+
 def test_all_errors_at_once_sorted_with_their_places(folder):
     errors = folder.errors("""\
 apps:
