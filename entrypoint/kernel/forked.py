@@ -2,7 +2,7 @@
 
 PID 1 reads the file this way: the child may import PyYAML, start node for a
 `.config.js` and choke on a hostile file; PID 1 keeps none of that memory and loses
-nothing when it goes wrong.
+nothing when it goes wrong. Also what may wait for a worker is read in a child.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ _CPU_LIMIT = 30
 FAILED = 70  # EX_SOFTWARE of sysexits.h
 
 
-def fork_function(function: Callable[[], bytes]) -> tuple[int, int]:
+def fork_function(
+    function: Callable[[], bytes], purpose: str = "read the configuration"
+) -> tuple[int, int]:
     """Start `function` in a child. Returns its pid and the read end of its answer.
+
+    `purpose`: what the child cannot do when it fails, for people.
 
     The descriptor is non-blocking and close-on-exec; end of file means the answer is
     whole if the child then exits 0. Raises OSError when fork(2) or pipe(2) fails.
@@ -35,7 +39,7 @@ def fork_function(function: Callable[[], bytes]) -> tuple[int, int]:
     try:
         pid = os.fork()
         if pid == 0:
-            _child(function, writing)
+            _child(function, writing, purpose)
     except OSError:
         os.close(reading)
         raise
@@ -63,7 +67,7 @@ def _close_sockets() -> None:
             continue
 
 
-def _child(function: Callable[[], bytes], writing: int) -> None:
+def _child(function: Callable[[], bytes], writing: int, purpose: str) -> None:
     code = FAILED
     try:
         # Of the parent's: a signal meant for the child must not wake the parent.
@@ -82,6 +86,6 @@ def _child(function: Callable[[], bytes], writing: int) -> None:
             answer = answer[os.write(writing, answer) :]
         code = 0
     except BaseException as error:  # noqa: BLE001  nothing of the child may reach the parent's code
-        os.write(2, f"pyinit: cannot read the configuration: {error!r}\n".encode())
+        os.write(2, f"pyinit: cannot {purpose}: {error!r}\n".encode())
     finally:
         os._exit(code)

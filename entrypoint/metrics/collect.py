@@ -22,6 +22,7 @@ from ..probes.answers import Answer, Later, app_passed, passed
 from .readings import Readings
 from .tallies import AppTally
 from .text import OPENMETRICS, PLAIN, Page, labels, wants_openmetrics
+from .weighing import Weighing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,10 +47,16 @@ class Collector:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._loop = runtime.loop
-        self._readings = Readings()
+        self._readings = Readings(
+            lambda done: Weighing(
+                runtime.loop,
+                lambda pid: runtime.children.adopt_helper(pid, lambda _status: None),
+                done,
+            )
+        )
         self._waiting: dict[object, tuple[bool, Done]] = {}
         self._page = Page()
-        self._work: Iterator[None] | None = None
+        self._work: Iterator[float] | None = None
         self._cost = 0.0  # of the page so far, CPU seconds
         self._good_until = 0.0
         self._bodies: dict[bool, bytes] = {}
@@ -80,11 +87,11 @@ class Collector:
         assert self._work is not None
         began, used = self._loop.now(), time.process_time()
         try:
-            for _ in self._work:
+            for pause in self._work:
                 now = self._loop.now()
-                if now - began > SLICE:
+                if pause or now - began > SLICE:
                     self._cost += time.process_time() - used
-                    self._loop.call_at(self, now, self._slice)
+                    self._loop.call_at(self, now + pause, self._slice)
                     return
         except Exception:
             self._work = None
@@ -109,9 +116,9 @@ class Collector:
 
     # -- the samples ------------------------------------------------------------------
 
-    def _make(self, page: Page) -> Iterator[None]:
+    def _make(self, page: Page) -> Iterator[float]:
         view = self._runtime.core.view()
-        yield
+        yield 0.0
         workers = [worker for app in view.apps for worker in app.workers]
         yield from self._readings.take(workers)
         # What the core knows is looked at last, all at one moment; but for the readings,
@@ -119,16 +126,16 @@ class Collector:
         view = self._runtime.core.view()
         now = self._loop.now()
         self._of_pyinit(page, view)
-        yield
+        yield 0.0
         for app in view.apps:
             self._of_app(page, app)
-            yield
+            yield 0.0
             for worker in shown(app.workers):
                 self._of_worker(page, worker, now)
-                yield
+                yield 0.0
         for app in view.apps:
             self._of_listeners(page, app.name)
-            yield
+            yield 0.0
         self._of_the_network(page)
         self._of_logs(page)
         self._of_probes(page)

@@ -1,10 +1,9 @@
 """What the workers' processes use, read from /proc in small steps.
 
 Every process is read once, in one pass over /proc, and given to the worker it descends from
-(`proc.owner`'s rule: by ancestors, else by its process group). PSS is apart: the kernel looks
-at every page of a process for it, 10 ms for a gigabyte and half a millisecond for a small
-Node program. So a pass spends at most `PSS_BUDGET` on it, the oldest figures first, and what
-a single call would take too long for is not told.
+(`proc.owner`'s rule: by ancestors, else by its process group). PSS is apart: a child reads it
+(weighing.py), the oldest figures first. A pass waits for the child a moment; if that takes
+longer, the page shows the figures of before.
 """
 
 from __future__ import annotations
@@ -15,17 +14,19 @@ from ..kernel import proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..core.view import WorkerView
     from ..kernel.proc import Usage
+    from .weighing import Found, Weighing
 
-# Seconds of one pass.
-PSS_BUDGET = 0.05
-# Of one process, bytes: above it the call takes more than 10 ms, in which PID 1 and, when
-# it allocates, the worker would wait. What is shared is little beside so much.
+# Of one process, bytes: above it the call takes more than 10 ms, in which the worker would
+# wait when it allocates. What is shared is little beside so much.
 PSS_AT_MOST = 1 << 30
 PSS_PROCESSES = 64
+# How long a pass waits for the child, and how often it looks (s).
+WAIT = 0.2
+PAUSE = 0.005
 
 
 class Reading:
@@ -43,9 +44,13 @@ class Reading:
 
 
 class Readings:
-    """The last pass, and what is remembered from those before it."""
+    """The last pass, and what is remembered from those before it.
 
-    def __init__(self) -> None:
+    `weighing(done)`: what reads PSS, and calls `done` with the figures.
+    """
+
+    def __init__(self, weighing: Callable[[Callable[[Found], None]], Weighing]) -> None:
+        self._weighing = weighing(self._weighed)
         self.of: dict[int, Reading] = {}  # by incarnation
         # (app, instance): seconds of workers before, and of those there are.
         self._cpu: dict[tuple[str, int], tuple[float, dict[int, float]]] = {}
@@ -65,8 +70,8 @@ class Readings:
             self._started[worker.incarnation] = found
         return found
 
-    def take(self, workers: list[WorkerView]) -> Iterator[None]:
-        """Read them all; each step is one or a few system calls."""
+    def take(self, workers: list[WorkerView]) -> Iterator[float]:
+        """Read them all; each step is one or a few system calls. Yields how long to pause (s)."""
         incarnations = {worker.pid: worker.incarnation for worker in workers if worker.pid}
         members: dict[int, list[int]] = {incarnation: [] for incarnation in incarnations.values()}
         readings = {incarnation: Reading() for incarnation in members}
@@ -75,14 +80,14 @@ class Readings:
             usage = proc.usage(pid)
             if usage is not None:
                 used[pid] = usage
-            yield
+            yield 0.0
         owners: dict[int, int] = dict(incarnations)
         for pid, usage in used.items():
             owner = _owner(pid, used, owners, incarnations)
             if owner:
                 members[owner].append(pid)
                 _add(readings[owner], usage, proc.open_files(pid))
-                yield
+                yield 0.0
         self._forget(workers)
         self._count_cpu(workers, readings)
         yield from self._weigh(members, used)
@@ -115,23 +120,23 @@ class Readings:
                 now[incarnation] = max(now[incarnation], then.get(incarnation, 0.0))
             self._cpu[place] = (before + sum(gone), now)
 
-    def _weigh(self, members: dict[int, list[int]], used: dict[int, Usage]) -> Iterator[None]:
-        spent = 0.0
+    def _weigh(self, members: dict[int, list[int]], used: dict[int, Usage]) -> Iterator[float]:
+        now = time.monotonic()
+        wanted = []
         for incarnation in sorted(members, key=lambda n: self._pss.get(n, (0.0, None))[0]):
-            if spent > PSS_BUDGET:
-                return
             pids = members[incarnation]
             fits = all(used[pid].rss <= PSS_AT_MOST for pid in pids)
-            total: int | None = 0 if pids and fits and len(pids) <= PSS_PROCESSES else None
-            for pid in pids:
-                if total is None:
-                    break
-                began = time.monotonic()
-                pss = proc.proportional(pid)
-                spent += time.monotonic() - began
-                total = None if pss is None else total + pss
-                yield
-            self._pss[incarnation] = (time.monotonic(), total)
+            if not pids or not fits or len(pids) > PSS_PROCESSES:
+                self._pss[incarnation] = (now, None)
+            else:
+                wanted.append((incarnation, tuple(pids)))
+        self._weighing.begin(wanted)
+        while self._weighing.under_way and time.monotonic() - now < WAIT:
+            yield PAUSE
+
+    def _weighed(self, found: Found) -> None:
+        now = time.monotonic()
+        self._pss.update((incarnation, (now, pss)) for incarnation, pss in found.items())
 
 
 def _add(reading: Reading, usage: Usage, fds: int | None) -> None:

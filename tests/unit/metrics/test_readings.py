@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 
 from entrypoint.core.view import WorkerView
 from entrypoint.kernel import proc
 from entrypoint.kernel.proc import Usage
-from entrypoint.metrics import readings
+from entrypoint.loop import Loop
+from entrypoint.metrics import readings, weighing
 from entrypoint.metrics.collect import shown
 from entrypoint.metrics.readings import Readings
 
@@ -26,11 +30,12 @@ class Machine:
         self.weighed: list[int] = []
         self.takes = 0.0
         self.now = 100.0
+        self.answers = True
         monkeypatch.setattr(proc, "processes", lambda: tuple(self.processes))
         monkeypatch.setattr(proc, "usage", self.usage)
         monkeypatch.setattr(proc, "open_files", lambda pid: 3 if pid in self.processes else None)
         monkeypatch.setattr(proc, "proportional", self.weigh)
-        monkeypatch.setattr(readings.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(weighing.time, "monotonic", lambda: self.now)
 
     def usage(self, pid):
         if pid not in self.processes:
@@ -38,10 +43,30 @@ class Machine:
         parent, group, cpu, rss = self.processes[pid]
         return Usage(parent, group, cpu, 2, 10 * rss, rss)
 
+    def readings(self) -> Readings:
+        return Readings(lambda done: Child(self, done))
+
     def weigh(self, pid):
         self.weighed.append(pid)
         self.now += self.takes
         return self.processes[pid][3] // 2 if pid in self.processes else None
+
+
+class Child:
+    """Replaces the child that reads: it answers at once, or never."""
+
+    def __init__(self, machine: Machine, done) -> None:
+        self._machine = machine
+        self._done = done
+        self.under_way = False
+
+    def begin(self, members) -> None:
+        if self.under_way or not members:
+            return
+        answer = weighing.weigh(members)
+        self.under_way = not self._machine.answers
+        if self._machine.answers:
+            self._done(weighing._parse(answer))
 
 
 @pytest.fixture
@@ -51,9 +76,11 @@ def machine(monkeypatch):
     return machine
 
 
-def take(found: Readings, *workers: WorkerView) -> None:
-    for _ in found.take(list(workers)):
-        pass
+def take(found: Readings, *workers: WorkerView, machine: Machine | None = None) -> None:
+    for pause in found.take(list(workers)):
+        if pause:
+            assert machine is not None, "nothing is waited for"
+            machine.now += pause
 
 
 def test_descendants_count_for_their_worker(machine):
@@ -66,7 +93,7 @@ def test_descendants_count_for_their_worker(machine):
         30: (1, 30, 32.0, MIB),  # nobody's
         31: (30, 30, 64.0, MIB),
     }
-    found = Readings()
+    found = machine.readings()
     take(found, worker(1, 10), worker(2, 20, 1))
     assert found.of[1].processes == 4
     assert found.cpu("web", 0) == 15.0
@@ -80,13 +107,13 @@ def test_descendants_count_for_their_worker(machine):
 
 def test_a_circle_of_parents_ends(machine):
     machine.processes |= {10: (1, 10, 0.0, 0), 11: (12, 10, 0.0, 0), 12: (11, 5, 0.0, 0)}
-    found = Readings()
+    found = machine.readings()
     take(found, worker(1, 10))
     assert found.of[1].processes >= 2
 
 
 def test_cpu_seconds_survive_the_worker(machine):
-    found = Readings()
+    found = machine.readings()
     machine.processes[10] = (1, 10, 5.0, 0)
     take(found, worker(1, 10))
     assert found.cpu("web", 0) == 5.0
@@ -107,7 +134,7 @@ def test_cpu_seconds_survive_the_worker(machine):
 
 
 def test_a_descendant_that_ends_unseen_does_not_take_its_seconds_along(machine):
-    found = Readings()
+    found = machine.readings()
     machine.processes |= {10: (1, 10, 1.0, 0), 11: (1, 10, 9.0, 0)}
     take(found, worker(1, 10))
     del machine.processes[11]
@@ -116,7 +143,7 @@ def test_a_descendant_that_ends_unseen_does_not_take_its_seconds_along(machine):
 
 
 def test_a_pid_that_comes_again_is_another_worker(machine):
-    found = Readings()
+    found = machine.readings()
     machine.processes[10] = (1, 10, 5.0, MIB)
     take(found, worker(1, 10))
     machine.processes[10] = (1, 10, 0.25, 2 * MIB)
@@ -127,10 +154,10 @@ def test_a_pid_that_comes_again_is_another_worker(machine):
 
 
 def test_what_pss_costs_is_bounded_and_the_oldest_come_first(machine):
-    machine.takes = readings.PSS_BUDGET / 2
+    machine.takes = weighing.BUDGET / 2
     workers = [worker(n, 10 + n, n) for n in range(1, 10)]
     machine.processes |= {each.pid: (1, each.pid, 0.0, MIB) for each in workers}
-    found = Readings()
+    found = machine.readings()
     while len(machine.weighed) < len(workers):
         before = len(machine.weighed)
         take(found, *workers)
@@ -141,15 +168,54 @@ def test_what_pss_costs_is_bounded_and_the_oldest_come_first(machine):
 
 def test_the_pss_of_what_is_too_big_is_not_looked_at(machine):
     machine.processes[10] = (1, 10, 0.0, readings.PSS_AT_MOST + 1)
-    found = Readings()
+    found = machine.readings()
     take(found, worker(1, 10))
     assert machine.weighed == []
     assert found.of[1].pss is None
     assert found.of[1].rss == readings.PSS_AT_MOST + 1
 
 
+def test_a_child_that_does_not_answer_is_waited_for_a_moment_only(machine):
+    machine.processes[10] = (1, 10, 0.0, MIB)
+    found = machine.readings()
+    take(found, worker(1, 10))
+    assert found.of[1].pss == MIB // 2
+    machine.answers = False
+    before = machine.now
+    take(found, worker(1, 10), machine=machine)
+    assert machine.now - before < 2 * readings.WAIT
+    assert found.of[1].pss == MIB // 2  # that of before
+
+
+def test_a_process_whose_memory_cannot_be_read_now_does_not_hold_up_the_loop(monkeypatch):
+    """A lock that somebody else holds: the call waits in the child."""
+    monkeypatch.setattr(proc, "proportional", lambda _pid: time.sleep(0.5) or 7)
+    loop = Loop(lambda _where, error: (_ for _ in ()).throw(error))
+    helpers: list[int] = []
+    answers: list[dict[int, int | None]] = []
+    child = weighing.Weighing(loop, helpers.append, answers.append)
+    child.begin([(3, (10,)), (4, ())])
+    child.begin([(5, (10,))])  # one at a time
+    turns = []
+    while not answers:
+        began = time.process_time()
+        loop.turn(0.01)
+        turns.append(time.process_time() - began)
+    assert answers == [{3: 7}]
+    assert len(turns) > 5
+    assert not child.under_way
+    assert not loop.deadlines
+    (pid,) = helpers
+    os.waitpid(pid, 0)
+    child.begin([(6, (10,))])
+    child.close()
+    assert os.waitpid(helpers[1], 0)[1] == 9
+    loop.close()
+    assert len(answers) == 1
+
+
 def test_nothing_is_kept_of_what_is_gone(machine):
-    found = Readings()
+    found = machine.readings()
     for n in range(1, 50):
         machine.processes = {100 + n: (1, 100 + n, 1.0, MIB)}
         take(found, worker(n, 100 + n))
@@ -162,7 +228,7 @@ def test_nothing_is_kept_of_what_is_gone(machine):
 
 
 def test_the_start_time_stays_the_same(machine, monkeypatch):
-    found = Readings()
+    found = machine.readings()
     monkeypatch.setattr(readings.time, "time", lambda: 5000.0)
     assert found.started_at(worker(1, 10), 12.5) == 4997.5
     monkeypatch.setattr(readings.time, "time", lambda: 9000.0)

@@ -1,0 +1,107 @@
+"""Proportional memory (PSS) of workers, read by a child process.
+
+/proc/PID/smaps_rollup needs the lock of the address space of its process. A thread of a low
+priority may hold that lock while others have the CPU, for seconds, and the wait ends by no
+signal but SIGKILL. So a short-lived child reads, one at a time, and PID 1 never waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..kernel import forked, proc
+from ..loop import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..loop import Loop
+
+    # Workers by incarnation, and the processes of each.
+    Members = list[tuple[int, tuple[int, ...]]]
+    # A PSS in bytes by incarnation; None: not known.
+    Found = dict[int, int | None]
+
+# What a child spends on it (s). The kernel looks at every page: 10 ms for a gigabyte.
+BUDGET = 0.05
+# A child that takes longer is given up (s).
+GIVEN_UP = 10.0
+
+
+def weigh(members: Members) -> bytes:
+    """Read until the budget is spent: a line `INCARNATION PSS` for each worker."""
+    lines = []
+    ends = time.monotonic() + BUDGET
+    for incarnation, pids in members:
+        parts = [proc.proportional(pid) for pid in pids]
+        known = parts and None not in parts
+        lines.append(f"{incarnation} {sum(filter(None, parts)) if known else '-'}\n")
+        if time.monotonic() > ends:
+            break
+    return "".join(lines).encode()
+
+
+class Weighing:
+    """`adopt(pid)`: this child is a helper, to be reaped; `done(found)` gets its answer."""
+
+    def __init__(
+        self, loop: Loop, adopt: Callable[[int], None], done: Callable[[Found], None]
+    ) -> None:
+        self._loop = loop
+        self._adopt = adopt
+        self._done = done
+        self._pid = 0
+        self._fd = -1
+        self._answer = b""
+
+    @property
+    def under_way(self) -> bool:
+        """A child reads."""
+        return self._fd >= 0
+
+    def begin(self, members: Members) -> None:
+        """Start a child, unless one still reads or none can be started (EAGAIN, EMFILE)."""
+        if self.under_way or not members:
+            return
+        try:
+            self._pid, self._fd = forked.fork_function(
+                lambda: weigh(members), "read the memory of workers"
+            )
+        except OSError:
+            return  # the figures of before stay
+        self._adopt(self._pid)
+        self._answer = b""
+        self._loop.register(self._fd, READ, self._ready)
+        self._loop.call_at(self, self._loop.now() + GIVEN_UP, self.close)
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        if self.under_way:
+            self._end()
+            os.kill(self._pid, 9)
+
+    def _ready(self, _events: int) -> None:
+        try:
+            data = os.read(self._fd, 1 << 16)
+        except BlockingIOError:
+            return
+        self._answer += data
+        if not data:
+            self._end()
+            self._done(_parse(self._answer))
+
+    def _end(self) -> None:
+        self._loop.cancel(self)
+        self._loop.unregister(self._fd)
+        os.close(self._fd)
+        self._fd = -1
+
+
+def _parse(answer: bytes) -> Found:
+    found: Found = {}
+    for line in answer.splitlines():
+        incarnation, _, pss = line.partition(b" ")
+        found[int(incarnation)] = int(pss) if pss.isdigit() else None
+    return found
