@@ -66,6 +66,8 @@ class PathWatch:
             del self._watched[wd]
             if self._inotify is not None:
                 self._inotify.remove(wd)
+        if not self._watched:
+            self.close()
 
     def _changed(self, _events: int) -> None:
         inotify = self._inotify
@@ -83,9 +85,9 @@ class PathWatch:
             self._loop.call_at(("paths", id(self)), self._loop.now() + PAUSE, self._resume)
 
     def _resume(self) -> None:
+        """Listen again. What has changed meanwhile is reported by the loop at once."""
         if self._inotify is not None:
             self._loop.modify(self._inotify.fd, READ)
-            self._changed(READ)
 
     def close(self) -> None:
         """Watch nothing any more."""
