@@ -31,9 +31,9 @@ from tests.support.ports import free_port
 STARTED = "/startupz?exclude=loop&exclude=hog"
 QUIET_EVERY = 20.0
 ENDS_WITHIN = 60.0
+PROGRESS_EVERY = 60.0
 NOT_COVERED = (
-    "slow disks: a FIFO stands for the file; no slow file system (FUSE) under cwd or logs",
-    "memory limits: RLIMIT_AS of PID 1 and max_memory_restart; no memory control group",
+    "SLOW DISKS: a FIFO stands for the file; no slow file system (FUSE) under cwd or logs",
 )
 
 
@@ -80,6 +80,7 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         _bring_back(harness, scene, oracle)
         last = oracle.level()
         oracle.back(first, last)
+        replayed = oracle.replay_command()
         slow, all_turns = turns.over(harness)
         own, long_turns = turns.own(harness)
         code = _stop(harness, oracle, book)
@@ -97,6 +98,8 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         oracle.fail(f"log: {failure}")
     for error in book.internal:
         oracle.fail(f"internal error: {error}")
+    if actions.done["memory limit"] > 5 and not book.events["oom kills"]:
+        oracle.fail("the memory limit was never reached, or its kills are not in the log")
     if own:
         oracle.fail(f"{own} turns of the loop worked for more than {turns.LIMIT * 1000:g} ms")
     rows = {
@@ -118,7 +121,9 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         "shortages told as internal errors": book.events["shortages told"],
         "comparisons of shown and found": oracle.comparisons,
         "times at rest": oracle.quiets,
+        "killed by the memory limit": book.events["oom kills"],
         "events replayed": oracle.replayed,
+        "`pyinit replay` of the last journal": replayed,
         "descriptors": f"{first.descriptors} → {last.descriptors}",
         "timers": f"{first.timers} → {last.timers}",
         "memory (RssAnon)": f"{first.memory / 1e6:.1f} → {last.memory / 1e6:.1f} MB",
@@ -176,9 +181,15 @@ def _excite(harness: Harness) -> None:
 
 
 def _act(actions: Actions, oracle: Oracle, rng: random.Random, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    quiet_at = time.monotonic() + min(QUIET_EVERY, seconds / 2)
+    began = time.monotonic()
+    end = began + seconds
+    quiet_at = began + min(QUIET_EVERY, seconds / 2)
+    told_at = began
     while time.monotonic() < end:
+        if time.monotonic() > told_at:
+            told = f"{time.monotonic() - began:.0f} s, {actions.done.total()} actions"
+            print(f"  {told}, {len(oracle.failures)} failures", file=sys.stderr, flush=True)
+            told_at += PROGRESS_EVERY
         actions.one()
         time.sleep(rng.choice((0.0, 0.05, 0.3)))
         if rng.random() < 0.3:

@@ -46,6 +46,7 @@ class Actions:
             (self.no_descriptors, 2),
             (self.no_processes, 2),
             (self.no_memory, 1),
+            (self.memory_limit, 2),
             (self.touch_watched, 2),
             (self.stop_and_start, 3),
             (self.odd_clients, 2),
@@ -53,7 +54,10 @@ class Actions:
         ]
         if harness.pids_group is None:
             self._table = [each for each in self._table if each[0] != self.no_processes]
-            self.skipped.add("pids limit: no control group can be made here")
+            self.skipped.add("PIDS LIMIT: no control group can be made here")
+        if harness.memory_group is None:
+            self._table = [each for each in self._table if each[0] != self.memory_limit]
+            self.skipped.add("MEMORY LIMIT: no control group can be made here")
 
     def one(self) -> None:
         actions, weights = zip(*self._table, strict=True)
@@ -228,6 +232,11 @@ class Actions:
             time.sleep(self._rng.choice((0.3, 1.5)))
         finally:
             (group / "pids.max").write_text("max")
+
+    def memory_limit(self) -> None:
+        """A worker takes all memory of the control group: the kernel kills a process."""
+        for row in self._rows("hog"):
+            self._harness.kill(row["pid"], signal.SIGUSR1)
 
     def no_memory(self) -> None:
         """Too little address space for PID 1 and for what it starts meanwhile."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 
 PYINIT = Path(sys.executable).parent / "pyinit"
 ANSWER = 30.0  # seconds for an answer of PID 1 on a machine that is busy
-PIDS = Path("/sys/fs/cgroup/pids")
 UNIFIED = Path("/sys/fs/cgroup")
+# What all processes of the run may have. It is set before pyinit starts, as in a container:
+# pyinit then makes workers the first victims of the kernel's out-of-memory killer.
+MEMORY = 768 << 20
+NAME = f"pyinit-chaos-{os.urandom(4).hex()}"
+# The file that limits memory: of cgroup v1, or v2.
+MEMORY_LIMITS = ("memory.limit_in_bytes", "memory.max")
 
 
 class Harness:
@@ -31,12 +37,16 @@ class Harness:
     def __init__(self, scene: Scene, take: Callable[[bytes], None]) -> None:
         self.scene = scene
         self._take = take
-        self.pids_group = _pids_group()
+        self.pids_group = _group("pids", "pids.max")
+        self.memory_group = _group("memory", *MEMORY_LIMITS)
+        groups = {each for each in (self.pids_group, self.memory_group) if each is not None}
+        if self.memory_group is not None:
+            _limit(self.memory_group, MEMORY)
         read, write = os.pipe()
         command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", str(PYINIT)]
-        if self.pids_group is not None:
-            procs = self.pids_group / "cgroup.procs"
-            command = ["sh", "-c", f'echo $$ > {procs}; exec "$@"', "sh", *command]
+        enter = "".join(f"echo $$ > {group / 'cgroup.procs'}; " for group in sorted(groups))
+        self._groups = groups
+        command = ["sh", "-c", f'{enter}exec "$@"', "sh", *command]
         self.stderr = open(scene.folder / "stderr", "w+b")
         self.process = subprocess.Popen(
             [*command, "-c", str(scene.path)],
@@ -103,11 +113,11 @@ class Harness:
         self.process.wait()
         self._reader.join(ANSWER)
         self._out.close()
-        if self.pids_group is not None:
+        for group in self._groups:
             try:
-                self.pids_group.rmdir()
+                group.rmdir()
             except OSError:
-                pass
+                pass  # a process is still ending
 
     # -- asking ---------------------------------------------------------------------------
 
@@ -199,6 +209,17 @@ class Harness:
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def files(self) -> tuple[str, ...]:
+        """What the descriptors of PID 1 are: paths, or kinds without their numbers."""
+        folder = f"/proc/{self.pid}/fd"
+        found = []
+        for name in os.listdir(folder):
+            try:
+                found.append(re.sub(r"[0-9]+", "N", os.readlink(f"{folder}/{name}")))
+            except OSError:
+                continue
+        return tuple(sorted(found))
+
     def memory(self) -> int:
         """Resident anonymous memory of PID 1, bytes."""
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -215,15 +236,29 @@ class Harness:
         resource.prlimit(self.pid, kind, both)
 
 
-def _pids_group() -> Path | None:
-    """A control group for a limit of processes; None where none can be made."""
-    for root in (PIDS, UNIFIED):
-        group = root / f"pyinit-chaos-{os.urandom(4).hex()}"
+def _group(controller: str, *files: str) -> Path | None:
+    """A control group that has one of the files; None where none can be made.
+
+    One group of cgroup v2 has the files of all controllers.
+    """
+    for root in (UNIFIED / controller, UNIFIED):
+        group = root / NAME
         try:
-            group.mkdir()
-            if (group / "pids.max").exists():
+            group.mkdir(exist_ok=True)
+            if any((group / file).exists() for file in files):
                 return group
             group.rmdir()
         except OSError:
             continue
     return None
+
+
+def _limit(group: Path, size: int) -> None:
+    for name in MEMORY_LIMITS:
+        if (group / name).exists():
+            (group / name).write_text(str(size))
+    for name in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
+        try:
+            (group / name).write_text(str(size if "memsw" in name else 0))
+        except OSError:
+            continue  # no swap is accounted for

@@ -54,6 +54,7 @@ class LogBook:
         self.events[event] += 1
         if event == "internal error":
             self._internal(str(record.get("where")), str(record.get("traceback", "")))
+        self.events["oom kills"] += bool(record.get("oom_killed"))
         if event in {"worker exited", "worker failed to start"} and (
             record.get("signal") or not record.get("expected")
         ):

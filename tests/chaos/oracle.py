@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from entrypoint.core.record import Record
 from entrypoint.journal import document, packing
 from entrypoint.journal.replay import replay
+from tests.support.commands import PYINIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 RESTLESS = frozenset(("loop", "hog"))
 QUIET_WITHIN = 90.0
 ZOMBIE_FOR = 3.0
+REPLAY_WITHIN = 300.0
 # What PID 1 may have more of in the end: what Python's heap keeps after a busy time.
 MEMORY_MORE = 10_000_000
 # A killed worker that had accepted a connection and had not noted it yet.
@@ -33,6 +38,7 @@ class Level(Record):
     descriptors: int
     timers: int
     memory: int
+    files: tuple[str, ...] = ()  # what the descriptors are, without numbers
 
 
 class Oracle:
@@ -50,6 +56,7 @@ class Oracle:
     def fail(self, text: str) -> None:
         if len(self.failures) < 50:
             self.failures.append(text)
+            print(f"  failure: {text}", file=sys.stderr, flush=True)
 
     # -- at any time ----------------------------------------------------------------------
 
@@ -166,6 +173,20 @@ class Oracle:
         if differences:
             (self._scene.folder / f"journal-{self.quiets}").write_text("\n".join(text))
 
+    def replay_command(self) -> str:
+        """The last line of `pyinit replay` of what `pyinit journal` prints now."""
+        path = self._scene.folder / "journal"
+        known = packing.kinds()
+        dump = self._harness.ask("GET", "journal")
+        path.write_text("\n".join(document.lines(dump, known)) + "\n")
+        done = subprocess.run(
+            [PYINIT, "replay", path], capture_output=True, text=True, timeout=REPLAY_WITHIN
+        )
+        said = (done.stdout.strip() or done.stderr.strip()).rpartition("\n")[2]
+        if done.returncode:
+            self.fail(f"pyinit replay ends with {done.returncode}: {said}")
+        return said
+
     def _probes_agree(self) -> None:
         """`/readyz` against what is found of the web app (`ready_when: all`)."""
         shown = self._harness.shown()
@@ -188,11 +209,17 @@ class Oracle:
             descriptors = self._harness.descriptors()
             looks.append((descriptors, status.get("timers", 0), self._harness.memory()))
             time.sleep(0.1)
-        return Level(*(min(column) for column in zip(*looks, strict=True)))
+        least = min(looks)
+        _, timers, memory = (min(column) for column in zip(*looks, strict=True))
+        return Level(least[0], timers, memory, self._harness.files())
 
     def back(self, before: Level, after: Level) -> None:
         if after.descriptors > before.descriptors:
-            self.fail(f"{after.descriptors} descriptors, {before.descriptors} in the beginning")
+            # What kinds of files there are more of.
+            more = Counter(after.files) - Counter(before.files)
+            kinds = ", ".join(f"{count} {name}" for name, count in more.items())
+            told = f"{after.descriptors} descriptors, {before.descriptors} in the beginning"
+            self.fail(f"{told}; more are: {kinds}")
         if after.timers > before.timers:
             self.fail(f"{after.timers} timers, {before.timers} in the beginning")
         if after.memory > before.memory + MEMORY_MORE:

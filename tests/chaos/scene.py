@@ -110,8 +110,15 @@ class Scene:
                 extra = copy.deepcopy(self.first["apps"][5])
                 apps.append({**extra, "name": f"extra{self._revision}"})
         else:
-            web = self.app("web")
-            extra = f"unix:{self.folder}/extra{self._revision % 3}.sock"
-            web["listen"] = [f"127.0.0.1:{self.web_port}", *rng.choice(([], [extra]))]
+            # The workers listen on what is declared: with an address on which none does, an
+            # app is never ready.
+            web, env = self.app("web"), dict(self.app("web").get("env", {}))
+            path = f"{self.folder}/extra{self._revision % 3}.sock"
+            web["listen"] = [f"127.0.0.1:{self.web_port}"]
+            env.pop("EXTRA", None)
+            if rng.random() < 0.5:
+                web["listen"].append(f"unix:{path}")
+                env["EXTRA"] = path
+            web["env"] = env
         self.write()
         return kind

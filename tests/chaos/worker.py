@@ -72,6 +72,11 @@ def web() -> None:
                 except OSError:
                     return
 
+    if extra := os.environ.get("EXTRA"):
+        # A second address, which the file declares for a while.
+        other = socket.socket(socket.AF_UNIX)
+        other.bind(extra)
+        other.listen(8)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
@@ -164,11 +169,17 @@ def notifier() -> None:
 
 
 def hog() -> None:
-    """Grows beyond `max_memory_restart`, slowly."""
+    """Grows beyond `max_memory_restart`, slowly; on SIGUSR1 beyond all limits, at once."""
     held = []
-    while True:
+    at_once = threading.Event()
+    # Bounded also where no limit of the control group stops it.
+    most = 1000
+    signal.signal(signal.SIGUSR1, lambda *_: at_once.set())
+    while len(held) < most:
         held.append(bytearray(b"x" * 1_000_000))
-        time.sleep(0.05)
+        if not at_once.is_set():
+            at_once.wait(0.05)
+    signal.pause()
 
 
 def job() -> None:
