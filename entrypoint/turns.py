@@ -5,7 +5,9 @@ also measured less the time in which PID 1 was runnable and had no CPU (schedsta
 page faults that read from a disk: those are the machine's, the rest is our own. A turn without a
 voluntary context switch (getrusage(2)) has waited for nothing, so its own time is its CPU time:
 the remainder was taken by interrupts and by the host of a virtual machine, which schedstat does
-not count. It costs some system calls a turn.
+not count. A wait while the kernel reclaims memory is the machine's too: a limit of memory that
+is reached holds up each process that needs a page (/proc/pressure/memory, which counts all
+processes and divides by the CPUs). It costs some system calls a turn.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class Counters(Record):
     cpu: float = 0.0  # seconds
     faults: int = 0  # page faults that read from a disk
     switches: int = 0  # voluntary context switches: it waited for something
+    stalled: float = 0.0  # seconds in which any process waited for memory
 
 
 class Turns:
@@ -48,7 +51,8 @@ class Turns:
         self._histogram = histogram
         self.longest = 0.0
         self._callback = ""
-        self._schedstat = -1
+        self._schedstat = self._pressure = -1
+        self._cpus = os.cpu_count() or 1
         self._before = Counters()
         # Turns that worked longer than LONG without the machine's part.
         self.long = 0
@@ -62,6 +66,10 @@ class Turns:
             except OSError:
                 return  # no /proc, or a kernel without it
             loop.begun = self._begun
+            try:
+                self._pressure = os.open("/proc/pressure/memory", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                return  # a kernel without pressure stall information
 
     @property
     def measured(self) -> bool:
@@ -74,7 +82,17 @@ class Turns:
         except (OSError, IndexError, ValueError):
             waited = 0
         used = resource.getrusage(resource.RUSAGE_SELF)
-        return Counters(waited / 1e9, time.process_time(), used.ru_majflt, used.ru_nvcsw)
+        return Counters(
+            waited / 1e9, time.process_time(), used.ru_majflt, used.ru_nvcsw, self._stalled()
+        )
+
+    def _stalled(self) -> float:
+        """`some avg10=0.00 avg60=0.00 avg300=0.00 total=MICROSECONDS`."""
+        try:
+            line = os.pread(self._pressure, 128, 0).partition(b"\n")[0]
+            return int(line.rpartition(b"total=")[2]) / 1e6 * self._cpus
+        except (OSError, ValueError):
+            return 0.0
 
     def _begun(self) -> None:
         self._before = self._counters()
@@ -88,7 +106,9 @@ class Turns:
         before, now = self._before, self._counters()
         lost, cpu = now.waited - before.waited, now.cpu - before.cpu
         faults, switches = now.faults - before.faults, now.switches - before.switches
-        own = seconds - lost if switches else min(cpu, seconds - lost)
+        stalled = now.stalled - before.stalled
+        own = seconds - lost
+        own = max(cpu, own - stalled) if switches else min(cpu, own)
         ours = own > LONG and not faults
         self.long += ours
         (self._last if ours else self._slowed).append(
@@ -98,6 +118,7 @@ class Turns:
                 "cpu": round(cpu, 4),
                 "without_cpu": round(lost, 4),
                 "major_faults": faults,
+                "memory_stall": round(stalled, 4),
                 "waits": switches,
                 "callback": self._slowest(),
                 "callback_seconds": round(self._loop.slowest_time, 4),

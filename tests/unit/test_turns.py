@@ -58,6 +58,7 @@ def test_a_wait_for_a_cpu_does_not_count(monkeypatch):
         (0.1, Counters(0.07, 0.01, 0, 3)),  # 70 ms without a CPU, then it waited
         (0.2, Counters(0.0, 0.2, 3, 3)),  # a page that came from a disk
         (0.3, Counters(0.1, 0.02, 0, 0)),  # it never waited: interrupts, or the host
+        (0.15, Counters(0.0, 0.01, 0, 1, 0.13)),  # the kernel reclaimed memory
     )
     for seconds, end in ends:
         readings = iter([Counters(), end])
@@ -66,4 +67,4 @@ def test_a_wait_for_a_cpu_does_not_count(monkeypatch):
         found._ended(seconds)
     assert found.long == 0
     own = [(turn["own"], turn["major_faults"]) for turn in found.status()["slowed"]]
-    assert own == [(0.03, 0), (0.2, 3), (0.02, 0)]
+    assert own == [(0.03, 0), (0.2, 3), (0.02, 0), (0.02, 0)]
