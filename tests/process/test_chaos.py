@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -22,6 +23,9 @@ def test_everything_that_may_go_wrong_for_some_seconds():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "chaos: seed 11: 0 failures" in done.stdout
+    # The flight recorder of the run comes to the same effects, in a process of its own.
+    (replayed,) = re.findall(r"(\d+) events of pyinit .*, 0 decided otherwise", done.stdout)
+    assert int(replayed) > 100
 
 
 def line(**fields) -> bytes:
