@@ -6,6 +6,8 @@ command can share a container. A database beside them cannot: it is left out, an
 
 from __future__ import annotations
 
+import re
+
 from ..pm2.values import text_of
 from .common import App, Found, Place, Raw, left_out
 
@@ -56,7 +58,8 @@ def read(tree: Node, problems: Problems) -> Found:
     built = [names for image, names in images.items() if image.startswith("build:")]
     if built:
         chosen = max(built, key=len)
-    if not chosen or (len(images) > 1 and not built and len(chosen) < 2):
+    # One service that is built, with databases and the like beside it, is an app.
+    if not chosen or (len(chosen) < 2 and len(built or images) > 1):
         raise problems.stop(
             services,
             "services",
@@ -135,9 +138,12 @@ def _words(node: Node | None) -> list[str]:
     return list(words.split_words(text_of(node)))
 
 
+_REQUIRED = re.compile(r"(?<!\$)((?:\$\$)*)\$\{(\w+):?\?[^{}]*\}")
+
+
 def _text(text: str) -> str:
-    """Compose's `${X:-y}` and `$$` are pyinit's; its other forms are not."""
-    return Raw(text) if "$" in text else text
+    """Compose's `${X:-y}` and `$$` are pyinit's, and `${X:?text}` is `${X}`; others are not."""
+    return Raw(_REQUIRED.sub(r"\1${\2}", text)) if "$" in text else text
 
 
 def _environment(app: App, service: Node) -> None:

@@ -22,6 +22,8 @@ _FIELD = r"[^\s]+"
 _LINE = re.compile(rf"^((?:{_FIELD}\s+){{4}}{_FIELD})\s+(.+)$")
 # supercronic takes seconds before the minutes: then a field follows where a command would.
 _SECONDS = re.compile(rf"^((?:{_FIELD}\s+){{5}}[0-9*/,-]+)\s+(.+)$")
+# And a year behind them.
+_YEAR = re.compile(r"^([0-9*/,-]+)\s+(.+)$")
 _USERS = frozenset(("root", "www-data", "nobody", "daemon", "node", "app", "postgres", "nginx"))
 _SYSTEM = ("cron.d", "/etc/crontab", "cron.hourly")
 
@@ -69,6 +71,9 @@ def read(text: str, file: str, problems: Problems) -> Found:
             _set(env, variable[1], variable[2], number, problems)
         elif found is None:
             problems.error(Place(number), "", "is no line of a crontab: 5 fields and a command")
+        elif year := _YEAR.match(found[1]):
+            why = f"has a year ({year[1]}), supercronic's seventh field: write 5 or 6 fields"
+            problems.error(Place(number), "", why)
         else:
             app = _job(found, number, names, problems, system=system)
             app.comments, comments = comments, []

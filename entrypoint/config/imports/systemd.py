@@ -133,16 +133,20 @@ def parse(text: str, name: str) -> Unit:
 def read(texts: dict[str, str], problems: Problems) -> Found:
     """The services of some units; keys are the names of the files."""
     units = [parse(text, os.path.basename(file)) for file, text in texts.items()]
-    names = {unit.name.rpartition(".")[0] for unit in units}
+    kinds = {_name(unit.name): unit.last("Service", "Type", "simple") for unit in units}
     apps: list[App] = []
     for unit in units:
         problems.file = next(f for f in texts if os.path.basename(f) == unit.name)
-        apps += _service(unit, names, problems)
+        apps += _service(unit, kinds, problems)
     return Found(tuple(apps))
 
 
-def _service(unit: Unit, names: set[str], problems: Problems) -> list[App]:
-    name = unit.name.rpartition(".")[0].replace("@", "")
+def _name(file: str) -> str:
+    return file.rpartition(".")[0].replace("@", "")
+
+
+def _service(unit: Unit, kinds: dict[str, str], problems: Problems) -> list[App]:
+    name = _name(unit.name)
     kind = unit.last("Service", "Type", "simple")
     app = App(name)
     app.comments = unit.comments
@@ -165,7 +169,7 @@ def _service(unit: Unit, names: set[str], problems: Problems) -> list[App]:
     if env:
         app.keys["env"] = env
     _steps(app, unit, commands, kind, problems)
-    _depends(app, unit, names, problems)
+    _depends(app, unit, kinds, problems)
     _remaining(unit, problems)
     return [app]
 
@@ -357,15 +361,19 @@ def _restarts(app: App, unit: Unit, kind: str, problems: Problems) -> None:
         keys["max_restarts"] = int(burst)
 
 
-def _depends(app: App, unit: Unit, names: set[str], problems: Problems) -> None:
+# When systemd takes a unit of this type for started (systemd.service(5), `Type=`).
+_STARTED = {"oneshot": "service_completed_successfully", "notify": "service_healthy"}
+
+
+def _depends(app: App, unit: Unit, kinds: dict[str, str], problems: Problems) -> None:
     """After= and Requires= of units that are converted too."""
     depends: dict[str, str] = {}
     for key in ("After", "Requires", "Wants", "BindsTo", "Requisite", "PartOf"):
         for line, value in unit.all("Unit", key):
             for word in value.split():
-                other = word.rpartition(".")[0].replace("@", "")
-                if other in names and other != app.name:
-                    depends[other] = "service_started"
+                other = _name(word)
+                if other in kinds and other != app.name:
+                    depends[other] = _STARTED.get(kinds[other], "service_started")
                 elif key in {"Requires", "BindsTo", "Requisite"} and word.endswith(".service"):
                     why = f"{word} is not among the units that are converted"
                     left_out(problems, line, f"Unit.{key}", why)
