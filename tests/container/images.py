@@ -193,6 +193,7 @@ def _wheels(engine: Engine) -> Path:
         for line in requirements.read_text().splitlines()
         if line.strip() and not line.startswith("#")
     ]
+    needed.append("gunicorn>=23")  # of the tutorial from tini
     folder = engine.cache / f"wheels-{fingerprint(SUITE_PYTHON, *needed)}"
     if folder.is_dir():
         return folder

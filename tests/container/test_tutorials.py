@@ -1,11 +1,10 @@
-"""The tutorial from pm2-runtime, executed as it stands: files, commands, a reload under load."""
+"""The tutorials for movers, executed as they stand: files, commands, a reload under load."""
 
 from __future__ import annotations
 
-import re
+import json
 import shlex
 import tempfile
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -13,36 +12,24 @@ from pathlib import Path
 import pytest
 
 from tests.container.engine import Container, wait_until
+from tests.support.pages import Page
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs/tutorial/from-pm2.md"
-BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks():
-    """(language, text) of each block, without the page's indent."""
-    found = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    return [(language, textwrap.dedent(text)) for language, text in found]
-
-
-def commands():
-    """The words of each `docker` command of the page."""
-    lines = [line for kind, text in blocks() if kind == "console" for line in text.splitlines()]
-    return [shlex.split(line[2:]) for line in lines if line.startswith("$ docker ")]
+NAME = "pyinit-tutorial"
 
 
 class Load(threading.Thread):
     """Asks again and again, with a connection each; what came is counted."""
 
-    def __init__(self, container):
+    def __init__(self, container, port):
         super().__init__(daemon=True)
-        self.container, self.answers, self.failures, self.over = container, 0, [], False
+        self.container, self.port = container, port
+        self.answers, self.failures, self.over = 0, [], False
         self.start()
 
     def run(self):
         while not self.over:
             try:
-                answer = self.container.get(3000)
+                answer = self.container.get(self.port)
                 assert answer.status == 200, answer
                 self.answers += 1
             except (OSError, AssertionError) as error:
@@ -54,6 +41,130 @@ class Load(threading.Thread):
         self.join(30)
 
 
+class Walk:
+    """All steps of a page. `insert` (after which line, in which file): for YAML without a name."""
+
+    def __init__(self, engine, page, folder, port, images, insert=("", "")):
+        self.engine, self.folder, self.port = engine, folder, port
+        self.images, self.insert = images, insert
+        self.said: dict[str, str] = {}
+        self.load = None
+        self.container = ""
+        engine.docker("rm", "--force", NAME, check=False)
+        try:
+            for name, text in page.steps:
+                if name == "$":
+                    self.command(text)
+                elif name == "yaml":
+                    self.change(text)
+                elif "." in name or name in {"Dockerfile", "Procfile"} or "/" in name:
+                    self.write(name, text)
+        finally:
+            self.end_load()
+            engine.docker("rm", "--force", NAME, check=False)
+        assert self.load is not None
+        assert self.load.failures == []
+        assert self.load.answers > 20
+
+    def end_load(self):
+        if self.load is not None:
+            self.load.stop()
+
+    def write(self, name, text):
+        for written, real in self.images.items():
+            text = text.replace(f"FROM {written}\n", f"FROM {real}\n")
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text)
+        if text.startswith("#!"):
+            path.chmod(0o755)
+
+    def change(self, text):
+        line, name = self.insert
+        path = self.folder / name
+        before = path.read_text()
+        assert before.count(line) == 1, before
+        path.write_text(
+            before.replace(line, line + "".join(f"    {x}\n" for x in text.splitlines()))
+        )
+
+    def command(self, line):
+        words = shlex.split(line)
+        if words[0] != "docker":
+            assert words[0] == "make", line
+            return
+        target = None
+        if ">" in words:
+            words, target = words[: words.index(">")], words[words.index(">") + 1]
+        if "--name" in words:
+            self.container = words[words.index("--name") + 1]
+        if words[1] == "build":
+            tag = words[words.index("--tag") + 1]
+            self.images[tag] = f"pyinit-tutorial-{tag}"
+        args = [self.real(at, words) for at in range(1, len(words))]
+        if words[1] == "stop":
+            self.end_load()
+        if "exec" in words and "reload" in words and "--config" not in words:
+            self.begin_load()
+        done = self.engine.docker(*args)
+        self.said[line] = done.out + done.err
+        if target is not None:
+            (self.folder / target).write_text(done.out)
+        if "--detach" in words:
+            container = Container(self.engine, NAME)
+            wait_until(lambda: all_online(container), "all workers online")
+        if "exec" in words and "reload" in words and "--config" not in words:
+            answers = self.load.answers
+            wait_until(lambda: self.load.answers > answers + 20, "answers after the reload")
+
+    def begin_load(self):
+        if self.load is None:
+            self.load = Load(Container(self.engine, NAME), self.port)
+        answers = self.load.answers
+        wait_until(lambda: self.load.answers > answers + 20, "answers")
+
+    def real(self, at, words):
+        """The word at that place, as it has to be here."""
+        verb, word = words[1], words[at]
+        if word == "$PWD:/app:ro":
+            return f"{self.folder}:/app:ro"
+        if verb == "build" and (word == "." or word.startswith("Dockerfile")):
+            return str(self.folder / word)
+        if verb == "cp":
+            name = word.removeprefix(self.container)
+            return str(self.folder / word) if at == 2 else NAME + name if at == 3 else word
+        if word == self.container:
+            # An app or an image may have the same name.
+            first = words.index(word) == at
+            if verb in {"exec", "stop", "rm", "inspect"} or words[at - 1] == "--name":
+                return NAME if first else word
+        return self.images.get(word, word) if verb in {"build", "run"} else word
+
+    def of(self, *words):
+        """What the one command with these words said."""
+        found = [text for line, text in self.said.items() if all(word in line for word in words)]
+        assert len(found) == 1, (words, list(self.said))
+        return found[0]
+
+
+def all_online(container):
+    found = container.run("pyinit", "ls", "--json", check=False)
+    apps = json.loads(found.out)["apps"] if found.code == 0 else []
+    states = [worker["status"] for app in apps for worker in app["workers"]]
+    return states and set(states) == {"online"}
+
+
+@pytest.fixture(scope="module")
+def python_image(engine, pyinit_pip_image):
+    """As python:3-slim below pyinit: `pip` and what it installs are in PATH."""
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "Dockerfile").write_text(
+            f"FROM {pyinit_pip_image}\nUSER root\nRUN python3 -m venv /usr/local/venv\n"
+            "ENV PATH=/usr/local/venv/bin:/usr/local/bin:/usr/bin:/bin\n"
+        )
+        return engine.build(Path(name), "pyinit-test/pyinit-venv")
+
+
 @pytest.fixture
 def folder():
     """A folder that the image's user may read, which pytest's are not."""
@@ -63,54 +174,48 @@ def folder():
 
 
 def test_from_pm2(engine, pyinit_image, folder):
-    for kind, text in blocks():
-        named = re.match(r"(?://|#) (\S+)\n", text)
-        if kind in {"js", "dockerfile"} and named:
-            (folder / named[1]).write_text(text.replace("pyinit:node", pyinit_image))
-    assert {path.name for path in folder.iterdir()} == {
-        "server.js",
-        "ecosystem.config.js",
-        "Dockerfile",
-    }
-    replaced = {"$PWD:/app:ro": f"{folder}:/app:ro", "pyinit:node": pyinit_image}
-    replaced |= {".": str(folder), "api": "pyinit-tutorial"}
-    said = {}
-    load = None
-    engine.docker("rm", "--force", "pyinit-tutorial", check=False)
-    try:
-        for words in commands():
-            verb = words[1]
-            args = [replaced.get(word, word) for word in words[1:]]
-            if verb == "exec":
-                args[-1] = words[-1]  # the app's name, not the container's
-            if verb == "stop":
-                load.stop()
-            done = engine.docker(*args)
-            said[" ".join(words[1:])] = done.out + done.err
-            if "--detach" in words:
-                load = loaded(Container(engine, "pyinit-tutorial"))
-    finally:
-        if load is not None:
-            load.stop()
-        engine.docker("rm", "--force", "pyinit-tutorial", check=False)
-    assert load.failures == []
-    assert load.answers > 20
-    texts = {key.split()[0] + " " + key.split()[-1]: text for key, text in said.items()}
-    assert "PM2-002" in texts["run production"]
-    assert "ecosystem.config.js: ok" in texts["run production"]
-    assert texts["exec list"].count("online") == 2
-    assert "2 of 2 workers" in texts["exec api"]
-    assert texts["inspect api"].strip() == "0"
-    assert "kill_signal: SIGINT" in texts["run ecosystem.config.js"]
+    walk = Walk(engine, Page("from-pm2"), folder, 3000, {"pyinit:node": pyinit_image})
+    assert "PM2-002" in walk.of("check")
+    assert "ecosystem.config.js: ok" in walk.of("check")
+    assert walk.of("exec", "list").count("online") == 2
+    assert "2 of 2 workers" in walk.of("reload")
+    assert walk.of("inspect").strip() == "0"
+    assert "kill_signal: SIGINT" in walk.of("convert")
 
 
-def loaded(container):
-    """Requests without a pause, once both workers are ready."""
-    wait_until(lambda: len(ready(container)) == 2, "two workers")
-    load = Load(container)
-    wait_until(lambda: load.answers > 20, "answers")
-    return load
+def test_from_tini(engine, python_image, folder):
+    walk = Walk(engine, Page("from-tini"), folder, 8000, {"pyinit:python": python_image})
+    assert "ecosystem.yaml: ok" in walk.of("site-pyinit check")
+    assert "2 of 2 workers" in walk.of("reload")
+    assert walk.of("stop --time 35") and walk.of("inspect").strip() == "0"
 
 
-def ready(container):
-    return [event for event in container.events() if event.get("event") == "worker ready"]
+def test_from_supervisord_and_s6(engine, pyinit_image, folder):
+    walk = Walk(
+        engine,
+        Page("from-supervisord"),
+        folder,
+        8000,
+        {"pyinit:python": pyinit_image},
+        ("    script: python3 server.py\n", "ecosystem.yaml"),
+    )
+    assert walk.of("status").count("online") == 2
+    assert "worked on letters" in walk.of("logs")
+    assert "2 of 2 workers" in walk.of("reload server")
+    assert walk.of("inspect").strip() == "0"
+    assert "s6-rc.d/server/run" in walk.of("convert s6-rc.d")
+
+
+def test_from_foreman(engine, pyinit_image, folder):
+    walk = Walk(
+        engine,
+        Page("from-foreman"),
+        folder,
+        3000,
+        {"pyinit:node": pyinit_image},
+        ("    script: node server.js\n", "ecosystem.yaml"),
+    )
+    assert walk.of("pyinit ls").count("online") == 2
+    assert "tick for letters" in walk.of("logs")
+    assert "reloaded, 1 of 1 worker" in walk.of("reload web")
+    assert walk.of("inspect").strip() == "0"

@@ -260,7 +260,6 @@ def _program(
     expand = _Words(name, group, folder, section)
     # Supervisor's own defaults, where pyinit has others.
     app.keys |= {
-        "exec_mode": "fork",
         "kill_signal": "SIGTERM",
         "kill_timeout": "10s",
         "max_restarts": 3,
@@ -340,7 +339,8 @@ def _key(app: App, key: str, text: str) -> bool:
             app.keys["autostart"] = False
     elif key == "numprocs":
         if text.isdigit() and int(text) > 1:
-            app.keys["instances"] = int(text)
+            # They share no port: each is a program for itself.
+            app.keys |= {"exec_mode": "fork", "instances": int(text)}
     elif key in {"stopasgroup", "killasgroup"}:
         if _is(text):
             app.keys.pop("treekill", None)
