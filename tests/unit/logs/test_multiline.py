@@ -145,11 +145,13 @@ def test_a_record_is_bounded_and_goes_on_in_parts() -> None:
 PIECES = [*(f"{block}\n".encode() for block in BLOCKS)]
 PIECES += [b"a\n", b"\n", b" b\n", b"}\n", b'{"x":1}\n', b"\xff\n", b"  c", b"Caused by: d\n"]
 PIECES += [b"\r\n", b"long" * 9]
+# Other objects of JSON are records too: the one above stands for them.
+OTHER = st.binary(max_size=5).filter(lambda text: b"{" not in text)
 
 
 @given(
     st.sampled_from([AUTO, "^a", "^\\S"]),
-    st.lists(st.sampled_from(PIECES) | st.binary(max_size=5), max_size=12).map(b"".join),
+    st.lists(st.sampled_from(PIECES) | OTHER, max_size=12).map(b"".join),
     st.lists(st.integers(0, 10_000), max_size=8),
     st.sampled_from([16, 100, 1 << 20]),
     st.booleans(),
