@@ -44,6 +44,16 @@ def whole_request(conn: socket.socket) -> bytes:
     return data
 
 
+def take(listener: socket.socket) -> None:
+    """Accept, for a worker that only listens is not ready."""
+    while True:
+        try:
+            conn, _ = listener.accept()
+            conn.close()
+        except OSError:
+            time.sleep(0.01)
+
+
 def web() -> None:
     """Answers `GET /N` with its pid and N; leaves politely."""
     port = int(sys.argv[3])
@@ -77,6 +87,7 @@ def web() -> None:
         other = socket.socket(socket.AF_UNIX)
         other.bind(extra)
         other.listen(8)
+        threading.Thread(target=take, args=(other,), daemon=True).start()
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))

@@ -31,23 +31,31 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 """
 
 # As most small servers: it removes its path, and drops what it has in hand.
+# It removes the path when it leaves, and not while it serves: what it has accepted is its own.
 RUDE = """
-import os, signal, socket, sys
+import os, select, signal, socket, sys
 path = sys.argv[1]
 if os.path.exists(path):
     os.unlink(path)
 s = socket.socket(socket.AF_UNIX)
 s.bind(path)
 s.listen(64)
-def leave(*_):
-    os.unlink(path)
-    os._exit(0)
-signal.signal(signal.SIGTERM, leave)
-while True:
-    c, _ = s.accept()
+s.setblocking(False)
+stops, wakes = os.pipe()
+os.set_blocking(wakes, False)
+signal.set_wakeup_fd(wakes)
+signal.signal(signal.SIGTERM, lambda *_: None)
+while stops not in select.select([s, stops], [], [])[0]:
+    try:
+        c, _ = s.accept()
+    except BlockingIOError:
+        continue
+    c.setblocking(True)
     c.recv(4096)
     c.sendall(b"ok")
     c.close()
+os.unlink(path)
+os._exit(0)
 """
 
 
