@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..loop import Loop
     from .binding import Observed
     from .listeners import Listeners
+    from .ownconnects import OwnConnects
     from .pending import Pending
     from .sharing import Log
 
@@ -39,6 +40,7 @@ class Interception:
         observed: Observed,
         pending: Pending,
         pid_of: Callable[[int], int],
+        own_connects: OwnConnects,
     ) -> None:
         self._binding = Binding(loop, app, listeners, log, observed, pid_of)
         self._loop = loop
@@ -47,6 +49,7 @@ class Interception:
         self._log = log
         self._workers: dict[int, Worker] = {}
         self._pending = pending
+        self._own_connects = own_connects
         self._complained = False
 
     def change(self, app: AppSpec) -> None:
@@ -195,7 +198,9 @@ class Interception:
 
     def _connect(self, worker: Worker, call: seccomp.Notification) -> bool:
         bound = {g for g in self._listeners.unix_groups() if g.form in worker.bound}
-        number = worker.unix.connection(call, bound)
+        number = worker.unix.connection(call, bound) or self._own_connects.answer(
+            worker.incarnation, call
+        )
         if not number or not worker.notifier.waits(call):
             return False
         worker.notifier.answer(call, number)

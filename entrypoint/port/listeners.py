@@ -89,6 +89,14 @@ class Listeners(Sharing):
             for group in self.unix_groups()
         )
 
+    def tcp_groups(self) -> list[Group]:
+        """The app's TCP addresses, all that there are."""
+        return [group for _, group in self._held.groups() if group.form.family != "unix"]
+
+    def has_bound(self, incarnation: int) -> bool:
+        """This worker has a TCP address of the app."""
+        return any(incarnation in group.users for group in self.tcp_groups())
+
     def unix_names(self, incarnation: int) -> tuple[str, ...]:
         """The unix sockets that this worker has, as the kernel names them (`@name`)."""
         return tuple(

@@ -17,6 +17,7 @@ from __future__ import annotations
 from ..core.record import Record
 from .errors import PortErrors
 from .listeners import Listeners
+from .ownconnects import OwnConnects
 from .pending import Pending
 
 TYPE_CHECKING = False
@@ -98,6 +99,7 @@ class Ports:
         # A worker may have connected to the app's unix path before it bound it, unseen.
         self._asks_first = False
         self._own_listeners: OwnListeners | None = None
+        self._own_connects = OwnConnects(self._listeners)
 
     # -- the sockets ------------------------------------------------------------------
 
@@ -299,6 +301,7 @@ class Ports:
                 self._observed,
                 self._pending,
                 self._pid_of,
+                self._own_connects,
             )
         makes = incarnation in self._makers
         self._interception.attach(incarnation, slot, notify_fd, makes=makes)
@@ -310,7 +313,8 @@ class Ports:
         hidden = any(
             bpf.looks_like_inet(each.path) for each in self._app.listen if each.family == "unix"
         )
-        connect = "connect_any" if self._asks_first or hidden else "connect"
+        reported = self._own_connects.report(incarnation) or self._asks_first or hidden
+        connect = "connect_any" if reported else "connect"
         calls: tuple[str, ...] = (*bpf.PORT_CALLS, *bpf.REMOVALS, connect)
         if seccomp.kernel_version() >= _RINGS_BIND:
             calls = (*calls, "io_uring_setup")
@@ -408,6 +412,7 @@ class Ports:
     def leaving(self, incarnation: int) -> None:
         """The worker was sent a stop signal (`NodeChannel.leaving`)."""
         self._listeners.claims.leaving(incarnation)
+        self._own_connects.leaving(incarnation)
         if self._own_listeners is not None:
             self._own_listeners.forget(incarnation)
         channel = self._channels.get(incarnation)
@@ -423,6 +428,7 @@ class Ports:
             channel.close()
         self._makers.discard(incarnation)
         self._asks_first = self._asks_first or self._listeners.unseen_before_bind(incarnation)
+        self._own_connects.ended(incarnation)
         if self._own_listeners is not None:
             self._own_listeners.ended(incarnation)
         if self._interception is not None:

@@ -2,8 +2,9 @@
 
     python -m tests.zoo [NAME…] [--kind tcp|undeclared|unix] [--jobs N] [--publish] [--list]
 
-A name chooses rows whose name or language contains it. `--publish` writes the results file,
-from which docs/reference/servers.md is made. Exit code 1: a row is silently wrong.
+A name chooses rows whose name or language contains it. Each result is kept in
+.cache/zoo/results.jsonl, where a later one replaces it. `--publish` makes
+docs/reference/servers.md from all that are kept. Exit code 1: a row is silently wrong.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from .trial import BUILD, CACHE, KINDS, MODULES, PROGRAMS, ROOT, VENV, Trial
 
 if TYPE_CHECKING:
     from .catalog import Server
+
+
+RESULTS = CACHE / "results.jsonl"
 
 
 def prepare() -> None:
@@ -97,7 +101,7 @@ def main() -> int:
             print(f"{server.language:8} {server.name}")
         return 0
     prepare()
-    results: list[dict[str, object]] = []
+    silent = 0
     absent: dict[str, str] = {}
     work: list[tuple[Server, str]] = []
     for server in chosen:
@@ -120,21 +124,24 @@ def main() -> int:
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for done in concurrent.futures.as_completed([pool.submit(one, *item) for item in work]):
             result = done.result()
-            results.append(result)
+            silent += table.verdict(result) == "silent"
+            with RESULTS.open("a") as kept:
+                kept.write(json.dumps(result) + "\n")
             print(table.line(result), flush=True)
-    order = {server.name: place for place, server in enumerate(SERVERS)}
-    results.sort(key=lambda r: (order[str(r["server"])], KINDS.index(str(r["kind"]))))
-    silent = [result for result in results if table.verdict(result) == "silent"]
-    rows = len({result["server"] for result in results})
-    print(
-        f"{rows} servers, {len(results)} trials: {len(silent)} silently wrong, "
-        f"{len(absent)} servers not tried"
-    )
+    print(f"{len(work)} trials: {silent} silently wrong, {len(absent)} servers not tried")
     if options.publish:
-        path = ROOT / "tests/zoo/results.json"
-        path.write_text(json.dumps({"results": results, "absent": absent}, indent=1) + "\n")
-        table.write(ROOT / "docs/reference/servers.md", results, absent)
+        table.write(ROOT / "docs/reference/servers.md", kept_results())
     return 1 if silent else 0
+
+
+def kept_results() -> list[dict[str, object]]:
+    """The newest result of each row and kind, in the catalogue's order."""
+    newest = {}
+    for text in RESULTS.read_text().splitlines():
+        result = json.loads(text)
+        newest[result["server"], result["kind"]] = result
+    rows = ((server.name, kind) for server in SERVERS for kind in KINDS)
+    return [newest[row] for row in rows if row in newest]
 
 
 if __name__ == "__main__":
