@@ -10,8 +10,7 @@ Choices:
   shared, so what libuv set before bind must hold on ours, and a program with a plain
   blocking accept(2) must not meet EAGAIN.
 - *Port 0* goes through, but for npm's `serve` (`addresses.means_serve`). The other way
-  to help it, refusing its connect(2) to its own port, would cost a notification for
-  each connection that such a worker makes.
+  to help it (ownconnects.py) needs a worker that ends, and `serve` goes on.
 - *What is bound for a worker* and not declared by the file is bound with all of the
   caller's credentials (`kernel.credentials`), so that pyinit lends nobody its privileges.
 """

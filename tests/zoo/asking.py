@@ -109,6 +109,16 @@ def _expect(sock: socket.socket, begins: bytes) -> str:
     return ""
 
 
+# The first byte of a question.
+BEGINNINGS = {
+    "http": b"G",
+    "http2": b"P",
+    "proxy": b"G",
+    "redis": b"P",
+    "memcached": b"v",
+    "mqtt": b"\x10",
+    "fcgi": b"\x01",
+}
 _PROTOCOLS = {
     "http": _http,
     "http2": _http2,
