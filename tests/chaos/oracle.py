@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 RESTLESS = frozenset(("loop", "hog"))
 QUIET_WITHIN = 90.0
 ZOMBIE_FOR = 3.0
+# One each 0.2 s.
+LOOKS = 15
 REPLAY_WITHIN = 300.0
 # What PID 1 may have more of in the end: what Python's heap keeps after a busy time.
 MEMORY_MORE = 10_000_000
@@ -61,9 +63,13 @@ class Oracle:
     # -- at any time ----------------------------------------------------------------------
 
     def compare(self) -> None:
-        """What is shown twice alike, and was not so in between, thrice: a failure."""
+        """What is shown twice alike, and was not so in between, for LOOKS looks: a failure.
+
+        A worker is reaped before the core hears of its end. Between the two PID 1 may wait for
+        a CPU, and for its turns: it handles a bounded part of a flood in each.
+        """
         wrong: list[str] = []
-        for _ in range(3):
+        for _ in range(LOOKS):
             wrong = self._disagreements()
             if not wrong:
                 break
