@@ -8,14 +8,14 @@ sees the client's address (`RelayQueue`).
 from __future__ import annotations
 
 from . import worker as w
-from .effects import RelayQueue, StartTimer
+from .effects import RelayQueue, StartTimer, StopTimer
 from .events import Timer
 from .lifecycle import has_slots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .turn import Turn
-    from .worker import Worker
+    from .worker import Pool, Worker
 
 # How long the next worker of the slot has to be there for its queue (s).
 BOOT_AT_MOST = 0.3
@@ -43,3 +43,11 @@ def due(turn: Turn, timer: Timer) -> None:
     )
     if pool.ready and not serves and turn.run.phase in ("running", "draining"):
         turn.emit(RelayQueue(pool.name, slot))
+
+
+def forget(turn: Turn, pool: Pool) -> Pool:
+    """The app ends: its connections are relayed to no worker any more."""
+    if not pool.orphans:
+        return pool
+    turn.emit(*(StopTimer(Timer("orphans", pool.name, number)) for number, _ in pool.orphans))
+    return turn.put_pool(pool.replace(orphans=()))

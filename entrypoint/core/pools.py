@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import jobs, rolling
+from . import jobs, orphans, rolling
 from . import worker as w
 from .depends import exit_code, may_start, obstacles
 from .diff import keeps_workers
@@ -33,7 +33,7 @@ def add_app(turn: Turn, spec: AppSpec) -> None:
 
 def remove_app(turn: Turn, pool: Pool) -> None:
     """No longer in the file: its workers stop, then its listeners are closed."""
-    turn.put_pool(pool.replace(mode="removing", reload=None))
+    turn.put_pool(orphans.forget(turn, pool).replace(mode="removing", reload=None))
     for place in list(turn.places(pool.name)):
         turn.emit(StopTimer(Timer("restart", pool.name, place.waits_for)))
         turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))

@@ -21,7 +21,7 @@ SIGINT or SIGQUIT again or a deadline forced the end.
 
 from __future__ import annotations
 
-from . import starting
+from . import orphans, starting
 from . import worker as w
 from .depends import awaits_change, awaits_time, exit_code, held, is_finished, obstacles
 from .effects import (
@@ -207,7 +207,7 @@ def _tell(turn: Turn, pool: Pool) -> None:
 
 def _end_places(turn: Turn, pool: Pool) -> None:
     """Nothing is started any more, and no connection is accepted."""
-    turn.put_pool(pool.replace(told=True, reload=None))
+    turn.put_pool(orphans.forget(turn, pool).replace(told=True, reload=None))
     starting.end(turn, turn.the_pool(pool.name))
     if shares_port(pool.spec):
         turn.emit(RefuseConnections(pool.name))

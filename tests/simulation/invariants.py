@@ -19,19 +19,46 @@ from entrypoint.journal.replay import replay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from entrypoint.core.turn import State
     from tests.simulation.world import World
 
 
-def places_of(world: World):
-    return [p for by_app in world.core._state.places.values() for p in by_app.values()]
+class Moment:
+    """The core's places and workers after a turn, recounted by app. Read only."""
+
+    def __init__(self, state: State) -> None:
+        self.places = [p for by_app in state.places.values() for p in by_app.values()]
+        self.places_by_app: dict[str, list[w.Place]] = {}
+        for place in self.places:
+            self.places_by_app.setdefault(place.app, []).append(place)
+        self.crews: dict[str, list[w.Worker]] = {}
+        for worker in state.workers.values():
+            self.crews.setdefault(worker.app, []).append(worker)
+
+
+def moment(world: World) -> Moment:
+    """The state as the last turn left it, sorted once for all invariants of that turn."""
+    if world.moment is None:
+        world.moment = Moment(world.core._state)
+    return world.moment
+
+
+def places_of(world: World, app: str = "") -> list[w.Place]:
+    seen = moment(world)
+    return seen.places_by_app.get(app, []) if app else seen.places
+
+
+def crew_of(world: World, app: str) -> list[w.Worker]:
+    """The workers of an app, oldest first."""
+    return moment(world).crews.get(app, [])
 
 
 def counts_are_a_recount(world: World, _effects) -> None:
     """The counts in a pool are what a recount of workers and places gives."""
     state = world.core._state
     for pool in state.pools.values():
-        crew = [each for each in state.workers.values() if each.app == pool.name]
-        places = [p for p in places_of(world) if p.app == pool.name]
+        crew = crew_of(world, pool.name)
+        places = places_of(world, pool.name)
         assert pool.live == len(crew), pool
         online = sorted(each.slot for each in crew if each.state == w.ONLINE)
         assert pool.ready == len(online) and pool.online == tuple(online), pool
@@ -93,8 +120,8 @@ def reloads_are_bounded(world: World, _effects) -> None:
         active = pool.reload.active if pool.reload else ()
         # A new file may lower it: what has begun goes on.
         assert len(active) <= max(1, world.parallel.get(pool.name, 0)), pool
-        for place in places_of(world):
-            if place.app == pool.name and place.successor:
+        for place in places_of(world, pool.name):
+            if place.successor:
                 assert pool.mode == "running" and place.instance in active, (pool, place)
 
 
@@ -110,9 +137,9 @@ def slots_have_one_owner(world: World, _effects) -> None:
     """A slot is granted, of one place, and of one worker that accepts, or is spare."""
     state = world.core._state
     for pool in state.pools.values():
-        owned = [p.slot for p in places_of(world) if p.app == pool.name]
+        owned = [p.slot for p in places_of(world, pool.name)]
         assert len(owned) == len(set(owned)), (pool, owned)
-        crew = [each for each in state.workers.values() if each.app == pool.name]
+        crew = crew_of(world, pool.name)
         accepting = [each.slot for each in crew if each.state != w.LINGERING]
         assert len(accepting) == len(set(accepting)), (pool, crew)
         taken = {*owned, *(each.slot for each in crew)}
@@ -155,8 +182,7 @@ def deadlines_have_an_owner(world: World, _effects) -> None:
         if timer.kind == "restart":
             assert timer.incarnation in waiting, timer
         elif timer.kind == "orphans":
-            pool = state.pools.get(timer.app)
-            assert pool is None or timer.incarnation in dict(pool.orphans), timer
+            assert timer.incarnation in dict(state.pools[timer.app].orphans), timer
         elif timer.kind == "widen":
             assert state.pools[timer.app].starting is not None, timer
         elif timer.kind in meant:
@@ -272,7 +298,7 @@ def it_can_be_seen(world: World, _effects) -> None:
         assert len(rows) == len(set(rows))
         assert 0 <= app.reloaded <= app.to_reload
         instances = {row.instance for row in app.workers}
-        assert {p.instance for p in places_of(world) if p.app == app.name} <= instances
+        assert {p.instance for p in places_of(world, app.name)} <= instances
 
 
 def is_running(world: World) -> bool:
@@ -280,8 +306,7 @@ def is_running(world: World) -> bool:
 
 
 def _slots(world: World, name: str, state: str) -> tuple[int, ...]:
-    crew = world.core._state.workers.values()
-    return tuple(sorted(each.slot for each in crew if each.app == name and each.state == state))
+    return tuple(sorted(each.slot for each in crew_of(world, name) if each.state == state))
 
 
 def is_stopping(world: World) -> bool:
@@ -326,9 +351,7 @@ def came_to_rest(world: World) -> None:
         assert pool.mode in ("running", "stopped", "waiting"), pool
         late = [each for each in _crew(world, pool.name) if each.overdue]
         assert pool.live == pool.ready + len(late), pool
-        for place in places_of(world):
-            if place.app != pool.name:
-                continue
+        for place in places_of(world, pool.name):
             if pool.mode == "stopped":
                 assert place.state == w.STOPPED, place
             elif place.state not in (w.FINISHED, w.ERRORED, w.IDLE):
@@ -341,8 +364,7 @@ def came_to_rest(world: World) -> None:
 
 def _crew(world: World, name: str):
     """Its workers that are launching."""
-    crew = world.core._state.workers.values()
-    return [each for each in crew if each.app == name and each.state == w.LAUNCHING]
+    return [each for each in crew_of(world, name) if each.state == w.LAUNCHING]
 
 
 def _undying(world: World, name: str) -> bool:
@@ -367,20 +389,20 @@ def longest_stop(world: World) -> float:
 
 
 def replays(world: World) -> None:
-    """The same history gives the same effects."""
-    again = type(world)().core
-    ordered = [(at, effect) for at, event in world.history for effect in again.handle(event, at)]
-    assert ordered == world.effects
+    """The same history gives the same effects.
 
-
-def the_journal_replays(world: World) -> None:
-    """What the flight recorder keeps of it, secrets hashed, comes to the same effects."""
+    So does what the flight recorder keeps of it, secrets hashed.
+    """
     core = type(world)().core
     # So small that most histories need several segments.
     recorder = Recorder(core.state, limit=60_000)
     recorder.begin()
+    ordered = []
     for at, event in world.history:
-        recorder.append((at, event, core.handle(event, at), ""))
+        effects = core.handle(event, at)
+        recorder.append((at, event, effects, ""))
+        ordered += [(at, effect) for effect in effects]
+    assert ordered == world.effects
     known = kinds()
     journal = document.read(document.lines(recorder.dump("test"), known), known)
     assert not journal.dropped

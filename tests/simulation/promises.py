@@ -8,7 +8,7 @@ from __future__ import annotations
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core import worker as w
-from tests.simulation.invariants import is_stopping, places_of
+from tests.simulation.invariants import crew_of, is_stopping, places_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def _beside(world: World, app: str) -> int:
         heir = world.before.get(place.current)
         old = [
             each
-            for each in state.workers.values()
-            if (each.app, each.instance, each.purpose) == (app, place.instance, "reload")
+            for each in crew_of(world, app)
+            if (each.instance, each.purpose) == (place.instance, "reload")
             and (before := world.before.get(each.incarnation)) is not None
             and before.ready
         ]
@@ -53,8 +53,8 @@ def nobody_waits_where_nobody_comes(world: World, _effects) -> None:
     for pool in state.pools.values():
         if pool.spec.share != "slots" or pool.name not in world.steered:
             continue
-        crew = [each for each in state.workers.values() if each.app == pool.name]
-        own = [p for p in places_of(world) if p.app == pool.name]
+        crew = crew_of(world, pool.name)
+        own = places_of(world, pool.name)
         served = {each.slot for each in crew if each.state in (w.ONLINE, w.SICK, w.LAUNCHING)}
         served |= {p.slot for p in own if p.state in (w.RUNNING, w.WAITING_RESTART)}
         if served:
@@ -81,7 +81,7 @@ def a_reload_waits_for_what_will_come(world: World, _effects) -> None:
         for instance in pool.reload.active if pool.reload else ():
             place = state.places[pool.name].get(instance)
             assert place is not None, pool
-            crew = [each for each in state.workers.values() if each.app == pool.name]
+            crew = crew_of(world, pool.name)
             here = [each for each in crew if each.instance == instance]
             moving = any(each.state not in w.SERVING_STATES for each in here)
             proves = pool.reload.proving in state.workers
@@ -203,7 +203,7 @@ def the_file_counts(world: World) -> None:
         dict(r.fields)["app"] for r in world.ordered(f.Report) if r.event == "reload aborted"
     }
     for pool in state.pools.values():
-        crew = [each for each in state.workers.values() if each.app == pool.name]
+        crew = crew_of(world, pool.name)
         if pool.mode != "running" or pool.name in aborted or pool.reload is not None:
             continue
         for each in crew:

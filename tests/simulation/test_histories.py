@@ -8,7 +8,17 @@ from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.spec import HealthSpec, ListenSpec
 from tests.simulation import invariants, promises
-from tests.simulation.world import PORT, SIGHUP, SIGKILL, Script, World, app, plan, shared
+from tests.simulation.world import (
+    PORT,
+    SIGHUP,
+    SIGKILL,
+    SIGTERM,
+    Script,
+    World,
+    app,
+    plan,
+    shared,
+)
 
 SECOND = ListenSpec("inet", "127.0.0.1", 5001)
 STUCK = Script(ignores=True, undying=True)
@@ -245,3 +255,23 @@ def test_an_app_that_had_no_port_and_comes_again_with_one_frees_no_slot_that_it_
     assert world.ordered(f.TrimPort)
     assert not world.ordered(f.FreeSlot)
     assert [p.spec.share for p in world.live("db")] == ["slots"]
+
+
+# -- what is left at the end -------------------------------------------------------------
+
+
+def test_a_crash_just_before_the_end_leaves_no_deadline(world):
+    """Its connections are relayed after a moment: not after the end."""
+    world.up(shared(instances=2))
+    world.crash(world.one(0))
+    world.emit(e.SignalArrived(SIGTERM))
+    world.run_until(lambda: world.exit_code is not None, 0.2)
+    assert not world.timers
+
+
+def test_a_removal_just_after_a_crash_leaves_no_deadline(world):
+    world.up(shared(instances=2, retire_delay=0.0), app("idle"))
+    world.crash(world.one(0, "web"))
+    reread(world, app("idle"))
+    world.run_until(lambda: world.said("app removed"), 0.2)
+    assert not world.timers

@@ -371,7 +371,6 @@ class Machine(RuleBasedStateMachine):
         stuck = [p for p in world.live() if not p.script.undying]
         assert not stuck
         invariants.replays(world)
-        invariants.the_journal_replays(world)
 
 
 Machine.TestCase.settings = settings(

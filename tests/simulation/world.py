@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entrypoint.core.worker import Worker
+    from tests.simulation.invariants import Moment
 
 # Events at one moment: more is a core that spins.
 EVENTS_AT_ONCE = 20_000
@@ -163,6 +164,8 @@ class World:
         self.after_turn: Callable[[World, list[f.Effect]], None] = lambda _world, _effects: None
         # The workers as the last turn but one left them.
         self.before: dict[int, Worker] = {}
+        # The state sorted for the invariants (invariants.py), until the next turn.
+        self.moment: Moment | None = None
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         # Daemons that live when all workers are gone: "", "obeys" or "stubborn".
@@ -221,6 +224,7 @@ class World:
                 self.parallel[spec.name] = most
                 self.held.setdefault(spec.name, set()).update(spec.listen)
         self.before = dict(self.core._state.workers)
+        self.moment = None
         ordered = self.core.handle(event, self.now)
         if self.exit_code is not None:
             assert not ordered, f"after Finish: {event} -> {ordered}"
