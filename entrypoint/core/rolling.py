@@ -393,8 +393,13 @@ def stopped_listening(turn: Turn, incarnation: int, address: str) -> None:
     worker = turn.worker(incarnation)
     if worker is None or worker.state != w.LAUNCHING or not worker.overdue or worker.due:
         return
-    if is_fresh(turn, worker):
-        abort(turn, worker, f"no longer listening on {address}")
+    why = f"no longer listening on {address}"
+    place = turn.place(worker.app, worker.instance)
+    if place is not None and place.successor == incarnation:
+        # It has replaced no worker yet. Its end aborts the reload.
+        stop_worker(turn, worker, "failed start", because=why)
+    elif is_fresh(turn, worker):
+        abort(turn, worker, why)
 
 
 def in_place_ready(turn: Turn, place: Place, worker: Worker) -> None:
