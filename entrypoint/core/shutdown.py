@@ -132,7 +132,16 @@ def stop_all(turn: Turn) -> None:
     for pool in turn.pools():
         if pool.reload is not None:
             _end_reload(turn, pool)
+        _end_pauses(turn, pool.name)
     stop_next(turn)
+
+
+def _end_pauses(turn: Turn, app: str) -> None:
+    """No worker is started again, also while the app waits for its turn to end."""
+    for place in list(turn.places(app)):
+        if place.state == w.WAITING_RESTART:
+            turn.emit(StopTimer(Timer("restart", app, place.waits_for)))
+            turn.put_place(place.replace(state=w.STOPPED, waits_for=0))
 
 
 def _end_reload(turn: Turn, pool: Pool) -> None:
@@ -211,10 +220,10 @@ def _end_places(turn: Turn, pool: Pool) -> None:
     starting.end(turn, turn.the_pool(pool.name))
     if shares_port(pool.spec):
         turn.emit(RefuseConnections(pool.name))
+    _end_pauses(turn, pool.name)
     for place in list(turn.places(pool.name)):
-        turn.emit(StopTimer(Timer("restart", pool.name, place.waits_for)))
-        if place.state in (w.RUNNING, w.WAITING_RESTART):
-            turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))
+        if place.state == w.RUNNING:
+            turn.put_place(place.replace(state=w.STOPPED, successor=0))
 
 
 def hurry(turn: Turn, why: str) -> None:

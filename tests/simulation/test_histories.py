@@ -6,7 +6,7 @@ import pytest
 
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.core.spec import HealthSpec, ListenSpec
+from entrypoint.core.spec import DependsSpec, HealthSpec, ListenSpec
 from tests.simulation import invariants, promises
 from tests.simulation.world import (
     PORT,
@@ -257,6 +257,31 @@ def test_an_app_that_had_no_port_and_comes_again_with_one_frees_no_slot_that_it_
     assert [p.spec.share for p in world.live("db")] == ["slots"]
 
 
+# -- a successor that is ready and waits ---------------------------------------------------
+
+
+@pytest.mark.parametrize("then", ["alone", "changed"])
+def test_a_successor_that_closes_its_listener_before_it_is_proven_is_stopped(world, then):
+    """The reload was aborted, and the successor ran on beside the worker that it was to replace."""
+    old = shared(min_ready=5.0)
+    world.up(old)
+    new = old.replace(env=(("A", "1"),))
+    reread(world, new)
+    world.run_until(lambda: world.ready() == 2)
+    kept, successor = world.live()
+    if then == "changed":
+        reread(world, newest := old.replace(env=(("A", "2"),)))
+    world.close_listener(successor, PORT[0].text)
+    world.run_until(lambda: not successor.alive)
+    world.settle(30)
+    if then == "changed":
+        assert world.one().spec == newest
+        assert not world.said("reload aborted")
+    else:
+        assert world.live() == [kept]
+        assert world.said("reload aborted")[0]["because"].startswith("no longer listening")
+
+
 # -- what is left at the end -------------------------------------------------------------
 
 
@@ -275,3 +300,14 @@ def test_a_removal_just_after_a_crash_leaves_no_deadline(world):
     reread(world, app("idle"))
     world.run_until(lambda: world.said("app removed"), 0.2)
     assert not world.timers
+
+
+def test_a_pause_before_a_restart_that_is_over_in_the_end_starts_nothing(world):
+    """`db` waits for its restart, and for `web` to be gone before its own end."""
+    world.usual = lambda _spawn: Script(stop_takes=5.0)
+    world.up(app("db", restart_delay=2.0), app(depends_on=(DependsSpec("db"),)))
+    world.crash(world.one(0, "db"))
+    world.emit(e.SignalArrived(SIGTERM))
+    world.run_until(lambda: world.exit_code is not None, 10)
+    assert len(world.processes) == 2
+    assert world.exit_code == 0
