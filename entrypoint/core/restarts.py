@@ -78,7 +78,6 @@ def after_exit(
     place = restarted(turn, place, reason)
     wait = max(least, delay if spec.exp_backoff_restart_delay else spec.restart_delay)
     if wait <= 0:
-        turn.put_place(place)
         launch(turn, place, place.spec, place.slot)
         return turn.place(place.app, place.instance) or place
     turn.report(
