@@ -12,7 +12,7 @@ from . import emit, findings, keys
 from .comments import Comments
 from .errors import Problems
 from .load import File, app_nodes, find, read_bytes, read_file, read_text, to_native
-from .references import KEPT, Environment, Reference, looks_secret
+from .references import KEPT, Environment, Reference, is_secret, left_to_run, looks_secret
 from .tree import Node, decode
 from .variables import escape
 
@@ -331,7 +331,7 @@ class _Conversion:
         for key, (key_node, value) in entries.items():
             if value.text == _USUAL.get(key) or (key == "placeholders" and not braces):
                 continue
-            self._say_literal(key, value, where)
+            self._hide_literals(key, value, where)
             for line in self._entry(key, key_node, value, 4):
                 starts = first and not line.lstrip().startswith("#")
                 yield f"  - {line[4:]}" if starts else line
@@ -341,16 +341,17 @@ class _Conversion:
                 yield f"{'  - ' if first else '    '}{key}: {default}  # {why}"
                 first = False
 
-    def _say_literal(self, key: str, value: Node, where: str) -> None:
+    def _hide_literals(self, key: str, value: Node, where: str) -> None:
+        """A secret's value is not written a second time."""
         if value.kind != "map" or not (key == "env" or key.startswith("env_")):
             return
         for name, (_, variable) in value.entries.items():
             if variable in self._references or variable.kind != "scalar" or not variable.text:
                 continue
-            if looks_secret(name) and variable.text.lower() not in {"true", "false", "null"}:
+            if is_secret(name, variable.text):
+                self._references[variable] = Reference(f"${{{name}}}", (name,))
                 path = ".".join(part for part in (where, key, name) if part)
-                text = "looks like a secret and is copied, for the PM2 file holds it as well"
-                self._problems.warn(variable, path, text, findings.CONVERTED_LITERAL)
+                self._problems.warn(variable, path, left_to_run(name), findings.CONVERTED_LITERAL)
 
     def _entry(self, key: str, key_node: Node, value: Node, indent: int) -> Iterator[str]:
         """A key and its value, with the comments of its line."""

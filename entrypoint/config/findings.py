@@ -297,9 +297,11 @@ PAGES: tuple[Page, ...] = (
     Page(
         CONVERTED_LITERAL,
         "the file holds something that looks like a secret",
-        "It is a literal in the PM2 file.",
-        "It is copied: without it the program would not run the same.",
-        "Move it to a secret of the orchestrator and use `env_from_file` or `${NAME}`.",
+        "It is written out in the file.",
+        "The value is not written a second time; `${NAME}` stands in its place, so pyinit does "
+        "not start without it.",
+        "Give the variable to the container (a secret of the orchestrator), or read it with "
+        "`env_from_file`.",
     ),
     Page(
         CONVERTED_DIFFERENCE,

@@ -128,6 +128,20 @@ def _defaults(parts: list[str], without: str | None) -> list[str] | None:
     return list(found.groups())
 
 
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable in a file holds a secret as it stands."""
+    plain = value.lower() in {"", "true", "false", "null", "none"} or "${" in value
+    return looks_secret(name) and not plain
+
+
+def left_to_run(name: str) -> str:
+    """What there is to say where the value of a secret was not written."""
+    return (
+        f"looks like a secret: its value is not written; ${{{name}}} stands in its place, so give "
+        f"{name} to the container"
+    )
+
+
 def looks_secret(name: str) -> bool:
     """Whether a variable of that name usually holds a secret."""
     return bool(_SECRET.search(name))

@@ -67,4 +67,5 @@ def _of_folder(path: str, read: Read, problems: Problems) -> str:
 def _yaml(source: str, found: common.Found, problems: Problems) -> str:
     if not found.apps and not problems.errors:
         raise problems.stop(None, "", "has no program that could be an app")
+    common.hide_secrets(found, problems)
     return common.yaml(source, found)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ...core.record import Record
 from .. import emit, keys
-from ..findings import IMPORTED
+from ..findings import CONVERTED_LITERAL, IMPORTED
 from ..pm2.values import made
+from ..references import is_secret, left_to_run
 from ..variables import escape
 
 TYPE_CHECKING = False
@@ -54,6 +55,24 @@ class Place:
 def left_out(problems: Problems, line: int, what: str, why: str) -> None:
     """Say that a line is not taken."""
     problems.warn(Place(line) if line else None, what[:120], why, IMPORTED)
+
+
+def hide_secrets(found: Found, problems: Problems) -> None:
+    """Replace values of `env` that are secrets by references, and say so."""
+    for app in found.apps:
+        env = app.keys.get("env")
+        if not isinstance(env, dict):
+            continue
+        secrets = [
+            name
+            for name, value in env.items()
+            if not isinstance(value, Raw) and is_secret(name, str(value))
+        ]
+        app.keys["env"] = env | {name: Raw(f"${{{name}}}") for name in secrets}
+        for name in secrets:
+            place = Place(app.line) if app.line else None
+            path = f"{app.name}.env.{name}"
+            problems.warn(place, path, left_to_run(name), CONVERTED_LITERAL)
 
 
 def yaml(source: str, found: Found) -> str:

@@ -86,7 +86,7 @@ def test_values_of_the_environment_are_references(here):
         '- "http://${HOST_NAME:-localhost}:${API_PORT:-80}/x"',
         'TEXT: "$${NOT} {port} production"',
         "NODE_ENV: production",
-        "API_TOKEN: literal",
+        'API_TOKEN: "${API_TOKEN}"',
         "kill_signal: SIGINT",
         "ipc: true",
         "placeholders: false",
@@ -95,6 +95,7 @@ def test_values_of_the_environment_are_references(here):
     by_code = {warning.code: warning for warning in warnings}
     assert "${DB_PASSWORD}" in by_code[findings.CONVERTED_VARIABLE].message
     assert by_code[findings.CONVERTED_LITERAL].path == "apps[0].env.API_TOKEN"
+    assert "literal" not in text
     assert findings.CONVERTED_VALUE in by_code
 
 
@@ -102,7 +103,7 @@ def test_values_of_the_environment_are_references(here):
 def test_the_yaml_gives_the_same_app(here):
     variables = {"DB_PASSWORD": "x1", "N": "3", "PORT": "4000", "B64": "eDE=", "API_URL": "u"}
     here.convert(SECRETS, **variables)
-    environ = {**here.environ, **variables}
+    environ = {**here.environ, **variables, "API_TOKEN": "literal"}
     before = load("ecosystem.config.js", environ=environ).plan.apps[0]
     after = load("made.yaml", environ=environ).plan.apps[0]
     assert after.kill_timeout == 1.6

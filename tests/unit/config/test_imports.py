@@ -129,7 +129,7 @@ stopwaitsecs=3600
 stopasgroup=true
 redirect_stderr=true
 environment=
-  KEY="val,1",
+  WORDS="val,1",
   B='x'
 
 [eventlistener:quit]
@@ -154,9 +154,9 @@ def test_supervisord_of_laravel(convert):
     assert convert.text.count("treekill: false") == 1
     assert (worker.stop_exit_codes, worker.kill_timeout) == ((0, 2), 3600.0)
     assert (worker.max_restarts, worker.min_uptime, worker.on_errored) == (3, 1.0, "keep")
-    assert {k: v for k, v in worker.env if k in {"TZ", "KEY", "B"}} == {
+    assert {k: v for k, v in worker.env if k in {"TZ", "WORDS", "B"}} == {
         "TZ": "UTC",
-        "KEY": "val,1",
+        "WORDS": "val,1",
         "B": "x",
     }
     assert worker.depends_on[0].app == "php-fpm"
