@@ -253,7 +253,16 @@ def test_a_worker_cannot_hide_in_another_apps_group(tmp_path) -> None:
         assert len(run.events("worker exited", app="other")) == 1
 
 
-# Daemons that say what they get. The second is of a shell: SIGINT is ignored there.
+# They are in a session of their own before this ends: what is still in its group ends with it.
+# Of the second SIGINT is ignored, as a shell does for what it starts with `&`.
+STARTS = """
+import signal, subprocess, sys
+if sys.argv[1] == "b":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+subprocess.Popen([sys.executable, "says.py", sys.argv[1]], start_new_session=True)
+"""
+
+# Daemons that say what they get.
 SAYS = """
 import os, signal, sys, time
 def term(number, _frame):
@@ -272,11 +281,12 @@ while True:
 
 def test_what_is_left_gets_its_signal_and_its_time_at_the_end(tmp_path) -> None:
     (tmp_path / "says.py").write_text(SAYS)
-    start = f"setsid {PYTHON} says.py"
+    (tmp_path / "starts.py").write_text(STARTS)
+    start = f"{PYTHON} starts.py"
     apps = [
-        {"name": "int", "script": f"setsid -f {PYTHON} says.py a", "kill_signal": "SIGINT"},
-        {"name": "bg", "script": f"sh -c '{start} b &'", "kill_signal": "SIGINT"},
-        {"name": "term", "script": f"sh -c '{start} c &'"},
+        {"name": "int", "script": f"{start} a", "kill_signal": "SIGINT"},
+        {"name": "bg", "script": f"{start} b", "kill_signal": "SIGINT"},
+        {"name": "term", "script": f"{start} c"},
     ]
     apps = [{**app, "autorestart": False} for app in apps]
     with Run(tmp_path, [*apps, OTHER]) as run:
