@@ -299,10 +299,17 @@ def test_what_is_left_gets_its_signal_and_its_time_at_the_end(tmp_path) -> None:
         assert {line["event"][0] for line in run.records if "saved" in line["event"]} == set("abc")
 
 
+# A daemon that ignores SIGTERM, in a session of its own before its starter ends.
+DEAF = """
+import signal, subprocess
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen(["sh", "-c", "sleep 1001; sleep 6001"], start_new_session=True)
+"""
+
+
 def test_what_does_not_end_in_time_is_killed_and_named(tmp_path) -> None:
-    deaf = "setsid -f sh -c 'trap \"\" TERM; sleep 1001; sleep 6001'"
-    app = {"name": "once", "script": deaf, "autorestart": False, "kill_timeout": 300}
-    with Run(tmp_path, [app, {**OTHER, "kill_timeout": 300}]) as run:
+    deaf = python(tmp_path, "once", DEAF, autorestart=False, kill_timeout=300)
+    with Run(tmp_path, [deaf, {**OTHER, "kill_timeout": 300}]) as run:
         run.event("worker finished")
         assert run.stop() == 0
         (killed,) = run.events("processes killed")
