@@ -71,27 +71,13 @@ def parse_answer(data: bytes) -> Outcome:
         return Outcome(None, (), (reason,))
 
 
-class Loading:
+class Loading(forked.Child):
     """One load under way in a child. `fd` is readable until the answer is whole."""
 
     def __init__(self, source: Source, revision: int) -> None:
-        self.pid, self.fd = forked.fork_function(lambda: read_plan(source, revision))
-        self._answer = bytearray()
+        super().__init__(lambda: read_plan(source, revision))
 
     def read(self, before_close: Callable[[int], None]) -> Outcome | None:
         """Take what is there; the outcome at end of file, where `fd` is closed."""
-        while True:
-            try:
-                data = os.read(self.fd, 1 << 16)
-            except BlockingIOError:
-                return None
-            if not data:
-                before_close(self.fd)
-                os.close(self.fd)
-                return parse_answer(bytes(self._answer))
-            self._answer += data
-
-    def abandon(self, kill: Callable[[int, int], None] = os.kill) -> None:
-        """Nobody waits for the answer any more."""
-        os.close(self.fd)
-        kill(self.pid, 9)
+        answer = self.take(before_close)
+        return None if answer is None else parse_answer(answer)

@@ -59,7 +59,7 @@ class Rereading:
             )
             return
         self._loading = loading
-        self._runtime.children.adopt_helper(loading.pid, lambda _status: None)
+        self._runtime.children.adopt_helper(loading.pid, loading.ended)
         self._loop.register(loading.fd, READ, lambda _events: self._read(loading))
         self._loop.call_at("load", self._loop.now() + LOAD_AT_MOST, lambda: self._overdue(loading))
 

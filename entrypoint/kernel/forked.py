@@ -50,6 +50,40 @@ def fork_function(
     return pid, reading
 
 
+class Child:
+    """A child of `fork_function`: `fd` is readable until its answer is whole."""
+
+    def __init__(
+        self, function: Callable[[], bytes], purpose: str = "read the configuration"
+    ) -> None:
+        self.pid, self.fd = fork_function(function, purpose)
+        self._answer = bytearray()
+        self._reaped = False
+
+    def ended(self, _status: int) -> None:
+        """It was reaped: its pid may be another process's from now on."""
+        self._reaped = True
+
+    def take(self, before_close: Callable[[int], None]) -> bytes | None:
+        """Read what is there. At end of file `fd` is closed: the whole answer."""
+        while True:
+            try:
+                data = os.read(self.fd, 1 << 16)
+            except BlockingIOError:
+                return None
+            if not data:
+                before_close(self.fd)
+                os.close(self.fd)
+                return bytes(self._answer)
+            self._answer += data
+
+    def abandon(self, kill: Callable[[int, int], None] = os.kill) -> None:
+        """Nobody waits for the answer any more."""
+        os.close(self.fd)
+        if not self._reaped:
+            kill(self.pid, 9)
+
+
 def _close_sockets() -> None:
     """A listener that the parent closes must be gone with that, not with our end.
 

@@ -48,11 +48,7 @@ class Collector:
         self._runtime = runtime
         self._loop = runtime.loop
         self._readings = Readings(
-            lambda done: Weighing(
-                runtime.loop,
-                lambda pid: runtime.children.adopt_helper(pid, lambda _status: None),
-                done,
-            )
+            lambda done: Weighing(runtime.loop, runtime.children.adopt_helper, done)
         )
         self._waiting: dict[object, tuple[bool, Done]] = {}
         self._page = Page()

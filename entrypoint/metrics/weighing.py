@@ -7,7 +7,6 @@ signal but SIGKILL. So a short-lived child reads, one at a time, and PID 1 never
 
 from __future__ import annotations
 
-import os
 import time
 
 from ..kernel import forked, proc
@@ -44,59 +43,53 @@ def weigh(members: Members) -> bytes:
 
 
 class Weighing:
-    """`adopt(pid)`: this child is a helper, to be reaped; `done(found)` gets its answer."""
+    """`adopt(pid, ended)`: this child is a helper, to be reaped; `done(found)` gets its answer."""
 
     def __init__(
-        self, loop: Loop, adopt: Callable[[int], None], done: Callable[[Found], None]
+        self,
+        loop: Loop,
+        adopt: Callable[[int, Callable[[int], None]], None],
+        done: Callable[[Found], None],
     ) -> None:
         self._loop = loop
         self._adopt = adopt
         self._done = done
-        self._pid = 0
-        self._fd = -1
-        self._answer = b""
+        self._child: forked.Child | None = None
 
     @property
     def under_way(self) -> bool:
         """A child reads."""
-        return self._fd >= 0
+        return self._child is not None
 
     def begin(self, members: Members) -> None:
         """Start a child, unless one still reads or none can be started (EAGAIN, EMFILE)."""
         if self.under_way or not members:
             return
         try:
-            self._pid, self._fd = forked.fork_function(
-                lambda: weigh(members), "read the memory of workers"
-            )
+            child = forked.Child(lambda: weigh(members), "read the memory of workers")
         except OSError:
             return  # the figures of before stay
-        self._adopt(self._pid)
-        self._answer = b""
-        self._loop.register(self._fd, READ, self._ready)
+        self._child = child
+        self._adopt(child.pid, child.ended)
+        self._loop.register(child.fd, READ, lambda _events: self._read(child))
         self._loop.call_at(self, self._loop.now() + GIVEN_UP, self.close)
 
     def close(self) -> None:
         """Give up what is under way."""
-        if self.under_way:
-            self._end()
-            os.kill(self._pid, 9)
+        if self._child is not None:
+            self._loop.unregister(self._child.fd)
+            self._child.abandon()
+            self._ended()
 
-    def _ready(self, _events: int) -> None:
-        try:
-            data = os.read(self._fd, 1 << 16)
-        except BlockingIOError:
-            return
-        self._answer += data
-        if not data:
-            self._end()
-            self._done(_parse(self._answer))
+    def _read(self, child: forked.Child) -> None:
+        answer = child.take(before_close=self._loop.unregister)
+        if answer is not None:
+            self._ended()
+            self._done(_parse(answer))
 
-    def _end(self) -> None:
+    def _ended(self) -> None:
         self._loop.cancel(self)
-        self._loop.unregister(self._fd)
-        os.close(self._fd)
-        self._fd = -1
+        self._child = None
 
 
 def _parse(answer: bytes) -> Found:

@@ -193,7 +193,7 @@ def test_a_process_whose_memory_cannot_be_read_now_does_not_hold_up_the_loop(mon
     loop = Loop(lambda _where, error: (_ for _ in ()).throw(error))
     helpers: list[int] = []
     answers: list[dict[int, int | None]] = []
-    child = weighing.Weighing(loop, helpers.append, answers.append)
+    child = weighing.Weighing(loop, lambda pid, _ended: helpers.append(pid), answers.append)
     child.begin([(3, (10,)), (4, ())])
     child.begin([(5, (10,))])  # one at a time
     turns = []
