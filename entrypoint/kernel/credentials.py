@@ -189,9 +189,14 @@ def caller(pid: int) -> Caller:
     return Caller(known, umask, namespace)
 
 
-def _status(pid: int) -> dict[bytes, bytes]:
+def _check_proc() -> None:
+    """Raises PermissionError where a number names another process in `/proc`."""
     if not proc.is_ours():
         raise PermissionError(errno.EACCES, "/proc is not this PID namespace's")
+
+
+def _status(pid: int) -> dict[bytes, bytes]:
+    _check_proc()
     fd = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = b""
@@ -244,8 +249,7 @@ def look_at(pid: int, look: Callable[[], Any]) -> Any:
     we lack, or CAP_SYS_PTRACE, which Docker does not give to root. Raises OSError, also where
     the number names another process in `/proc` (`proc.is_ours`).
     """
-    if not proc.is_ours():
-        raise PermissionError(errno.EACCES, "/proc is not this PID namespace's")
+    _check_proc()
     try:
         return look()
     except PermissionError:

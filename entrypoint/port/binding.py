@@ -43,11 +43,6 @@ if TYPE_CHECKING:
 
     Observed = Callable[[int, str, dict[str, object]], None]
 
-_PROTOCOLS = {
-    "inet": ("TCP", "MPTCP"),  # Go asks for MPTCP; plain TCP is its own fallback
-    "inet6": ("TCPv6", "MPTCPv6"),
-    "unix": ("UNIX-STREAM",),
-}
 # Linux 5.15: before, streams and datagrams are both called UNIX.
 _STREAMS_NAMED = (5, 15)
 _UNREADABLE = "it changed its user without exec, or has PR_SET_DUMPABLE 0"
@@ -255,16 +250,16 @@ class Binding:
         again = group.holders.get(worker.slot) == worker.incarnation
         source = group.hand(worker.slot, worker.incarnation)
         alone = not group.single or len(group.users) < 2
-        if own is not None:
-            if alone:
-                from ..kernel import options
-
-                options.copy(own, source)
-            own.close()
-        elif group.form.family != "unix" and alone and not again:
+        fresh = group.form.family != "unix" and not again
+        if alone and (own is not None or fresh):
             from ..kernel import options
 
-            options.reset(source)
+            if own is not None:
+                options.copy(own, source)
+            else:
+                options.reset(source)
+        if own is not None:
+            own.close()
         self._follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
         if not worker.notifier.put(call, source.fileno(), fd, cloexec=bool(flags & os.O_CLOEXEC)):
             return True  # killed meanwhile, or its call begins anew
@@ -356,7 +351,7 @@ class Binding:
         if protocol == "UNIX" and seccomp.kernel_version() < _STREAMS_NAMED:
             # It may be a datagram socket: believe only the file.
             return self._listeners.declares_path(self._absolute(pid, asked.path))
-        return protocol in _PROTOCOLS[asked.family]
+        return protocol in sockaddr.PROTOCOLS[asked.family]
 
     def _claim(self, worker: Worker, call: seccomp.Notification, asked: Asked) -> Claim | None:
         pid, incarnation = call.pid, worker.incarnation

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .listeners import Listeners
 
 _REFUSALS = 3
-_PROTOCOLS = ("TCP", "TCPv6", "MPTCP", "MPTCPv6")
 
 
 class OwnConnects:
@@ -85,7 +84,7 @@ class OwnConnects:
         found = next((group for group in groups if _leads_to(asked, group)), None)
         if (
             found is None
-            or seccomp.protocol_of(call.pid, call.args[0]) not in _PROTOCOLS
+            or seccomp.protocol_of(call.pid, call.args[0]) not in sockaddr.PROTOCOLS[asked.family]
             or not seccomp.same_network(call.pid)
         ):
             return 0

@@ -26,6 +26,13 @@ _INET6_SIZE = 28
 
 MAPPED = "::ffff:"
 
+# The kernel's names of stream sockets (`seccomp.protocol_of`), by family.
+PROTOCOLS = {
+    "inet": ("TCP", "MPTCP"),  # Go asks for MPTCP; plain TCP is its own fallback
+    "inet6": ("TCPv6", "MPTCPv6"),
+    "unix": ("UNIX-STREAM",),
+}
+
 
 class Asked(Record):
     """The address of a bind(2).

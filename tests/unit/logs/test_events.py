@@ -133,7 +133,8 @@ assert not heavy, heavy
 for name, module in list(sys.modules.items()):
     if not name.startswith(("structlog", "entrypoint")):
         kept = [key for key, value in vars(module).items()
-                if lean.is_placeholder(value) or value is lean._cast]
+                if isinstance(value, lean._Placeholder) or value is lean._cast
+                or (isinstance(value, type) and lean._Empty in value.__mro__)]
         assert not kept, (name, kept)
 assert "structlog" in sys.modules
 assert out[0].startswith(b'{"timestamp":"1970-01-01T00:00:00.000000Z","level":"info",'), out
