@@ -184,12 +184,12 @@ def _act(actions: Actions, oracle: Oracle, rng: random.Random, seconds: float) -
     began = time.monotonic()
     end = began + seconds
     quiet_at = began + min(QUIET_EVERY, seconds / 2)
-    told_at = began
+    due = began
     while time.monotonic() < end:
-        if time.monotonic() > told_at:
-            told = f"{time.monotonic() - began:.0f} s, {actions.done.total()} actions"
-            print(f"  {told}, {len(oracle.failures)} failures", file=sys.stderr, flush=True)
-            told_at += PROGRESS_EVERY
+        if time.monotonic() > due:
+            line = f"{time.monotonic() - began:.0f} s, {actions.done.total()} actions"
+            print(f"  {line}, {len(oracle.failures)} failures", file=sys.stderr, flush=True)
+            due += PROGRESS_EVERY
         actions.one()
         time.sleep(rng.choice((0.0, 0.05, 0.3)))
         if rng.random() < 0.3:

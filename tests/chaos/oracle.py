@@ -224,8 +224,8 @@ class Oracle:
             # What kinds of files there are more of.
             more = Counter(after.files) - Counter(before.files)
             kinds = ", ".join(f"{count} {name}" for name, count in more.items())
-            told = f"{after.descriptors} descriptors, {before.descriptors} in the beginning"
-            self.fail(f"{told}; more are: {kinds}")
+            counts = f"{after.descriptors} descriptors, {before.descriptors} in the beginning"
+            self.fail(f"{counts}; more are: {kinds}")
         if after.timers > before.timers:
             self.fail(f"{after.timers} timers, {before.timers} in the beginning")
         if after.memory > before.memory + MEMORY_MORE:

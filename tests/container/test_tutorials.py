@@ -52,12 +52,12 @@ class Walk:
         self.container = ""
         engine.docker("rm", "--force", NAME, check=False)
         try:
-            for name, text in page.steps:
-                if name == "$":
+            for kind, name, text in page.steps:
+                if kind == "run":
                     self.command(text)
-                elif name == "yaml":
+                elif kind == "insert":
                     self.change(text)
-                elif "." in name or name in {"Dockerfile", "Procfile"} or "/" in name:
+                else:
                     self.write(name, text)
         finally:
             self.end_load()
@@ -104,7 +104,8 @@ class Walk:
         args = [self.real(at, words) for at in range(1, len(words))]
         if words[1] == "stop":
             self.end_load()
-        if "exec" in words and "reload" in words and "--config" not in words:
+        reloads = "exec" in words and "reload" in words and "--config" not in words
+        if reloads:
             self.begin_load()
         done = self.engine.docker(*args)
         self.said[line] = done.out + done.err
@@ -113,15 +114,17 @@ class Walk:
         if "--detach" in words:
             container = Container(self.engine, NAME)
             wait_until(lambda: all_online(container), "all workers online")
-        if "exec" in words and "reload" in words and "--config" not in words:
-            answers = self.load.answers
-            wait_until(lambda: self.load.answers > answers + 20, "answers after the reload")
+        if reloads:
+            self.await_answers()
 
     def begin_load(self):
         if self.load is None:
             self.load = Load(Container(self.engine, NAME), self.port)
-        answers = self.load.answers
-        wait_until(lambda: self.load.answers > answers + 20, "answers")
+        self.await_answers()
+
+    def await_answers(self):
+        before = self.load.answers
+        wait_until(lambda: self.load.answers > before + 20, "answers")
 
     def real(self, at, words):
         """The word at that place, as it has to be here."""

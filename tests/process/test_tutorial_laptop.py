@@ -21,9 +21,9 @@ def test_on_a_laptop(tmp_path):
     run = None
     said = ""
     with ExitStack() as stack:
-        for name, text in Page("laptop").steps:
-            words = shlex.split(text) if name == "$" else []
-            if "." in name:
+        for kind, name, text in Page("laptop").steps:
+            words = shlex.split(text) if kind == "run" else []
+            if kind == "write":
                 (tmp_path / name).write_text(text)
             elif words[:2] == ["pyinit", "-c"]:
                 run = stack.enter_context(Run(tmp_path, command=tuple(words[1:])))

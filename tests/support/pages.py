@@ -12,25 +12,25 @@ _NAMED = re.compile(r"(?://|#|;) ([\w./-]+)\n")
 
 
 class Page:
-    """`steps`: in the order of the page, (file, its text), or ("$", a command line).
+    """`steps`, in the order of the page: (kind, name, text).
 
-    A block whose first line is a comment with the name of a file is that file. A block of YAML
-    without a name is for people to insert: (the language, its text).
+    `run`: a command line. `write`: a file; its block begins with a comment that names it.
+    `insert`: YAML without a name, for people to insert. Other blocks are shown only.
     """
 
     def __init__(self, name: str) -> None:
         self.path = ROOT / "docs" / "tutorial" / f"{name}.md"
-        self.steps: list[tuple[str, str]] = []
+        self.steps: list[tuple[str, str, str]] = []
         for language, indented in _BLOCK.findall(self.path.read_text(encoding="utf-8")):
             text = textwrap.dedent(indented)
             named = _NAMED.match(text)
             if language == "console":
                 lines = [line[2:] for line in text.splitlines() if line.startswith("$ ")]
-                self.steps += [("$", line) for line in lines]
+                self.steps += [("run", "", line) for line in lines]
             elif named:
                 # Not every kind of file has comments, and a script's `#!` comes first.
                 body = text[named.end() :]
                 alone = language == "text" or body.startswith("#!")
-                self.steps.append((named[1], body if alone else text))
-            else:
-                self.steps.append((language, text))
+                self.steps.append(("write", named[1], body if alone else text))
+            elif language == "yaml":
+                self.steps.append(("insert", "", text))

@@ -58,7 +58,7 @@ def read(tree: Node, problems: Problems) -> Found:
     built = [names for image, names in images.items() if image.startswith("build:")]
     if built:
         chosen = max(built, key=len)
-    # One service that is built, with databases and the like beside it, is an app.
+    # A single service that is built is an app; databases stay containers.
     if not chosen or (len(chosen) < 2 and len(built or images) > 1):
         raise problems.stop(
             services,
