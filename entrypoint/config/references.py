@@ -130,8 +130,7 @@ def _defaults(parts: list[str], without: str | None) -> list[str] | None:
 
 def is_secret(name: str, value: str) -> bool:
     """Whether a variable in a file holds a secret as it stands."""
-    plain = value.lower() in {"", "true", "false", "null", "none"} or "${" in value
-    return looks_secret(name) and not plain
+    return looks_secret(name) and value.lower() not in {"", "true", "false", "null", "none"}
 
 
 def left_to_run(name: str) -> str:

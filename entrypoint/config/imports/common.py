@@ -66,13 +66,18 @@ def hide_secrets(found: Found, problems: Problems) -> None:
         secrets = [
             name
             for name, value in env.items()
-            if not isinstance(value, Raw) and is_secret(name, str(value))
+            if is_secret(name, str(value)) and not _refers(value)
         ]
         app.keys["env"] = env | {name: Raw(f"${{{name}}}") for name in secrets}
         for name in secrets:
             place = Place(app.line) if app.line else None
             path = f"{app.name}.env.{name}"
             problems.warn(place, path, left_to_run(name), CONVERTED_LITERAL)
+
+
+def _refers(value: object) -> bool:
+    """It takes its value from the environment; `$$` is a dollar sign."""
+    return isinstance(value, Raw) and "$" in value.replace("$$", "")
 
 
 def yaml(source: str, found: Found) -> str:
