@@ -22,7 +22,7 @@ import os
 import time
 
 from .kernel import signals
-from .kernel.reap import BATCH, exit_code, reap
+from .kernel.reap import exit_code, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -301,6 +301,7 @@ class Command:
         flags = os.WNOHANG | (os.WUNTRACED if self.may_stop else 0)
         # With -w each orphan is told of, by its pid.
         known = None if self.options.warn_on_reap else (self.child, self.helper)
+        found = 0
         while True:
             ended, orphans = reap(known, flags)
             for pid, status in ended:
@@ -314,9 +315,10 @@ class Command:
                     self.helper = 0
                 elif self.options.warn_on_reap and not os.WIFSTOPPED(status):
                     self.log(1, f"Reaped zombie process with pid={pid}")
-            orphans += len(ended)
-            if orphans < BATCH:
-                return orphans > 0 and self.code is None and not self.stopped
+            if not ended and not orphans:
+                return found > 0 and self.code is None and not self.stopped
+            # It may have ended early (`reap.TIME`), and no SIGCHLD may follow.
+            found += orphans + len(ended)
 
     # -- the terminal ---------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from entrypoint.command import Command, Options
 from entrypoint.kernel import kill, process, reap, signals
 from entrypoint.kernel.process import Execed, Executing, SpawnFailed, SpawnRequest
 from tests.support.namespace import Init, signal_sets, state
@@ -401,6 +402,23 @@ def test_one_call_of_reap_is_bounded(monkeypatch):
     counts = []
     wait_until(lambda: counts.append(len(reap.reap()[0])) or sum(counts) == 25)
     assert max(counts) <= 10
+
+
+def test_a_command_reaps_all_that_have_ended_however_little_time_a_call_has(monkeypatch):
+    """No SIGCHLD may follow for those that one call leaves."""
+    monkeypatch.setattr(reap, "TIME", -1.0)
+    one = Command(Options({}))
+    pids = []
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert one.reap()
+    assert not reap.any_left()
+    assert not one.reap()
 
 
 def test_signals_come_in_order_and_sigchld_once():
