@@ -228,7 +228,7 @@ class Children:
         known = {**self._by_pid, **self.helpers} if self.helpers else self._by_pid
         began = self._loop.now()
         ended, orphans = reap.reap(known)
-        more = len(ended) + orphans >= reap.BATCH or self._loop.now() - began >= reap.TIME
+        more = reap.may_be_more(len(ended) + orphans, began)
         self.orphans += orphans
         self._ended.extend(ended)
         while self._ended:

@@ -21,8 +21,7 @@ from __future__ import annotations
 import os
 import time
 
-from .kernel import signals
-from .kernel.reap import exit_code, reap
+from .kernel import reap, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -303,22 +302,25 @@ class Command:
         known = None if self.options.warn_on_reap else (self.child, self.helper)
         found = 0
         while True:
-            ended, orphans = reap(known, flags)
+            began = time.monotonic()
+            ended, orphans = reap.reap(known, flags)
+            count = orphans + len(ended)
+            # Now: to stop with the child takes as long as that does.
+            more = reap.may_be_more(count, began)
             for pid, status in ended:
                 if pid == self.child and self.code is None:
                     if os.WIFSTOPPED(status):
                         self.child_stopped(os.WSTOPSIG(status))
                     else:
-                        self.code = exit_code(status)
+                        self.code = reap.exit_code(status)
                         self.log(2, f"the child ended with exit code {self.code}")
                 elif pid == self.helper:
                     self.helper = 0
                 elif self.options.warn_on_reap and not os.WIFSTOPPED(status):
                     self.log(1, f"Reaped zombie process with pid={pid}")
-            if not ended and not orphans:
+            found += count
+            if not more:
                 return found > 0 and self.code is None and not self.stopped
-            # It may have ended early (`reap.TIME`), and no SIGCHLD may follow.
-            found += orphans + len(ended)
 
     # -- the terminal ---------------------------------------------------------------------
 

@@ -47,6 +47,11 @@ def reap(
     return ended, others
 
 
+def may_be_more(count: int, began: float) -> bool:
+    """A call of `reap` that began then (monotonic s) and found so many has left some, perhaps."""
+    return count >= BATCH or (count > 0 and time.monotonic() - began >= TIME)
+
+
 def any_left() -> bool:
     """There are children, alive or not yet reaped."""
     try:
