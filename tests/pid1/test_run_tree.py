@@ -148,7 +148,7 @@ def test_a_one_shot_keeps_its_daemons(tmp_path) -> None:
     apps = [python(tmp_path, "once", code, autorestart=False), OTHER]
     with Run(tmp_path, apps) as run:
         run.event("worker finished", app="once")
-        assert sleeping(run) == {3001}
+        run.until(lambda: sleeping(run) == {3001}, "the daemon")  # it may have yet to exec
         assert run.stop() == 0
         assert run.events("processes left")
 
