@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from . import look, seccomp
-from .credentials import look_at
+from .credentials import look_at, own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 else:
     import _socket
 
+_CAP_SYS_PTRACE = 1 << 19
 _PIDFD_GETFD = 438  # the same number in both architectures
 _SO_PROTOCOL = 38
 _ASYNC = 0o20000  # O_ASYNC
@@ -33,20 +34,12 @@ def socket_of(pid: int, fd: int) -> _socket.socket | None:
 
     `pid` may be a thread's.
     """
-    import ctypes
-
     try:
         pidfd = os.pidfd_open(group_of(pid))
-    except (AttributeError, OSError):
+    except OSError:
         return None
-    libc = ctypes.CDLL(None, use_errno=True)
     try:
-        copy = libc.syscall(
-            ctypes.c_long(_PIDFD_GETFD),
-            ctypes.c_long(pidfd),
-            ctypes.c_long(fd),
-            ctypes.c_ulong(0),
-        )
+        copy = _get(pidfd, fd)
     finally:
         os.close(pidfd)
     if copy < 0:
@@ -57,6 +50,42 @@ def socket_of(pid: int, fd: int) -> _socket.socket | None:
     except OSError:
         os.close(copy)
         return None
+
+
+def _get(pidfd: int, fd: int) -> int:
+    """pidfd_getfd(2); -1 where it is refused."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    words = (ctypes.c_long(_PIDFD_GETFD), ctypes.c_long(pidfd), ctypes.c_long(fd))
+    return int(libc.syscall(*words, ctypes.c_ulong(0)))
+
+
+def is_sure() -> bool:
+    """No worker's socket will be refused: neither by a seccomp profile nor by its user.
+
+    Without CAP_SYS_PTRACE a root may not have those of another user, which its workers can
+    become; and where Yama (ptrace_scope 2 or 3) keeps it for CAP_SYS_PTRACE, nobody's.
+    """
+    ours = os.pidfd_open(os.getpid())
+    try:
+        copy = _get(ours, ours)
+    finally:
+        os.close(ours)
+    if copy < 0:
+        return False
+    os.close(copy)
+    mine = own()
+    return bool(mine.capabilities & _CAP_SYS_PTRACE) or (mine.uid != 0 and not _is_kept())
+
+
+def _is_kept() -> bool:
+    """ptrace(2) is for CAP_SYS_PTRACE alone."""
+    try:
+        with open("/proc/sys/kernel/yama/ptrace_scope", "rb") as scope:
+            return int(scope.read(16)) > 1
+    except (OSError, ValueError):
+        return False
 
 
 def is_tcp(sock: _socket.socket) -> bool:

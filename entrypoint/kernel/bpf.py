@@ -85,6 +85,7 @@ ARCHITECTURES = {
         connect=42,
         bind=49,
         listen=50,
+        setsockopt=54,
         getsockopt=55,
         rename=82,
         unlink=87,
@@ -102,6 +103,7 @@ ARCHITECTURES = {
         bind=200,
         listen=201,
         connect=203,
+        setsockopt=208,
         getsockopt=209,
         renameat2=276,
         io_uring_setup=425,
@@ -122,6 +124,28 @@ _AF_INET, _AF_INET6 = 2, 10
 _SOCK_TYPE_MASK, _SOCK_STREAM = 0xF, 1
 # The same numbers in both architectures.
 _SOL_SOCKET, _SO_ACCEPTCONN = 1, 30
+_IP, _TCP, _IPV6 = 0, 6, 41
+
+# Options that a listener has, or hands on to its connections (`socket(7)`, `tcp(7)`, `ip(7)`,
+# `ipv6(7)`): level → numbers. Few programs set these on connections, or often:
+LISTENER_OPTIONS = {
+    # SNDBUF, RCVBUF, RCVLOWAT, BINDTODEVICE, SNDBUFFORCE, RCVBUFFORCE, MARK, BUSY_POLL
+    _SOL_SOCKET: (7, 8, 18, 25, 32, 33, 36, 46),
+    # MAXSEG, DEFER_ACCEPT, WINDOW_CLAMP, CONGESTION, FASTOPEN, SAVE_SYN, FASTOPEN_NO_COOKIE
+    _TCP: (2, 9, 10, 13, 23, 27, 34),
+    _IP: (1, 15, 19, 21),  # TOS, FREEBIND, TRANSPARENT, MINTTL
+    _IPV6: (26, 67, 73, 75, 78),  # V6ONLY, TCLASS, MINHOPCOUNT, TRANSPARENT, FREEBIND
+}
+# And these many programs set on each of their connections.
+COMMON_OPTIONS = {
+    # KEEPALIVE, OOBINLINE, PRIORITY, LINGER, RCVTIMEO, SNDTIMEO, MAX_PACING_RATE, ZEROCOPY
+    _SOL_SOCKET: (9, 10, 12, 13, 20, 21, 47, 60),
+    # KEEPIDLE, KEEPINTVL, KEEPCNT, SYNCNT, LINGER2, THIN_LINEAR_TIMEOUTS, USER_TIMEOUT,
+    # NOTSENT_LOWAT, TX_DELAY
+    _TCP: (4, 5, 6, 7, 8, 16, 18, 25, 37),
+    _IP: (2, 10),  # TTL, MTU_DISCOVER
+    _IPV6: (16, 23, 66),  # UNICAST_HOPS, MTU_DISCOVER, RECVTCLASS
+}
 
 
 def pack(program: Program) -> bytes:
@@ -212,7 +236,8 @@ def interception(machine: str, calls: Collection[str] = PORT_CALLS) -> Program:
     Names are those of the system calls; what the machine does not have is left out. Of
     some calls only a part can matter, and only that part is reported (`_reported`).
     Beside them there is `connect_any`: every connect(2), where `connect` leaves out those
-    with an address of the size of IPv4's or IPv6's.
+    with an address of the size of IPv4's or IPv6's; and `setsockopt:N`, COMMON_OPTIONS of
+    descriptors up to N, beside LISTENER_OPTIONS of all.
     Raises KeyError for a machine not in ARCHITECTURES.
     """
     known = ARCHITECTURES[machine]
@@ -223,7 +248,7 @@ def interception(machine: str, calls: Collection[str] = PORT_CALLS) -> Program:
         (_LD_W_ABS, 0, 0, 0),
     ]
     for name in calls:
-        number = known.calls.get(name.removesuffix("_any"))
+        number = known.calls.get(name.removesuffix("_any").partition(":")[0])
         if number is not None:
             chosen = _reported(name)
             program += [(_JEQ, 0, len(chosen), number), *chosen]
@@ -256,6 +281,8 @@ def _reported(name: str) -> list[Instruction]:
             allow,
             report,
         ]
+    if name.startswith("setsockopt"):
+        return _reported_options(int(name.partition(":")[2]))
     if name == "socket":  # TCP's alone
         return [
             (_LD_W_ABS, 0, 0, _FIRST),
@@ -268,3 +295,29 @@ def _reported(name: str) -> list[Instruction]:
             report,
         ]
     return [report]
+
+
+def _reported_options(descriptor: int) -> list[Instruction]:
+    """setsockopt(2) of LISTENER_OPTIONS, and of COMMON_OPTIONS up to that descriptor."""
+    report = (_RET, 0, 0, _SECCOMP_USER_NOTIF)
+    allow = (_RET, 0, 0, _SECCOMP_ALLOW)
+    # The descriptor is an int: of what the caller put above it the kernel takes no notice.
+    low: list[Instruction] = [
+        (_LD_W_ABS, 0, 0, _FIRST),
+        (_JGE, 0, 1, descriptor + 1),
+        allow,
+        report,
+    ]
+    program: list[Instruction] = [(_LD_W_ABS, 0, 0, _SECOND)]
+    for level, names in LISTENER_OPTIONS.items():
+        common = COMMON_OPTIONS[level]
+        block: list[Instruction] = [(_LD_W_ABS, 0, 0, _THIRD)]
+        left = len(names) + len(common)
+        for number in (*names, *common):
+            left -= 1
+            # Behind the rest: what is for none of them, the report, and the descriptor's.
+            block.append((_JEQ, left + (1 if number in names else 2), 0, number))
+        block += [allow, report, *low]
+        program += [(_JEQ, 0, len(block), level), *block]
+    program.append(allow)
+    return program

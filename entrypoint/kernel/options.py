@@ -6,9 +6,14 @@ set must hold there, and what an earlier worker set on that one must not.
 
 from __future__ import annotations
 
+from .credentials import act_as
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
+    from collections.abc import Iterable
+
+    from .credentials import Credentials
 else:
     import _socket
 
@@ -102,6 +107,26 @@ def _copy_one(
     except OSError:
         return False
     return True
+
+
+def apply(
+    chosen: Iterable[tuple[int, int, bytes]],
+    target: _socket.socket,
+    credentials: Credentials,
+) -> None:
+    """Set (level, number, value) on `target` with the rights of whoever wanted them.
+
+    What is refused now was refused then.
+    """
+
+    def set_all() -> None:
+        for level, name, value in chosen:
+            try:
+                target.setsockopt(level, name, value)
+            except OSError:
+                continue
+
+    act_as(credentials, set_all)
 
 
 def reset(target: _socket.socket) -> None:

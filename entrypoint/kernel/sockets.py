@@ -45,6 +45,9 @@ _SK_MEMINFO_DROPS_AT = 8 * 4
 
 _FAMILIES = {"inet": _socket.AF_INET, "inet6": _socket.AF_INET6, "unix": _socket.AF_UNIX}
 
+# Level and number of the option.
+V6ONLY = (_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY)
+
 INODE_TYPE = "socket:["
 
 
@@ -163,6 +166,15 @@ def bind_own(
     if family == "inet6":
         sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
     act_as(credentials, lambda: sock.bind(_address(family, host, port, scope)))
+
+
+def is_fresh_v6only() -> bool:
+    """IPV6_V6ONLY of a socket on which nobody has set it (net.ipv6.bindv6only)."""
+    fresh = _stream("inet6")
+    try:
+        return is_v6only(fresh)
+    finally:
+        fresh.close()
 
 
 def is_v6only(sock: _socket.socket) -> bool:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .address import Claim
     from .births import Births
     from .listeners import Listeners
+    from .setoptions import SetOptions
     from .sharing import Log
     from .sockaddr import Asked
 
@@ -87,6 +88,7 @@ class Binding:
         log: Log,
         observed: Observed,
         pid_of: Callable[[int], int],
+        options: SetOptions,
     ) -> None:
         self._loop = loop
         self._app = app
@@ -94,10 +96,10 @@ class Binding:
         self._log = log
         self._observed = observed
         self._pid_of = pid_of
+        self._options = options
         # Workers of this app get sockets that we make, from their next start on.
         self.makes_sockets = False
         self._births: Births | None = None
-        self._said_ring = False
 
     def change(self, app: AppSpec) -> None:
         """Another revision of the app counts from now on."""
@@ -178,24 +180,6 @@ class Binding:
         worker.notifier.answer(call)
         return True
 
-    def refuse_ring(self, worker: Worker, call: seccomp.Notification) -> bool:
-        """No io_uring where bind and listen can go by it, unseen (Linux 6.11)."""
-        worker.notifier.answer(call, errno.EPERM)
-        if not self._said_ring:
-            self._said_ring = True
-            self._log(
-                "info",
-                "io_uring refused",
-                {
-                    "app": self._app.name,
-                    "pid": call.pid,
-                    "reason": "a port that is bound through it cannot be shared",
-                    "then": "the program works without it; `handoff: fds` allows it, for "
-                    "programs that take their socket as a descriptor",
-                },
-            )
-        return True
-
     def bind(self, worker: Worker, call: seccomp.Notification) -> bool:
         """Answer a bind of any socket."""
         pid, fd = call.pid, call.args[0]
@@ -252,12 +236,7 @@ class Binding:
         alone = not group.single or len(group.users) < 2
         fresh = group.form.family != "unix" and not again
         if alone and (own is not None or fresh):
-            from ..kernel import options
-
-            if own is not None:
-                options.copy(own, source)
-            else:
-                options.reset(source)
+            self._options.carry(worker.incarnation, worker.notifier, call, own, source)
         if own is not None:
             own.close()
         self._follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
@@ -372,7 +351,7 @@ class Binding:
             return self._listeners.claim_port(incarnation, addresses.ports_of_serve(command))
         v6only: bool | None = False
         if asked.host == addresses.ANY6:
-            v6only = seccomp.v6only_of(pid, call.args[0])
+            v6only = self._options.is_v6only(incarnation, pid, call.args[0])
         if not worker.notifier.waits(call):
             return None
         return self._listeners.claim(incarnation, asked, wanted=wanted, v6only=v6only)
@@ -423,6 +402,7 @@ class Binding:
         claim.group.users.add(worker.incarnation)
         self._listeners.begin(claim, inode)
         worker.listened_at = worker.listened_at or self._loop.now()
+        self._options.listens(worker.incarnation)
         # Not made: a worker's own backlog would replace ours.
         worker.notifier.answer(call)
         self._observed(worker.incarnation, "listening", {"address": claim.group.form.text})

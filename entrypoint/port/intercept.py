@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .listeners import Listeners
     from .ownconnects import OwnConnects
     from .pending import Pending
+    from .setoptions import SetOptions
     from .sharing import Log
 
 
@@ -41,8 +42,10 @@ class Interception:
         pending: Pending,
         pid_of: Callable[[int], int],
         own_connects: OwnConnects,
+        options: SetOptions,
     ) -> None:
-        self._binding = Binding(loop, app, listeners, log, observed, pid_of)
+        self._binding = Binding(loop, app, listeners, log, observed, pid_of, options)
+        self._options = options
         self._loop = loop
         self._app = app
         self._listeners = listeners
@@ -51,6 +54,7 @@ class Interception:
         self._pending = pending
         self._own_connects = own_connects
         self._complained = False
+        self._said_ring = False
 
     def change(self, app: AppSpec) -> None:
         """Another revision of the app counts from now on."""
@@ -84,6 +88,7 @@ class Interception:
             if worker.incarnation == incarnation:
                 worker.gone = True
         self._binding.forget(incarnation)
+        self._options.forget(incarnation)
 
     def close(self) -> None:
         """No worker is left, but perhaps some process that one has left behind.
@@ -186,7 +191,8 @@ class Interception:
             "listen": self._binding.listen,
             "getsockopt": self._binding.tell_listening,
             "socket": self._binding.make_socket,
-            "io_uring_setup": self._binding.refuse_ring,
+            "setsockopt": self._set_option,
+            "io_uring_setup": self._refuse_ring,
         }.get(call.call)
         return serve is not None and serve(worker, call)
 
@@ -194,6 +200,28 @@ class Interception:
         if not worker.unix.removal(call) or not worker.notifier.waits(call):
             return False
         worker.notifier.answer(call)
+        return True
+
+    def _set_option(self, worker: Worker, call: seccomp.Notification) -> bool:
+        self._options.note(worker.incarnation, worker.notifier, call)
+        return False
+
+    def _refuse_ring(self, worker: Worker, call: seccomp.Notification) -> bool:
+        """No io_uring where bind and listen can go by it, unseen (Linux 6.11)."""
+        worker.notifier.answer(call, errno.EPERM)
+        if not self._said_ring:
+            self._said_ring = True
+            self._log(
+                "info",
+                "io_uring refused",
+                {
+                    "app": self._app.name,
+                    "pid": call.pid,
+                    "reason": "a port that is bound through it cannot be shared",
+                    "then": "the program works without it; `handoff: fds` allows it, for "
+                    "programs that take their socket as a descriptor",
+                },
+            )
         return True
 
     def _connect(self, worker: Worker, call: seccomp.Notification) -> bool:

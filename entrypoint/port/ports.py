@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .intercept import Interception
     from .nodechannel import NodeChannel, Shared
     from .ownlisteners import OwnListeners
+    from .setoptions import SetOptions
 
     Log = Callable[[str, str, dict[str, object]], None]
     # (incarnation, "bound" | "listening" | "closed" | "ready" | "online" |
@@ -100,6 +101,7 @@ class Ports:
         self._asks_first = False
         self._own_listeners: OwnListeners | None = None
         self._own_connects = OwnConnects(self._listeners)
+        self._options: SetOptions | None = None
 
     # -- the sockets ------------------------------------------------------------------
 
@@ -302,6 +304,7 @@ class Ports:
                 self._pending,
                 self._pid_of,
                 self._own_connects,
+                self._set_options(),
             )
         makes = incarnation in self._makers
         self._interception.attach(incarnation, slot, notify_fd, makes=makes)
@@ -315,13 +318,21 @@ class Ports:
         )
         reported = self._own_connects.report(incarnation) or self._asks_first or hidden
         connect = "connect_any" if reported else "connect"
-        calls: tuple[str, ...] = (*bpf.PORT_CALLS, *bpf.REMOVALS, connect)
+        options = self._set_options().report(incarnation, len(self._app.listen))
+        calls: tuple[str, ...] = (*bpf.PORT_CALLS, *bpf.REMOVALS, connect, *options)
         if seccomp.kernel_version() >= _RINGS_BIND:
             calls = (*calls, "io_uring_setup")
         if self._interception is not None and self._interception.makes_sockets:
             self._makers.add(incarnation)
             calls = (*calls, "socket")
         return calls
+
+    def _set_options(self) -> SetOptions:
+        if self._options is None:
+            from .setoptions import SetOptions
+
+            self._options = SetOptions(self._app.name, self._log)
+        return self._options
 
     # -- Node -------------------------------------------------------------------------
 

@@ -159,6 +159,29 @@ def test_of_some_calls_only_a_part_is_reported(machine, reported, call, args, ex
     assert reports(program, known.audit, known.calls[call], *args) == expected
 
 
+@pytest.mark.parametrize("machine", sorted(bpf.ARCHITECTURES))
+@given(
+    level=st.sampled_from((0, 1, 6, 17, 41)),
+    name=st.integers(0, 80),
+    fd=st.integers(0, 20) | st.just(0xFFFFFFFF),
+    highest=st.integers(0, 18),
+)
+def test_options_are_reported_of_listeners_and_low_descriptors(machine, level, name, fd, highest):
+    known = bpf.ARCHITECTURES[machine]
+    program = bpf.interception(machine, (*bpf.PORT_CALLS, f"setsockopt:{highest}"))
+    always = name in bpf.LISTENER_OPTIONS.get(level, ())
+    low = fd <= highest and name in bpf.COMMON_OPTIONS.get(level, ())
+    reported = reports(program, known.audit, known.calls["setsockopt"], fd, level, name)
+    assert reported == (always or low)
+
+
+@pytest.mark.parametrize(("level", "name"), [(6, 1), (6, 3), (6, 12), (1, 2), (1, 15)])
+def test_what_servers_set_on_each_connection_is_never_reported(level, name):
+    """TCP_NODELAY, TCP_CORK, TCP_QUICKACK; SO_REUSEADDR and SO_REUSEPORT of all listeners."""
+    for options in (bpf.LISTENER_OPTIONS, bpf.COMMON_OPTIONS):
+        assert name not in options[level]
+
+
 def test_interception_knows_its_architectures_only():
     with pytest.raises(KeyError):
         bpf.interception("riscv64")
