@@ -1,3 +1,3 @@
 """pyinit: a container entrypoint. PID 1 for programs in any language."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
