@@ -47,7 +47,7 @@ format: $(HAVE_VENV)  ## Let ruff sort imports and lay out the code
 	@$(VENV)/bin/ruff format .
 
 .PHONY: reference
-reference: $(HAVE_VENV)  ## Write docs/reference/file.md and metrics.md, and the dashboard
+reference: $(HAVE_VENV)  ## Write the pages made from tables: keys, metrics, events, PM2; the dashboard
 	@$(PYTHON) docs/reference/generate.py
 	@$(PYTHON) k8s/monitoring/generate.py
 

@@ -137,8 +137,18 @@ def metrics_page() -> str:
 
 
 def pm2() -> ModuleType:
-    """The module beside this one, which is no package."""
-    spec = importlib.util.spec_from_file_location("pm2_pages", HERE / "pm2.py")
+    """The tables of PM2's page."""
+    return _beside("pm2")
+
+
+def events() -> ModuleType:
+    """The table of the log's events."""
+    return _beside("events")
+
+
+def _beside(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"{name}_pages", HERE / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -149,5 +159,6 @@ def pm2() -> ModuleType:
 if __name__ == "__main__":
     (HERE / "pm2.md").write_text(pm2().page(), encoding="utf-8")
     (HERE / "findings.md").write_text(pm2().findings_page(), encoding="utf-8")
+    (HERE / "events.md").write_text(events().page(), encoding="utf-8")
     (HERE / "file.md").write_text(page(), encoding="utf-8")
     (HERE / "metrics.md").write_text(metrics_page(), encoding="utf-8")

@@ -12,9 +12,21 @@ import threading
 import time
 from pathlib import Path
 
+from tests.support import logevents
+
 BIN = Path(sys.executable).parent
 PYINIT = BIN / "pyinit"
 DEADLINE = 30.0
+
+
+def _undocumented(line: bytes) -> str:
+    """What docs/reference/events.md does not say of a record of pyinit's own."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return ""
+    own = isinstance(record, dict) and record.keys() >= logevents.COMMON
+    return logevents.undocumented(record) if own and "stream" not in record else ""
 
 
 class Run:
@@ -78,12 +90,15 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: type | None, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
         for reader in self._readers:
             reader.join(timeout=DEADLINE)
+        if failed is None:
+            missing = sorted({text for line in self.lines if (text := _undocumented(line))})
+            assert not missing, f"not in docs/reference/events.py: {missing}"
 
     # -- waiting -------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ def test_the_generated_pages_are_what_the_tables_in_the_code_say() -> None:
     spec.loader.exec_module(module)
     assert text("docs/reference/file.md") == module.page(), "run `make reference`"
     assert text("docs/reference/metrics.md") == module.metrics_page(), "run `make reference`"
+    assert text("docs/reference/events.md") == module.events().page(), "run `make reference`"
     pm2 = module.pm2()
     assert text("docs/reference/pm2.md") == pm2.page(), "run `make reference`"
     assert text("docs/reference/findings.md") == pm2.findings_page(), "run `make reference`"
