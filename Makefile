@@ -14,6 +14,7 @@ HAVE_SERVERS := $(VENV)/.servers
 HAVE_NODE    := tests/node/node_modules/.made
 IMAGE  ?= pyinit:latest
 TARGET ?=
+VERSION ?=
 BASE_IMAGE ?=
 BUILD_IMAGE ?=
 ARGS   ?=
@@ -97,6 +98,11 @@ image:  ## Build the Docker image (IMAGE=name:tag BASE_IMAGE=… TARGET=runtime)
 sbom:  ## Print what an image has of pyinit, as CycloneDX JSON (IMAGE=name:tag)
 	@id=$$(docker create $(IMAGE)) && trap 'docker rm "$$id" >/dev/null' EXIT && \
 	  docker cp "$$id":/opt/pyinit/share/sbom.cdx.json - | tar --extract --to-stdout
+
+.PHONY: release
+release: $(HAVE_VENV)  ## All of a release but the upload, tried in a clone (VERSION=0.3.0 ARGS=--do)
+	@[ -n "$(VERSION)" ] || { echo "make release: which one? VERSION=X.Y.Z" >&2; exit 2; }
+	@$(PYTHON) scripts/release $(VERSION) $(ARGS)
 
 .PHONY: clean
 clean:  ## Remove all that was made here (the venv, caches, node_modules)
