@@ -18,6 +18,7 @@ VERSION ?=
 BASE_IMAGE ?=
 BUILD_IMAGE ?=
 ARGS   ?=
+DOCS_TESTS := tests/unit/test_docs.py tests/unit/core/test_diagram.py tests/unit/logs/test_events_page.py
 
 .PHONY: help
 help:  ## Show this help
@@ -38,9 +39,12 @@ unit: $(HAVE_VENV)  ## Only what is pure: seconds, no root, no processes
 	@$(PYTHON) -m pytest -n 2 $(wildcard tests/unit tests/simulation) $(ARGS)
 
 .PHONY: lint
-lint: $(HAVE_VENV)  ## ruff and mypy
+lint: $(HAVE_VENV)  ## ruff, its layout, mypy; actionlint where it is installed
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/mypy
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
+	  if command -v actionlint >/dev/null; then actionlint; fi
 
 .PHONY: format
 format: $(HAVE_VENV)  ## Let ruff sort imports and lay out the code
@@ -51,6 +55,10 @@ format: $(HAVE_VENV)  ## Let ruff sort imports and lay out the code
 reference: $(HAVE_VENV)  ## Write the pages made from tables: keys, metrics, events, PM2; the dashboard
 	@$(PYTHON) docs/reference/generate.py
 	@$(PYTHON) k8s/monitoring/generate.py
+
+.PHONY: docs
+docs: $(HAVE_VENV)  ## Check the documents: links, generated pages, what they say of the code
+	@$(PYTHON) -m pytest $(DOCS_TESTS) $(ARGS)
 
 .PHONY: bench
 bench: setup  ## Measure against the peers (ARGS="orphans logs -n 3", ARGS=--publish)
@@ -93,6 +101,14 @@ image:  ## Build the Docker image (IMAGE=name:tag BASE_IMAGE=… TARGET=runtime)
 	  $(if $(BUILD_IMAGE),--build-arg BUILD_IMAGE=$(BUILD_IMAGE)) \
 	  --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' entrypoint/__init__.py) \
 	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || true) .
+
+.PHONY: package
+package: $(HAVE_VENV)  ## Build the wheel and the source archive into dist/, install it, run it
+	@rm -rf dist/package && $(PYTHON) -m build --no-isolation --outdir dist/package . >/dev/null
+	@$(PYTHON) -m venv --clear .cache/package
+	@.cache/package/bin/pip install --quiet dist/package/*.whl
+	@cd / && "$(CURDIR)/.cache/package/bin/pyinit" --version
+	@ls -l dist/package
 
 .PHONY: sbom
 sbom:  ## Print what an image has of pyinit, as CycloneDX JSON (IMAGE=name:tag)

@@ -24,7 +24,11 @@ def pm2(instances: int, options: argparse.Namespace) -> Cell:
     cell = Cell("node server.close", True, "node", "one", instances, init="pm2")
 
     def command(folder: Path, port: int) -> list[str]:
-        app = {"name": "app", "script": "server.js", "env": {"PORT": port, "MANNER": "polite"}}
+        app: dict[str, object] = {
+            "name": "app",
+            "script": "server.js",
+            "env": {"PORT": port, "MANNER": "polite"},
+        }
         app |= {"exec_mode": "cluster", "instances": instances}
         (folder / "ecosystem.json").write_text(json.dumps({"apps": [app]}))
         return [tool("pm2-runtime"), "start", "ecosystem.json"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -178,7 +179,7 @@ def _finite(value: float) -> float | None:
     return value if abs(value) < float("inf") else None
 
 
-def from_json(record: dict[str, object]) -> Row:
+def from_json(record: dict[str, Any]) -> Row:
     figures = {name: Figure(**each) for name, each in record["figures"].items()}
     bars = [Bar(**each) for each in record["bars"]]
     return Row(record["key"], record["title"], figures, bars, record["how"], list(record["notes"]))

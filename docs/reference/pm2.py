@@ -193,12 +193,13 @@ def command_rows() -> list[tuple[str, ...]]:
 def variable_rows() -> list[tuple[str, ...]]:
     """What pyinit sets of PM2's variables."""
     from types import SimpleNamespace
+    from typing import Any
 
     spec = SimpleNamespace(
         name="api", namespace="default", exec_mode="fork", instances=1, cwd="/app",
         instance_var="NODE_APP_INSTANCE",
     )  # fmt: skip
-    worker = SimpleNamespace(spec=spec, id=0, restarts=0)
+    worker: Any = SimpleNamespace(spec=spec, id=0, restarts=0)
     found = {**pm2env.for_app({}, "/app/server.js", "node"), **pm2env.for_worker(worker)}
     why = {
         "pm_id": "who am I: guarded jobs run on number 0 only",
@@ -209,7 +210,9 @@ def variable_rows() -> list[tuple[str, ...]]:
         "PM2_HOME": "whether PM2 is there at all; the folder need not exist",
         "restart_time": "whether this is a restart",
     }
-    rows = [("`NODE_APP_INSTANCE`, or `instance_var`", "the worker's number in its app")]
+    rows: list[tuple[str, ...]] = [
+        ("`NODE_APP_INSTANCE`, or `instance_var`", "the worker's number in its app")
+    ]
     rows += [(f"`{name}`", why.get(name, "")) for name in sorted(found)]
     return rows
 

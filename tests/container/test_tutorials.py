@@ -44,11 +44,12 @@ class Load(threading.Thread):
 class Walk:
     """All steps of a page. `insert` (after which line, in which file): for YAML without a name."""
 
+    load: Load | None = None
+
     def __init__(self, engine, page, folder, port, images, insert=("", "")):
         self.engine, self.folder, self.port = engine, folder, port
         self.images, self.insert = images, insert
         self.said: dict[str, str] = {}
-        self.load = None
         self.container = ""
         engine.docker("rm", "--force", NAME, check=False)
         try:

@@ -44,13 +44,13 @@ def keep(name: str, data: bytes) -> Path:
 def plain(
     name: str, target: Target, *, seconds: float = 1e9, tries: int = 1 << 60, seed: int = 0
 ) -> int:
-    """The corpus, then mutants of it; how many inputs were tried. Raises FoundError."""
+    """The whole corpus, then mutants of it for `seconds`; how many were tried. Raises FoundError."""
     known = seeds(name)
     words = sorted({word for data in known for word in data.split()})
     rng = random.Random(f"{name} {seed}")
     ends = time.monotonic() + seconds
     tried = 0
-    while tried < tries and time.monotonic() < ends:
+    while tried < tries and (tried < len(known) or time.monotonic() < ends):
         data = known[tried] if tried < len(known) else _mutant(rng, known, words)
         tried += 1
         try:

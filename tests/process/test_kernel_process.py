@@ -65,7 +65,7 @@ def test_a_child_that_is_killed_on_its_way_to_exec_has_not_executed(monkeypatch,
 def test_the_channel_never_blocks():
     child = process.spawn(SpawnRequest(("sleep", "1000"), dict(os.environ)))
     try:
-        told = ()
+        told: tuple[object, ...] = ()
         while Execed() not in told:
             told += process.read_channel(child.channel)
         assert told == (Executing(), Execed())

@@ -31,7 +31,7 @@ while True:
 def test_a_tree_of_processes_that_holds_too_much_is_replaced(tmp_path) -> None:
     (tmp_path / "growing.py").write_text(GROWING)
     app = {"name": "web", "script": "growing.py", "interpreter": sys.executable}
-    app.update(interpreter_args="-S", max_memory_restart="60M", kill_timeout=2000)
+    app |= {"interpreter_args": "-S", "max_memory_restart": "60M", "kill_timeout": "2s"}
     with Run(tmp_path, [app, sleeper()]) as run:
         run.said("up")
         assert not run.events("memory limit exceeded")

@@ -135,7 +135,7 @@ class Init:
         return os.pread(file.fileno(), size, 0).decode("utf-8", "replace")
 
     def story(self):
-        return f"{self.process.args}\n--- stdout\n{self.out}--- stderr\n{self.err}"
+        return f"{self.process.args!r}\n--- stdout\n{self.out}--- stderr\n{self.err}"
 
     def says(self, text, timeout=TIMEOUT):
         """Wait for the text on stdout."""
