@@ -44,7 +44,7 @@ def keep(name: str, data: bytes) -> Path:
 def plain(
     name: str, target: Target, *, seconds: float = 1e9, tries: int = 1 << 60, seed: int = 0
 ) -> int:
-    """The whole corpus, then mutants of it for `seconds`; how many were tried. Raises FoundError."""
+    """Try the corpus, then mutants of it for `seconds`. Returns how many. Raises FoundError."""
     known = seeds(name)
     words = sorted({word for data in known for word in data.split()})
     rng = random.Random(f"{name} {seed}")
