@@ -410,6 +410,12 @@ EVENTS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "The runtime keeps pyinit from having the workers' own sockets.",
             ),
             (
+                "options lost",
+                "info",
+                "app reason then",
+                "Workers set options on their socket before `bind` that pyinit did not see.",
+            ),
+            (
                 "filter used from now on",
                 "info",
                 "app reason then",

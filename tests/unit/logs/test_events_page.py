@@ -109,6 +109,7 @@ def test_the_page_has_the_levels_and_fields(each):
     if of_worker:
         fields |= {"app", "instance", "pid"}
     known = logevents.known()
+    assert set(events) <= set(known), "docs/reference/events.py lacks it; then `make reference`"
     for event in events:
         assert fields <= known[event][1]
     # Which of several levels belongs to which of several events is not told apart.
