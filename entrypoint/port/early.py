@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections import deque
 
 from ..kernel import sockets
@@ -23,6 +24,7 @@ from .sockaddr import MAPPED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
+    from collections.abc import Callable
 
     from ..loop import Loop
     from .addresses import Form
@@ -31,6 +33,20 @@ else:
 
 # Two descriptors each. More clients than this wait.
 AT_MOST = 200
+# Of our own limit of descriptors, the part that clients may have who wait here.
+_PART = 4
+# Of something there is too little just now: it is tried again after a pause (s).
+_SHORT = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EADDRNOTAVAIL,
+    errno.EADDRINUSE,
+    errno.EAGAIN,
+)
+PAUSE = 0.05
 _SIZE = 65536
 
 
@@ -45,11 +61,19 @@ def was_relayed(client: _socket.socket) -> bool:
 
 
 class Early:
-    """Takes connections from one listener's queue to another's."""
+    """Takes connections from one listener's queue to another's.
+
+    `AT_MOST` are relayed at a time. What is more waits: in the queue of its listener, or here
+    if that is closed, a quarter of our own limit of descriptors at most.
+    """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._pairs: set[_Pair] = set()
+        # Accepted, and not yet relayed.
+        self._waiting: deque[tuple[_socket.socket, tuple[Form, ...]]] = deque()
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = max(AT_MOST, limit // _PART)
 
     def take(
         self,
@@ -57,46 +81,77 @@ class Early:
         waiting: int,
         forms: tuple[Form, ...],
         *,
-        close: bool = False,
+        closing: bool = False,
     ) -> None:
         """Accept `waiting` connections of `listener`, whose address `forms` serve now.
 
-        Those that no form takes are reset, as they would have been refused. `close` the
-        listener before they are passed on, so that they do not come back to it.
+        Those that no form takes are reset, as they would have been refused. `closing`: it
+        will take no connections any more when this turn is over, and what is left in its
+        queue is reset. So more are accepted than can be passed on at once; and they are
+        passed on when it is closed, so that they do not come back to it.
         """
-        # What is too much waits where it is, unless that will be closed.
-        most = waiting if close else min(waiting, AT_MOST - len(self._pairs))
-        clients = []
+        room = (self._most if closing else AT_MOST) - len(self._pairs) - len(self._waiting)
         # Another may have taken what was counted: then nothing may wait here.
         blocking = listener.getblocking() and os.get_blocking(listener.fileno())
         os.set_blocking(listener.fileno(), False)
         try:
-            for _ in range(most):
+            for _ in range(min(waiting, room)):
                 try:
-                    clients.append(sockets.accept(listener))
+                    client = sockets.accept(listener)
                 except OSError:
+                    break
+                _remember(client)
+                self._waiting.append((client, forms))
+                if not closing and not self._go_on():
                     break
         finally:
             if blocking:
                 os.set_blocking(listener.fileno(), True)
-        if close:
-            listener.close()
-        for client in clients:
-            _remember(client)
-            self._pass_on(client, forms)
+        if closing:
+            self._later(0.0)
+
+    def _later(self, pause: float) -> None:
+        """Go on at the end of the turn, when the listener is closed, or after a pause."""
+        self._loop.call_at(("relay", id(self)), self._loop.now() + pause, self._again)
+
+    def _again(self) -> None:
+        self._go_on()
+
+    def _go_on(self) -> bool:
+        """Relay as many as can be; False: some still wait."""
+        while self._waiting and len(self._pairs) < AT_MOST:
+            client, forms = self._waiting[0]
+            try:
+                self._pass_on(client, forms)
+            except OSError as error:
+                if error.errno in _SHORT and (self._pairs or error.errno != errno.EMFILE):
+                    self._waiting.rotate(-1)  # the next one may be luckier
+                    self._later(PAUSE)
+                    return False
+                # It has given up, or nobody listens; or all descriptors belong to those who
+                # wait, and none would get on.
+                client.close()
+            self._waiting.popleft()
+        return not self._waiting
 
     def _pass_on(self, client: _socket.socket, forms: tuple[Form, ...]) -> None:
         host, port, here = _destination(client)
         if not any(form.takes4 if here == "inet" else form.takes6 for form in forms):
             client.close()
             return
-        try:
-            self._pairs.add(_Pair(self._loop, self._pairs, client, here, host, port))
-        except OSError:
-            client.close()
+        self._pairs.add(_Pair(self._loop, self._ended, client, here, host, port))
+
+    def _ended(self, pair: _Pair) -> None:
+        self._pairs.discard(pair)
+        if self._waiting:
+            self._later(0.0)
 
     def close(self) -> None:
         """Drop what is left."""
+        self._loop.cancel(("relay", id(self)))
+        for client, _ in self._waiting:
+            client.close()
+        self._waiting.clear()
         for pair in tuple(self._pairs):
             pair.close()
 
@@ -142,14 +197,15 @@ class _Pair:
     def __init__(
         self,
         loop: Loop,
-        pairs: set[_Pair],
+        ended: Callable[[_Pair], None],
         client: _socket.socket,
         family: str,
         host: str,
         port: int,
     ) -> None:
+        """Raises OSError, and then the client is still the caller's."""
         self._loop = loop
-        self._pairs = pairs
+        self._over = ended
         client.setblocking(False)
         server = _connect(client, family, host, port)
         self._ends = (client, server)
@@ -157,15 +213,21 @@ class _Pair:
         self._ended = [False, False]  # that end has said its last
         self._told = [False, False]  # that end knows that the other has
         self._waits = [0, 0]
-        self._go_on()
+        try:
+            self._go_on()
+        except OSError:
+            self._loop.unregister(client.fileno())
+            self._loop.unregister(server.fileno())
+            server.close()
+            raise
 
     def close(self) -> None:
-        self._pairs.discard(self)
         for sock in self._ends:
             if sock.fileno() >= 0:
                 self._loop.unregister(sock.fileno())
                 sock.close()
         self._waits = [0, 0]
+        self._over(self)
 
     def _ready(self, end: int, events: int) -> None:
         try:
