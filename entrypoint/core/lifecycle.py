@@ -181,12 +181,24 @@ def _begin_stop(turn: Turn, worker: Worker, purpose: str, signum: int) -> bool:
         return False
     worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGTERM)
     worker = _unwatched(turn, worker)
-    if worker.state not in w.SERVING_STATES or not has_slots(worker.spec):
+    if worker.state not in w.SERVING_STATES or not _retires(turn, worker):
         turn.put_worker(worker)
         terminate(turn, worker)
         return False
     turn.put_worker(worker.after(w.RETIRE))
     return True
+
+
+def _retires(turn: Turn, worker: Worker) -> bool:
+    """It answers what waits before its signal: a queue of its own, or the last of all.
+
+    One queue for all is left to siblings and successors, unless the app stops as a whole.
+    """
+    if worker.spec.share == "one":
+        pool = turn.pool(worker.app)
+        last = pool is not None and pool.port == "refusing"
+        return last or worker.purpose == "shutdown"
+    return has_slots(worker.spec)
 
 
 def queue_emptied(turn: Turn, worker: Worker) -> None:

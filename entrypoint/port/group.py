@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 from ..kernel import sockets
 from .addresses import Form
+from .steered import REPLACED, Steered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from ..kernel.credentials import Credentials
     from ..kernel.unixpath import SocketFile
 
-
-# Each takes two instructions of a program.
-MAX_DIRECTED = 500
-
 # Places of sockets beyond those of the slots, of which there are fewer.
 _EXTRA = 1 << 20
-# The slot of a socket that was replaced.
-REPLACED = -1
 
 
-class Group:
+class Group(Steered):
     """TCP: one `SO_REUSEPORT` socket for each slot (one in all when `single`).
 
     `steered` holds the slots that new connections go to; () means all. `users` are the
@@ -52,40 +46,14 @@ class Group:
         on_demand: bool = False,
         credentials: Credentials | None = None,
     ) -> None:
-        self.form = form
+        super().__init__(form, single=single)
         self._credentials = credentials
         self.backlog = backlog
-        self.single = single
         self.on_demand = on_demand
-        # The socket that all slots have, when it is one.
-        self._one = 0
         self.listening = False
-        self.users: set[int] = set()
-        # Of an address that no file declares: slot → incarnation that was handed its
-        # socket. The others' slots get nothing: with PM2's `increment_var: PORT` each
-        # worker binds a port of its own, and nobody would take what another is given.
-        self.takers: dict[int, int] = {}
-        # The same for every address: who was handed a socket by a call or a message.
-        self.holders: dict[int, int] = {}
-        # Where the last of them were: their next workers, if there will be any, come there.
-        self._awaited: tuple[int, ...] = ()
-        # Slots whose worker has closed its socket and lives on, and that worker.
-        self.closed: dict[int, int] = {}
-        self.declared = False
-        self._plug: _socket.socket | None = None
-        self.steered: tuple[int, ...] = ()
-        # Source port → slot, of pyinit's own connections that check one worker.
-        self._directed: dict[int, int] = {}
         self._sink = 0  # the inode of the socket that it keeps busy
         self._paused = False  # it listened, and will again
-        self.steers = True  # False once the kernel has refused the program
-        self._sockets: dict[int, _socket.socket] = {}
-        # Our book of the kernel's array: which place is at which index.
-        self._array: list[int] = []
-        # Further sockets of a slot: place → slot, or REPLACED.
-        self._extras: dict[int, int] = {}
-        # A worker's own socket which takes over its slot when it listens.
-        self._coming: dict[int, _socket.socket] = {}
+        self._refuses = False  # no new connections are wanted
         self._numbers = _EXTRA
         # Places of which a worker has ended the listening, and that do not listen again yet.
         self._down: list[int] = []
@@ -235,17 +203,6 @@ class Group:
         self.steer(self.steered)
         return old
 
-    def place_of(self, inode: int) -> int | None:
-        """Which of its sockets has this inode."""
-        for place, sock in (*self._coming.items(), *self._sockets.items()):
-            if os.fstat(sock.fileno()).st_ino == inode:
-                return place
-        return None
-
-    def slot_of(self, place: int) -> int:
-        """The slot that this socket serves, or REPLACED."""
-        return self._extras.get(place, place)
-
     def remove(self, inode: int) -> _socket.socket | None:
         """Take the socket of that inode out; the caller closes it.
 
@@ -304,7 +261,7 @@ class Group:
     def resume(self) -> None:
         """Take connections again, after `refuse` or `pause`. Raises OSError."""
         listened = self._paused or self.listening
-        self._paused = False
+        self._paused = self._refuses = False
         self._unplug()
         for sock in self._sockets.values():
             sockets.take_again(sock)
@@ -327,6 +284,7 @@ class Group:
         """Take no new connections; what is queued stays (`sockets.take_no_more`)."""
         if not self.listening:
             return
+        self._refuses = True
         for sock in self._sockets.values():
             try:
                 sockets.take_no_more(sock)
@@ -340,12 +298,16 @@ class Group:
         """Turn new connections to a socket whose queue is full: their SYN is dropped.
 
         Nobody accepts on it. A backlog of 0 holds one connection (`listen(2)`: the queue
-        is full when it is longer), which is our own. Without steering there is no way:
+        is full when it is longer), which is our own. Without steering there is no way, nor
+        beside a socket that was not bound to share its address (an inherited one):
         connections then come until `close`.
         """
-        if self.single or not self.steers or not self._array:
+        if not self.steers or not self._array or self._plug is not None:
             return
-        sink = self._bind()
+        try:
+            sink = self._bind()
+        except OSError:
+            return
         self._numbers += 1
         self._sockets[self._numbers] = sink
         self._sink = os.fstat(sink.fileno()).st_ino
@@ -354,69 +316,6 @@ class Group:
         self._array.append(self._numbers)
         sockets.steer(self._sockets[self._array[0]], (len(self._array) - 1,))
         self._plug = sockets.connect_to_self(sink)
-
-    def steer(self, slots: tuple[int, ...]) -> None:
-        """New connections go to these slots only; () means all."""
-        self.steered = slots
-        if not self._array or not self.steers or len(self._sockets) < 2 or self._plug:
-            return
-        wanted = (self._one,) if self.single else self.open_slots()
-        places = tuple(
-            index
-            for index, place in enumerate(self._array)
-            if self._extras.get(place, place) in wanted
-        )
-        try:
-            # By one that listens: before that a socket is in no group but its own.
-            member = self._sockets[self._array[0]]
-            sockets.steer(member, places or self._fallback(), self._directions())
-        except OSError as error:
-            if error.errno not in (errno.ENOPROTOOPT, errno.EPERM, errno.EINVAL):
-                raise
-            self.steers = False  # the kernel's own hash spreads connections from here on
-
-    def _fallback(self) -> tuple[int, ...]:
-        """Where no wanted slot listens: all but those that were replaced, if there are any."""
-        indices = tuple(range(len(self._array)))
-        return tuple(i for i in indices if self._extras.get(self._array[i]) != REPLACED) or indices
-
-    def _directions(self) -> dict[int, int]:
-        """Source port → index in the kernel's array."""
-        return {
-            port: self._array.index(slot)
-            for port, slot in self._directed.items()
-            if slot in self._array
-        }
-
-    def direct(self, port: int, slot: int) -> bool:
-        """Connections of this host from source port `port` go to this slot.
-
-        False: they will go to any, for there is one socket for all, or no steering.
-        Raises OSError (EAGAIN) when too many are on their way.
-        """
-        if self.single or not self.steers or len(self._sockets) < 2:
-            return False
-        if len(self._directed) >= MAX_DIRECTED:
-            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        self._directed[port] = slot
-        self.steer(self.steered)
-        return self.steers
-
-    def is_sole(self, slot: int) -> bool:
-        """No other socket of it listens, and siblings do not have this one."""
-        return not self.single and self._array == [slot]
-
-    def undirect(self, port: int) -> None:
-        """Forget that port."""
-        if self._directed.pop(port, None) is not None:
-            self.steer(self.steered)
-
-    def open_slots(self) -> tuple[int, ...]:
-        """Of those that are steered to, the ones whose worker has this very address."""
-        if self.declared:
-            return tuple(slot for slot in self.steered if slot not in self.closed) or self.steered
-        both = tuple(slot for slot in self.steered if slot in self.takers)
-        return both or tuple(self.takers) or self._awaited or self.steered
 
     def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:
         """Listen again where a worker has shut a socket down; those slots.
@@ -463,10 +362,6 @@ class Group:
                 self.grow(slot + 1)
         return self._sockets[slot]
 
-    def at(self, place: int) -> _socket.socket:
-        """The socket at a place that there is."""
-        return self._sockets[place]
-
     def has(self, slot: int) -> bool:
         """There is a socket for this slot already."""
         return (self._one if self.single else slot) in self._sockets
@@ -477,80 +372,27 @@ class Group:
         self.taken(slot, incarnation)
         return sock
 
-    def taken(self, slot: int, incarnation: int) -> None:
-        """This worker has the slot's socket from now on."""
-        changed = slot in self.closed
-        self.closed.pop(slot, None)
-        self.holders[slot] = incarnation
-        if not self.declared:
-            changed = changed or slot not in self.takers
-            self.takers[slot] = incarnation
-            self._awaited = ()
-        if changed:
-            self.steer(self.steered)
-
-    def gave_up(self, slot: int, incarnation: int) -> None:
-        """Its worker has closed the slot's socket and lives on."""
-        self.users.discard(incarnation)
-        if self.holders.get(slot) == incarnation:
-            del self.holders[slot]
-        if self.declared:
-            self.closed[slot] = incarnation
-        elif self.takers.get(slot) == incarnation:
-            del self.takers[slot]
-        self.steer(self.steered)
-
-    def release(self, incarnation: int) -> None:
-        """The worker is gone; its slot counts again when it is handed out again."""
-        self.users.discard(incarnation)
-        for book in (self.holders, self.closed):
-            for slot in [slot for slot, holder in book.items() if holder == incarnation]:
-                del book[slot]
-        gone = [slot for slot, taker in self.takers.items() if taker == incarnation]
-        for slot in gone:
-            del self.takers[slot]
-        if gone and not self.takers:
-            self._awaited = tuple(gone)
-
-    def forget_workers(self) -> None:
-        """Another app has it now."""
-        self.users.clear()
-        self.takers.clear()
-        self.holders.clear()
-        self.closed.clear()
-        self._awaited = ()
-
-    @property
-    def awaited(self) -> tuple[int, ...]:
-        """Slots whose next worker may bind the address again."""
-        return self._awaited
-
     @property
     def empty(self) -> bool:
         """There is no socket left."""
         return not self._sockets and not self._coming
-
-    def vacate(self, slot: int) -> None:
-        """No worker will come to this slot: nobody is to wait there for one."""
-        if slot in self._awaited:
-            self._awaited = tuple(each for each in self._awaited if each != slot)
-            self.steer(self.steered)
 
     def set_blocking(self, slot: int, blocking: bool) -> None:
         """Whether accept(2) waits, for all who hold this slot's socket."""
         sockets.set_blocking(self.socket(slot), blocking)
 
     def queue_length(self, slot: int) -> int:
-        """Connections waiting for this slot alone (0 when siblings share its queue)."""
-        if not self.listening or (self.single and slot == self._one):
-            return 0
-        return sum(sockets.queue_length(self._sockets[place]) for place in self.places((slot,)))
+        """Connections waiting for this slot alone (0 when siblings share its queue).
 
-    def places(self, slots: Collection[int]) -> dict[int, int]:
-        """Place → descriptor of the sockets of these slots."""
-        found = [slot for slot in slots if slot in self._sockets]
-        found += [place for place, slot in self._extras.items() if slot in slots]
-        return {place: self._sockets[place].fileno() for place in found}
+        Once no new ones come, the queue of all is that of each.
+        """
+        if not self.listening:
+            return 0
+        if self.single and slot == self._one and not self._refuses:
+            return 0
+        if self.single and self._refuses:
+            slot = self._one
+        return sum(sockets.queue_length(self._sockets[place]) for place in self.places((slot,)))
 
     def depths(self) -> tuple[sockets.Depth, ...]:
         """The accept queue of each socket that workers may take connections from."""
@@ -563,37 +405,6 @@ class Group:
     @staticmethod
     def _depth(sock: _socket.socket) -> sockets.Depth | None:
         return sockets.depth(sock)
-
-    def waiting(self) -> tuple[tuple[_socket.socket, int], ...]:
-        """Sockets with a queue, and its length."""
-        found = ((sock, sockets.queue_length(sock)) for sock in self._sockets.values())
-        return tuple((sock, length) for sock, length in found if length)
-
-    def of_inode(self, inode: int) -> _socket.socket | None:
-        """Its socket of that inode."""
-        for sock in (*self._coming.values(), *self._sockets.values()):
-            if os.fstat(sock.fileno()).st_ino == inode:
-                return sock
-        return None
-
-    def listens_at(self, inode: int) -> bool:
-        """The socket of that inode takes connections."""
-        return self.place_of(inode) in self._array
-
-    def listens(self, place: int) -> bool:
-        """This socket of it takes connections."""
-        return place in self._array
-
-    @property
-    def descriptors(self) -> dict[int, int]:
-        """Place → descriptor of all sockets that may listen."""
-        return {place: sock.fileno() for place, sock in self._sockets.items()}
-
-    @property
-    def inodes(self) -> tuple[int, ...]:
-        """The sockets as /proc names them."""
-        held = (*self._sockets.values(), *self._coming.values())
-        return tuple(os.fstat(sock.fileno()).st_ino for sock in held)
 
     def mend(self) -> bool:
         """Nothing to do for TCP (`UnixGroup.mend`)."""

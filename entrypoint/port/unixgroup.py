@@ -147,12 +147,13 @@ class UnixGroup(Group):
     def resume(self) -> None:
         """Bind another at its path, if the file is gone. Raises OSError."""
         if self._paused or self.listening:
-            self._paused, self.listening = False, True
+            self._paused, self.listening, self._refuses = False, True, False
             if self.file is None or not self._sockets:
                 self.revive()
 
     def refuse(self) -> None:
         """Whoever comes now finds no file; what is queued stays."""
+        self._refuses = True
         self._remove_file()
 
     def steer(self, slots: tuple[int, ...]) -> None:
@@ -160,8 +161,10 @@ class UnixGroup(Group):
         self.steered = slots
 
     def queue_length(self, slot: int) -> int:  # noqa: ARG002
-        """Siblings and successors share the queue."""
-        return 0
+        """Siblings and successors share the queue, unless no new ones come."""
+        if not self._refuses or not self.listening:
+            return 0
+        return sum(each.waiting for each in self.depths())
 
     @staticmethod
     def _depth(sock: _socket.socket) -> sockets.Depth | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ..kernel import sockdiag, sockets
 from ..loop import READ
-from .group import REPLACED
+from .steered import REPLACED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -362,6 +362,31 @@ def test_a_good_stop_is_0_after_drain_and_readiness_goes_at_once(world):
     assert world.exit_code == 0
 
 
+@pytest.mark.parametrize("share", ["slots", "one"])
+@pytest.mark.parametrize("asked", [e.StopAsked("web"), e.ScaleAsked("web", 0)])
+def test_a_stop_by_hand_waits_for_the_queue_before_its_signal(world, share, asked):
+    always(world, Script(queue_takes=2.0))
+    world.up(shared(instances=2, share=share, retire_delay=0.5))
+    begun = world.now
+    world.emit(asked)
+    assert world.ordered(f.RefuseConnections)
+    assert not world.ordered(f.SendSignal)
+    world.run_until(lambda: len(world.ordered(f.SendSignal)) == 2)
+    assert world.now - begun == pytest.approx(2.5)
+    world.settle(20)
+    assert world.ordered(f.PausePort)
+
+
+@pytest.mark.parametrize("asked", [e.RestartAsked("web"), e.ScaleAsked("web", 1)])
+def test_one_queue_for_all_is_left_to_siblings_and_successors(world, asked):
+    always(world, Script(queue_takes=None))
+    world.up(shared(instances=2, share="one"))
+    begun = world.now
+    world.emit(asked)
+    world.run_until(lambda: bool(world.ordered(f.SendSignal)))
+    assert world.now == begun
+
+
 @pytest.mark.parametrize("first", [SIGTERM, SIGINT])
 @pytest.mark.parametrize("again", [SIGINT, SIGQUIT])
 def test_ctrl_c_ends_the_drain_and_another_half_a_second_later_kills(world, first, again):
