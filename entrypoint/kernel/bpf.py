@@ -12,7 +12,8 @@ there, but the network header can still be read (SKF_NET_OFF).
 
 *Interception*: a seccomp program (`seccomp(2)`) reads `struct seccomp_data`, the call's
 number at offset 0 and the architecture at 4. Numbers mean different calls in different
-architectures, so the architecture is looked at first.
+architectures, so the architecture is looked at first: the kernel's, and that of the 32-bit
+programs which it runs too.
 """
 
 from __future__ import annotations
@@ -68,19 +69,68 @@ class Architecture:
     A call that the architecture does not have is not among `calls`.
     """
 
-    def __init__(self, audit: int, *, seccomp: int, openat2: int = 437, **calls: int) -> None:
+    def __init__(
+        self,
+        audit: int,
+        *,
+        seccomp: int,
+        openat2: int = 437,
+        compat: Architecture | None = None,
+        **calls: int,
+    ) -> None:
+        """`compat`: that of the 32-bit programs that run beside, if the kernel can."""
         self.audit = audit
         self.seccomp = seccomp
         self.openat2 = openat2
+        self.compat = compat
         self.calls = calls
 
 
+# One system call for all that sockets do (`socketcall(2)`): its first argument says which, the
+# second where the arguments of that are. C libraries for i386 that are older than Linux 4.3.
+SOCKETCALLS = {2: ("bind", 3), 4: ("listen", 2)}
+
+_I386 = Architecture(
+    0x40000003,
+    seccomp=354,
+    unlink=10,
+    rename=38,
+    socketcall=102,
+    unlinkat=301,
+    renameat=302,
+    renameat2=353,
+    socket=359,
+    bind=361,
+    connect=362,
+    listen=363,
+    getsockopt=365,
+    setsockopt=366,
+    io_uring_setup=425,
+)
+_ARM = Architecture(
+    0x40000028,
+    seccomp=383,
+    unlink=10,
+    rename=38,
+    socket=281,
+    bind=282,
+    connect=283,
+    listen=284,
+    setsockopt=294,
+    getsockopt=295,
+    unlinkat=328,
+    renameat=329,
+    renameat2=382,
+    io_uring_setup=425,
+)
+
 # By `os.uname().machine`. x86_64 also runs x32 calls, whose numbers have bit 30 set and
-# so match none of ours, and i386 ones, which are another architecture: both go through.
+# so match none of ours: they go through.
 ARCHITECTURES = {
     "x86_64": Architecture(
         0xC000003E,
         seccomp=317,
+        compat=_I386,
         socket=41,
         connect=42,
         bind=49,
@@ -97,6 +147,7 @@ ARCHITECTURES = {
     "aarch64": Architecture(
         0xC00000B7,
         seccomp=277,
+        compat=_ARM,
         unlinkat=35,
         renameat=38,
         socket=198,
@@ -241,12 +292,28 @@ def interception(machine: str, calls: Collection[str] = PORT_CALLS) -> Program:
     Raises KeyError for a machine not in ARCHITECTURES.
     """
     known = ARCHITECTURES[machine]
-    program: list[Instruction] = [
+    native, compat = _of_architecture(known, calls), _of_compat(known.compat, calls)
+    return (
         (_LD_W_ABS, 0, 0, 4),
-        (_JEQ, 1, 0, known.audit),
-        (_RET, 0, 0, _SECCOMP_ALLOW),
-        (_LD_W_ABS, 0, 0, 0),
-    ]
+        (_JEQ, 0, 1, known.audit),
+        (_JA, 0, 0, len(compat)),
+        *compat,
+        *native,
+    )
+
+
+def _of_compat(known: Architecture | None, calls: Collection[str]) -> Program:
+    """The same for 32-bit programs; without `known` all that is left is allowed."""
+    allow = (_RET, 0, 0, _SECCOMP_ALLOW)
+    if known is None:
+        return (allow,)
+    if "bind" in calls and "socketcall" in known.calls:
+        calls = (*calls, "socketcall")
+    return ((_JEQ, 1, 0, known.audit), allow, *_of_architecture(known, calls))
+
+
+def _of_architecture(known: Architecture, calls: Collection[str]) -> Program:
+    program: list[Instruction] = [(_LD_W_ABS, 0, 0, 0)]
     for name in calls:
         number = known.calls.get(name.removesuffix("_any").partition(":")[0])
         if number is not None:
@@ -278,6 +345,15 @@ def _reported(name: str) -> list[Instruction]:
             (_JEQ, 0, 2, _SOL_SOCKET),
             (_LD_W_ABS, 0, 0, _THIRD),
             (_JEQ, 1, 0, _SO_ACCEPTCONN),
+            allow,
+            report,
+        ]
+    if name == "socketcall":
+        first, second = SOCKETCALLS
+        return [
+            (_LD_W_ABS, 0, 0, _FIRST),
+            (_JEQ, 2, 0, first),
+            (_JEQ, 1, 0, second),
             allow,
             report,
         ]

@@ -217,8 +217,13 @@ class Notifier:
             fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)
         except OSError:
             pass
-        known = bpf.ARCHITECTURES[os.uname().machine]
-        self._calls = {number: name for name, number in known.calls.items()}
+        native = bpf.ARCHITECTURES[os.uname().machine]
+        self._calls = {
+            (known.audit, number): name
+            for known in (native, native.compat)
+            if known is not None
+            for name, number in known.calls.items()
+        }
         # Answers that the kernel did not take in time, in order (see `flush`).
         self._unsent: list[bytes] = []
 
@@ -242,8 +247,9 @@ class Notifier:
             if error.errno in (errno.ENOENT, errno.EINTR):
                 return None
             raise
-        identity, pid, _, number, _, _, *args = _NOTIFICATION.unpack(data)
-        return Notification(identity, pid, self._calls.get(number, ""), tuple(args))
+        identity, pid, _, number, architecture, _, *args = _NOTIFICATION.unpack(data)
+        call = self._calls.get((architecture, number), "")
+        return Notification(identity, pid, call, tuple(args))
 
     def waits(self, call: Notification) -> bool:
         """The caller still waits, so what was read of its pid was its own."""
@@ -339,6 +345,20 @@ def read_memory(pid: int, address: int, size: int) -> bytes:
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
     data = look_at(pid, lambda: _read_file(f"/proc/{pid}/mem", size, address))
     return bytes(data)
+
+
+def unfolded(call: Notification) -> Notification:
+    """The call that a socketcall(2) of a 32-bit program means. Raises OSError.
+
+    Any other call is itself.
+    """
+    if call.call != "socketcall":
+        return call
+    name, count = bpf.SOCKETCALLS.get(call.args[0] & 0xFFFFFFFF, ("", 0))
+    data = read_memory(call.pid, call.args[1], 4 * count) if count else b""
+    if len(data) != 4 * count:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+    return call.replace(call=name, args=struct.unpack(f"={count}I", data))
 
 
 def write_memory(pid: int, address: int, data: bytes) -> None:

@@ -183,6 +183,7 @@ class Interception:
             return False  # of a PID namespace that we cannot see into
         if call.call in bpf.REMOVALS:
             return self._remove(worker, call)
+        call = seccomp.unfolded(call)
         if worker.gone or call.args[0] >= 1 << 31:
             return False
         serve = {

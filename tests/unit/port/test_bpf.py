@@ -105,10 +105,30 @@ def reports(program, audit, number, *args):
 @given(number=st.one_of(st.integers(0, 600), st.integers(0, 2**32 - 1)), foreign=st.booleans())
 def test_interception_reports_bind_and_listen_of_its_architecture_only(machine, number, foreign):
     known = bpf.ARCHITECTURES[machine]
-    audit = 0x40000003 if foreign else known.audit
+    audit = 0xC0000016 if foreign else known.audit
     # Of getsockopt(2) it is SO_ACCEPTCONN alone.
     reported = reports(bpf.interception(machine), audit, number, 3, 1, 2, 3, 4, 5)
     assert reported == (not foreign and number in (known.calls["bind"], known.calls["listen"]))
+
+
+# As arch/x86/entry/syscalls/syscall_32.tbl and arch/arm/tools/syscall.tbl have them.
+@pytest.mark.parametrize(
+    ("machine", "audit", "bind", "listen"),
+    [("x86_64", 0x40000003, 361, 363), ("aarch64", 0x40000028, 282, 284)],
+)
+@given(number=st.integers(0, 500), first=st.integers(0, 20))
+def test_calls_of_32_bit_programs_are_reported_by_their_numbers(
+    machine, audit, bind, listen, number, first
+):
+    program = bpf.interception(machine, (*bpf.PORT_CALLS, "setsockopt:5", "unlink", "connect"))
+    known = bpf.ARCHITECTURES[machine].compat
+    if number == known.calls.get("socketcall"):
+        expected = first in (2, 4)  # SYS_BIND, SYS_LISTEN
+    elif number in (known.calls["setsockopt"], known.calls["getsockopt"]):
+        return
+    else:
+        expected = number in (bind, listen, known.calls["unlink"], known.calls["connect"])
+    assert reports(program, audit, number, first, 0x7000, 110) == expected
 
 
 @pytest.mark.parametrize("machine", sorted(bpf.ARCHITECTURES))
