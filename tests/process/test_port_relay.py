@@ -80,14 +80,14 @@ def test_nothing_is_reset_for_being_too_many(tmp_path, descriptors, declared, li
         assert crowd.stdout.readline() == "connected\n"
         wait_until(lambda: lab.queue(0) == count, "all wait at the first")
         lab.steer(0, 1)
-        if limit < 1000:  # as in a container that has a low limit, and uses most of it
-            spare = [os.open("/dev/null", os.O_RDONLY) for _ in range(limit - 300)]
+        # As in a container that has a low limit, and uses most of it.
+        used = limit - 300 if limit < 1000 else 0
+        spare = [os.open("/dev/null", os.O_RDONLY) for _ in range(used)]
         os.kill(workers[0].pid, signal.SIGUSR2)
         wait_until(lambda: "closed" in lab.text(), "it has closed")
         assert json.loads(crowd.stdout.readline()) == {"answered": count}
         assert crowd.wait(30) == 0
         crowd.stdout.close()
-        if limit < 1000:
-            for fd in spare:
-                os.close(fd)
+        for fd in spare:
+            os.close(fd)
     assert len(os.listdir("/proc/self/fd")) == held
