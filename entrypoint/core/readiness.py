@@ -276,6 +276,15 @@ def accepted(turn: Turn, worker: Worker, event: AcceptSeen) -> None:
     if not worker.accepted_at and counts(turn, worker, key):
         worker = worker.replace(accepted_at=turn.now)
     worker = turn.put_worker(worker)
+    if not event.known:
+        turn.report_of(
+            worker,
+            "warning",
+            "accept not observed",
+            address=key,
+            reason="other processes accept there too, and this worker's may not be looked into",
+            then="count it as accepting",
+        )
     _look_again(turn, worker)
 
 

@@ -6,16 +6,19 @@ the end of the stream and closes. Whether the connection was accepted is what th
 through the whole start of the worker; one is sent for each launch.
 
 *Whose accept it was.* The address's program sends what comes from the probe's source port to
-the worker's own slot (`Group.direct`). One socket that siblings share (`share: one`, unix
-paths) has no such way. There the connection stays open until its inode is found among the
-descriptors of the worker or of a sibling, and if it was a sibling's another one follows. A
-worker that holds the listening socket all the while counts in the end (`patience`).
+the worker's own slot (`Group.direct`). Where no process but the worker's own holds that socket,
+nobody else can have accepted. Else (siblings with `share: one` or a unix path, processes that a
+former worker of the slot has left) the connection stays open until its inode is found among the
+descriptors of the worker, and another one follows if it was accepted by somebody else, or is
+closed and nobody knows by whom. A worker of which a thread was seen to wait for connections at
+the socket, in accept(2) or a poll, accepts too (`kernel/awaiting.py`). A worker that may not be
+looked into counts after `patience`, and is reported as unknown.
 """
 
 from __future__ import annotations
 
 from ..core.record import Record
-from ..kernel import credentials, look, sockdiag, sockets
+from ..kernel import awaiting, credentials, sockdiag, sockets
 from ..loop import ERROR, HANGUP, READ, WRITE
 from .early import was_relayed
 from .sockaddr import MAPPED
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..children import Started
     from ..loop import Loop
+    from .accepters import Accepters
     from .group import Group
 else:
     import _socket
@@ -35,7 +39,7 @@ else:
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 # A server that wants data first (TCP_DEFER_ACCEPT) gets a FIN after this time (s).
 _DEFERRED = 1.0
-# Connections that siblings accept before `patience` may end the trial.
+# Connections that others accept before `patience` may end the trial.
 _TRIALS = 8
 _ANY4, _ANY6 = "0.0.0.0", "::"  # noqa: S104  compared
 
@@ -74,6 +78,7 @@ def _local(host: str) -> str:
 class AcceptProbe:
     """Connects until a connection is accepted by the worker; then calls `accepted`, once.
 
+    `accepted(known)`: False where the worker may not be looked into and others may accept too.
     `find()` gives the target of now. `worker()` is its process,
     None once it has ended: then the probe ends. `alone()`: no sibling takes connections.
     """
@@ -84,13 +89,15 @@ class AcceptProbe:
         find: Callable[[], Target],
         worker: Callable[[], Started | None],
         alone: Callable[[], bool],
+        accepters: Accepters,
         patience: float,
-        accepted: Callable[[], None],
+        accepted: Callable[[bool], None],
     ) -> None:
         self._loop = loop
         self._find = find
         self._worker = worker
         self._alone = alone
+        self._accepters = accepters
         self._patience = patience
         self._accepted = accepted
         self._target: Target | None = None
@@ -98,11 +105,12 @@ class AcceptProbe:
         self._fd = -1
         self._waits = 0
         self._directed = 0
-        self._shared = False
+        # Others may accept from the socket: the connection stays open until it is known who did.
+        self._shared = self._disputed = False
         self._hung_up = False
         self._connected_at = 0.0
         self._pause = _FIRST_PAUSE
-        self._siblings_since = 0.0
+        self._others_since = 0.0
         self._trials = 0
         self._arrived = False
         self.over = False
@@ -149,7 +157,7 @@ class AcceptProbe:
 
     def _begin_connect(self, started: Started, target: Target) -> _socket.socket:
         if target.family == "unix":
-            self._shared = not self._alone()
+            self._shared = self._disputed or not self._alone()
             return _connect_unix(target.path, started)
         group = target.group
         sock = sockets.client(target.family, target.host if group is not None else "")
@@ -159,7 +167,8 @@ class AcceptProbe:
                 if group.direct(source, started.slot):
                     self._directed = source
             sole = group is not None and group.is_sole(started.slot)
-            self._shared = not self._directed and not sole and not self._alone()
+            alone = self._directed or sole or self._alone()
+            self._shared = self._disputed or not alone
             sockets.begin_connect(sock, target.host, target.port)
         except OSError:
             sock.close()
@@ -176,14 +185,7 @@ class AcceptProbe:
             return group.listens(started.slot)
         if self._alone():
             return True
-        return self._holds(started, group.inodes) is not False
-
-    @staticmethod
-    def _holds(started: Started, inodes: tuple[int, ...]) -> bool | None:
-        seen = look.sockets(look.tree(started.pid), inodes)
-        if any(inode in seen.holders for inode in inodes):
-            return True
-        return None if seen.unknown else False
+        return self._accepters.holds(started, group.inodes) is not False
 
     def _connected(self) -> None:
         self._undirect()
@@ -229,10 +231,8 @@ class AcceptProbe:
         except OSError:
             self._again()
             return
-        if self._shared:
-            self._by_a_sibling()
-        else:
-            self._done()
+        # Closed already: its inode is gone, and nobody can be asked for it.
+        self._judge(0)
 
     def _look(self) -> None:
         sock = self._sock
@@ -249,8 +249,10 @@ class AcceptProbe:
                 return
             if self._loop.now() - self._connected_at >= _DEFERRED:
                 self._end_stream()
-        elif sockdiag.accepted_as(sock) or self._left_the_queue():
-            self._done()
+        elif self._look_whose(sock):
+            return
+        elif self._left_the_queue():
+            self._judge(0)
             return
         if self._sock is not None:
             self._later(self._look)
@@ -271,29 +273,41 @@ class AcceptProbe:
         return group.steers and not group.single
 
     def _look_whose(self, sock: _socket.socket) -> bool:
-        """It was accepted, and it is known by whom."""
+        """It was accepted."""
         inode = sockdiag.accepted_as(sock)
-        started = self._worker()
-        if not inode or started is None:
+        if not inode:
             return False
-        if self._holds(started, (inode,)):
-            self._done()
-        else:
-            self._by_a_sibling()
+        self._judge(inode)
         return True
 
-    def _by_a_sibling(self) -> None:
+    def _judge(self, inode: int) -> None:
+        """Somebody has accepted it, as `inode`; 0: and has closed it again."""
+        started, target = self._worker(), self._target
+        if started is None or target is None:
+            self.close()
+            return
+        its_own = bool(inode) and self._accepters.holds(started, (inode,))
+        if its_own or self._accepters.others_hold(started, _listeners(target)) is False:
+            self._done()
+        else:
+            self._by_another(started, target)
+
+    def _by_another(self, started: Started, target: Target) -> None:
+        """Perhaps not by the worker."""
         now = self._loop.now()
         if not self._trials:
-            self._siblings_since = now
+            self._others_since = now
         self._trials += 1
-        started, target = self._worker(), self._target
-        enough = self._trials >= _TRIALS and now - self._siblings_since >= self._patience
-        if enough and started is not None and target is not None:
-            group = target.group
-            if group is None or self._holds(started, group.inodes) is not False:
-                self._done()
-                return
+        self._disputed = True
+        inodes = _listeners(target)
+        waits = awaiting.waits_at(self._accepters.of_worker(started), inodes)
+        if waits:
+            self._done()
+            return
+        enough = self._trials >= _TRIALS and now - self._others_since >= self._patience
+        if enough and waits is None and self._accepters.holds(started, inodes) is not False:
+            self._done(known=False)
+            return
         self._again()
 
     def _again(self) -> None:
@@ -302,7 +316,7 @@ class AcceptProbe:
             self._pause = max(self._pause, 0.02)
             self._later(self._connect)
 
-    def _done(self) -> None:
+    def _done(self, *, known: bool = True) -> None:
         if self.over:
             return
         if self._sock is not None and was_relayed(self._sock):
@@ -310,7 +324,7 @@ class AcceptProbe:
             self._again()
             return
         self.close()
-        self._accepted()
+        self._accepted(known)
 
     # -- descriptors --------------------------------------------------------------------
 
@@ -340,6 +354,19 @@ class AcceptProbe:
         except OSError:
             pass
         sock.close()
+
+
+def _listeners(target: Target) -> tuple[int, ...]:
+    """The inodes of the sockets that listen at the target."""
+    if target.group is not None:
+        return target.group.inodes
+    return tuple(
+        each.inode
+        for each in sockdiag.listeners() or ()
+        if (each.family == "unix") == (target.family == "unix")
+        and each.path == target.path
+        and each.port == target.port
+    )
 
 
 def _connect_unix(path: str, started: Started) -> _socket.socket:

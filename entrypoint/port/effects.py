@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..core import effects as f
 from ..core import events as e
 from ..core.record import Record
+from .accepters import Accepters
 from .acceptprobe import AcceptProbe, target_of
 from .emptying import Emptying
 from .moves import moves
@@ -60,6 +61,7 @@ class PortEffects:
         self._observed = observed
         self._ports: dict[str, Ports] = {}
         self._probes: dict[tuple[int, str], AcceptProbe] = {}
+        self._accepters = Accepters(children)
         self._pending = Pending(loop)
         # Apps that the file has.
         self._names: frozenset[str] = frozenset()
@@ -93,7 +95,7 @@ class PortEffects:
             self._loop,
             spec,
             self._log,
-            self._observed,
+            self._saw,
             self._heir_of,
             self._pending,
             self._children.pid_of,
@@ -102,6 +104,19 @@ class PortEffects:
         ports.steer(tuple(range(spec.instances)))
         ports.open(spec.instances + spec.surge, but)
         return ports
+
+    def _saw(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
+        """Pass on what was seen of a worker; of a queue that emptied only if by the worker."""
+        if what == "accepting":
+            started = self._children.get(incarnation)
+            ports = self.get(started.spec.name) if started is not None else None
+            if started is None or ports is None:
+                return
+            group = ports.group_at(str(fields["address"]), incarnation, declared=False)
+            inodes = group.inodes if group is not None else ()
+            if self._accepters.others_hold(started, inodes) is not False:
+                return  # its probe finds out
+        self._observed(incarnation, what, fields)
 
     def _heir_of(self, form: Form) -> Address | None:
         """What an app holds that the file no longer has, for another one that binds it."""
@@ -258,13 +273,15 @@ class PortEffects:
             crew = self._children.of_app(effect.app)
             return all(each.incarnation == incarnation for each in crew)
 
-        def accepted() -> None:
+        def accepted(known: bool) -> None:
             self._probes.pop(key, None)
-            self._emit(e.AcceptSeen(incarnation, effect.address, effect.declared))
+            self._emit(e.AcceptSeen(incarnation, effect.address, effect.declared, known))
 
         for ended in [each for each, known in self._probes.items() if known.over]:
             del self._probes[ended]
-        probe = AcceptProbe(self._loop, find, worker, alone, effect.patience, accepted)
+        probe = AcceptProbe(
+            self._loop, find, worker, alone, self._accepters, effect.patience, accepted
+        )
         self._probes[key] = probe
         probe.begin()
 
