@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .children import Children
+    from .children import Children, Started
     from .core import effects as f
     from .kernel.sockdiag import Listener
     from .loop import Loop
@@ -24,6 +24,7 @@ _FIRST, _USUAL, _RARE = 0.02, 0.25, 2.0
 _RARE_AFTER = 120.0
 # CPU seconds of `REST` that are almost none. /proc counts in ticks of 10 ms.
 _NEGLIGIBLE = 0.05
+_LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
 class _Worker:
@@ -48,12 +49,23 @@ class _Worker:
 
 
 class Looking:
-    """All looks of a run."""
+    """All looks of a run.
 
-    def __init__(self, loop: Loop, children: Children, emit: Callable[[e.Event], None]) -> None:
+    `chosen(started, inode)`: the kernel chose the port of that listener, if it chose from its own
+    range; None: unknown, for the worker's bind was not seen.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        children: Children,
+        emit: Callable[[e.Event], None],
+        chosen: Callable[[Started, int], bool | None] = lambda _started, _inode: None,
+    ) -> None:
         self._loop = loop
         self._children = children
         self._emit = emit
+        self._chosen = chosen
         self._workers: dict[int, _Worker] = {}
         self._passing: tuple[int, int] | None = None
 
@@ -100,7 +112,10 @@ class Looking:
             there = {_text(each): each for each in listeners}
             for text in sorted(there.keys() - worker.addresses):
                 passing = self._is_passing(there[text].port)
-                events.append(e.ListenSeen(incarnation, text, passing=passing, lasting=lasting))
+                chosen = passing and self._is_chosen(started, there[text])
+                events.append(
+                    e.ListenSeen(incarnation, text, passing=passing, lasting=lasting, chosen=chosen)
+                )
             if not seen.unknown:
                 gone = worker.addresses - there.keys()
                 events += [e.ListenEnded(incarnation, text) for text in sorted(gone)]
@@ -113,6 +128,11 @@ class Looking:
             events.append(e.RestSeen(incarnation, rests))
         for event in events:
             self._emit(event)
+
+    def _is_chosen(self, started: Started, listener: Listener) -> bool:
+        """Where it is unknown: a server of other hosts' clients has a port that was written."""
+        known = self._chosen(started, listener.inode)
+        return listener.host in _LOOPBACK if known is None else known
 
     def _is_passing(self, port: int) -> bool:
         """The kernel may have chosen it (`ip_local_port_range`, ip(7))."""

@@ -100,7 +100,7 @@ class Runtime:
         self.ports = PortEffects(loop, self.children, self.emit, self.log, self._observed)
         self._reaping = Reaping(loop, self.children)
         self._remaining = Remaining(self)
-        self.looking = Looking(loop, self.children, self.emit)
+        self.looking = Looking(loop, self.children, self.emit, self.ports.chosen)
         self.is_init = kill.is_init()
         self._pipe = pipe
         self._terminal = Terminal()
@@ -369,7 +369,8 @@ class Runtime:
             if ports and ports.group_at(address, incarnation, declared=False):
                 self.emit(e.ListenSeen(incarnation, address, declared))
         elif what == "listening":
-            self.emit(e.ListenSeen(incarnation, address, declared))
+            chosen = bool(fields.get("chosen"))
+            self.emit(e.ListenSeen(incarnation, address, declared, chosen, chosen=chosen))
         elif what == "accepting":
             self.emit(e.AcceptSeen(incarnation, address, declared))
         elif what == "closed":

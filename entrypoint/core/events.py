@@ -90,6 +90,7 @@ class ListenSeen(Event):
 
     `declared`: the address of the file that this is (`ListenSpec.text`), "" for none.
     `passing`: the kernel may have chosen the port, and the next release another one.
+    `chosen`: it has, or it may have and only this host comes there: no client knows the port.
     `lasting`: it may have listened there for long.
     """
 
@@ -98,6 +99,7 @@ class ListenSeen(Event):
     declared: str = ""
     passing: bool = False
     lasting: bool = False
+    chosen: bool = False
 
 
 class AcceptSeen(Event):

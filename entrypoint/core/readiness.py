@@ -7,7 +7,8 @@
                                      worker of the app has ever said READY (`force`)
     listen                           each declared address that is not optional has accepted
     no listen, a later start         each port that the worker before listened on has accepted
-    no listen, the first start       the first port that accepts
+    no listen, the first start       the first port that accepts and that a client may know: not
+                                     one that the kernel chose, nor a debugger's
     no port at all                   its processes rest (`REST`) when `listen_timeout` is over
     listen, unix paths alone are     it listens there, and its processes rest then; not for the
     left to accept on                successor in a reload
@@ -26,14 +27,21 @@ from __future__ import annotations
 
 from . import health
 from . import worker as w
+from .addresses import (
+    accepts,
+    counts,
+    has_all,
+    has_port,
+    key_of,
+    required,
+    served_by,
+)
 from .effects import LookAt, ProbeAccept, StartTimer, StopLook, StopTimer
 from .events import Timer
 from .lifecycle import arm, awaits_readiness, shares_port, steer, stop_worker, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .events import AcceptSeen, ListenEnded, ListenSeen, ProbeFailed, RestSeen
     from .spec import AppSpec
     from .turn import Turn
@@ -45,9 +53,6 @@ REST = 2.0
 REST_AT_MOST = 60.0
 # A later start gets so many times what the slowest start of the app has taken.
 PATIENCE = 3.0
-# A port that a worker opens after its start is one of those that it serves when it has
-# been open for so long: shorter ones are for one transfer, as FTP's (s).
-LASTING = 10.0
 # Probes of one worker at undeclared addresses. More are no servers of clients.
 PROBES = 8
 # How long the rest of one that listens on a unix path is waited for (s).
@@ -60,83 +65,7 @@ SHARED_PATIENCE = 2.0
 WORDS = ("notify", "node")
 
 
-# -- what counts ----------------------------------------------------------------------
-
-
-def key_of(address: str, declared: str) -> str:
-    """What names an address in later releases: as declared, else its port or path."""
-    if declared or address.startswith("unix:"):
-        return declared or address
-    return ":" + address.rpartition(":")[2]
-
-
-def required(turn: Turn, worker: Worker) -> tuple[str, ...]:
-    """Addresses on all of which it has to accept; () where any one will do."""
-    spec = worker.spec
-    if spec.listen and shares_port(spec):
-        return tuple(each.text for each in spec.listen if not each.optional)
-    place = turn.place(worker.app, worker.instance)
-    return place.served if place is not None else ()
-
-
-def counts(turn: Turn, worker: Worker, key: str) -> bool:
-    """To accept there is part of being ready."""
-    spec = worker.spec
-    needed = required(turn, worker)
-    if needed and not _may_move(turn, worker):
-        return key in needed
-    if spec.listen and shares_port(spec):
-        return key in needed if needed else any(key == each.text for each in spec.listen)
-    # Control and debug sockets are often unix sockets, and so is what libraries speak over
-    # among the processes of a program (Python's multiprocessing); a probe would harm some.
-    return key.startswith(":")
-
-
-def accepts(turn: Turn, worker: Worker) -> bool:
-    """It was seen to accept wherever it has to."""
-    needed = required(turn, worker)
-    if needed:
-        return _has_all(turn, worker, needed, worker.accepting)
-    return any(counts(turn, worker, key) for key in worker.accepting)
-
-
-def _may_move(turn: Turn, worker: Worker) -> bool:
-    """The file gives it other settings than the worker before: maybe another port, too."""
-    if worker.spec.listen and shares_port(worker.spec):
-        return False
-    place = turn.place(worker.app, worker.instance)
-    return place is not None and worker.spec != (place.before or place.spec)
-
-
-def _has_all(turn: Turn, worker: Worker, needed: tuple[str, ...], seen: Iterable[str]) -> bool:
-    """All that is needed is among what was seen; of a port that moved, another one."""
-    found = set(seen)
-    if found.issuperset(needed):
-        return True
-    ports = [key for key in found if key.startswith(":")]
-    return _may_move(turn, worker) and len(ports) >= len(needed)
-
-
-def has_port(turn: Turn, worker: Worker) -> bool:
-    """It listens, or is expected to."""
-    if worker.spec.listen and shares_port(worker.spec):
-        return True
-    listens = any(counts(turn, worker, key) for key, _ in worker.listening)
-    return listens or bool(required(turn, worker))
-
-
-def served_by(worker: Worker, now: float) -> tuple[str, ...]:
-    """Undeclared addresses that its successor has to serve too."""
-    declared = {each.text for each in worker.spec.listen}
-    bound = worker.up_at + health.launch_bound(worker.spec)
-    return tuple(
-        key
-        for key, since in worker.listening
-        if key not in declared
-        and key not in worker.passing
-        and (since <= bound or now - since >= LASTING)
-        and key.startswith(":")
-    )
+# -- its word --------------------------------------------------------------------------
 
 
 def _speech_awaited(turn: Turn, worker: Worker) -> bool:
@@ -210,6 +139,8 @@ def listens(turn: Turn, worker: Worker, event: ListenSeen) -> None:
         worker = worker.replace(listening=(*worker.listening, (key, since)))
         if event.passing:
             worker = worker.replace(passing=(*worker.passing, key))
+        if event.chosen and not event.declared:
+            worker = worker.replace(chosen=(*worker.chosen, key))
         if not worker.listened_at and counts(turn, worker, key):
             worker = worker.replace(listened_at=turn.now)
         worker = turn.put_worker(worker)
@@ -380,10 +311,17 @@ def ready(turn: Turn, worker: Worker, source: str) -> None:
             "info",
             "worker has no port",
             ready="its processes rest" if worker.rests else "it runs",
+            **_passed_over(worker),
         )
     if pool.ready >= pool.wanted and not pool.was_ready:
         turn.put_pool(pool.replace(was_ready=True))
         turn.report("info", "app ready", app=pool.name, workers=pool.ready)
+
+
+def _passed_over(worker: Worker) -> dict[str, object]:
+    """Ports on which it listens and that do not count."""
+    ports = [key for key, _ in worker.listening if key.startswith(":")]
+    return {"not_counted": ", ".join(ports)} if ports else {}
 
 
 def _is_deaf(turn: Turn, worker: Worker) -> bool:
@@ -396,7 +334,7 @@ def _listens(turn: Turn, worker: Worker) -> bool:
     seen = {*worker.accepting, *dict(worker.listening)}
     needed = required(turn, worker)
     if needed:
-        return _has_all(turn, worker, needed, seen)
+        return has_all(turn, worker, needed, seen)
     return any(counts(turn, worker, key) for key in seen)
 
 
@@ -564,8 +502,9 @@ def _lack(turn: Turn, worker: Worker) -> str:
         return f"not listening on {', '.join(missing)}"
     if worker.spec.wait_ready:
         return "no READY"
-    if worker.listening:
-        return f"accepts no connection on {', '.join(listening)}"
+    silent = [key for key in listening if counts(turn, worker, key)]
+    if silent:
+        return f"accepts no connection on {', '.join(silent)}"
     return "not listening"
 
 

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from . import reasons, trimming
 from . import worker as w
+from .addresses import accepts
 from .effects import FreeSlot, GrowPort, LookAt, ReportOutcome, StartTimer, StopTimer
 from .events import Timer
 from .lifecycle import awaits_readiness, has_slots, launch, shares_port, stop_worker, stop_workers
-from .readiness import accepts, launch_bound, min_ready, recall, shortfall
+from .readiness import launch_bound, min_ready, recall, shortfall
 from .restarts import restarted
 from .worker import Place, Pool, Reload, Worker
 

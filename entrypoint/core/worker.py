@@ -117,7 +117,8 @@ class Worker(Record):
     # What was seen of it (readiness.py): where it listens, and since when; where it has
     # accepted a connection; where a connection of ours waits for that.
     listening: tuple[tuple[str, float], ...] = ()
-    passing: tuple[str, ...] = ()  # of those: ports that the kernel chose
+    passing: tuple[str, ...] = ()  # of those: ports that the kernel may have chosen
+    chosen: tuple[str, ...] = ()  # of those: ports that no client knows
     accepting: tuple[str, ...] = ()
     probed: tuple[str, ...] = ()
     listened_at: float = 0.0  # on what its readiness needs; 0: not yet

@@ -24,6 +24,8 @@ class Address:
         self.assumed_dual = False
         # No file declares it, and it was bound by a worker of an earlier revision.
         self.of_before = False
+        # No file declares it, and the kernel chose the port: it was asked for port 0.
+        self.chosen = False
         # No file declares it, and its worker served another address already.
         self.late = False
 

@@ -251,6 +251,20 @@ class PortEffects:
 
         Idle(self._loop, key, started.pid, paths, emptied)
 
+    def chosen(self, started: Started, inode: int) -> bool | None:
+        """The kernel chose the port of that listener of a worker; None: its bind was not seen.
+
+        A bind to a written port is answered with a socket of the app, if it was seen.
+        """
+        ports = self.get(started.spec.name)
+        if ports is None:
+            return None
+        claim = ports.of_inode(inode)
+        if claim is not None:
+            return claim.address.chosen
+        sees = started.spec.exec_mode == "cluster" and ports.has_filter(started.incarnation)
+        return True if sees else None
+
     def probe_accept(self, effect: f.ProbeAccept) -> None:
         """Perform it."""
         incarnation, key = effect.incarnation, (effect.incarnation, effect.address)

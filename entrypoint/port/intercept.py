@@ -78,6 +78,10 @@ class Interception:
             notify_fd, READ, lambda events: self._ready(worker, events), owner=incarnation
         )
 
+    def attends(self, incarnation: int) -> bool:
+        """This worker's calls are reported."""
+        return any(worker.incarnation == incarnation for worker in self._workers.values())
+
     def forget(self, incarnation: int) -> None:
         """The worker is gone. Processes it left behind may bind what they like.
 

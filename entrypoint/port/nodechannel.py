@@ -289,7 +289,10 @@ class NodeChannel:
                 continue
             port = message.get("port")
             if asked.family == "unix" or port in (claim.group.form.port, asked.port):
-                self._tell(self._incarnation, "listening", {"address": claim.group.form.text})
+                where: dict[str, object] = {"address": claim.group.form.text}
+                self._tell(
+                    self._incarnation, "listening", {**where, "chosen": claim.address.chosen}
+                )
                 return
 
     # -- queryServer ------------------------------------------------------------------

@@ -86,6 +86,7 @@ def adopted(
     """
     address = Address(None)
     if form.family != "unix" and form.port == 0:
+        address.chosen = True
         port = sockets.free_port(form.family, form.host, v6only=form.v6only)
         form = form.replace(port=port)
     group = group_of(address, form)

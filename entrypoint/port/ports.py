@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec
     from ..kernel.sockets import Depth
     from ..loop import Loop
-    from .address import Address
+    from .address import Address, Claim
     from .addresses import Form
     from .group import Group
     from .intercept import Interception
@@ -308,6 +308,14 @@ class Ports:
             )
         makes = incarnation in self._makers
         self._interception.attach(incarnation, slot, notify_fd, makes=makes)
+
+    def has_filter(self, incarnation: int) -> bool:
+        """This worker's calls are reported."""
+        return self._interception is not None and self._interception.attends(incarnation)
+
+    def of_inode(self, inode: int) -> Claim | None:
+        """Whose socket of the app that is."""
+        return self._listeners.of_inode(inode)
 
     def filter_calls(self, incarnation: int) -> tuple[str, ...]:
         """The system calls that the filter of this worker is to report."""

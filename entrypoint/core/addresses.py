@@ -1,0 +1,107 @@
+"""Which addresses of a worker count for being ready: it has to accept there.
+
+What the file declares. Without a `listen`, TCP ports on which the worker before listened; at a
+first start any one to which clients may come.
+"""
+
+from __future__ import annotations
+
+from . import debuggers, health
+from .lifecycle import shares_port
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .turn import Turn
+    from .worker import Worker
+
+# A port that a worker opens after its start is one of those that it serves when it has
+# been open for so long: shorter ones are for one transfer, as FTP's (s).
+LASTING = 10.0
+
+
+def key_of(address: str, declared: str) -> str:
+    """What names an address in later releases: as declared, else its port or path."""
+    if declared or address.startswith("unix:"):
+        return declared or address
+    return ":" + address.rpartition(":")[2]
+
+
+def required(turn: Turn, worker: Worker) -> tuple[str, ...]:
+    """Addresses on all of which it has to accept; () where any one will do."""
+    spec = worker.spec
+    if spec.listen and shares_port(spec):
+        return tuple(each.text for each in spec.listen if not each.optional)
+    place = turn.place(worker.app, worker.instance)
+    return place.served if place is not None else ()
+
+
+def counts(turn: Turn, worker: Worker, key: str) -> bool:
+    """To accept there is part of being ready."""
+    spec = worker.spec
+    needed = required(turn, worker)
+    if needed and not may_move(turn, worker):
+        return key in needed
+    if spec.listen and shares_port(spec):
+        return key in needed if needed else any(key == each.text for each in spec.listen)
+    return is_public(worker, key)
+
+
+def is_public(worker: Worker, key: str) -> bool:
+    """An undeclared address to which clients may come; what is none is never probed.
+
+    Control and debug sockets are often unix sockets, and so is what libraries speak over among
+    the processes of a program (Python's multiprocessing). Or they listen on a port that the
+    kernel chose, as a program's own test server does. A probe would harm some.
+    """
+    if not key.startswith(":") or key in worker.chosen:
+        return False
+    return int(key[1:]) not in debuggers.ports(worker.spec)
+
+
+def accepts(turn: Turn, worker: Worker) -> bool:
+    """It was seen to accept wherever it has to."""
+    needed = required(turn, worker)
+    if needed:
+        return has_all(turn, worker, needed, worker.accepting)
+    return any(counts(turn, worker, key) for key in worker.accepting)
+
+
+def may_move(turn: Turn, worker: Worker) -> bool:
+    """The file gives it other settings than the worker before: maybe another port, too."""
+    if worker.spec.listen and shares_port(worker.spec):
+        return False
+    place = turn.place(worker.app, worker.instance)
+    return place is not None and worker.spec != (place.before or place.spec)
+
+
+def has_all(turn: Turn, worker: Worker, needed: tuple[str, ...], seen: Iterable[str]) -> bool:
+    """All that is needed is among what was seen; of a port that moved, another one."""
+    found = set(seen)
+    if found.issuperset(needed):
+        return True
+    ports = [key for key in found if is_public(worker, key)]
+    return may_move(turn, worker) and len(ports) >= len(needed)
+
+
+def has_port(turn: Turn, worker: Worker) -> bool:
+    """It listens, or is expected to."""
+    if worker.spec.listen and shares_port(worker.spec):
+        return True
+    listens = any(counts(turn, worker, key) for key, _ in worker.listening)
+    return listens or bool(required(turn, worker))
+
+
+def served_by(worker: Worker, now: float) -> tuple[str, ...]:
+    """Undeclared addresses that its successor has to serve too."""
+    declared = {each.text for each in worker.spec.listen}
+    bound = worker.up_at + health.launch_bound(worker.spec)
+    return tuple(
+        key
+        for key, since in worker.listening
+        if key not in declared
+        and key not in worker.passing
+        and (since <= bound or now - since >= LASTING)
+        and is_public(worker, key)
+    )
