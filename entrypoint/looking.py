@@ -6,6 +6,8 @@ looks often at first and then four times a second, only until the worker is read
 
 from __future__ import annotations
 
+import re
+
 from .core import events as e
 from .core.readiness import REST
 from .kernel import look, proc
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from .children import Children, Started
     from .core import effects as f
+    from .core.spec import AppSpec
     from .kernel.sockdiag import Listener
     from .loop import Loop
 
@@ -130,9 +133,11 @@ class Looking:
             self._emit(event)
 
     def _is_chosen(self, started: Started, listener: Listener) -> bool:
-        """Where it is unknown: a server of other hosts' clients has a port that was written."""
+        """Where it is unknown: if only this host comes there, and the file does not name it."""
         known = self._chosen(started, listener.inode)
-        return listener.host in _LOOPBACK if known is None else known
+        if known is not None:
+            return known
+        return listener.host in _LOOPBACK and not _names(started.spec, listener.port)
 
     def _is_passing(self, port: int) -> bool:
         """The kernel may have chosen it (`ip_local_port_range`, ip(7))."""
@@ -141,6 +146,13 @@ class Looking:
             both = [int(word) for word in words if word.isdigit()]
             self._passing = (both[0], both[1]) if len(both) == 2 else (32768, 60999)
         return self._passing[0] <= port <= self._passing[1]
+
+
+def _names(spec: AppSpec, port: int) -> bool:
+    """Its number is in the command or the environment of the app."""
+    number = re.compile(rf"(?<!\d){port}(?!\d)")
+    values = (value for _, value in spec.env)
+    return any(number.search(text) for text in (*spec.command, *values))
 
 
 def _text(listener: Listener) -> str:

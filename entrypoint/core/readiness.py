@@ -483,7 +483,7 @@ def shortfall(turn: Turn, worker: Worker) -> str:
     """What it lacks to be ready, and after how long: for people."""
     timeout, took = health.launch_bound(worker.spec), turn.now - worker.boots_since
     after = f"after listen_timeout {timeout:g} s"
-    if took > 1.01 * timeout + 0.1:
+    if launch_bound(turn, worker) > timeout and took > 1.01 * timeout + 0.1:
         slow = "three times the slowest start of the app"
         after = f"after {took:.1f} s: {slow}, more than listen_timeout {timeout:g} s"
     return f"{_lack(turn, worker)} {after}"

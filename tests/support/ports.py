@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import socket
 
 # What this process has given out: the kernel may name a port that is free again twice.
@@ -32,7 +32,8 @@ def answers(port, host="127.0.0.1"):
 
 def free_ports(count):
     """The first of `count` ports in a row, below those that the kernel gives out itself."""
-    for first in range(20_000 + os.getpid() % 5_000, 32_000):
+    # Test runs beside this one, in PID namespaces of their own, may have the same pid.
+    for first in range(random.randrange(12_000, 31_000), 32_000):
         if all(_free(port) for port in range(first, first + count)):
             return first
     raise RuntimeError(f"no {count} free ports in a row")
