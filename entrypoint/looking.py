@@ -6,8 +6,6 @@ looks often at first and then four times a second, only until the worker is read
 
 from __future__ import annotations
 
-import re
-
 from .core import events as e
 from .core.readiness import REST
 from .kernel import look, proc
@@ -150,9 +148,13 @@ class Looking:
 
 def _names(spec: AppSpec, port: int) -> bool:
     """Its number is in the command or the environment of the app."""
-    number = re.compile(rf"(?<!\d){port}(?!\d)")
     values = (value for _, value in spec.env)
-    return any(number.search(text) for text in (*spec.command, *values))
+    return any(str(port) in _numbers(text) for text in (*spec.command, *values))
+
+
+def _numbers(text: str) -> list[str]:
+    """The runs of digits in a text."""
+    return "".join(each if each.isdigit() else " " for each in text).split()
 
 
 def _text(listener: Listener) -> str:

@@ -12,6 +12,9 @@ from __future__ import annotations
 from ..config import address
 from ..core.record import Record
 from ..kernel import sockets
+from ..port.landing import LOCAL4 as _LOCAL4
+from ..port.landing import LOCAL6 as _LOCAL6
+from ..port.landing import landing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from ..port.group import Group
     from ..port.ports import Ports
 
-_LOCAL4, _LOCAL6 = "127.0.0.1", "::1"
 _ANY4, _ANY6, _MAPPED = "0.0.0.0", "::", "::ffff:"  # noqa: S104  compared
 
 
@@ -81,7 +83,7 @@ def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Targ
         group = ports.accepted_by(started.incarnation) if ports is not None else None
         if group is None:
             raise Unreachable("it listens nowhere")
-        return Target((_place_of(group),), path=health.http, group=group, slot=started.slot)
+        return Target((_place_of(group, ports),), path=health.http, group=group, slot=started.slot)
     host, path = "localhost", "/"
     authority = health.tcp
     if health.http:
@@ -91,7 +93,7 @@ def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Targ
     local = spec.host in (_ANY4, _ANY6) or authority.startswith("localhost:")
     group = _own_group(spec, started, ports, local=local)
     if group is not None:
-        return Target((_place_of(group),), host, path, group, started.slot)
+        return Target((_place_of(group, ports),), host, path, group, started.slot)
     return Target(_places(spec, local=local), host, path)
 
 
@@ -111,14 +113,12 @@ def _own_group(
     return group if here and bound in (_ANY4, _ANY6) else None
 
 
-def _place_of(group: Group) -> Place:
+def _place_of(group: Group, ports: Ports | None) -> Place:
     form = group.form
     if form.family == "unix":
         return Place("unix", path=form.path)
-    if form.takes4:
-        host = form.host.removeprefix(_MAPPED)
-        return Place("inet", _LOCAL4 if host in (_ANY4, _ANY6) else host, form.port)
-    return Place("inet6", _LOCAL6 if form.host == _ANY6 else form.host, form.port)
+    family, host = landing(group, ports.tcp_groups() if ports is not None else ())
+    return Place(family, host, form.port)
 
 
 def _places(spec: ListenSpec, *, local: bool) -> tuple[Place, ...]:

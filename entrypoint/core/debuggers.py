@@ -6,35 +6,48 @@ command or in the variables that these runtimes read is known.
 
 from __future__ import annotations
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .spec import AppSpec
 
 # Node, Deno and Bun: `--inspect[=[HOST:]PORT]` and its variants; 9229 and, in the processes of
 # Node's cluster, those above it.
-_INSPECT = re.compile(r"--inspect(?:-brk|-wait|-port)?(?:=(\S*))?")
+_INSPECT = ("--inspect", "--inspect-brk", "--inspect-wait", "--inspect-port")
 _NODE = range(9229, 9329)
-# The JVM's: `-agentlib:jdwp=transport=dt_socket,server=y,address=[HOST:]PORT`.
-_JDWP = re.compile(r"(?:-agentlib:|-Xrun)jdwp\b\S*?\baddress=([^,\s]+)")
+# `-agentlib:jdwp=transport=dt_socket,server=y,address=[HOST:]PORT`.
+_JDWP = ("-agentlib:jdwp=", "-Xrunjdwp:")
 # `python -m debugpy --listen [HOST:]PORT`, `dlv exec --listen=[HOST]:PORT`.
-_LISTEN = re.compile(r"\b(?:debugpy|dlv)\b.*?--listen[ =](\S+)")
+_LISTENERS = ("debugpy", "dlv")
 _VARIABLES = ("NODE_OPTIONS", "BUN_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS")
 
 
 def ports(spec: AppSpec) -> frozenset[int]:
     """The TCP ports on which debuggers of this app's workers may listen."""
-    texts = [" ".join(spec.command)]
-    texts += [value for name, value in spec.env if name in _VARIABLES]
-    found: set[int] = set()
-    for text in texts:
-        for inspect in _INSPECT.finditer(text):
-            port = _port(inspect[1] or "")
-            found.update(_NODE if port in (0, _NODE.start) else (port,))
-        for pattern in (_JDWP, _LISTEN):
-            found.update(_port(match[1]) for match in pattern.finditer(text))
-    return frozenset(found - {0})
+    # A shell's command line is one word.
+    words = " ".join(spec.command).split()
+    for name, value in spec.env:
+        if name in _VARIABLES:
+            words += value.split()
+    return frozenset(port for port in _ports(words) if port)
+
+
+def _ports(words: list[str]) -> Iterator[int]:
+    debugger = False
+    for at, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        debugger = debugger or word.rpartition("/")[2] in _LISTENERS
+        if flag in _INSPECT:
+            port = _port(value) if equals else _NODE.start
+            yield from _NODE if port == _NODE.start else (port,)
+        elif debugger and flag == "--listen":
+            yield _port(value if equals else "".join(words[at + 1 : at + 2]))
+            debugger = False
+        for prefix in _JDWP:
+            if word.startswith(prefix):
+                for option in word.removeprefix(prefix).split(","):
+                    yield _port(option.removeprefix("address=")) if "address=" in option else 0
 
 
 def _port(address: str) -> int:

@@ -21,12 +21,12 @@ from ..core.record import Record
 from ..kernel import awaiting, credentials, sockdiag, sockets
 from ..loop import ERROR, HANGUP, READ, WRITE
 from .early import was_relayed
-from .sockaddr import MAPPED
+from .landing import landing, local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..children import Started
     from ..loop import Loop
@@ -41,7 +41,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 _DEFERRED = 1.0
 # Connections that others accept before `patience` may end the trial.
 _TRIALS = 8
-_ANY4, _ANY6 = "0.0.0.0", "::"  # noqa: S104  compared
 
 
 class Target(Record):
@@ -54,25 +53,17 @@ class Target(Record):
     group: Group | None = None
 
 
-def target_of(address: str, group: Group | None) -> Target:
-    """The target of an address as people write it, or of the group that has it."""
+def target_of(address: str, group: Group | None, groups: Iterable[Group] = ()) -> Target:
+    """The target of an address as people write it, or of the one of `groups` that has it."""
     if group is not None and group.form.family != "unix":
-        form = group.form
-        if form.takes4:
-            # A dual-stack `::` takes IPv4 as well.
-            host = _ANY4 if form.host == _ANY6 else form.host.removeprefix(MAPPED)
-            return Target("inet", _local(host), form.port, group=group)
-        return Target("inet6", _local(form.host), form.port, group=group)
+        family, host = landing(group, groups)
+        return Target(family, host, group.form.port, group=group)
     if address.startswith("unix:"):
         return Target("unix", path=address.removeprefix("unix:"), group=group)
     host, _, port = address.rpartition(":")
     if host.startswith("["):
-        return Target("inet6", _local(host[1:-1]), int(port))
-    return Target("inet", _local(host), int(port))
-
-
-def _local(host: str) -> str:
-    return {_ANY4: "127.0.0.1", _ANY6: "::1"}.get(host, host)
+        return Target("inet6", local(host[1:-1]), int(port))
+    return Target("inet", local(host), int(port))
 
 
 class AcceptProbe:
@@ -287,7 +278,10 @@ class AcceptProbe:
             self.close()
             return
         its_own = bool(inode) and self._accepters.holds(started, (inode,))
-        if its_own or self._accepters.others_hold(started, _listeners(target)) is False:
+        if (
+            its_own
+            or self._accepters.others_hold(started, _listeners(target, started.slot)) is False
+        ):
             self._done()
         else:
             self._by_another(started, target)
@@ -299,7 +293,7 @@ class AcceptProbe:
             self._others_since = now
         self._trials += 1
         self._disputed = True
-        inodes = _listeners(target)
+        inodes = _listeners(target, started.slot)
         waits = awaiting.waits_at(self._accepters.of_worker(started), inodes)
         if waits:
             self._done()
@@ -356,17 +350,22 @@ class AcceptProbe:
         sock.close()
 
 
-def _listeners(target: Target) -> tuple[int, ...]:
-    """The inodes of the sockets that listen at the target."""
-    if target.group is not None:
-        return target.group.inodes
-    return tuple(
-        each.inode
-        for each in sockdiag.listeners() or ()
-        if (each.family == "unix") == (target.family == "unix")
-        and each.path == target.path
-        and each.port == target.port
-    )
+def _listeners(target: Target, slot: int) -> tuple[int, ...]:
+    """The inodes of the sockets from which the connection may have been accepted.
+
+    In a group those of the slot, to which it was directed, or all; and any other socket that
+    listens on the port, for the kernel may have chosen that.
+    """
+    found = sockdiag.listeners() or ()
+    group = target.group
+    if target.family == "unix" or group is None:
+        there = [each for each in found if each.path == target.path and each.port == target.port]
+        known = group.inodes if group is not None else ()
+        return (*known, *(each.inode for each in there if each.inode not in known))
+    known = group.inodes
+    foreign = (each.inode for each in found if each.port == target.port)
+    own = known if group.single or not group.steers else group.inodes_of(slot)
+    return (*own, *(inode for inode in foreign if inode not in known))
 
 
 def _connect_unix(path: str, started: Started) -> _socket.socket:

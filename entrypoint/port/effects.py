@@ -277,7 +277,7 @@ class PortEffects:
             group = None
             if ports is not None:
                 group = ports.group_at(effect.address, incarnation, declared=declared)
-            return target_of(effect.address, group)
+            return target_of(effect.address, group, ports.tcp_groups() if ports else ())
 
         def worker() -> Started | None:
             started = self._children.get(incarnation)

@@ -223,6 +223,10 @@ class Ports:
             self._shared.close()
         self._listeners.close()
 
+    def tcp_groups(self) -> list[Group]:
+        """The app's TCP addresses, all that there are."""
+        return self._listeners.tcp_groups()
+
     def accepted_by(self, incarnation: int, port: int = 0) -> Group | None:
         """The sockets on which this worker accepts: of its first address, or of `port`."""
         return self._listeners.accepted_by(incarnation, port)

@@ -100,6 +100,13 @@ class Steered:
         held = (*self._sockets.values(), *self._coming.values())
         return tuple(os.fstat(sock.fileno()).st_ino for sock in held)
 
+    def inodes_of(self, slot: int) -> tuple[int, ...]:
+        """Those of the sockets of one slot."""
+        found = [os.fstat(fd).st_ino for fd in self.places((slot,)).values()]
+        if slot in self._coming:
+            found.append(os.fstat(self._coming[slot].fileno()).st_ino)
+        return tuple(found)
+
     def waiting(self) -> tuple[tuple[_socket.socket, int], ...]:
         """Sockets with a queue, and its length."""
         found = ((sock, sockets.queue_length(sock)) for sock in self._sockets.values())

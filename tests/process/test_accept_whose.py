@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
-from tests.support.ports import free_port
+from tests.support.ports import free_port, free_ports
 from tests.support.run import Run
 
 # The first worker leaves a child of its own session that goes on accepting, `how`: it closes
@@ -88,5 +91,39 @@ def test_what_a_process_of_a_former_worker_accepts_makes_no_worker_ready(folder,
         second = run.event("worker started", 2)["pid"]
         ready = run.event("worker ready", pid=second)
         said = run.said("serves")[0]
+        assert said["timestamp"] <= ready["timestamp"], run.story()
+        assert ready["after"] >= 1.0
+
+
+# As Unicorn: it takes the inherited `[::]` socket and binds 0.0.0.0 besides.
+BOTH_FAMILIES = """
+import os, select, socket, sys, time
+if os.path.exists("slow"):
+    time.sleep(1)
+own = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+given = socket.socket(fileno=int(sys.argv[2]))
+given.setblocking(False)
+print("serves", flush=True)
+while True:
+    for listener in select.select([own, given], [], [])[0]:
+        try:
+            listener.accept()[0].close()
+        except BlockingIOError:
+            pass
+"""
+
+
+def test_one_that_listens_by_both_families_is_probed_at_its_own_sockets(folder):
+    """Connections by IPv4 go to the sockets of IPv4, which its sibling has too."""
+    (folder / "both.py").write_text(BOTH_FAMILIES)
+    port = free_ports(1)
+    app = cluster(f"python3 both.py {port} {{fd}}", listen=port, instances=2)
+    with Run(folder, [app]) as run:
+        run.event("app ready")
+        (folder / "slow").touch()
+        os.kill(run.outer_pid(run.event("worker started")["pid"]), signal.SIGKILL)
+        third = run.event("worker started", 3)["pid"]
+        ready = run.event("worker ready", pid=third)
+        said = run.said("serves", pid=third)[0]
         assert said["timestamp"] <= ready["timestamp"], run.story()
         assert ready["after"] >= 1.0
