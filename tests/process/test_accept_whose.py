@@ -102,6 +102,7 @@ if os.path.exists("slow"):
     time.sleep(1)
 own = socket.create_server(("0.0.0.0", int(sys.argv[1])))
 given = socket.socket(fileno=int(sys.argv[2]))
+given.listen()
 given.setblocking(False)
 print("serves", flush=True)
 while True:
