@@ -105,13 +105,13 @@ class ListenSeen(Event):
 class AcceptSeen(Event):
     """A connection to this address was accepted by the worker (`ProbeAccept`, or a client's).
 
-    Not `known`: others may have accepted it, and the worker may not be looked into.
+    `unknown`: others may have accepted it, and the worker may not be looked into.
     """
 
     incarnation: int
     address: str
     declared: str = ""
-    known: bool = True
+    unknown: bool = False
 
 
 class ProbeFailed(Event):

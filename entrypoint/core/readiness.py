@@ -207,7 +207,7 @@ def accepted(turn: Turn, worker: Worker, event: AcceptSeen) -> None:
     if not worker.accepted_at and counts(turn, worker, key):
         worker = worker.replace(accepted_at=turn.now)
     worker = turn.put_worker(worker)
-    if not event.known:
+    if event.unknown:
         turn.report_of(
             worker,
             "warning",

@@ -289,7 +289,7 @@ class PortEffects:
 
         def accepted(known: bool) -> None:
             self._probes.pop(key, None)
-            self._emit(e.AcceptSeen(incarnation, effect.address, effect.declared, known))
+            self._emit(e.AcceptSeen(incarnation, effect.address, effect.declared, not known))
 
         for ended in [each for each, known in self._probes.items() if known.over]:
             del self._probes[ended]

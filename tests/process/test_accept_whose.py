@@ -90,9 +90,8 @@ def test_what_a_process_of_a_former_worker_accepts_makes_no_worker_ready(folder,
         run.event("worker exited", exit_code=1)
         second = run.event("worker started", 2)["pid"]
         ready = run.event("worker ready", pid=second)
-        said = run.said("serves")[0]
-        assert said["timestamp"] <= ready["timestamp"], run.story()
-        assert ready["after"] >= 1.0
+        assert ready["after"] >= 1.0, run.story()
+        run.said("serves", pid=second)
 
 
 # As Unicorn: it takes the inherited `[::]` socket and binds 0.0.0.0 besides.
@@ -125,6 +124,5 @@ def test_one_that_listens_by_both_families_is_probed_at_its_own_sockets(folder):
         os.kill(run.outer_pid(run.event("worker started")["pid"]), signal.SIGKILL)
         third = run.event("worker started", 3)["pid"]
         ready = run.event("worker ready", pid=third)
-        said = run.said("serves", pid=third)[0]
-        assert said["timestamp"] <= ready["timestamp"], run.story()
-        assert ready["after"] >= 1.0
+        assert ready["after"] >= 1.0, run.story()
+        run.said("serves", pid=third)

@@ -110,11 +110,11 @@ def test_no_old_worker_is_ended_for_a_successor_that_only_listens():
 def test_an_accept_that_cannot_be_told_from_others_counts_and_is_said():
     core = Core(UNIX, listen_timeout=3.0)
     core.emit(e.ListenSeen(1, PATH, PATH))
-    core.emit(e.AcceptSeen(1, PATH, PATH, known=False))
+    core.emit(e.AcceptSeen(1, PATH, PATH, unknown=True))
     assert core.states() == ["online"]
     assert core.said.count("accept not observed") == 1
     seen = Core(UNIX, listen_timeout=3.0)
     seen.emit(e.ListenSeen(1, PATH, PATH))
     seen.emit(e.AcceptSeen(1, PATH, PATH))
-    seen.emit(e.AcceptSeen(1, PATH, PATH, known=False))
+    seen.emit(e.AcceptSeen(1, PATH, PATH, unknown=True))
     assert "accept not observed" not in seen.said
