@@ -61,8 +61,14 @@ EVENTS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             (
                 "worker has no port",
                 "info",
-                f"{WORKER} ready",
-                "The worker counts as ready without a port.",
+                f"{WORKER} ready not_counted?",
+                "The worker counts as ready without a port. `not_counted`: ports that are its own.",
+            ),
+            (
+                "accept not observed",
+                "warning",
+                f"{WORKER} address reason then",
+                "Others accept from the worker's socket, and its processes may not be looked into.",
             ),
             (
                 "worker accepts nothing",
@@ -566,6 +572,7 @@ FIELDS = {
     "max_memory_restart": "the limit, bytes",
     "max_restarts": "`max_restarts` of the file",
     "next_run": "time of the next run, RFC 3339",
+    "not_counted": "ports on which the worker listens and to which no client comes",
     "note": "what to know besides",
     "of": "failed checks that make a worker unhealthy",
     "on_errored": "`on_errored` of the file",
