@@ -63,13 +63,17 @@ def one(server: Server, kind: str) -> dict[str, object]:
             checks = trial.checks()
         except Exception as error:
             checks = {"trial": f"{type(error).__name__}: {error}"}
+        # No folder of this machine in what is published.
+        folder, short = str(trial.dir), "DIR"
+        checks = {name: seen.replace(folder, short) for name, seen in checks.items()}
         wrong = {name: seen for name, seen in checks.items() if seen}
         result: dict[str, object] = {
             "server": server.name,
             "language": server.language,
             "kind": kind,
             "checks": checks,
-            "said": trial.complaints() if wrong else [],
+            "said": [s.replace(folder, short) for s in trial.complaints()] if wrong else [],
+            "events": trial.events() if wrong else [],
             "seconds": round(time.monotonic() - began, 1),
         }
         if wrong:

@@ -8,6 +8,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKS = ("ready", "all answer", "SIGKILL", "reload", "broken reload", "stop")
+# Which events of the log explain that a check failed: those that are about that very matter. What
+# a client lost, or what was ready and gave no answer, is explained by nothing.
+_SHARING = frozenset(
+    (
+        "address not shared",
+        "address not used",
+        "call not intercepted",
+        "io_uring refused",
+        "no worker listens there",
+    )
+)
+EXPLAINS = {
+    "ready": _SHARING | {"worker not ready in time", "app errored"},
+    "all answer": _SHARING,
+    "SIGKILL": frozenset(("worker not ready in time", "app errored")),
+    "reload": frozenset(("reload aborted", "listener closed")),
+    "broken reload": frozenset[str](),
+    "stop": frozenset(("worker killed", "worker stop overdue", "processes killed", "app errored")),
+}
+_LOST = ("timed out", "refused", "no such path", "Error", "ready, but", " of ", "is still there")
 KINDS = {"tcp": "port, declared", "undeclared": "port, not declared", "unix": "unix socket"}
 
 
@@ -16,14 +36,16 @@ def verdict(result: dict) -> str:
     wrong = {name: seen for name, seen in result["checks"].items() if seen}
     if not wrong:
         return "works"
-    # A probe that stays red, or a stop that is counted as forced, is visible without the log.
-    if set(wrong) == {"stop"} and "killed" in wrong["stop"]:
-        return "says"
-    return (
-        "says"
-        if result["said"] and not any("ready, but" in seen for seen in wrong.values())
-        else "silent"
-    )
+    said = set(result["events"])
+    explained = all(_is_explained(name, seen, said) for name, seen in wrong.items())
+    return "says" if explained else "silent"
+
+
+def _is_explained(check: str, seen: str, said: set[str]) -> bool:
+    if not said & EXPLAINS.get(check, frozenset()):
+        return False
+    # `2 of 3 workers take connections` is what `_SHARING` is about.
+    return check == "all answer" or not any(word in seen for word in _LOST)
 
 
 def line(result: dict) -> str:

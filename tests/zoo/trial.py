@@ -14,10 +14,12 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .asking import BEGINNINGS, WrongAnswerError, ask, connect
+from .processes import accepted, children, inner, sockets, tree
 
 if TYPE_CHECKING:
     from .catalog import Server
@@ -213,6 +215,11 @@ class Trial:
                 found.append(record)
         return found
 
+    def events(self) -> list[str]:
+        """The names of all events of warnings and errors, and of an aborted reload."""
+        levels = ("warning", "error")
+        return sorted({str(r["event"]) for r in self.records() if r.get("level") in levels})
+
     def complaints(self) -> list[str]:
         """What pyinit itself said that somebody should read."""
         said = []
@@ -237,7 +244,7 @@ class Trial:
         assert self.process is not None
         end = time.monotonic() + DEADLINE
         while time.monotonic() < end:
-            found = _children(self.process.pid)
+            found = children(self.process.pid)
             if found:
                 return found[0]
             time.sleep(0.02)
@@ -248,13 +255,13 @@ class Trial:
         code, text = self.ctl("ls", "--json")
         if code:
             return []
-        inner = {int(pid) for pid in re.findall(r'"pid": ?(\d+)', text)}
-        return [pid for pid in _children(self.pid) if _inner(pid) in inner]
+        known = {int(pid) for pid in re.findall(r'"pid": ?(\d+)', text)}
+        return [pid for pid in children(self.pid) if inner(pid) in known]
 
-    def accepting(self) -> set[int]:
+    def accepting(self, workers: list[int]) -> set[int]:
         """Those that hold an accepted connection of the address now."""
-        accepted = _accepted(self.address)
-        return {pid for pid in self.workers() if _sockets(_tree(pid)) & accepted}
+        taken = accepted(self.address)
+        return {pid for pid in workers if sockets(tree(pid)) & taken}
 
     def ctl(self, *words: str, deadline: float = 120.0) -> tuple[int, str]:
         """A command to the running pyinit, as `docker exec` gives it."""
@@ -328,7 +335,9 @@ class Trial:
                     held.append(connect(self.address, 5.0))
                     if number % 2:
                         held[-1].sendall(BEGINNINGS[self.server.speaks])
-                self.until(lambda: seen.update(self.accepting()) or len(seen) >= WORKERS, 4.0)
+                # A command takes seconds on a busy machine: one for each round.
+                crew = self.workers()
+                self.until(partial(self._all_seen, seen, crew), 4.0)
             except OSError as error:
                 return f"{type(error).__name__} {error}"
             finally:
@@ -340,6 +349,10 @@ class Trial:
         if not self.until(lambda: not self.ask(10.0), DEADLINE):
             return "no answer after connections that asked nothing"
         return "" if len(seen) >= WORKERS else f"{len(seen)} of {WORKERS} workers take connections"
+
+    def _all_seen(self, seen: set[int], crew: list[int]) -> bool:
+        seen.update(self.accepting(crew))
+        return len(seen) >= WORKERS
 
     def _check_kill(self) -> str:
         before = self.workers()
@@ -434,73 +447,3 @@ def _free_port() -> int:
             for sock in held:
                 sock.close()
         return first
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _tree(pid: int) -> list[int]:
-    found = [pid]
-    for one in found:
-        try:
-            threads = os.listdir(f"/proc/{one}/task")
-        except OSError:
-            continue
-        for thread in threads:
-            try:
-                found += [
-                    int(x) for x in Path(f"/proc/{one}/task/{thread}/children").read_text().split()
-                ]
-            except OSError:
-                continue
-    return found
-
-
-def _inner(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return int(re.findall(r"NSpid:.*\s(\d+)\n", status)[0])
-
-
-def _sockets(pids: list[int]) -> set[int]:
-    found: set[int] = set()
-    for pid in pids:
-        try:
-            names = os.listdir(f"/proc/{pid}/fd")
-        except OSError:
-            continue
-        for name in names:
-            try:
-                target = os.readlink(f"/proc/{pid}/fd/{name}")
-            except OSError:
-                continue
-            if target.startswith("socket:["):
-                found.add(int(target[8:-1]))
-    return found
-
-
-def _accepted(address: int | str) -> set[int]:
-    """Inodes of the server's ends of connections to the address."""
-    found: set[int] = set()
-    if isinstance(address, str):
-        for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
-            words = line.split()
-            if len(words) > 7 and words[7] == address and words[5] == "03":
-                found.add(int(words[6]))
-        return found
-    for name in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
-            words = line.split()
-            if (
-                words[3] == "01"
-                and int(words[1].rpartition(":")[2], 16) == address
-                and words[9] != "0"
-            ):
-                found.add(int(words[9]))
-    return found
