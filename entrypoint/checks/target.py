@@ -117,7 +117,7 @@ def _place_of(group: Group, ports: Ports | None) -> Place:
     form = group.form
     if form.family == "unix":
         return Place("unix", path=form.path)
-    family, host = landing(group, ports.tcp_groups() if ports is not None else ())
+    family, host = landing(group, ports.listeners.tcp_groups() if ports is not None else ())
     return Place(family, host, form.port)
 
 

@@ -133,6 +133,7 @@ ARCHITECTURES = {
         compat=_I386,
         socket=41,
         connect=42,
+        shutdown=48,
         bind=49,
         listen=50,
         setsockopt=54,
@@ -156,6 +157,7 @@ ARCHITECTURES = {
         connect=203,
         setsockopt=208,
         getsockopt=209,
+        shutdown=210,
         renameat2=276,
         io_uring_setup=425,
     ),
@@ -171,6 +173,7 @@ _FIRST, _SECOND, _THIRD = 16, 24, 32
 # sizeof(struct sockaddr_in), sizeof(struct sockaddr_in6)
 _INET_SIZE, _INET6_SIZE = 16, 28
 _AT_REMOVEDIR = 0x200
+_SHUT_WR = 1
 _AF_INET, _AF_INET6 = 2, 10
 _SOCK_TYPE_MASK, _SOCK_STREAM = 0xF, 1
 # The same numbers in both architectures.
@@ -339,6 +342,8 @@ def _reported(name: str) -> list[Instruction]:
         ]
     if name == "unlinkat":  # with AT_REMOVEDIR it is rmdir(2)
         return [(_LD_W_ABS, 0, 0, _THIRD), (_JSET, 1, 0, _AT_REMOVEDIR), report, allow]
+    if name == "shutdown":  # SHUT_WR, the usual end of a connection, ends no listener
+        return [(_LD_W_ABS, 0, 0, _SECOND), (_JEQ, 1, 0, _SHUT_WR), report, allow]
     if name == "getsockopt":  # whether a socket listens
         return [
             (_LD_W_ABS, 0, 0, _SECOND),

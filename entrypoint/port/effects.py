@@ -259,7 +259,7 @@ class PortEffects:
         ports = self.get(started.spec.name)
         if ports is None:
             return None
-        claim = ports.of_inode(inode)
+        claim = ports.listeners.of_inode(inode)
         if claim is not None:
             return claim.address.chosen
         sees = started.spec.exec_mode == "cluster" and ports.has_filter(started.incarnation)
@@ -277,7 +277,7 @@ class PortEffects:
             group = None
             if ports is not None:
                 group = ports.group_at(effect.address, incarnation, declared=declared)
-            return target_of(effect.address, group, ports.tcp_groups() if ports else ())
+            return target_of(effect.address, group, ports.listeners.tcp_groups() if ports else ())
 
         def worker() -> Started | None:
             started = self._children.get(incarnation)

@@ -187,6 +187,8 @@ class Interception:
             return False  # of a PID namespace that we cannot see into
         if call.call in bpf.REMOVALS:
             return self._remove(worker, call)
+        if call.call == "shutdown":
+            return self._shut_down(worker, call)
         call = seccomp.unfolded(call)
         if worker.gone or call.args[0] >= 1 << 31:
             return False
@@ -227,6 +229,12 @@ class Interception:
                     "programs that take their socket as a descriptor",
                 },
             )
+        return True
+
+    def _shut_down(self, worker: Worker, call: seccomp.Notification) -> bool:
+        if not worker.unix.ends_listener(call) or not worker.notifier.waits(call):
+            return False
+        worker.notifier.answer(call)
         return True
 
     def _connect(self, worker: Worker, call: seccomp.Notification) -> bool:

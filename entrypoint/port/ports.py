@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..core.spec import AppSpec
     from ..kernel.sockets import Depth
     from ..loop import Loop
-    from .address import Address, Claim
+    from .address import Address
     from .addresses import Form
     from .group import Group
     from .intercept import Interception
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     # (incarnation, "bound" | "listening" | "closed" | "ready" | "online" |
     # "disconnected" | "message", fields)
     Observed = Callable[[int, str, dict[str, object]], None]
-
-# Linux 6.11: IORING_OP_BIND and IORING_OP_LISTEN.
-_RINGS_BIND = (6, 11)
 
 __all__ = ["NodeOffer", "PortErrors", "Ports"]
 
@@ -223,9 +220,10 @@ class Ports:
             self._shared.close()
         self._listeners.close()
 
-    def tcp_groups(self) -> list[Group]:
-        """The app's TCP addresses, all that there are."""
-        return self._listeners.tcp_groups()
+    @property
+    def listeners(self) -> Listeners:
+        """The app's addresses and who has them, to look at."""
+        return self._listeners
 
     def accepted_by(self, incarnation: int, port: int = 0) -> Group | None:
         """The sockets on which this worker accepts: of its first address, or of `port`."""
@@ -317,27 +315,20 @@ class Ports:
         """This worker's calls are reported."""
         return self._interception is not None and self._interception.attends(incarnation)
 
-    def of_inode(self, inode: int) -> Claim | None:
-        """Whose socket of the app that is."""
-        return self._listeners.of_inode(inode)
-
     def filter_calls(self, incarnation: int) -> tuple[str, ...]:
         """The system calls that the filter of this worker is to report."""
-        from ..kernel import bpf, seccomp
+        from .filtercalls import filter_calls
 
-        hidden = any(
-            bpf.looks_like_inet(each.path) for each in self._app.listen if each.family == "unix"
-        )
-        reported = self._own_connects.report(incarnation) or self._asks_first or hidden
-        connect = "connect_any" if reported else "connect"
-        options = self._set_options().report(incarnation, len(self._app.listen))
-        calls: tuple[str, ...] = (*bpf.PORT_CALLS, *bpf.REMOVALS, connect, *options)
-        if seccomp.kernel_version() >= _RINGS_BIND:
-            calls = (*calls, "io_uring_setup")
-        if self._interception is not None and self._interception.makes_sockets:
+        makes = self._interception is not None and self._interception.makes_sockets
+        if makes:
             self._makers.add(incarnation)
-            calls = (*calls, "socket")
-        return calls
+        return filter_calls(
+            self._app,
+            connects=self._own_connects.report(incarnation) or self._asks_first,
+            has_paths=bool(self._listeners.unix_groups()),
+            makes=makes,
+            options=self._set_options().report(incarnation, len(self._app.listen)),
+        )
 
     def _set_options(self) -> SetOptions:
         if self._options is None:

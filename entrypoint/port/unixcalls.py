@@ -1,4 +1,4 @@
-"""What workers do to the paths of the app's unix sockets: remove, move, connect.
+"""What workers do to the app's unix sockets and their paths: remove, move, shut down, connect.
 
 The socket is ours, its name lies in a folder of the worker's, and programs treat the name as
 theirs: they remove it when they leave, while PID 1 and their siblings still serve there. In
@@ -8,6 +8,8 @@ another instance serves already: they find us.
 - *Removing or moving the path away* is answered 0 and not done. The path is that of PID 1's
   socket as long as the app has it.
 - *Moving another file over it* goes on: it is what the program wants to serve from now on.
+- *Shutting the socket down* is answered 0 and not done: a unix socket once shut down stays so, for
+  all who hold it.
 - *A connection to the path from a worker that has not bound it yet* is refused, as where
   nobody serves. At most three times for each worker and path: one that was given the socket
   as a descriptor may mean it.
@@ -58,6 +60,14 @@ class UnixCalls:
                 if found is not None:
                     return True
         return False
+
+    def ends_listener(self, call: seccomp.Notification) -> bool:
+        """A shutdown of a socket of ours that listens: it is answered 0. Raises OSError."""
+        if call.args[0] >= 1 << 31:
+            return False
+        inode = seccomp.socket_inode(call.pid, call.args[0])
+        groups = self._listeners.unix_groups()
+        return any(group.listening and inode in group.inodes for group in groups)
 
     def connection(self, call: seccomp.Notification, bound: set[UnixGroup]) -> int:
         """The errno of a connect, 0 to let it go. `bound`: what the worker has. Raises OSError."""

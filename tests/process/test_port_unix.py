@@ -273,3 +273,45 @@ def test_a_process_that_has_died_and_is_not_reaped_is_ending():
     assert proc.is_ending(pid)
     os.waitpid(pid, 0)
     assert proc.is_ending(pid)
+
+
+SHUTS_DOWN = """
+import os, signal, socket, sys
+path = sys.argv[1]
+s = socket.socket(socket.AF_UNIX)
+s.bind(path)
+s.listen()
+mine, other = socket.socketpair()
+
+def leave(*_):
+    s.shutdown(socket.SHUT_RDWR)
+    # One that is not ours ends as ever.
+    mine.shutdown(socket.SHUT_RDWR)
+    print("said", "ended" if other.recv(1) == b"" else "goes on", flush=True)
+    s.close()
+    os._exit(0)
+
+signal.signal(signal.SIGTERM, leave)
+while True:
+    conn, _ = s.accept()
+    conn.sendall(b"%d" % os.getpid())
+    conn.close()
+"""
+
+
+def test_a_worker_that_leaves_cannot_shut_down_the_socket_of_its_successor(top):
+    path = top / "a.sock"
+    (top / "shuts.py").write_text(SHUTS_DOWN)
+    listen = (spec(f"unix:{path}"),)
+    with Lab([PYTHON, str(top / "shuts.py"), str(path)], listen=listen) as lab:
+        old, new = lab.run(2)
+        inode = path.stat().st_ino
+        assert lab.stop(old) == 0
+        assert "said ended" in lab.text()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10)
+            client.connect(str(path))
+            assert int(client.recv(100)) == new.pid
+        # It is the same socket, not one that was made anew and that nobody accepts from.
+        assert path.stat().st_ino == inode
+        assert not lab.happened("closed")
