@@ -226,8 +226,8 @@ APP_KEYS: tuple[Key, ...] = (
     Key(
         "exp_backoff_restart_delay",
         "time",
-        "First wait before a restart; it grows by half each time up to 15 s, and begins anew "
-        "after 30 s of uptime.",
+        "Back-off of restarts: the first is at once, the second waits this long, each next one "
+        "half as long again, up to 15 s. After 30 s of uptime it begins anew.",
         "0: off",
     ),
     Key("stop_exit_codes", "codes", "Exit codes after which a worker is not restarted."),
