@@ -12,6 +12,8 @@ import compileall
 import sys
 import time
 
+from tests.support import namespace
+
 from . import peers, publish
 from .arena import ROOT
 from .rows import ALL
@@ -36,6 +38,7 @@ def main() -> int:
     unknown = [name for name in options.rows if name not in ALL]
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}")
+    namespace.enter("benchmarks")
     peers.install()
     # As pip leaves an installed package; a checkout may never have written bytecode.
     compileall.compile_dir(ROOT / "entrypoint", quiet=1)

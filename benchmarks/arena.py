@@ -6,18 +6,22 @@ A B C, …), so that a machine that gets slower does so for all; medians are com
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.support.namespace import own_namespace
+from tests.support.ports import free_port  # noqa: F401  for the rows
+from tests.support.wait import wait_until
 
 from .table import Figure
 
@@ -73,7 +77,7 @@ class Init:
 
     def __enter__(self) -> Init:
         self.process = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *self.command],
+            own_namespace(*self.command),
             cwd=self.cwd,
             env={**os.environ, **self.env},
             stdin=subprocess.DEVNULL,
@@ -97,15 +101,9 @@ class Init:
 
 
 def until(condition, deadline: float = DEADLINE, pause: float = 0.0005):
-    """What `condition` returns once it is true."""
-    end = time.monotonic() + deadline
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise TimeoutError("the condition was not met in time")
-        time.sleep(pause)
+    """What `condition` returns once it is true, looked at every `pause` s. Raises TimeoutError."""
+    step = functools.partial(time.sleep, pause)
+    return wait_until(condition, timeout=deadline, step=step, error=TimeoutError)
 
 
 # -- what is read of a process ----------------------------------------------------------
@@ -170,13 +168,6 @@ def ecosystem(folder: str, top: dict[str, object] | None = None, **app: object) 
     path = Path(folder) / "ecosystem.yaml"
     path.write_text(json.dumps({"apps": [{"name": "app", **app}], **(top or {})}))
     return str(path)
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def answers(port: int) -> bool:

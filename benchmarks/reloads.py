@@ -26,6 +26,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.namespace import enter, own_namespace
+
 from . import arena, reload_servers
 from .arena import PYINIT, Init, Missing, free_port, program, until, workspace
 
@@ -128,7 +130,7 @@ class Told(Init):
     def __enter__(self) -> Told:
         self.lines: list[bytes] = []
         self.process = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *self.command],
+            own_namespace(*self.command),
             cwd=self.cwd,
             env={**os.environ, **self.env},
             stdin=subprocess.DEVNULL,
@@ -310,6 +312,7 @@ def main() -> int:
     if options.table:
         print(table(options.table))
         return 0
+    enter("benchmarks.reloads")
     # What nohup ignores its children ignore too, and SIGHUP is what this is about.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     program("load")

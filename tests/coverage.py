@@ -41,9 +41,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     only_core = "--core" in arguments
     arguments = [each for each in arguments if each != "--core"]
-    if not namespace.inside():
-        command = namespace.reexecute([sys.executable, "-m", "tests.coverage", *sys.argv[1:]])
-        os.execvpe(command[0], command, namespace.environment())
+    namespace.enter("tests.coverage")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     core = _measured("core", "entrypoint/core", [*CORE, *arguments])

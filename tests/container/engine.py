@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import functools
 import hashlib
 import http.client
 import json
@@ -26,6 +27,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.support import wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,14 +62,8 @@ def wait_until(
     condition: Callable[[], Any], what: str, timeout: float = 30.0, pause: float = 0.05
 ) -> Any:
     """The first true answer of `condition`; an EngineError names `what` never came."""
-    deadline = time.monotonic() + timeout
-    while True:
-        answer = condition()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise EngineError(f"not within {timeout:g} s: {what}")
-        time.sleep(pause)
+    step = functools.partial(time.sleep, pause)
+    return wait.wait_until(condition, what, timeout, step=step, error=EngineError)
 
 
 class Done(NamedTuple):

@@ -12,7 +12,7 @@ import termios
 import pytest
 
 from tests.support.inits import inits, words
-from tests.support.namespace import children, descendants, state
+from tests.support.namespace import children, descendants, own_namespace, state
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.pid1
@@ -26,9 +26,8 @@ class Terminal:
     """A program as session leader on a terminal of its own."""
 
     def __init__(self, command, *, pid1=False):
-        words_ = [str(word) for word in command]
-        if pid1:
-            words_ = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *words_]
+        in_namespace = own_namespace(*command)
+        words_ = in_namespace if pid1 else [str(word) for word in command]
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             try:

@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 from tests.pm2.files import CASES, ENVIRONMENT, PROBE_JS, PROBE_MJS, PROBE_PY, PROBE_SH
+from tests.support.namespace import own_namespace
 from tests.support.wait import wait_until
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded.json"
 PM2 = HERE.parent / "node/node_modules/pm2"
 PYINIT = Path(sys.executable).parent / "pyinit"
-NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
 
 # Of PM2's variables those that no program is known to read; docs/reference/pm2.md says why.
 NOT_SET = frozenset(
@@ -99,7 +99,7 @@ def run(
     env = {**environment(folder), **(more or {})}
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(
-            [*NAMESPACE, *command, file or found["name"], *found["start"]],
+            own_namespace(*command, file or found["name"], *found["start"]),
             cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ from entrypoint.core.spec import AppSpec, HealthSpec, ListenSpec
 from entrypoint.kernel import sockets
 from entrypoint.loop import Loop
 from entrypoint.port.ports import Ports
-from tests.support.portlab import free_port
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 PYTHON = sys.executable

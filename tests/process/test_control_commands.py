@@ -13,6 +13,8 @@ import threading
 import pytest
 
 from tests.support.commands import PYINIT, answering, begin, inside, listed, pyinit, workers
+from tests.support.namespace import own_namespace
+from tests.support.ports import free_port
 from tests.support.run import Run
 
 pytestmark = [pytest.mark.process, pytest.mark.pid1]
@@ -35,12 +37,6 @@ signal.signal(signal.SIGUSR2, lambda *_: print("got usr2", flush=True))
 print("hello", flush=True)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def server(folder, name: str = "web", **keys) -> dict:
@@ -225,7 +221,7 @@ def test_a_wrong_command_line_ends_with_2(words) -> None:
 def test_without_a_pyinit_each_command_says_so() -> None:
     for words in (["ls"], ["reload", "web"], ["logs", "-f"], ["signal", "HUP", "web"]):
         done = subprocess.run(
-            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", PYINIT, *words],
+            own_namespace(PYINIT, *words),
             capture_output=True,
             text=True,
         )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.test_control_commands import free_port, sleeper
+from tests.process.test_control_commands import sleeper
 from tests.support.commands import answering, asked, connect, private_socket, pyinit, workers
+from tests.support.ports import free_port
 from tests.support.run import Run, get
 
 pytestmark = [pytest.mark.process, pytest.mark.pid1]

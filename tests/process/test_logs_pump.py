@@ -22,6 +22,7 @@ from entrypoint.logs.output import HIGH_WATER, Output
 from entrypoint.logs.pump import LogPump, worker_pipe
 from entrypoint.logs.wrap import JsonWrapper
 from entrypoint.loop import Loop
+from tests.support.wait import wait_until
 
 LIMIT = 60.0  # seconds that nothing here needs
 
@@ -71,12 +72,12 @@ class Bench:
         self.output += data
 
     def until(self, condition, *, reading=True):
-        deadline = time.monotonic() + LIMIT
-        while not condition():
-            assert time.monotonic() < deadline, "not in time"
+        def step():
             if reading:
                 self.read()
             self.loop.turn(0.02)
+
+        wait_until(condition, timeout=LIMIT, step=step)
 
     def finish(self):
         """All records, when every child has closed its pipes."""
@@ -446,11 +447,12 @@ def test_pieces_when_stdout_cannot_be_opened_again(monkeypatch):
     assert output.pending > 0
     assert not output.has_room()
     got = bytearray()
-    deadline = time.monotonic() + LIMIT
-    while output.pending:
-        assert time.monotonic() < deadline
+
+    def step():
         loop.turn(0.02)
-        got += os.read(reader, 1 << 20)
+        got.extend(os.read(reader, 1 << 20))
+
+    wait_until(lambda: not output.pending, timeout=LIMIT, step=step)
     while len(got) < len(sent):
         got += os.read(reader, 1 << 20)
     assert got == sent

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
-import time
 import tty
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from entrypoint.core.spec import LogSpec
 from entrypoint.logs.pump import LogPump
 from entrypoint.loop import Loop
+from tests.support.wait import wait_until
 
 LIMIT = 30.0
 
@@ -47,15 +48,13 @@ class Bench:
 
     def until(self, text: bytes) -> bytes:
         """Turn until this was written; all so far."""
-        end = time.monotonic() + LIMIT
-        while text not in self.seen:
-            assert time.monotonic() < end, self.seen
-            self.loop.turn(0.02)
-            try:
-                self.seen += os.read(self.reader, 65536)
-            except BlockingIOError:
-                continue
+        wait_until(lambda: text in self.seen, lambda: repr(self.seen), step=self._turn)
         return self.seen
+
+    def _turn(self) -> None:
+        self.loop.turn(0.02)
+        with contextlib.suppress(BlockingIOError):
+            self.seen += os.read(self.reader, 65536)
 
     def close(self) -> None:
         for fd in (*self.pipes, self.reader, self.out):

@@ -18,7 +18,8 @@ from tests.process.test_port_faithful import (
     bare_options,
     seen_options,
 )
-from tests.support.portlab import Lab, free_port, get, spec
+from tests.support.portlab import Lab, get, spec
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 

@@ -10,7 +10,8 @@ from collections import Counter
 
 import pytest
 
-from tests.support.portlab import Lab, free_port, get, spec
+from tests.support.portlab import Lab, get, spec
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")

@@ -20,7 +20,8 @@ from tests.process.test_port_faithful import (
     refused,
     seen_options,
 )
-from tests.support.portlab import Lab, free_port, get, spec
+from tests.support.portlab import Lab, get, spec
+from tests.support.ports import free_port
 from tests.support.run import Run
 from tests.support.wait import wait_until
 

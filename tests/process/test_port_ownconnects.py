@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.support.portlab import Lab, free_port, spec
+from tests.support.portlab import Lab, spec
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 # As CherryPy does; a second address of the same port is tried like the first.

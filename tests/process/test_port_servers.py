@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.portlab import NODE_MODULES, Lab, free_port, get, spec
+from tests.support.portlab import NODE_MODULES, Lab, get, spec
+from tests.support.ports import free_port
 
 BIN = Path(sys.executable).parent
 PYTHON = sys.executable

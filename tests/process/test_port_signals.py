@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from entrypoint.kernel import proc
-from tests.support.portlab import Lab, free_port, spec
+from tests.support.portlab import Lab, spec
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 BINDS = 60

@@ -15,7 +15,8 @@ from entrypoint.core.spec import AppSpec
 from entrypoint.kernel import sockets
 from entrypoint.loop import Loop
 from entrypoint.port.ports import PortErrors, Ports
-from tests.support.portlab import Lab, free_port, get, spec
+from tests.support.portlab import Lab, get, spec
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 PYTHON = sys.executable
@@ -599,7 +600,8 @@ def test_other_users_without_ptrace_rights(tmp_path):
         f"""
 import sys
 sys.path.insert(0, {os.getcwd()!r})
-from tests.support.portlab import Lab, get, free_port
+from tests.support.portlab import Lab, get
+from tests.support.ports import free_port
 port = free_port()
 open("{tmp_path}/s.py", "w").write('''
 import http.server, sys

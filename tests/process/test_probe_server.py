@@ -27,6 +27,7 @@ from entrypoint.core.view import AppView, View
 from entrypoint.loop import Loop
 from entrypoint.probes import answers, connection, health
 from entrypoint.probes.server import CONNECTION_LIMIT, ProbeErrors, ProbeServer
+from tests.support.wait import wait_until
 
 GOOD = View((AppView("api", "fork", 1, 1, True, False, False, False, ()),), "running", 1)
 ANY_PORT = ListenSpec("inet", "127.0.0.1", 0, backlog=4096)
@@ -53,10 +54,7 @@ class House:
         self.server.open()
 
     def turn_until(self, condition):
-        give_up = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < give_up, "it did not happen"
-            self.loop.turn(0.01)
+        wait_until(condition, timeout=PATIENCE, step=lambda: self.loop.turn(0.01))
 
     def client(self, *, rcvbuf=0):
         sock = socket.socket()

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.pid1.test_run_workers import python
-from tests.support.portlab import free_port
+from tests.support.ports import free_port
 from tests.support.run import Run, get
 
 PYTHON = sys.executable

@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 from tests.pid1.test_run_workers import python
-from tests.support.portlab import free_port
+from tests.support.ports import free_port
 from tests.support.run import PYINIT, Run, get
 
 # What a program needs of sd_notify(3) and sd_notify_barrier(3).

@@ -12,19 +12,16 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.namespace import own_namespace
 from tests.support.run import DEADLINE, PYINIT, Run
+from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.pid1]
 
-NAMESPACE = (
-    *("setsid", "--ctty", "unshare", "--pid", "--fork"),
-    *("--mount-proc", "--kill-child"),
-)
 SHOW = """
 import os, signal, sys
 print("terminals", [os.isatty(fd) for fd in (0, 1, 2)], os.environ["TERM"])
@@ -87,7 +84,7 @@ class Terminal:
         self.seen = b""
         os.set_blocking(self.ours, False)
         self.process = subprocess.Popen(
-            [*NAMESPACE, str(PYINIT), "-c", "ecosystem.yaml"],
+            ["setsid", "--ctty", *own_namespace(PYINIT, "-c", "ecosystem.yaml")],
             cwd=folder,
             stdin=theirs,
             stdout=theirs,
@@ -99,12 +96,12 @@ class Terminal:
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def until(self, text: bytes) -> None:
-        end = time.monotonic() + DEADLINE
-        while text not in self.seen:
-            assert time.monotonic() < end, self.seen.decode()
+        def seen() -> bool:
             with contextlib.suppress(BlockingIOError):
                 self.seen += os.read(self.ours, 65536)
-            time.sleep(0.01)
+            return text in self.seen
+
+        wait_until(seen, self.seen.decode)
 
     def type(self, text: bytes) -> None:
         os.write(self.ours, text)

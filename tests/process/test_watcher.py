@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from entrypoint.loop import Loop
 from entrypoint.watch.ignoring import ignorer
 from entrypoint.watch.watcher import Watcher
+from tests.support.wait import wait_until
 
 DEADLINE = 20.0
 
@@ -35,10 +35,8 @@ class Watched:
         self.until(lambda: not self.watcher.walking)
 
     def until(self, condition) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not condition():
-            assert time.monotonic() < deadline, (self.told, self.errors)
-            self.loop.turn(0.05)
+        told = lambda: f"{self.told} {self.errors}"  # noqa: E731
+        wait_until(condition, told, step=lambda: self.loop.turn(0.05))
 
     def next(self) -> str:
         """The next burst's first path."""

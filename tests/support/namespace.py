@@ -69,6 +69,27 @@ def reexecute(command):
     return [*_unshare(), "sh", "-c", _REAPER, "tests", *command]
 
 
+def own_namespace(*command):
+    """The command line that runs `command` as PID 1 of a PID namespace of its own.
+
+    Raises NoNamespaceError outside a namespace that was made for the tests: an `unshare` that
+    were not given there would leave an init beside everything on the machine.
+    """
+    if not inside():
+        raise NoNamespaceError("an init is only started in a namespace made for tests")
+    return ["unshare", *_FLAGS, *(str(word) for word in command)]
+
+
+def enter(module):
+    """Run `python -m MODULE` with our arguments in a namespace made for tests, if we are in none.
+
+    For programs that start inits and are not run by pytest. Raises NoNamespaceError.
+    """
+    if not inside():
+        command = reexecute([sys.executable, "-m", module, *sys.argv[1:]])
+        os.execvpe(command[0], command, environment())
+
+
 class Init:
     """A program started as PID 1 of a fresh PID namespace, or beside us.
 
@@ -77,13 +98,12 @@ class Init:
     """
 
     def __init__(self, command, *, pid1=True, env=None, stdin=subprocess.DEVNULL, **popen):
-        if not inside():
-            raise NoNamespaceError("an init is only started in a namespace made for tests")
+        # Beside us it ends with kill(-1) too.
+        in_namespace = own_namespace(*command)
         self.pid1 = pid1
         self._files = [tempfile.TemporaryFile() for _ in range(2)]
-        words = [str(word) for word in command]
         self.process = subprocess.Popen(
-            ["unshare", *_FLAGS, *words] if pid1 else words,
+            in_namespace if pid1 else [str(word) for word in command],
             env={**os.environ, **(env or {})},
             stdin=stdin,
             stdout=self._files[0],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -19,13 +18,6 @@ from entrypoint.port.ports import Ports
 from tests.support.wait import wait_until
 
 NODE_MODULES = Path(__file__).parents[1] / "node" / "node_modules"
-
-
-def free_port() -> int:
-    """A port that is free on all addresses."""
-    with socket.socket(socket.AF_INET6) as sock:
-        sock.bind(("::", 0))
-        return sock.getsockname()[1]
 
 
 def spec(text: str, **more) -> ListenSpec:

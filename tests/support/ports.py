@@ -9,14 +9,11 @@ import socket
 _given: set[int] = set()
 
 
-def free_port(host="127.0.0.1"):
-    """A TCP port that could be bound a moment ago, another one at each call."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def free_port():
+    """A TCP port that was free on all addresses a moment ago, another one at each call."""
     while True:
-        with socket.socket(family) as probe:
-            probe.bind((host, 0))
-            port = probe.getsockname()[1]
-        if port not in _given:
+        port = _free(0)
+        if port and port not in _given:
             _given.add(port)
             return port
 
@@ -40,9 +37,11 @@ def free_ports(count):
 
 
 def _free(port):
-    with socket.socket() as probe:
+    """The port when it can be bound on all addresses, of both families; else 0."""
+    with socket.socket(socket.AF_INET6) as probe:
+        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind(("::", port))
         except OSError:
-            return False
-    return True
+            return 0
+        return probe.getsockname()[1]

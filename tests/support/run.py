@@ -9,10 +9,11 @@ import signal as signals
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 from tests.support import logevents
+from tests.support.namespace import own_namespace
+from tests.support.wait import wait_until
 
 BIN = Path(sys.executable).parent
 PYINIT = BIN / "pyinit"
@@ -56,7 +57,7 @@ class Run:
         words = command or ("-c", str(self.path), *args)
         started = [*wrap, str(PYINIT), *words]
         self.process = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *started],
+            own_namespace(*started),
             cwd=folder,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -104,11 +105,7 @@ class Run:
 
     def until(self, condition, what: str = "", deadline: float = DEADLINE):
         """What `condition` returns once it is true; shows all that was said if never."""
-        end = time.monotonic() + deadline
-        while not (value := condition()):
-            assert time.monotonic() < end, f"never: {what or condition}\n{self.story()}"
-            time.sleep(0.005)
-        return value
+        return wait_until(condition, lambda: f"{what or condition}\n{self.story()}", deadline)
 
     def story(self) -> str:
         return (b"".join(self.lines) + b"--- stderr\n" + self.stderr).decode("utf-8", "replace")
