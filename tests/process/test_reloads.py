@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,119 +19,7 @@ from tests.support.load import Load
 from tests.support.ports import free_port
 from tests.support.run import Run, get
 
-# `polite` closes what is idle, answers what it has read, and ends; `rude` ends.
-SERVER = """
-import os, signal, socket, sys, threading, time
-where, manner = sys.argv[1:3]
-release = open("release").read().strip()
-if release == "broken":
-    sys.exit("broken release")
-while release == "slow" and not os.path.exists("go"):
-    time.sleep(0.01)
-if where == "fd":
-    listener = socket.socket(fileno=3)
-else:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", int(where)))
-leaving = threading.Event()
-lock = threading.Lock()
-idle, busy = set(), set()  # a connection that has asked nothing yet is busy
-def starve():
-    # A little work, on a CPU that another process wants for itself: it takes a second or two.
-    cpu = {min(os.sched_getaffinity(0))}
-    if os.fork() == 0:
-        os.sched_setaffinity(0, cpu)
-        end = time.monotonic() + 15
-        while time.monotonic() < end:
-            pass
-        os._exit(0)
-    os.sched_setaffinity(0, cpu)
-    os.nice(19)
-    os.write(1, b"starves\\n")
-    end = time.thread_time() + 0.02
-    while time.thread_time() < end:
-        pass
-def serve(conn):
-    with conn:
-        while True:
-            data = b""
-            while b"\\r\\n\\r\\n" not in data:
-                try:
-                    more = conn.recv(4096)
-                except OSError:
-                    more = b""
-                with lock:
-                    idle.discard(conn)
-                    busy.discard(conn)
-                    if not more:
-                        return
-                    busy.add(conn)
-                data += more
-            if b"/starved" in data:
-                starve()
-            body = release.encode() + b" " + data.split()[1]
-            last = b"Connection: close" in data or leaving.is_set()
-            head = b"HTTP/1.1 200 OK\\r\\n" + (b"Connection: close\\r\\n" if last else b"")
-            size = str(len(body)).encode()
-            try:
-                conn.sendall(head + b"Content-Length: " + size + b"\\r\\n\\r\\n" + body)
-            except OSError:
-                last = True
-            with lock:
-                busy.discard(conn)
-                if last or leaving.is_set():
-                    return
-                idle.add(conn)
-def stop(*_):
-    if manner == "rude":
-        os._exit(0)
-    leaving.set()
-woken, wake = os.pipe()
-os.set_blocking(wake, False)
-# Python calls `stop` between two of its own steps. A signal that comes after the last one
-# and before poll(2) would wait for the next connection, which steering may keep away: only
-# what the C handler writes ends that poll.
-signal.set_wakeup_fd(wake)
-signal.signal(signal.SIGTERM, signal.SIG_IGN if manner == "deaf" else stop)
-signal.signal(signal.SIGTERM, signal.SIG_IGN if manner == "deaf" else stop)
-if release == "silent":
-    signal.pause()
-listener.setblocking(False)
-listener.listen(64)
-if os.environ.get("DEFER"):
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
-os.write(1, b"up\\n")
-import select
-poll = select.poll()
-poll.register(listener, select.POLLIN)
-poll.register(woken, select.POLLIN)
-while not leaving.is_set():
-    poll.poll()
-    try:
-        conn, _ = listener.accept()
-    except BlockingIOError:
-        continue
-    conn.setblocking(True)
-    with lock:
-        busy.add(conn)
-    threading.Thread(target=serve, args=(conn,), daemon=True).start()
-listener.close()
-while True:
-    with lock:
-        for conn in idle:
-            conn.shutdown(socket.SHUT_RD)
-        if not idle and not busy:
-            break
-    time.sleep(0.002)
-"""
-NODE = """
-const fs = require('fs'), release = fs.readFileSync('release', 'utf8').trim();
-const server = require('http').createServer((q, r) => r.end(release + ' ' + q.url));
-server.listen(+process.argv[2], '127.0.0.1', () => console.log('up'));
-const leave = () => process.exit(0);
-process.on('SIGTERM', process.argv[3] === 'polite' ? () => server.close(leave) : leave);
-"""
+PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 
 
 class Served(Run):
@@ -139,8 +28,8 @@ class Served(Run):
     def __init__(self, folder, handoff: str = "intercept", manner: str = "polite", **keys) -> None:
         self.port, self.probes = free_port(), free_port()
         (folder / "release").write_text("one")
-        (folder / "server.py").write_text(SERVER)
-        (folder / "server.js").write_text(NODE)
+        for name in ("server.py", "server.js"):
+            shutil.copy(PROGRAMS / name, folder)
         where = "fd" if handoff == "fds" else self.port
         script = f"{sys.executable} server.py {where} {manner}"
         if handoff in ("node", "auto"):

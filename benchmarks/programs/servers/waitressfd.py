@@ -1,0 +1,6 @@
+import socket
+
+import waitress
+import wsgi
+
+waitress.serve(wsgi.app, sockets=[socket.socket(fileno=3)])
