@@ -149,9 +149,11 @@ class Binding:
         if not worker.makes and not self._listeners.serves(worker.incarnation):
             self._observed(worker.incarnation, "unfit", {"reason": reason})
 
-    def _drop_birth(self, inode: int) -> None:
+    def _drop_birth(self, call: seccomp.Notification) -> None:
         """The socket is none of ours after all."""
-        sock = self._births.take(inode) if self._births is not None else None
+        if self._births is None:
+            return
+        sock = self._births.take(seccomp.socket_inode(call.pid, call.args[0]))
         if sock is not None:
             sock.close()
 
@@ -191,13 +193,16 @@ class Binding:
         except PermissionError:
             self._bind_unread(worker, call)
             return False
-        if asked is None or not self._is_stream(asked, pid, fd) or not seccomp.same_network(pid):
+        if asked is None or self._is_passing(asked, pid):
+            self._drop_birth(call)
+            return False
+        if not self._is_stream(asked, pid, fd) or not seccomp.same_network(pid):
             return False
         if self._listeners.of_inode(seccomp.socket_inode(pid, fd)) is not None:
             return False  # bound already: EINVAL, as the kernel says
         claim = self._claim(worker, call, asked)
         if claim is None:
-            self._drop_birth(seccomp.socket_inode(pid, fd))
+            self._drop_birth(call)
             return False
         try:
             return self._give(worker, call, claim)
@@ -325,6 +330,13 @@ class Binding:
                 worker.incarnation, "bound", {"address": form.text, "adopted": claim.adopted}
             )
 
+    @staticmethod
+    def _is_passing(asked: Asked, pid: int) -> bool:
+        """Any port will do, so it is nobody's address: clients ask for that, often."""
+        if asked.family == "unix" or asked.port:
+            return False
+        return not addresses.means_serve(seccomp.command_line(pid))
+
     def _is_stream(self, asked: Asked, pid: int, fd: int) -> bool:
         protocol = seccomp.protocol_of(pid, fd)
         if protocol == "UNIX" and seccomp.kernel_version() < _STREAMS_NAMED:
@@ -391,7 +403,7 @@ class Binding:
             return self._listen_unread(worker, call)
         claim = self._listeners.of_inode(inode)
         if claim is None:
-            self._drop_birth(inode)
+            self._drop_birth(call)
             return False
         if not worker.notifier.waits(call):
             return False

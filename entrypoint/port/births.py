@@ -31,6 +31,9 @@ else:
 
 _PROTOCOLS = (0, _socket.IPPROTO_TCP, 262)  # IPPROTO_MPTCP: plain TCP is its fallback
 _FLAGS = _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+# Between two looks at what the processes of an app still have open (s): thousands of
+# descriptors take milliseconds.
+_SWEEP_PAUSE = 1.0
 # Duplicates that are kept at most, and which part of our own limit of descriptors.
 _BUDGET = 512
 _PART = 8
@@ -54,6 +57,7 @@ class Births:
         self._loop = loop
         self._births: dict[int, Birth] = {}
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._sweep_again = 0.0
         self._budget = _BUDGET if limit < 0 else min(_BUDGET, limit // _PART)
 
     def __len__(self) -> int:
@@ -92,7 +96,8 @@ class Births:
             self.drop(birth)
 
     def _has_room(self) -> bool:
-        if len(self._births) >= self._budget:
+        if len(self._births) >= self._budget and self._loop.now() >= self._sweep_again:
+            self._sweep_again = self._loop.now() + _SWEEP_PAUSE
             self._sweep()
         return len(self._births) < self._budget
 
