@@ -81,8 +81,8 @@ def goal_for(app: AppView, verb: str, wanted: int = 0, instances: tuple[int, ...
 
 
 def running(app: AppView) -> list[WorkerView]:
-    """Its rows that have a process."""
-    return [row for row in app.workers if row.pid]
+    """Its rows that have a process, or of whose process something is left to be ended."""
+    return [row for row in app.workers if row.pid or row.state == v.STOPPING]
 
 
 def app_of(view: View, name: str) -> AppView | None:

@@ -104,7 +104,9 @@ class Operation:
                 # Else between the decision to start it and fork(2).
                 if row.pid or row.state != LAUNCHING:
                     key = (app.name, row.incarnation or -1 - row.instance)
-                    found[key] = (row.instance, row.pid, row.state)
+                    # A reaped process has no pid any more: its last lines still name it.
+                    pid = row.pid or self._rows.get(key, (0, 0, ""))[1]
+                    found[key] = (row.instance, pid, row.state)
         # A new worker is told before the old one that leaves because of it.
         return dict(sorted(found.items(), key=lambda item: STATES.index(item[1][2])))
 

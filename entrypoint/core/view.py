@@ -33,7 +33,11 @@ class JobView(Record):
 
 
 class WorkerView(Record):
-    """One worker. `pid` is 0 while there is no process; times are monotonic seconds."""
+    """One worker. Times are monotonic seconds.
+
+    `pid` is 0 while there is no process: before fork(2), and once it is reaped, also while
+    what is left of its group is ended (`stopping`).
+    """
 
     app: str
     instance: int

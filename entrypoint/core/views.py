@@ -124,7 +124,8 @@ def _row(pool: Pool, worker: Worker, place: Place | None) -> v.WorkerView:
         instance=worker.instance,
         incarnation=worker.incarnation,
         slot=worker.slot,
-        pid=worker.pid,
+        # Reaped: its number may be another process's by now.
+        pid=0 if worker.state == w.LINGERING else worker.pid,
         state=_SHOWN[worker.state],
         ready=worker.ready,
         restarts=place.restarts if place else 0,

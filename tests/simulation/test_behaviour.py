@@ -573,6 +573,20 @@ def test_what_a_crashed_fork_app_leaves_is_ended_before_the_next_starts(world):
     assert world.run_until(world.live) == pytest.approx(2.002)
 
 
+def test_a_reaped_process_is_not_shown_while_its_group_is_ended(world):
+    world.upcoming.append(Script(group="stubborn"))
+    world.up(app(kill_timeout=2.0))
+    pid = world.view("web").workers[0].pid
+    assert pid
+    world.crash(world.one())
+    (row,) = world.view("web").workers
+    assert (row.state, row.pid) == ("stopping", 0)
+    world.settle(9)
+    (row,) = world.view("web").workers
+    assert row.state == "online"
+    assert row.pid not in (0, pid)
+
+
 def test_who_is_depended_on_is_told_last(world):
     web = app("web", depends_on=(DependsSpec("db"),))
     world.up(app("db"), web)

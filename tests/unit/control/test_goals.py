@@ -118,6 +118,21 @@ def test_commands_end_well(verb, event) -> None:
     assert said[-1].startswith('{"exit":0')
 
 
+def test_a_stop_ends_when_also_the_group_has_ended() -> None:
+    world = World(WEB.replace(instances=1))
+    (row,) = world.core.view().apps[0].workers
+    world.ask("stop", e.StopAsked("web"), settle=False)
+    world.later.clear()
+    world.emit(e.WorkerExited(row.incarnation, code=0, group_left=True))
+    assert not any('"outcome"' in line for line in world.said)
+    world.emit(e.GroupEmptied(row.incarnation))
+    gone, outcome, end = world.said[-3:]
+    assert f'"pid":{row.pid},' in gone
+    assert '"state":"gone"' in gone
+    assert '"outcome":"stopped"' in outcome
+    assert end.startswith('{"exit":0')
+
+
 @pytest.mark.parametrize("wanted", [0, 1, 2, 5])
 def test_scaling(wanted) -> None:
     world = World(WEB)
