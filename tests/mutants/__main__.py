@@ -1,8 +1,9 @@
 """`make mutants`: one-token mutants of the core against its pure tests.
 
-`python -m tests.mutants [--sample=N] [--seed=N] [--jobs=N] [--seconds=N] [FILE…]`. Exit 0:
-at least `WANTED` of those that were tried are killed. `late`: a test ran into the time
-limit; it counts as not killed, for no test says what is wrong.
+`python -m tests.mutants [--sample=N] [--seed=N] [--list=FILE] [--go-on] [FILE…]`. Exit 0:
+at least `WANTED` of those that were tried are killed, or all of a list (`--list=FILE`).
+`late`: a test ran into the time limit; it counts as not killed, for no test says what is
+wrong. Outcomes are written as they come: `--go-on` goes on with a run that was stopped.
 """
 
 from __future__ import annotations
@@ -14,13 +15,24 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 
+from tests.mutants import names
 from tests.mutants.mutate import Mutant, mutants
+from tests.mutants.outcomes import OtherCodeError, Outcomes, digest
 
 WANTED = 0.9
+ROOT = Path(__file__).resolve().parents[2]
 TESTS = ("tests/unit/core", "tests/unit/control", "tests/simulation")
+# Interpreters of their own, which no mutant reaches.
+LEFT_OUT = "tests/unit/core/test_imports.py"
+FOLDER = Path(".cache/mutants")
+
+
+def known() -> list[Mutant]:
+    """All of the core."""
+    files = sorted(map(str, Path("entrypoint/core").glob("*.py")))
+    return [mutant for path in files for mutant in mutants(path)]
 
 
 def main() -> int:
@@ -29,58 +41,57 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=1e6, help="begin none after that")
-    parser.add_argument("--again", metavar="FILE", help="those whose code stands in this list")
+    parser.add_argument("--list", type=Path, metavar="FILE", help="these: each must be killed")
+    parser.add_argument("--go-on", action="store_true", help="the run that was stopped")
+    parser.add_argument("--outcomes", type=Path, default=FOLDER / "outcomes", metavar="FILE")
     parser.add_argument("files", nargs="*", help="of entrypoint/core; none: all")
     options = parser.parse_args()
-    root = Path(__file__).resolve().parents[2]
-    os.chdir(root)
-    files = options.files or sorted(map(str, Path("entrypoint/core").glob("*.py")))
-    chosen = [mutant for path in files for mutant in mutants(path)]
-    total = len(chosen)
-    if options.again:
-        chosen = _listed(chosen, Path(options.again).read_text(encoding="utf-8"))
+    os.chdir(ROOT)
+    everything = known()
+    try:
+        equivalent = names.chosen(everything, names.EQUIVALENT)
+        listed = names.chosen(everything, options.list) if options.list else everything
+    except names.ListError as error:
+        print(error)
+        return 2
+    wanted = [each for each in listed if not options.files or each.path in options.files]
+    wanted = [each for each in wanted if each not in equivalent]
     if options.sample:
-        chosen = random.Random(options.seed).sample(chosen, min(options.sample, total))
-    with tempfile.TemporaryDirectory() as folder:
-        wanted, outcomes = Path(folder, "wanted"), Path(folder, "outcomes")
-        settings = {"mutants": [each.as_dict() for each in chosen], "outcomes": str(outcomes)}
+        wanted = random.Random(options.seed).sample(wanted, min(options.sample, len(wanted)))
+    code = digest(["entrypoint/core", *TESTS])
+    outcomes = Outcomes(options.outcomes, code)
+    try:
+        if options.go_on:
+            outcomes.read()
+        else:
+            outcomes.begin()
+    except (OtherCodeError, FileNotFoundError) as error:
+        print(error)
+        return 2
+    print(f"{len(everything)} mutants, {len(equivalent)} equivalent, {len(wanted)} to try")
+    _try(wanted, options, code)
+    outcomes.read()
+    print("\n" + outcomes.report([each.name for each in wanted]))
+    least = 1.0 if options.list else WANTED
+    if outcomes.share < least:
+        print(f"fewer than {least:.0%} are killed")
+    return 0 if outcomes.share >= least else 1
+
+
+def _try(wanted: list[Mutant], options: argparse.Namespace, code: str) -> None:
+    """In a pytest that has collected the tests (plugin.py)."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        settings = {"mutants": [each.as_dict() for each in wanted], "code": code}
+        settings |= {"outcomes": str(options.outcomes), "baseline": str(FOLDER / "baseline")}
         settings |= {"jobs": options.jobs, "seconds": options.seconds}
-        wanted.write_text(json.dumps(settings))
+        json.dump(settings, file)
+        file.flush()
         command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutants.plugin"]
-        command += ["-p", "no:cacheprovider", "-p", "no:randomly", *TESTS]
-        done = subprocess.run(command, env={**os.environ, "PYINIT_MUTANTS": str(wanted)})
-        if not outcomes.exists():
-            return done.returncode or 1
-        found = json.loads(outcomes.read_text())
-    return _report(found, total)
-
-
-def _listed(known: list[Mutant], text: str) -> list[Mutant]:
-    """Those of a list of `…FILE:LINE:COLUMN [KIND] CODE`, wherever the code is by now."""
-    wanted = set()
-    for line in text.splitlines():
-        place, _, rest = line.partition(" [")
-        kind, _, code = rest.partition("] ")
-        name = place.rpartition("/")[2].partition(":")[0]
-        wanted.add((name, kind, code.strip()))
-    return [m for m in known if (Path(m.path).name, m.kind, m.code) in wanted]
-
-
-def _report(found: dict[str, str], total: int) -> int:
-    by_file: dict[str, Counter[str]] = {}
-    for text, outcome in found.items():
-        by_file.setdefault(text.partition(":")[0], Counter())[outcome] += 1
-    print(f"\n{'file':34} tried killed survived late")
-    for path, counts in sorted(by_file.items()):
-        row = (counts.total(), counts["killed"], counts["survived"], counts["late"])
-        print(f"{path:34} {row[0]:5} {row[1]:6} {row[2]:8} {row[3]:4}")
-    counts = Counter(found.values())
-    tried = counts.total() - counts["untried"]
-    share = counts["killed"] / max(1, tried)
-    print(f"{counts['killed']} of {tried} killed: {share:.1%}, of {total} mutants; {dict(counts)}")
-    if share < WANTED:
-        print(f"fewer than {WANTED:.0%} are killed")
-    return 0 if share >= WANTED else 1
+        command += ["-p", "no:cacheprovider", "-p", "no:randomly", f"--ignore={LEFT_OUT}", *TESTS]
+        try:
+            subprocess.run(command, env={**os.environ, "PYINIT_MUTANTS": file.name})
+        except KeyboardInterrupt:
+            print("stopped")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import ast
 import copy
 import sys
 import types
+from collections import Counter
 from pathlib import Path
 
 from entrypoint.core.record import Record
@@ -42,37 +43,57 @@ class Mutant(Record):
     column: int
     kind: str
     scope: str
+    code: str  # its line of the source
     number: int  # of its kind's places in the module
+    nth: int  # of those that are alike in path, scope, kind and code, from 1
+    first: int  # lines of the statement that holds it, without the statements inside
+    last: int
 
     @property
-    def code(self) -> str:
-        return Path(self.path).read_text(encoding="utf-8").splitlines()[self.line - 1].strip()
+    def name(self) -> str:
+        """Unique, and the same wherever its line moves to."""
+        return f"{self.path} {self._rest}"
 
     @property
     def text(self) -> str:
-        return f"{self.path}:{self.line}:{self.column} [{self.kind}] {self.code}"
+        """The name, with its place for people."""
+        return f"{self.path}:{self.line}:{self.column}: {self._rest}"
+
+    @property
+    def _rest(self) -> str:
+        return f"{self.scope} [{self.kind}] {self.code}" + (f" #{self.nth}" * (self.nth > 1))
 
 
 def mutants(path: str) -> list[Mutant]:
     """All of a module, in the order of its source."""
-    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    found = [
-        Mutant(path, node.lineno, node.col_offset, kind, scope, number)
-        for number, (node, kind, scope) in enumerate(_places(tree))
-    ]
-    return sorted(found, key=lambda each: (each.line, each.column, each.number))
+    text = Path(path).read_text(encoding="utf-8")
+    lines = text.splitlines()
+    found = []
+    for number, (node, kind, scope, statement) in enumerate(_places(ast.parse(text))):
+        body = getattr(statement, "body", None)
+        last = max(statement.lineno, body[0].lineno - 1) if body else statement.end_lineno
+        place = (node.lineno, node.col_offset, kind, scope, lines[node.lineno - 1].strip())
+        found.append(Mutant(path, *place, number, 1, statement.lineno, last))
+    found.sort(key=lambda each: (each.line, each.column, each.number))
+    alike: Counter[str] = Counter()
+    for place, each in enumerate(found):
+        alike[each.name] += 1
+        found[place] = each.replace(nth=alike[each.name])
+    return found
 
 
 def _places(tree: ast.Module):
-    """(node, kind, scope), always in the same order."""
+    """(node, kind, scope, statement that holds it), always in the same order."""
     for statement in tree.body:
-        yield from _below(statement, "")
+        yield from _below(statement, "", statement)
 
 
-def _below(node: ast.AST, scope: str):
+def _below(node: ast.AST, scope: str, statement: ast.stmt):
+    if isinstance(node, ast.stmt):
+        statement = node
     if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
         for other in node.orelse:
-            yield from _below(other, scope)
+            yield from _below(other, scope, statement)
         return
     if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "TYPE_CHECKING":
         return
@@ -87,13 +108,13 @@ def _below(node: ast.AST, scope: str):
             inside = scope + ",".join(names)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             inside = scope + node.target.id
-    yield from ((node, kind, inside) for kind in _kinds(node))
+    yield from ((node, kind, inside, statement) for kind in _kinds(node))
     for name, value in ast.iter_fields(node):
         if name in {"annotation", "returns", "decorator_list"}:
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
-                yield from _below(child, inside)
+                yield from _below(child, inside, statement)
 
 
 def _kinds(node: ast.AST):
@@ -143,7 +164,7 @@ def _changed(node, kind: str) -> ast.AST:
 def compiled(mutant: Mutant) -> types.CodeType:
     """The whole module with that change."""
     tree = ast.parse(Path(mutant.path).read_text(encoding="utf-8"))
-    node, kind, _ = list(_places(tree))[mutant.number]
+    node, kind, *_ = list(_places(tree))[mutant.number]
     return compile(ast.fix_missing_locations(_Change(node, kind).visit(tree)), mutant.path, "exec")
 
 
@@ -152,7 +173,10 @@ def module_name(path: str) -> str:
 
 
 def install(mutant: Mutant) -> bool:
-    """Put it into the modules that are loaded; False when there is nothing to put it into."""
+    """Put it into the modules that are loaded; False when there is nothing to put it into.
+
+    Raises what the changed module raises while it is loaded.
+    """
     name = module_name(mutant.path)
     fresh = types.ModuleType(name)
     fresh.__package__ = name.rpartition(".")[0]
