@@ -3,7 +3,9 @@
 An event is handed to the core when all effects of the events before it were performed.
 What is left after `TURN_TIME` is done in the next turn of the loop: starting hundreds of
 workers takes a second, in which probes and signals are served. The time counts from the
-beginning of the turn, so it does not matter how many events the turn brings.
+beginning of the turn, so it does not matter how many events the turn brings. A wait for a CPU
+does not count: among many busy processes it takes longer than `TURN_TIME`, so each turn would
+do one step, and what was postponed would grow. Then a worker that is reaped is shown as alive.
 
 What runs out of memory is tried again: a decision that fails changes nothing
 (`Supervisor.handle`), and an effect that fails stays the next one. Records and counts are
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 from . import failed_effects
 from .core import effects as f
+from .kernel import usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +71,9 @@ class Dispatch:
         # A later turn continues: until then events only queue up. One that continued at each
         # event would make the turn as long as there are events.
         self._postponed = False
+        # The present turn of the loop, and what was used when its part began.
+        self._turn = -1
+        self._used = (0.0, 0)
         self._attempts = 0
         self._decided_at = 0.0
         # Who hears of each event and its effects, by name.
@@ -83,6 +89,8 @@ class Dispatch:
         self._events.append(event)
         self._came += 1
         if not self._working and not self._postponed:
+            if self._turn != self._loop.wakeups:
+                self._begin_part()
             self._work(min(self._loop.turn_began, self._loop.now()) + TURN_TIME)
 
     def after(self, callback: Callable[[], None]) -> None:
@@ -93,14 +101,18 @@ class Dispatch:
             self._waiting.append((self._came, callback))
 
     def _continue(self) -> None:
+        self._begin_part()
         self._work(self._loop.now() + TURN_TIME)
+
+    def _begin_part(self) -> None:
+        self._turn, self._used = self._loop.wakeups, usage.used()
 
     def _work(self, until: float) -> None:
         self._working, self._postponed = True, False
         try:
             while self._events:
                 now = self._loop.now()
-                if now > until:
+                if now > until and self._is_over():
                     # Not earlier than now: this turn serves no deadline that comes after its
                     # deadlines were looked at.
                     self._postpone(now)
@@ -110,6 +122,11 @@ class Dispatch:
                     return
         finally:
             self._working = False
+
+    def _is_over(self) -> bool:
+        """The time of this turn has passed: whether we have used it, or waited for a CPU."""
+        (before, waits_before), (cpu, waits) = self._used, usage.used()
+        return waits != waits_before or cpu - before > TURN_TIME
 
     def _postpone(self, when: float) -> None:
         self._loop.call_at(self, when, self._continue)

@@ -17,6 +17,7 @@ from entrypoint.loop import Loop
 class FakeLoop:
     def __init__(self) -> None:
         self.time = 0.0
+        self.wakeups = 0
         self.turn_began = math.inf
         self.due: dict[object, tuple[float, object]] = {}
 
@@ -31,6 +32,7 @@ class FakeLoop:
             return False
         key, (deadline, callback) = min(self.due.items(), key=lambda item: item[1][0])
         del self.due[key]
+        self.wakeups += 1
         self.time = self.turn_began = max(self.time, deadline)
         callback()
         self.turn_began = math.inf
@@ -62,6 +64,8 @@ class House:
         self.turned_events: list[str] = []
         self.heard: list[int] = []  # of which signals the core knows that they were not sent
         self.cost = 0.0
+        self.cpu, self.waits = 0.0, 0  # what was used so far
+        self.takes_cpu = True  # `cost` is work, and no wait for a CPU
         self.nested: dict[int, e.Event] = {}
         self.dispatch = Dispatch(
             self.loop,
@@ -78,6 +82,7 @@ class House:
     def perform(self, effect: f.SendSignal) -> None:
         if self.cost:
             self.loop.time += self.cost
+            self.cpu += self.cost * self.takes_cpu
         time.sleep(self.slow)
         self.fail(f"perform {effect.incarnation}")
         self.said.append(f"perform {effect.incarnation}")
@@ -102,8 +107,10 @@ class House:
 
 
 @pytest.fixture
-def house():
-    return House()
+def house(monkeypatch):
+    found = House()
+    monkeypatch.setattr(dispatch.usage, "used", lambda: (found.cpu, found.waits))
+    return found
 
 
 def asked(app: str, *numbers: int) -> e.ReloadAsked:
@@ -143,6 +150,25 @@ def test_many_events_of_one_turn_are_spread_over_turns_too(house):
     while not house.dispatch.idle:
         assert house.loop.turn()
     assert [x for x in house.said if "perform" in x] == [f"perform {n}" for n in range(50)]
+
+
+def test_a_wait_for_a_cpu_does_not_postpone_what_is_left(house):
+    house.cost, house.takes_cpu = 0.06, False
+    house.loop.turn_began = 0.0
+    house.dispatch.emit(asked("a", *range(10)))
+    assert house.dispatch.idle
+    house.takes_cpu = True
+    house.dispatch.emit(asked("b", *range(10)))
+    assert not house.dispatch.idle
+
+
+def test_a_wait_for_anything_else_does(house):
+    house.cost, house.takes_cpu = 0.06, False
+    house.loop.turn_began = 0.0
+    house.fail = lambda _where: setattr(house, "waits", house.waits + 1)
+    house.dispatch.emit(asked("a", *range(10)))
+    assert len(house.said) == 2  # the decision, and one effect
+    assert not house.dispatch.idle
 
 
 def test_who_waits_for_a_decision_hears_of_it_once_it_is_made(house):
