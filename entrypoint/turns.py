@@ -56,6 +56,8 @@ class Turns:
         self._before = Counters()
         # Turns that worked longer than LONG without the machine's part.
         self.long = 0
+        # Turns that were longer only because the kernel reclaimed memory.
+        self.starved = 0
         # The last of these, and of those that the machine made long.
         self._last: deque[dict[str, object]] = deque(maxlen=_KEPT)
         self._slowed: deque[dict[str, object]] = deque(maxlen=_KEPT)
@@ -107,10 +109,13 @@ class Turns:
         lost, cpu = now.waited - before.waited, now.cpu - before.cpu
         faults, switches = now.faults - before.faults, now.switches - before.switches
         stalled = now.stalled - before.stalled
-        own = seconds - lost
-        own = max(cpu, own - stalled) if switches else min(cpu, own)
+        own = seconds - lost if switches else min(cpu, seconds - lost)
+        faultless = own > LONG and not faults
+        if switches:
+            own = max(cpu, own - stalled)
         ours = own > LONG and not faults
         self.long += ours
+        self.starved += faultless and not ours
         (self._last if ours else self._slowed).append(
             {
                 "seconds": round(seconds, 4),
@@ -132,6 +137,6 @@ class Turns:
         """For `/status`."""
         found: dict[str, object] = {"longest": round(self.longest, 4), "callback": self._callback}
         if self.measured:
-            found |= {"limit": LONG, "long": self.long}
+            found |= {"limit": LONG, "long": self.long, "starved": self.starved}
             found |= {"last": list(self._last), "slowed": list(self._slowed)}
         return found

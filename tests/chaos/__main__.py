@@ -1,7 +1,8 @@
 """`make chaos`: a real pyinit, real workers, and everything that may go wrong, by a seed.
 
-`python -m tests.chaos [--minutes=N | --seconds=N] [--seed=N] [--keep]`. Exit 0: every
-promise held. The seed chooses the actions; the kernel's scheduling is not repeated by it.
+`python -m tests.chaos [--minutes=N | --seconds=N | --smoke] [--seed=N] [--keep]`. Exit 0:
+every promise held. The seed chooses the actions; the kernel's scheduling is not repeated by
+it. `--smoke` does each action once to few workers.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import time
 from pathlib import Path
 
 from tests.chaos import turns
-from tests.chaos.actions import MOST_WEB, Actions
+from tests.chaos.actions import Actions
 from tests.chaos.harness import Harness
 from tests.chaos.load import Load
 from tests.chaos.logbook import LogBook
-from tests.chaos.oracle import Oracle
+from tests.chaos.oracle import RESTLESS, Oracle
 from tests.chaos.scene import Scene
 from tests.support import namespace
 from tests.support.ports import free_port
@@ -41,6 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos")
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--seconds", type=float, default=0.0, help="instead of minutes")
+    parser.add_argument("--smoke", action="store_true", help="each action once")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
     parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
     options = parser.parse_args()
@@ -50,7 +52,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="pyinit-chaos-"))
     seconds = options.seconds or options.minutes * 60
     try:
-        failures = run(folder, seconds, options.seed)
+        failures = run(folder, 0.0 if options.smoke else seconds, options.seed)
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -60,30 +62,41 @@ def main() -> int:
 
 
 def run(folder: Path, seconds: float, seed: int) -> list[str]:
-    """One run; its failures. Prints a table."""
+    """One run; its failures. Prints a table. `seconds` 0: each action once, to few workers."""
+    smoke = not seconds
     rng = random.Random(seed)
-    print(f"chaos: seed {seed}, {seconds:g} s", flush=True)
-    scene = Scene(folder, free_port(), free_port())
+    print(f"chaos: seed {seed}, {f'{seconds:g} s' if seconds else 'each action once'}", flush=True)
+    scene = Scene(folder, free_port(), free_port(), small=smoke)
     scene.write()
     book = LogBook(folder)
     harness = Harness(scene, book.take)
     oracle = Oracle(harness, scene, book)
-    actions = Actions(harness, scene, rng)
-    began = time.monotonic()
+    actions = Actions(harness, scene, rng, brief=smoke)
+    phases = Phases()
     try:
         _wait_up(harness)
-        first = _baseline(harness, oracle)
+        phases.end("start")
+        first = _baseline(harness, scene, oracle)
         slow_before, _ = turns.over(harness)
+        phases.end("first look")
         with Load(scene.web_port, scene.probe_port) as load:
-            _act(actions, oracle, rng, seconds)
+            if smoke:
+                for _ in actions.each():
+                    oracle.compare()
+            else:
+                _act(actions, oracle, rng, seconds)
+            phases.end("actions")
             oracle.quiet()
         _bring_back(harness, scene, oracle)
         last = oracle.level()
         oracle.back(first, last)
+        phases.end("back")
         replayed = oracle.replay_command()
         slow, all_turns = turns.over(harness)
-        own, long_turns = turns.own(harness)
+        own, starved, long_turns = turns.own(harness)
+        phases.end("replay")
         code = _stop(harness, oracle, book)
+        phases.end("stop")
     except (OSError, ValueError, AssertionError, subprocess.TimeoutExpired) as error:
         if harness.alive:
             raise
@@ -104,7 +117,7 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         oracle.fail(f"{own} turns of the loop worked for more than {turns.LIMIT * 1000:g} ms")
     rows = {
         "seed": seed,
-        "took": f"{time.monotonic() - began:.0f} s",
+        "took": phases.told(),
         "exit code": code,
         **{f"did: {name}": count for name, count in sorted(actions.done.items())},
         **{f"requests {name}": count for name, count in sorted(load.counts.items())},
@@ -113,6 +126,7 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         "turns": all_turns,
         "turns over 50 ms (wall)": slow - slow_before,
         "turns over 50 ms (own)": own,
+        "turns over 50 ms (memory reclaimed)": starved,
         "log lines": book.lines,
         "log lines of workers": book.worker_lines,
         "workers started": book.events["worker started"],
@@ -120,6 +134,7 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         "internal errors": len(book.internal),
         "shortages told as internal errors": book.events["shortages told"],
         "comparisons of shown and found": oracle.comparisons,
+        "longest until they agreed": f"{oracle.late[0]:.2f} s {oracle.late[1]}",
         "times at rest": oracle.quiets,
         "killed by the memory limit": book.events["oom kills"],
         "events replayed": oracle.replayed,
@@ -141,6 +156,22 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
     return oracle.failures
 
 
+class Phases:
+    """How long each part of the run took."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self._parts: list[str] = []
+
+    def end(self, name: str) -> None:
+        now = time.monotonic()
+        self._parts.append(f"{name} {now - self._last:.1f}")
+        self._last = now
+
+    def told(self) -> str:
+        return f"{self._last - self._began:.0f} s ({', '.join(self._parts)})"
+
+
 def _wait_up(harness: Harness) -> None:
     end = time.monotonic() + ENDS_WITHIN
     while time.monotonic() < end and harness.alive:
@@ -153,11 +184,11 @@ def _wait_up(harness: Harness) -> None:
     raise AssertionError(f"not up: {harness.said()}")
 
 
-def _baseline(harness: Harness, oracle: Oracle):
+def _baseline(harness: Harness, scene: Scene, oracle: Oracle):
     """What PID 1 holds once it has loaded what it loads late, and with all slots made."""
-    harness.ask("POST", f"scale?app=web&to={MOST_WEB}", 60)
+    harness.ask("POST", f"scale?app=web&to={scene.most_web}", 60)
     harness.ask("POST", "reload?app=all", 60)
-    harness.ask("POST", "scale?app=web&to=3", 60)
+    harness.ask("POST", f"scale?app=web&to={scene.app('web')['instances']}", 60)
     for target in ("describe?app=web", "journal"):
         harness.ask("GET", target)
     harness.probe("/metrics")
@@ -171,12 +202,12 @@ def _baseline(harness: Harness, oracle: Oracle):
 
 def _calm(harness: Harness) -> None:
     """The restless apps are stopped, so that what PID 1 holds can be compared."""
-    for app in ("loop", "hog"):
+    for app in RESTLESS:
         harness.ask("POST", f"stop?app={app}", 60)
 
 
 def _excite(harness: Harness) -> None:
-    for app in ("loop", "hog"):
+    for app in RESTLESS:
         harness.begin("POST", f"start?app={app}")
 
 
@@ -202,10 +233,12 @@ def _act(actions: Actions, oracle: Oracle, rng: random.Random, seconds: float) -
 def _bring_back(harness: Harness, scene: Scene, oracle: Oracle) -> None:
     scene.reset()
     harness.ask("POST", "reload?config=1", 120)
+    _calm(harness)
     for app in scene.first["apps"]:
+        if app["name"] in RESTLESS:
+            continue  # their start has no end
         harness.ask("POST", f"scale?app={app['name']}&to={app.get('instances', 1)}", 60)
         harness.ask("POST", f"start?app={app['name']}", 60)
-    _calm(harness)
     oracle.quiet()
 
 

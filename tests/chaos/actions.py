@@ -11,21 +11,22 @@ from collections import Counter, defaultdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from random import Random
 
     from tests.chaos.harness import Harness
     from tests.chaos.scene import Scene
 
-MOST_WEB = 6
-
 
 class Actions:
     """`one()` does the next; `kills` are the times at which workers were killed, by pid."""
 
-    def __init__(self, harness: Harness, scene: Scene, rng: Random) -> None:
+    def __init__(self, harness: Harness, scene: Scene, rng: Random, *, brief: bool = False) -> None:
+        """`brief`: the shortest pauses."""
         self._harness = harness
         self._scene = scene
         self._rng = rng
+        self._brief = brief
         self.done: Counter[str] = Counter()
         self.kills: defaultdict[int, list[float]] = defaultdict(list)
         self.skipped: set[str] = set()
@@ -62,8 +63,20 @@ class Actions:
     def one(self) -> None:
         actions, weights = zip(*self._table, strict=True)
         (action,) = self._rng.choices(actions, weights)
+        self._do(action)
+
+    def each(self) -> Iterator[None]:
+        """Every action once, in an order chosen by the seed."""
+        for action, _ in self._rng.sample(self._table, len(self._table)):
+            self._do(action)
+            yield
+
+    def _do(self, action: Callable[[], None]) -> None:
         self.done[action.__name__.replace("_", " ")] += 1
         action()
+
+    def _pause(self, *seconds: float) -> None:
+        time.sleep(min(seconds) if self._brief else self._rng.choice(seconds))
 
     def _rows(self, *apps: str) -> list[dict]:
         shown = self._harness.shown()
@@ -98,7 +111,7 @@ class Actions:
         self._harness.kill(pid, signal.SIGSTOP)
         if self._rng.random() < 0.3:
             self._harness.begin("POST", "reload?app=all")
-        time.sleep(self._rng.choice((0.1, 0.5, 2.0)))
+        self._pause(0.1, 0.5, 2.0)
         self._harness.kill(pid, signal.SIGCONT)
 
     # -- commands ---------------------------------------------------------------------------
@@ -112,13 +125,13 @@ class Actions:
 
     def scale(self) -> None:
         app = self._rng.choice(("web", "web", "talker", "notifier"))
-        count = self._rng.randint(1, MOST_WEB if app == "web" else 4)
+        count = self._rng.randint(1, self._scene.most_web if app == "web" else 4)
         self._harness.begin("POST", f"scale?app={app}&to={count}")
 
     def stop_and_start(self) -> None:
         app = self._rng.choice([name for name in self._names() if name != "web"])
         self._harness.ask("POST", f"stop?app={app}", 60)
-        time.sleep(self._rng.choice((0, 0.3)))
+        self._pause(0, 0.3)
         self._harness.begin("POST", f"start?app={app}")
 
     def many_questions(self) -> None:
@@ -140,7 +153,7 @@ class Actions:
         text = self._rng.choice((b"apps: [", b"apps: 3\n", b"\xff\xfe", whole[: len(whole) // 2]))
         self._scene.path.write_bytes(text)
         self._harness.signal(signal.SIGHUP)
-        time.sleep(self._rng.choice((0.05, 0.5)))
+        self._pause(0.05, 0.5)
         self._scene.write()
 
     def slow_file(self) -> None:
@@ -150,7 +163,7 @@ class Actions:
         os.mkfifo(fifo)
         fifo.rename(path)
         self._harness.signal(signal.SIGHUP)
-        time.sleep(self._rng.choice((0.3, 2.0)))
+        self._pause(0.3, 2.0)
         try:
             fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
             os.close(fd)  # whoever waits reads an empty file
@@ -170,7 +183,7 @@ class Actions:
 
     def full_stdout(self) -> None:
         self._harness.reading.clear()
-        time.sleep(self._rng.choice((0.5, 3.0)))
+        self._pause(0.5, 3.0)
         self._harness.reading.set()
 
     def odd_clients(self) -> None:
@@ -217,7 +230,7 @@ class Actions:
                 self.kills[row["pid"]].append(time.monotonic())
                 self._harness.kill(row["pid"], signal.SIGKILL)
             self._harness.signal(signal.SIGHUP)
-            time.sleep(self._rng.choice((0.3, 1.5)))
+            self._pause(0.3, 1.5)
         finally:
             self._harness.limits(resource.RLIMIT_NOFILE, before)
 
@@ -229,7 +242,7 @@ class Actions:
         try:
             self._kill_something()
             self._harness.begin("POST", "reload?app=web")
-            time.sleep(self._rng.choice((0.3, 1.5)))
+            self._pause(0.3, 1.5)
         finally:
             (group / "pids.max").write_text("max")
 
@@ -250,6 +263,6 @@ class Actions:
             for row in rows[:1]:
                 self.kills[row["pid"]].append(time.monotonic())
                 self._harness.kill(row["pid"], signal.SIGKILL)
-            time.sleep(self._rng.choice((0.3, 1.0)))
+            self._pause(0.3, 1.0)
         finally:
             self._harness.limits(resource.RLIMIT_AS, before)

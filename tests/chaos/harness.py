@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import json
 import os
 import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -55,6 +57,7 @@ class Harness:
             stdin=subprocess.DEVNULL,
             stdout=write,
             stderr=self.stderr,
+            preexec_fn=_end_with_parent,
         )
         os.close(write)
         self._out = os.fdopen(read, "rb", 0)
@@ -234,6 +237,11 @@ class Harness:
 
     def limits(self, kind: int, both: tuple[int, int]) -> None:
         resource.prlimit(self.pid, kind, both)
+
+
+def _end_with_parent() -> None:
+    """A run that is killed leaves no pyinit that works beside the tests that follow."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _group(controller: str, *files: str) -> Path | None:

@@ -12,13 +12,20 @@ if TYPE_CHECKING:
     from random import Random
 
 WORKER = str(Path(__file__).with_name("worker.py"))
+# Workers of the web app at most; in the beginning.
+MOST_WEB, WEB = 6, 3
 ENDLESS = {"max_restarts": 1_000_000, "min_uptime": 100}
 
 
 class Scene:
     """What the file says now. `write` puts it where pyinit reads it."""
 
-    def __init__(self, folder: Path, web_port: int, probe_port: int) -> None:
+    def __init__(
+        self, folder: Path, web_port: int, probe_port: int, *, small: bool = False
+    ) -> None:
+        """`small`: a worker or two of each app."""
+        self._small = small
+        self.most_web = 2 if small else MOST_WEB
         self.folder = folder
         self.path = folder / "ecosystem.yaml"
         self.control = folder / "control.sock"
@@ -36,12 +43,13 @@ class Scene:
             words = [sys.executable, "-S", WORKER, kind, str(self.folder), *more]
             return {"name": name, "script": " ".join(words), **ENDLESS, **keys}
 
+        few = 1 if self._small else 2
         web = app(
             "web",
             "web",
             str(self.web_port),
             exec_mode="cluster",
-            instances=3,
+            instances=2 if self._small else WEB,
             listen=[f"127.0.0.1:{self.web_port}"],
             kill_timeout=4000,
             retire_delay=100,
@@ -51,7 +59,7 @@ class Scene:
         return {
             "apps": [
                 web,
-                app("talker", "talker", instances=2, kill_timeout=4000),
+                app("talker", "talker", instances=few, kill_timeout=4000),
                 app("loop", "loop", restart_delay=50, max_restarts=60, on_errored="keep"),
                 app(
                     "notifier",
@@ -59,7 +67,7 @@ class Scene:
                     wait_ready=True,
                     watchdog=5000,
                     listen_timeout=20000,
-                    instances=2,
+                    instances=few,
                 ),
                 app("hog", "hog", max_memory_restart="60M"),
                 app("job", "job", kill_timeout=300, watch=["watched"], watch_delay=50),
@@ -97,7 +105,7 @@ class Scene:
             name = rng.choice(("web", "talker", "notifier"))
             found = self.app(name)
             if found is not None:
-                found["instances"] = rng.randint(1, 4)
+                found["instances"] = rng.randint(1, 2 if self._small else 4)
         elif kind == "timeout":
             rng.choice(apps)["kill_timeout"] = rng.choice((500, 2000, 4000))
         elif kind == "remove" and one["name"] != "notifier" and len(apps) > 4:

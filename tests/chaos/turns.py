@@ -20,10 +20,12 @@ def over(harness: Harness) -> tuple[int, int]:
     return found[float("inf")] - found[LIMIT], found[float("inf")]
 
 
-def own(harness: Harness) -> tuple[int, list[dict[str, object]]]:
-    """Turns over the limit without the machine's part, and the last long ones of any kind.
+def own(harness: Harness) -> tuple[int, int, list[dict[str, object]]]:
+    """Turns over the limit without the machine's part, those that were so only because the
+    kernel reclaimed memory, and the last long ones of any kind.
 
-    The machine's part: PID 1 was runnable and had no CPU, or a page came from a disk.
+    The machine's part: PID 1 was runnable and had no CPU, a page came from a disk, or memory
+    was reclaimed, for the control group was full.
     """
     told = json.loads(harness.probe("/status")[1])["turns"]
-    return told["long"], [*told["slowed"][-5:], *told["last"]]
+    return told["long"], told["starved"], [*told["slowed"][-5:], *told["last"]]

@@ -65,6 +65,6 @@ def test_a_wait_for_a_cpu_does_not_count(monkeypatch):
         monkeypatch.setattr(found, "_counters", lambda readings=readings: next(readings))
         found._begun()
         found._ended(seconds)
-    assert found.long == 0
+    assert (found.long, found.starved) == (0, 1)
     own = [(turn["own"], turn["major_faults"]) for turn in found.status()["slowed"]]
     assert own == [(0.03, 0), (0.2, 3), (0.02, 0), (0.02, 0)]
