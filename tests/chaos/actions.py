@@ -41,6 +41,7 @@ class Actions:
             (self.hup, 2),
             (self.break_file, 2),
             (self.slow_file, 1),
+            (self.slow_disk, 3),
             (self.flood, 3),
             (self.flood_notify, 2),
             (self.full_stdout, 2),
@@ -53,6 +54,12 @@ class Actions:
             (self.odd_clients, 2),
             (self.many_questions, 2),
         ]
+        if scene.disk is None:
+            self._table = [each for each in self._table if each[0] != self.slow_disk]
+            self.skipped.add("SLOW DISKS: no fuse(4) here; a FIFO stands for the file")
+        else:
+            # The file system would show it as a FIFO of its own.
+            self._table = [each for each in self._table if each[0] != self.slow_file]
         if harness.pids_group is None:
             self._table = [each for each in self._table if each[0] != self.no_processes]
             self.skipped.add("PIDS LIMIT: no control group can be made here")
@@ -170,6 +177,15 @@ class Actions:
         except OSError:
             pass  # nobody has opened it yet
         self._scene.write()
+
+    def slow_disk(self) -> None:
+        """The file, what it includes and the workers' folder are on a disk that is late."""
+        assert self._scene.disk is not None
+        self._scene.disk.delay = self._rng.choice((0.05, 0.5, 2.0))
+        self._harness.signal(signal.SIGHUP)
+        self._kill_something()
+        self._pause(0.3, 2.0)
+        self._scene.disk.delay = 0.0
 
     # -- signals and streams --------------------------------------------------------------------
 

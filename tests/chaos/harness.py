@@ -51,7 +51,7 @@ class Harness:
         command = ["sh", "-c", f'{enter}exec "$@"', "sh", *command]
         self.stderr = open(scene.folder / "stderr", "w+b")
         self.process = subprocess.Popen(
-            [*command, "-c", str(scene.path)],
+            [*command, "-c", str(scene.seen_disk / scene.path.name)],
             cwd=scene.folder,
             env={**os.environ, "PYINIT_MEASURE_TURNS": "1"},
             stdin=subprocess.DEVNULL,

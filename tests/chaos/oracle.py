@@ -213,10 +213,10 @@ class Oracle:
 
     # -- levels ---------------------------------------------------------------------------
 
-    def level(self) -> Level:
-        """What PID 1 holds at rest."""
+    def level(self, count: int = 20) -> Level:
+        """What PID 1 holds at rest: the least of so many looks."""
         looks = []
-        for _ in range(20):
+        for _ in range(count):
             status = self._harness.status()
             descriptors = self._harness.descriptors()
             looks.append((descriptors, status.get("timers", 0), self._harness.memory()))

@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from tests.chaos.slowdisk import SlowDisk
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from random import Random
@@ -27,7 +29,13 @@ class Scene:
         self._small = small
         self.most_web = 2 if small else MOST_WEB
         self.folder = folder
-        self.path = folder / "ecosystem.yaml"
+        # What pyinit and its workers read lies on a disk that can be made slow.
+        self.on_disk = folder / "disk"
+        self.on_disk.mkdir()
+        self.path = self.on_disk / "ecosystem.yaml"
+        self.disk: SlowDisk | None = None
+        self.seen_disk = self._seen_disk()
+        (self.on_disk / "variables").write_text("FROM_DISK=1\n")
         self.control = folder / "control.sock"
         self.web_port = web_port
         self.probe_port = probe_port
@@ -38,11 +46,30 @@ class Scene:
         self.first = self._first()
         self.now = copy.deepcopy(self.first)
 
+    def _seen_disk(self) -> Path:
+        """Where pyinit finds it: the folder itself where nothing can be mounted."""
+        mount = self.folder / "slow"
+        mount.mkdir()
+        try:
+            self.disk = SlowDisk(self.on_disk, mount)
+        except OSError:
+            return self.on_disk
+        return mount
+
+    def close(self) -> None:
+        if self.disk is not None:
+            self.disk.close()
+
     def _first(self) -> dict:
         def app(name: str, kind: str, *more: str, **keys: object) -> dict:
             words = [sys.executable, "-S", WORKER, kind, str(self.folder), *more]
-            return {"name": name, "script": " ".join(words), **ENDLESS, **keys}
+            on_disk = {"cwd": str(self.seen_disk), "env_file": "variables"}
+            if self._small:
+                # Else one without a port is ready when it has rested for two seconds.
+                on_disk["env"] = {"SAYS_READY": "1"}
+            return {"name": name, "script": " ".join(words), **ENDLESS, **on_disk, **keys}
 
+        watched = str(self.watched)
         few = 1 if self._small else 2
         web = app(
             "web",
@@ -70,7 +97,7 @@ class Scene:
                     instances=few,
                 ),
                 app("hog", "hog", max_memory_restart="60M"),
-                app("job", "job", kill_timeout=300, watch=["watched"], watch_delay=50),
+                app("job", "job", kill_timeout=300, watch=[watched], watch_delay=50),
                 app("after", "job", kill_timeout=300, depends_on=["notifier"]),
             ],
             "probes": {"listen": f"127.0.0.1:{self.probe_port}"},

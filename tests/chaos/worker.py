@@ -125,6 +125,8 @@ def web() -> None:
 
 def talker() -> None:
     """Writes numbered lines of odd sizes on both streams; some are JSON, some binary."""
+    if "SAYS_READY" in os.environ:
+        notify("READY=1")
     token = f"{os.getpid()}-{os.environ.get('NODE_APP_INSTANCE', '0')}-{time.monotonic_ns()}"
     rng = random.Random(token)
     count = os.open(os.path.join(FOLDER, f"talked-{token}"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -195,6 +197,8 @@ def hog() -> None:
 
 def job() -> None:
     """Does nothing; ignores its stop for a while."""
+    if "SAYS_READY" in os.environ:
+        notify("READY=1")
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGUSR1, lambda *_: None)
     while True:
