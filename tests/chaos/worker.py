@@ -125,8 +125,6 @@ def web() -> None:
 
 def talker() -> None:
     """Writes numbered lines of odd sizes on both streams; some are JSON, some binary."""
-    if "SAYS_READY" in os.environ:
-        notify("READY=1")
     token = f"{os.getpid()}-{os.environ.get('NODE_APP_INSTANCE', '0')}-{time.monotonic_ns()}"
     rng = random.Random(token)
     count = os.open(os.path.join(FOLDER, f"talked-{token}"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -197,12 +195,12 @@ def hog() -> None:
 
 def job() -> None:
     """Does nothing; ignores its stop for a while."""
-    if "SAYS_READY" in os.environ:
-        notify("READY=1")
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGUSR1, lambda *_: None)
     while True:
         time.sleep(60)
 
 
+if "SAYS_READY" in os.environ and KIND in {"talker", "hog", "job"}:
+    notify("READY=1")
 {"web": web, "talker": talker, "loop": loop, "notifier": notifier, "hog": hog, "job": job}[KIND]()
