@@ -5,7 +5,10 @@ What is left after `TURN_TIME` is done in the next turn of the loop: starting hu
 workers takes a second, in which probes and signals are served. The time counts from the
 beginning of the turn, so it does not matter how many events the turn brings. A wait for a CPU
 does not count: among many busy processes it takes longer than `TURN_TIME`, so each turn would
-do one step, and what was postponed would grow. Then a worker that is reaped is shown as alive.
+do one step, and what was postponed would grow.
+
+The end of a worker overtakes what is left over, but for events of the same worker, which come
+along: until the core hears of it, a worker that is reaped is shown as alive.
 
 What runs out of memory is tried again: a decision that fails changes nothing
 (`Supervisor.handle`), and an effect that fails stays the next one. Records and counts are
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 from . import failed_effects
 from .core import effects as f
+from .core import events as e
 from .kernel import usage
 
 TYPE_CHECKING = False
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Sequence
 
-    from .core import events as e
     from .core.supervisor import Supervisor
     from .failures import Failures
     from .journaling import Journaling
@@ -40,8 +43,20 @@ TURN_TIME = 0.01
 # The pause before what ran out of memory is tried again, and how often it is (10 s).
 RETRY = 0.05
 ATTEMPTS = 200
+# Among more events the end of a worker takes its place at the end: it is looked for those of
+# the same worker.
+OVERTAKEN = 256
 # What is performed for an event that the core could not handle.
 _DROPPED: tuple[f.Effect, ...] = ()
+
+
+class _Waiting:
+    """Stands among the events: called when those before it are done."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback = callback
 
 
 class Dispatch:
@@ -61,13 +76,11 @@ class Dispatch:
         self._failures = failures
         self._journal = journal
         # The first is the one at work; it stays until its effects are performed.
-        self._events: deque[e.Event] = deque()
+        self._events: deque[e.Event | _Waiting] = deque()
+        self._urgent = 0  # how many ends of workers, and what came along, follow the first
         self._effects: Sequence[f.Effect] | None = None  # None: not decided yet
         self._next = 0
         self._working = False
-        # How many events came, and how many are done; whom to call at which of these numbers.
-        self._came = self._done = 0
-        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         # A later turn continues: until then events only queue up. One that continued at each
         # event would make the turn as long as there are events.
         self._postponed = False
@@ -86,8 +99,10 @@ class Dispatch:
 
     def emit(self, event: e.Event) -> None:
         """Hand an event to the core, at once unless others are before it."""
-        self._events.append(event)
-        self._came += 1
+        if isinstance(event, e.WorkerExited) and 1 < len(self._events) <= OVERTAKEN:
+            self._overtake(event)
+        else:
+            self._events.append(event)
         if not self._working and not self._postponed:
             if self._turn != self._loop.wakeups:
                 self._begin_part()
@@ -98,7 +113,18 @@ class Dispatch:
         if self.idle:
             callback()
         else:
-            self._waiting.append((self._came, callback))
+            self._events.append(_Waiting(callback))
+
+    def _overtake(self, event: e.WorkerExited) -> None:
+        """Behind the event at work, and behind ends of other workers."""
+        first, *rest = self._events
+        before = rest[: self._urgent]
+        after: list[e.Event | _Waiting] = []
+        for each in rest[self._urgent :]:
+            own = getattr(each, "incarnation", 0) == event.incarnation
+            (before if own else after).append(each)
+        before.append(event)
+        self._events, self._urgent = deque((first, *before, *after)), len(before)
 
     def _continue(self) -> None:
         self._begin_part()
@@ -135,28 +161,35 @@ class Dispatch:
     def _step(self) -> bool:
         """Decide, perform one effect, or finish an event; False: memory ran out, try again."""
         if self._effects is None:
-            return self._decide()
+            first = self._events[0]
+            return self._call(first) if isinstance(first, _Waiting) else self._decide(first)
         if self._next < len(self._effects):
             return self._perform_next(self._effects[self._next])
         if self.observers and self._effects is not _DROPPED:
+            event = self._events[0]
+            assert not isinstance(event, _Waiting)
             for name, observer in tuple(self.observers.items()):
                 try:
-                    observer(self._events[0], self._effects)
+                    observer(event, self._effects)
                 except Exception as error:  # noqa: BLE001  PID 1 outlives every bug of its own
                     self._failures.report(name, error)
         self._effects, self._next = None, 0
-        self._events.popleft()
-        self._done += 1
-        while self._waiting and self._waiting[0][0] <= self._done:
-            _, callback = self._waiting.popleft()
-            try:
-                callback()
-            except Exception as error:  # noqa: BLE001  as above
-                self._failures.report("dispatch", error)
+        self._end_first()
         return True
 
-    def _decide(self) -> bool:
-        event = self._events[0]
+    def _end_first(self) -> None:
+        self._events.popleft()
+        self._urgent = max(0, self._urgent - 1)
+
+    def _call(self, waiting: _Waiting) -> bool:
+        self._end_first()
+        try:
+            waiting.callback()
+        except Exception as error:  # noqa: BLE001  as above
+            self._failures.report("dispatch", error)
+        return True
+
+    def _decide(self, event: e.Event) -> bool:
         if not self._attempts:
             # Also for later attempts: the journal tells when it was decided.
             self._decided_at = self._loop.now()

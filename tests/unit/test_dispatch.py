@@ -171,6 +171,36 @@ def test_a_wait_for_anything_else_does(house):
     assert not house.dispatch.idle
 
 
+def test_the_end_of_a_worker_overtakes_what_is_left_but_not_its_own_events(house):
+    decided: list[e.Event] = []
+    house.dispatch._core.handle = lambda event, _now: decided.append(event) or []
+    house.dispatch.emit(asked("a"))
+    house.dispatch._postponed = True  # nothing more in this turn
+    ends = [e.WorkerExited(number, 0) for number in (1, 2)]
+    reload, execed, timer = asked("b"), e.WorkerExeced(2), e.TimerFired(e.Timer("kill", "web", 1))
+    heard: list[int] = []
+    for event in (asked("first"), reload, execed, timer):
+        house.dispatch.emit(event)
+    house.dispatch.after(lambda: heard.append(len(decided)))
+    for event in (*ends, asked("last")):
+        house.dispatch.emit(event)
+    house.dispatch._continue()
+    first, last = asked("first"), asked("last")
+    assert decided[1:] == [first, ends[0], execed, ends[1], reload, timer, last]
+    assert heard == [len(decided) - 1]  # all that came before it, and the ends
+
+
+def test_among_very_many_events_it_takes_its_place_at_the_end(house):
+    decided: list[e.Event] = []
+    house.dispatch._core.handle = lambda event, _now: decided.append(event) or []
+    house.dispatch._postponed = True
+    for number in range(dispatch.OVERTAKEN + 1):
+        house.dispatch.emit(asked("a", number))
+    house.dispatch.emit(e.WorkerExited(1, 0))
+    house.dispatch._continue()
+    assert isinstance(decided[-1], e.WorkerExited)
+
+
 def test_who_waits_for_a_decision_hears_of_it_once_it_is_made(house):
     heard: list[int] = []
     house.dispatch.after(lambda: heard.append(0))
