@@ -28,6 +28,10 @@ from tests.chaos.scene import Scene
 from tests.support import namespace
 from tests.support.ports import free_port
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # A crash loop is never ready, nor what grows until it is replaced.
 STARTED = "/startupz?exclude=loop&exclude=hog"
 QUIET_EVERY = 20.0
@@ -186,6 +190,14 @@ def _wait_up(harness: Harness) -> None:
     raise AssertionError(f"not up: {harness.said()}")
 
 
+def _wait_for(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + ENDS_WITHIN
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(what)
+        time.sleep(0.1)
+
+
 def _baseline(harness: Harness, scene: Scene, oracle: Oracle, smoke: bool):
     """What PID 1 holds once it has loaded what it loads late, and with all slots made."""
     harness.ask("POST", f"scale?app=web&to={scene.most_web}", 60)
@@ -234,7 +246,12 @@ def _act(actions: Actions, oracle: Oracle, rng: random.Random, seconds: float) -
 
 def _bring_back(harness: Harness, scene: Scene, oracle: Oracle) -> None:
     scene.reset()
-    harness.ask("POST", "reload?config=1", 120)
+    # Twice: the first may be answered by a read that had begun before. A command would wait
+    # for the restless apps, which never come to rest.
+    for _ in range(2):
+        before = harness.shown()["revision"]
+        harness.signal(signal.SIGHUP)
+        _wait_for(lambda: harness.shown()["revision"] > before, "the file is not read again")  # noqa: B023
     _calm(harness)
     for app in scene.first["apps"]:
         if app["name"] in RESTLESS:

@@ -139,13 +139,18 @@ class Harness:
         return json.loads(self.probe("/status")[1])
 
     def ask(self, method: str, target: str, deadline: float = ANSWER) -> bytes:
-        """A command over the private socket: the body of the answer."""
+        """A command over the private socket: the body of the answer.
+
+        Raises TimeoutError when it is not whole by then, also while lines come.
+        """
+        end = time.monotonic() + deadline
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(deadline)
             sock.connect(str(self.scene.control))
             sock.sendall(f"{method} /control/{target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             answer = b""
             while True:
+                sock.settimeout(max(0.001, end - time.monotonic()))
                 data = sock.recv(1 << 16)
                 answer += data
                 head, found, body = answer.partition(b"\r\n\r\n")
