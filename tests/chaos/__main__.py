@@ -67,40 +67,17 @@ def main() -> int:
 
 def run(folder: Path, seconds: float, seed: int) -> list[str]:
     """One run; its failures. Prints a table. `seconds` 0: each action once, to few workers."""
-    smoke = not seconds
-    rng = random.Random(seed)
     print(f"chaos: seed {seed}, {f'{seconds:g} s' if seconds else 'each action once'}", flush=True)
-    scene = Scene(folder, free_port(), free_port(), small=smoke)
+    scene = Scene(folder, free_port(), free_port(), small=not seconds)
     scene.write()
     book = LogBook(folder)
     harness = Harness(scene, book.take)
     oracle = Oracle(harness, scene, book)
-    actions = Actions(harness, scene, rng, brief=smoke)
-    phases = Phases()
+    actions = Actions(harness, scene, random.Random(seed), brief=not seconds)
+    rows: dict[str, object] = {"seed": seed}
     try:
-        _wait_up(harness)
-        phases.end("start")
-        first = _baseline(harness, scene, oracle, smoke)
-        slow_before, _ = turns.over(harness)
-        phases.end("first look")
-        with Load(scene.web_port, scene.probe_port) as load:
-            if smoke:
-                for _ in actions.each():
-                    oracle.compare()
-            else:
-                _act(actions, oracle, rng, seconds)
-            phases.end("actions")
-            oracle.quiet()
-        _bring_back(harness, scene, oracle)
-        last = oracle.level(LOOKS[smoke])
-        oracle.back(first, last)
-        phases.end("back")
-        replayed = oracle.replay_command()
-        slow, all_turns = turns.over(harness)
-        own, starved, long_turns = turns.own(harness)
-        phases.end("replay")
-        code = _stop(harness, oracle, book)
-        phases.end("stop")
+        load, long_turns = _live(scene, harness, oracle, actions, seconds, rows)
+        rows["exit code"] = _stop(harness, oracle, book)
     except (OSError, ValueError, AssertionError, subprocess.TimeoutExpired) as error:
         if harness.alive:
             raise
@@ -111,44 +88,7 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         harness.close()
         scene.close()
         book.close()
-    lost = oracle.judge_lost(load.lost, actions.kills)
-    for failure in (*book.failures, *book.missing(folder)):
-        oracle.fail(f"log: {failure}")
-    for error in book.internal:
-        oracle.fail(f"internal error: {error}")
-    if actions.done["memory limit"] > 5 and not book.events["oom kills"]:
-        oracle.fail("the memory limit was never reached, or its kills are not in the log")
-    if own:
-        oracle.fail(f"{own} turns of the loop worked for more than {turns.LIMIT * 1000:g} ms")
-    rows = {
-        "seed": seed,
-        "took": phases.told(),
-        "exit code": code,
-        **{f"did: {name}": count for name, count in sorted(actions.done.items())},
-        **{f"requests {name}": count for name, count in sorted(load.counts.items())},
-        **{f"requests lost {name}": count for name, count in lost.items()},
-        "slowest probe": f"{load.slowest_probe * 1000:.0f} ms",
-        "answers of the slow disk": scene.disk.answers if scene.disk is not None else 0,
-        "turns": all_turns,
-        "turns over 50 ms (wall)": slow - slow_before,
-        "turns over 50 ms (own)": own,
-        "turns over 50 ms (memory reclaimed)": starved,
-        "log lines": book.lines,
-        "log lines of workers": book.worker_lines,
-        "workers started": book.events["worker started"],
-        "workers exited": book.events["worker exited"],
-        "internal errors": len(book.internal),
-        "shortages told as internal errors": book.events["shortages told"],
-        "comparisons of shown and found": oracle.comparisons,
-        "longest until they agreed": f"{oracle.late[0]:.2f} s {oracle.late[1]}",
-        "times at rest": oracle.quiets,
-        "killed by the memory limit": book.events["oom kills"],
-        "events replayed": oracle.replayed,
-        "`pyinit replay` of the last journal": replayed,
-        "descriptors": f"{first.descriptors} → {last.descriptors}",
-        "timers": f"{first.timers} → {last.timers}",
-        "memory (RssAnon)": f"{first.memory / 1e6:.1f} → {last.memory / 1e6:.1f} MB",
-    }
+    rows |= _judged(folder, oracle, book, load, actions)
     width = max(map(len, rows))
     for name, value in rows.items():
         print(f"{name.ljust(width)}  {value}")
@@ -160,6 +100,84 @@ def run(folder: Path, seconds: float, seed: int) -> list[str]:
         print(f"FAILED: {failure}")
     print(f"chaos: seed {seed}: {len(oracle.failures)} failures", flush=True)
     return oracle.failures
+
+
+def _live(
+    scene: Scene,
+    harness: Harness,
+    oracle: Oracle,
+    actions: Actions,
+    seconds: float,
+    rows: dict[str, object],
+) -> tuple[Load, list[dict[str, object]]]:
+    """From the start to the moment before the stop. Notes figures in `rows`."""
+    phases = Phases()
+    _wait_up(harness)
+    phases.end("start")
+    first = _baseline(harness, scene, oracle, smoke=not seconds)
+    slow_before, _ = turns.over(harness)
+    phases.end("first look")
+    with Load(scene.web_port, scene.probe_port) as load:
+        if seconds:
+            _act(actions, oracle, seconds)
+        else:
+            for _ in actions.each():
+                oracle.compare()
+        phases.end("actions")
+        oracle.quiet()
+    _bring_back(harness, scene, oracle)
+    last = oracle.level(LOOKS[not seconds])
+    oracle.back(first, last)
+    phases.end("back")
+    replayed = oracle.replay_command()
+    slow, all_turns = turns.over(harness)
+    own, starved, long_turns = turns.own(harness)
+    phases.end("replay")
+    if own:
+        oracle.fail(f"{own} turns of the loop worked for more than {turns.LIMIT * 1000:g} ms")
+    rows |= {
+        "took": phases.told(),
+        "turns": all_turns,
+        "turns over 50 ms (wall)": slow - slow_before,
+        "turns over 50 ms (own)": own,
+        "turns over 50 ms (memory reclaimed)": starved,
+        "comparisons of shown and found": oracle.comparisons,
+        "longest until they agreed": f"{oracle.late[0]:.2f} s {oracle.late[1]}",
+        "times at rest": oracle.quiets,
+        "events replayed": oracle.replayed,
+        "`pyinit replay` of the last journal": replayed,
+        "descriptors": f"{first.descriptors} → {last.descriptors}",
+        "timers": f"{first.timers} → {last.timers}",
+        "memory (RssAnon)": f"{first.memory / 1e6:.1f} → {last.memory / 1e6:.1f} MB",
+        "answers of the slow disk": scene.disk.answers if scene.disk is not None else 0,
+    }
+    return load, long_turns
+
+
+def _judged(
+    folder: Path, oracle: Oracle, book: LogBook, load: Load, actions: Actions
+) -> dict[str, object]:
+    """What the whole log and all requests show, once pyinit has ended."""
+    lost = oracle.judge_lost(load.lost, actions.kills)
+    for failure in (*book.failures, *book.missing(folder)):
+        oracle.fail(f"log: {failure}")
+    for error in book.internal:
+        oracle.fail(f"internal error: {error}")
+    if actions.done["memory limit"] > 5 and not book.events["oom kills"]:
+        oracle.fail("the memory limit was never reached, or its kills are not in the log")
+    return {
+        **{f"did: {name}": count for name, count in sorted(actions.done.items())},
+        **{f"requests {name}": count for name, count in sorted(load.counts.items())},
+        **{f"requests lost {name}": count for name, count in lost.items()},
+        "slowest probe": f"{load.slowest_probe * 1000:.0f} ms",
+        "log lines": book.lines,
+        "log lines of workers": book.worker_lines,
+        "workers started": book.events["worker started"],
+        "workers exited": book.events["worker exited"],
+        "internal errors": len(book.internal),
+        "shortages told as internal errors": book.events["shortages told"],
+        "killed by the memory limit": book.events["oom kills"],
+    }
 
 
 class Phases:
@@ -198,7 +216,7 @@ def _wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
-def _baseline(harness: Harness, scene: Scene, oracle: Oracle, smoke: bool):
+def _baseline(harness: Harness, scene: Scene, oracle: Oracle, *, smoke: bool):
     """What PID 1 holds once it has loaded what it loads late, and with all slots made."""
     harness.ask("POST", f"scale?app=web&to={scene.most_web}", 60)
     harness.ask("POST", "reload?app=all", 60)
@@ -225,7 +243,7 @@ def _excite(harness: Harness) -> None:
         harness.begin("POST", f"start?app={app}")
 
 
-def _act(actions: Actions, oracle: Oracle, rng: random.Random, seconds: float) -> None:
+def _act(actions: Actions, oracle: Oracle, seconds: float) -> None:
     began = time.monotonic()
     end = began + seconds
     quiet_at = began + min(QUIET_EVERY, seconds / 2)
@@ -236,8 +254,8 @@ def _act(actions: Actions, oracle: Oracle, rng: random.Random, seconds: float) -
             print(f"  {line}, {len(oracle.failures)} failures", file=sys.stderr, flush=True)
             due += PROGRESS_EVERY
         actions.one()
-        time.sleep(rng.choice((0.0, 0.05, 0.3)))
-        if rng.random() < 0.3:
+        actions.rest()
+        if actions.rng.random() < 0.3:
             oracle.compare()
         if time.monotonic() > quiet_at:
             oracle.quiet()

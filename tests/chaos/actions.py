@@ -25,7 +25,7 @@ class Actions:
         """`brief`: the shortest pauses."""
         self._harness = harness
         self._scene = scene
-        self._rng = rng
+        self.rng = rng
         self._brief = brief
         self.done: Counter[str] = Counter()
         self.kills: defaultdict[int, list[float]] = defaultdict(list)
@@ -69,21 +69,25 @@ class Actions:
 
     def one(self) -> None:
         actions, weights = zip(*self._table, strict=True)
-        (action,) = self._rng.choices(actions, weights)
+        (action,) = self.rng.choices(actions, weights)
         self._do(action)
 
     def each(self) -> Iterator[None]:
         """Every action once, in an order chosen by the seed."""
-        for action, _ in self._rng.sample(self._table, len(self._table)):
+        for action, _ in self.rng.sample(self._table, len(self._table)):
             self._do(action)
             yield
+
+    def rest(self) -> None:
+        """A moment between two actions."""
+        self._pause(0.0, 0.05, 0.3)
 
     def _do(self, action: Callable[[], None]) -> None:
         self.done[action.__name__.replace("_", " ")] += 1
         action()
 
     def _pause(self, *seconds: float) -> None:
-        time.sleep(min(seconds) if self._brief else self._rng.choice(seconds))
+        time.sleep(min(seconds) if self._brief else self.rng.choice(seconds))
 
     def _rows(self, *apps: str) -> list[dict]:
         shown = self._harness.shown()
@@ -104,8 +108,8 @@ class Actions:
         rows = self._rows("web", "web", "talker", "notifier", "job")
         if not rows:
             return
-        row = self._rng.choice(rows)
-        signum = self._rng.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV))
+        row = self.rng.choice(rows)
+        signum = self.rng.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV))
         self.kills[row["pid"]].append(time.monotonic())
         self._harness.kill(row["pid"], signum)
 
@@ -114,9 +118,9 @@ class Actions:
         rows = self._rows("web", "talker", "notifier")
         if not rows:
             return
-        pid = self._rng.choice(rows)["pid"]
+        pid = self.rng.choice(rows)["pid"]
         self._harness.kill(pid, signal.SIGSTOP)
-        if self._rng.random() < 0.3:
+        if self.rng.random() < 0.3:
             self._harness.begin("POST", "reload?app=all")
         self._pause(0.1, 0.5, 2.0)
         self._harness.kill(pid, signal.SIGCONT)
@@ -124,31 +128,31 @@ class Actions:
     # -- commands ---------------------------------------------------------------------------
 
     def reload(self) -> None:
-        self._harness.begin("POST", f"reload?app={self._rng.choice([*self._names(), 'all'])}")
+        self._harness.begin("POST", f"reload?app={self.rng.choice([*self._names(), 'all'])}")
 
     def restart(self) -> None:
         # A restart of the web app refuses nothing, and its workers leave politely.
-        self._harness.begin("POST", f"restart?app={self._rng.choice(self._names())}")
+        self._harness.begin("POST", f"restart?app={self.rng.choice(self._names())}")
 
     def scale(self) -> None:
-        app = self._rng.choice(("web", "web", "talker", "notifier"))
-        count = self._rng.randint(1, self._scene.most_web if app == "web" else 4)
+        app = self.rng.choice(("web", "web", "talker", "notifier"))
+        count = self.rng.randint(1, self._scene.most_web if app == "web" else 4)
         self._harness.begin("POST", f"scale?app={app}&to={count}")
 
     def stop_and_start(self) -> None:
-        app = self._rng.choice([name for name in self._names() if name != "web"])
+        app = self.rng.choice([name for name in self._names() if name != "web"])
         self._harness.ask("POST", f"stop?app={app}", 60)
         self._pause(0, 0.3)
         self._harness.begin("POST", f"start?app={app}")
 
     def many_questions(self) -> None:
         for _ in range(30):
-            self._harness.ask("GET", self._rng.choice(("apps", "describe?app=web", "journal")))
+            self._harness.ask("GET", self.rng.choice(("apps", "describe?app=web", "journal")))
 
     # -- the file -----------------------------------------------------------------------------
 
     def change_file(self) -> None:
-        kind = self._scene.change(self._rng)
+        kind = self._scene.change(self.rng)
         self.done[f"  {kind} changed"] += 1
         self._harness.signal(signal.SIGHUP)
 
@@ -157,7 +161,7 @@ class Actions:
 
     def break_file(self) -> None:
         whole = self._scene.path.read_bytes()
-        text = self._rng.choice((b"apps: [", b"apps: 3\n", b"\xff\xfe", whole[: len(whole) // 2]))
+        text = self.rng.choice((b"apps: [", b"apps: 3\n", b"\xff\xfe", whole[: len(whole) // 2]))
         self._scene.path.write_bytes(text)
         self._harness.signal(signal.SIGHUP)
         self._pause(0.05, 0.5)
@@ -181,7 +185,7 @@ class Actions:
     def slow_disk(self) -> None:
         """The file, what it includes and the workers' folder are on a disk that is late."""
         assert self._scene.disk is not None
-        self._scene.disk.delay = self._rng.choice((0.05, 0.5, 2.0))
+        self._scene.disk.delay = self.rng.choice((0.05, 0.5, 2.0))
         self._harness.signal(signal.SIGHUP)
         self._kill_something()
         self._pause(0.3, 2.0)
@@ -191,8 +195,8 @@ class Actions:
 
     def flood(self) -> None:
         signums = (signal.SIGUSR1, signal.SIGCHLD, signal.SIGHUP, signal.SIGCONT)
-        for _ in range(self._rng.choice((100, 2000))):
-            self._harness.signal(self._rng.choice(signums[: self._rng.choice((2, 4))]))
+        for _ in range(self.rng.choice((100, 2000))):
+            self._harness.signal(self.rng.choice(signums[: self.rng.choice((2, 4))]))
 
     def flood_notify(self) -> None:
         self._harness.ask("POST", "signal?app=notifier&signal=SIGUSR1")
@@ -206,7 +210,7 @@ class Actions:
         """Clients of probes and control that say nothing, half of it, or nonsense."""
         socks = []
         for _ in range(20):
-            family = self._rng.choice((socket.AF_INET, socket.AF_UNIX))
+            family = self.rng.choice((socket.AF_INET, socket.AF_UNIX))
             sock = socket.socket(family)
             sock.settimeout(5)
             try:
@@ -214,9 +218,7 @@ class Actions:
                     sock.connect(("127.0.0.1", self._scene.probe_port))
                 else:
                     sock.connect(str(self._scene.control))
-                sock.sendall(
-                    self._rng.choice((b"", b"GET /li", b"\0" * 100, b"GET / HTTP/1.1\r\n"))
-                )
+                sock.sendall(self.rng.choice((b"", b"GET /li", b"\0" * 100, b"GET / HTTP/1.1\r\n")))
             except OSError:
                 pass
             socks.append(sock)
@@ -225,7 +227,7 @@ class Actions:
             sock.close()
 
     def touch_watched(self) -> None:
-        for number in range(self._rng.randint(1, 30)):
+        for number in range(self.rng.randint(1, 30)):
             (self._scene.watched / f"file{number % 5}").write_text(str(number))
 
     # -- shortages --------------------------------------------------------------------------------
@@ -239,7 +241,7 @@ class Actions:
     def no_descriptors(self) -> None:
         rows = self._rows("talker", "notifier")
         before = self._harness.limit(
-            resource.RLIMIT_NOFILE, self._harness.descriptors() + self._rng.choice((0, 3, 8))
+            resource.RLIMIT_NOFILE, self._harness.descriptors() + self.rng.choice((0, 3, 8))
         )
         try:
             for row in rows[:1]:
@@ -254,7 +256,7 @@ class Actions:
         group = self._harness.pids_group
         assert group is not None
         now = int((group / "pids.current").read_text())
-        (group / "pids.max").write_text(str(now + self._rng.choice((0, 1))))
+        (group / "pids.max").write_text(str(now + self.rng.choice((0, 1))))
         try:
             self._kill_something()
             self._harness.begin("POST", "reload?app=web")
@@ -273,7 +275,7 @@ class Actions:
         size = int(next(x for x in status.splitlines() if x.startswith("VmSize:")).split()[1])
         rows = self._rows("talker", "notifier")
         before = self._harness.limit(
-            resource.RLIMIT_AS, size * 1024 + self._rng.choice((0, 1 << 20))
+            resource.RLIMIT_AS, size * 1024 + self.rng.choice((0, 1 << 20))
         )
         try:
             for row in rows[:1]:

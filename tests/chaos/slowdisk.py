@@ -88,7 +88,8 @@ class SlowDisk:
             _, _, ahead, _ = struct.unpack_from("=IIII", data)
             return struct.pack("=IIIIHHIIHH28x", 7, _MINOR, ahead, 0, 16, 12, _MOST_WRITE, 1, 0, 0)
         path = self._paths[node]
-        real = self._folder / path
+        if opcode in {OPEN, OPENDIR, READ, READDIR}:
+            return self._content(opcode, path, data)
         if opcode == LOOKUP:
             name = data.rstrip(b"\0").decode()
             below = os.path.normpath(f"{path}/{name}")
@@ -97,22 +98,23 @@ class SlowDisk:
         if opcode == GETATTR:
             return struct.pack("=QII", 0, 0, 0) + self._attributes(path)
         if opcode == READLINK:
-            return os.fsencode(os.readlink(real))
-        if opcode in {OPEN, OPENDIR}:
-            os.stat(real)
-            return struct.pack("=QII", 0, 1, 0)  # FOPEN_DIRECT_IO: nothing is cached
-        if opcode == READ:
-            _, offset, size = struct.unpack_from("=QQI", data)
-            with real.open("rb") as file:
-                return os.pread(file.fileno(), size, offset)
-        if opcode == READDIR:
-            _, offset, size = struct.unpack_from("=QQI", data)
-            return self._entries(path, offset, size)
+            return os.fsencode(os.readlink(self._folder / path))
         if opcode == STATFS:
             return struct.pack("=QQQQQIIII24x", 1, 0, 0, 1, 0, 512, 255, 512, 0)
         if opcode in {RELEASE, RELEASEDIR, FLUSH, ACCESS, DESTROY}:
             return b""
         raise OSError(errno.ENOSYS, f"opcode {opcode}")
+
+    def _content(self, opcode: int, path: str, data: bytes) -> bytes:
+        real = self._folder / path
+        if opcode in {OPEN, OPENDIR}:
+            os.stat(real)
+            return struct.pack("=QII", 0, 1, 0)  # FOPEN_DIRECT_IO: nothing is cached
+        _, offset, size = struct.unpack_from("=QQI", data)
+        if opcode == READDIR:
+            return self._entries(path, offset, size)
+        with real.open("rb") as file:
+            return os.pread(file.fileno(), size, offset)
 
     def _number(self, path: str) -> int:
         with self._lock:

@@ -97,17 +97,7 @@ def _below(node: ast.AST, scope: str, statement: ast.stmt):
         return
     if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "TYPE_CHECKING":
         return
-    inside = scope
-    if not scope or scope.endswith("."):
-        if isinstance(node, ast.FunctionDef):
-            inside = scope + node.name
-        elif isinstance(node, ast.ClassDef):
-            inside = f"{scope}{node.name}."
-        elif isinstance(node, ast.Assign):
-            names = [each.id for each in ast.walk(node.targets[0]) if isinstance(each, ast.Name)]
-            inside = scope + ",".join(names)
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            inside = scope + node.target.id
+    inside = _scope(node, scope)
     yield from ((node, kind, inside, statement) for kind in _kinds(node))
     for name, value in ast.iter_fields(node):
         if name in {"annotation", "returns", "decorator_list"}:
@@ -115,6 +105,22 @@ def _below(node: ast.AST, scope: str, statement: ast.stmt):
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
                 yield from _below(child, inside, statement)
+
+
+def _scope(node: ast.AST, outer: str) -> str:
+    """Of what stands in `node`: names at the top of the module and of classes count."""
+    if outer and not outer.endswith("."):
+        return outer
+    if isinstance(node, ast.FunctionDef):
+        return outer + node.name
+    if isinstance(node, ast.ClassDef):
+        return f"{outer}{node.name}."
+    if isinstance(node, ast.Assign):
+        names = [each.id for each in ast.walk(node.targets[0]) if isinstance(each, ast.Name)]
+        return outer + ",".join(names)
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return outer + node.target.id
+    return outer
 
 
 def _kinds(node: ast.AST):
