@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import sys
 import types
 from collections import Counter
@@ -167,9 +168,15 @@ def _changed(node, kind: str) -> ast.AST:
     return changed
 
 
+@functools.cache
+def source(path: str) -> str:
+    """The text of a module when it was asked for first."""
+    return Path(path).read_text(encoding="utf-8")
+
+
 def compiled(mutant: Mutant) -> types.CodeType:
     """The whole module with that change."""
-    tree = ast.parse(Path(mutant.path).read_text(encoding="utf-8"))
+    tree = ast.parse(source(mutant.path))
     node, kind, *_ = list(_places(tree))[mutant.number]
     return compile(ast.fix_missing_locations(_Change(node, kind).visit(tree)), mutant.path, "exec")
 
