@@ -24,3 +24,7 @@ def test_it_happens_as_written(name):
 
 def test_each_transcript_has_a_history():
     assert {path.stem for path in transcribe.FOLDER.glob("*.txt")} == set(HISTORIES)
+
+
+def test_a_file_that_says_nothing_means_this():
+    assert transcribe.defaults() == transcribe.DEFAULTS.read_text(encoding="utf-8")

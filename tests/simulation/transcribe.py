@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import tests.simulation.histories_of_readiness
 import tests.simulation.histories_of_workers  # noqa: F401  they enter themselves
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
+from entrypoint.core import spec
 from entrypoint.core.events import Timer
 from entrypoint.core.record import Record
 from entrypoint.core.spec import AppSpec, Plan
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from entrypoint.core.view import View
 
 FOLDER = Path(__file__).parent / "transcripts"
+DEFAULTS = FOLDER.with_name("defaults.txt")
 _MISSING = object()
 
 
@@ -32,7 +35,7 @@ def text_of(value: object, *, without: tuple[str, ...] = ()) -> str:
     if isinstance(value, AppSpec):
         return value.name
     if isinstance(value, Plan):
-        return f"revision {value.revision} of {', '.join(spec.name for spec in value.apps)}"
+        return f"revision {value.revision} of {', '.join(each.name for each in value.apps)}"
     if isinstance(value, Timer):
         return " ".join(str(part) for part in (value.kind, value.app, value.incarnation) if part)
     if isinstance(value, Record):
@@ -102,11 +105,23 @@ def written(history: Callable[[World], None]) -> str:
     return "\n".join(transcript.lines) + "\n"
 
 
+def defaults() -> str:
+    """What a file that says nothing means, by the fields of the plan."""
+    kinds = [each for each in vars(spec).values() if isinstance(each, type)]
+    lines = []
+    for kind in sorted(kinds, key=lambda each: each.__name__):
+        if issubclass(kind, Record) and kind._defaults:
+            lines.append(kind.__name__)
+            lines += [f"    {name} = {text_of(each)}" for name, each in kind._defaults.items()]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for path in FOLDER.glob("*.txt"):
         if path.stem not in HISTORIES:
             path.unlink()
+    DEFAULTS.write_text(defaults(), encoding="utf-8")
     for name, history in HISTORIES.items():
         (FOLDER / f"{name}.txt").write_text(written(history), encoding="utf-8")
 
