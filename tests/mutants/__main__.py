@@ -4,8 +4,8 @@
 at least `WANTED` of those that were tried are killed, or all of a list (`--list=FILE`).
 `late`: a test ran into the time limit; it counts as not killed, for no test says what is
 wrong. Outcomes are written as they come: `--go-on` goes on with a run that was stopped.
-`--longest=SECONDS` leaves out long tests (the machine of Hypothesis): quicker by much, and the
-rate is then the least that all tests reach.
+`--tests="not machine"` leaves out the long test of Hypothesis: much quicker, and the rate is the
+least that all tests reach.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=1e6, help="begin none after that")
-    parser.add_argument(
-        "--longest", type=float, default=1e6, help="no tests that take more CPU time (s)"
-    )
+    parser.add_argument("--tests", metavar="EXPRESSION", help="only these (pytest -k)")
     parser.add_argument("--list", type=Path, metavar="FILE", help="these: each must be killed")
     parser.add_argument("--go-on", action="store_true", help="the run that was stopped")
     parser.add_argument("--outcomes", type=Path, default=FOLDER / "outcomes", metavar="FILE")
@@ -89,11 +87,12 @@ def _try(wanted: list[Mutant], options: argparse.Namespace, code: str) -> None:
         settings = {"mutants": [each.as_dict() for each in wanted], "code": code}
         settings |= {"outcomes": str(options.outcomes), "baseline": str(FOLDER / "baseline")}
         settings |= {"jobs": options.jobs, "seconds": options.seconds}
-        settings |= {"longest": options.longest}
         json.dump(settings, file)
         file.flush()
         command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutants.plugin"]
         command += ["-p", "no:cacheprovider", "-p", "no:randomly", f"--ignore={LEFT_OUT}", *TESTS]
+        if options.tests:
+            command += ["-k", options.tests]
         try:
             subprocess.run(command, env={**os.environ, "PYINIT_MUTANTS": file.name})
         except KeyboardInterrupt:

@@ -97,12 +97,9 @@ class Baseline:
 
 
 class Runner:
-    def __init__(
-        self, items: list[pytest.Item], root: Path, baseline: Baseline, longest: float
-    ) -> None:
+    def __init__(self, items: list[pytest.Item], root: Path, baseline: Baseline) -> None:
         self._items = items
         self._root = root
-        self._longest = longest
         self._base = baseline
         self._kills: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self._numbers = {item.nodeid: number for number, item in enumerate(items)}
@@ -125,7 +122,6 @@ class Runner:
             kills = NEAR * near[number] + FILE * file[number] + ANYWHERE * everywhere[number]
             return (kills + 0.1) / (self._base.seconds[number] + 0.002)
 
-        found = {number for number in found if self._base.seconds[number] <= self._longest}
         return sorted(found, key=promise, reverse=True)
 
     @staticmethod
@@ -210,7 +206,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         baseline.write(path, wanted["code"])
     print(f"{len(session.items)} tests, {sum(baseline.seconds):.0f} s of CPU time", flush=True)
-    runner = Runner(session.items, root, baseline, wanted["longest"])
+    runner = Runner(session.items, root, baseline)
     mutants = [Mutant(**each) for each in wanted["mutants"]]
     for mutant in mutants:
         mutate.source(mutant.path)  # as it is now: somebody may work on it meanwhile
