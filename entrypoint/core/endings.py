@@ -207,7 +207,7 @@ def _go_on(turn: Turn, worker: Worker, *, least: float = 0.0) -> None:
             rolling.abort(turn, worker, _why(worker))
             pool = turn.the_pool(worker.app)
             place = turn.place(worker.app, worker.instance) or place
-            successor = None
+            successor = turn.worker(place.successor)
         after = restarts.after_exit(turn, pool, place, worker, reason=reason, least=least)
         if after.state in (w.ERRORED, w.FINISHED) and successor is None:
             rolling.done(turn, pool.name, place.instance)

@@ -79,7 +79,11 @@ def port_due(turn: Turn, app: str) -> None:
         "resume": ResumePort(app),
     }
     # What is no longer asked for is left out.
-    known = {"pause": pool.port == "paused", "resume": not pool.port}
+    known = {
+        "refuse": pool.port == "refusing" or pool.told,
+        "pause": pool.port == "paused",
+        "resume": not pool.port,
+    }
     undone = [order for order in pool.undone if known.get(order, True)]
     chosen = [effect for order, effect in orders.items() if order in undone]
     turn.put_pool(pool.replace(undone=()))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from . import rolling
 from . import worker as w
-from .lifecycle import kill, shares_port, stop_worker
+from .lifecycle import kill, shares_port, steer, stop_worker
 from .restarts import after_failure
 
 TYPE_CHECKING = False
@@ -90,6 +90,7 @@ def unfit(turn: Turn, worker: Worker, reason: str) -> None:
     turn.report_of(worker, "info", "worker started again", reason=reason)
     if worker.state == w.LAUNCHING:
         kill(turn, worker.replace(purpose="restart", because=reason))
+        steer(turn, worker.app)
     else:
         stop_worker(turn, worker, "restart", reason)
 

@@ -2,7 +2,7 @@
 
 With `exp_backoff_restart_delay` the pauses grow as PM2's do. More than `max_restarts`
 unstable exits in a sliding window, those sooner than `min_uptime` or before the worker was
-ready, make the app `errored`.
+ready, make the app `errored`. So do as many in a row, however far apart.
 
 Where the file does not say `min_uptime` it is learned: a worker that crashes again and again
 after about the same short life is in a crash loop too, though each life is longer than the
@@ -33,6 +33,9 @@ BACKOFF_RESET = 30.0
 LOOP_LIFE = 30.0
 LOOP_FACTOR, LOOP_SLACK = 3.0, 1.0
 
+# A pause may be longer than the file says: after a fork(2) that failed, and by a late timer (s).
+PAUSE_SLACK = 2.0
+
 
 def after_exit(
     turn: Turn,
@@ -57,7 +60,10 @@ def after_exit(
     delay = restart_delay(spec, place.delay, uptime)
     unstable = place.unstable
     if uptime < spec.min_uptime or worker.never_up:
-        unstable = _one_more(turn, place, spec)
+        unstable = _one_more(turn, place, spec, uptime)
+        if place.unstable and _follows(worker, place.unstable[-1]):
+            # None of them was stable since, so none is forgotten, however long each has taken.
+            unstable = (*place.unstable, turn.now)
     elif pool.edited:
         pool = turn.put_pool(turn.the_pool(pool.name).replace(edited=False))
     loop = _loop(worker, place, uptime)
@@ -111,14 +117,19 @@ def after_failure(turn: Turn, place: Place, spec: AppSpec, uptime: float = 0.0) 
     """As after an unstable exit, while the worker of before is kept: count it, and pause."""
     delay = restart_delay(spec, place.delay, uptime)
     wait = delay if spec.exp_backoff_restart_delay else spec.restart_delay
-    unstable = _one_more(turn, place, spec)
+    unstable = _one_more(turn, place, spec, uptime)
     return turn.put_place(
         place.replace(unstable=unstable, delay=delay, repair_at=turn.now + max(0.0, wait))
     )
 
 
-def _one_more(turn: Turn, place: Place, spec: AppSpec) -> tuple[float, ...]:
-    window = unstable_window(spec)
+def _follows(worker: Worker, ended: float) -> bool:
+    """It was started when the pause after that end was over, not after a stable life."""
+    return worker.launched_at <= ended + _longest_pause(worker.spec) + PAUSE_SLACK
+
+
+def _one_more(turn: Turn, place: Place, spec: AppSpec, uptime: float) -> tuple[float, ...]:
+    window = unstable_window(spec, uptime)
     return (*(t for t in place.unstable if turn.now - t < window), turn.now)
 
 
@@ -138,17 +149,21 @@ def restart_delay(spec: AppSpec, previous: float, uptime: float) -> float:
     return min(BACKOFF_CEILING, previous * BACKOFF_FACTOR)
 
 
-def unstable_window(spec: AppSpec) -> float:
-    """How long an unstable exit is remembered, seconds.
+def unstable_window(spec: AppSpec, uptime: float = 0.0) -> float:
+    """How long an unstable exit is remembered, seconds; `uptime`: of the newest one.
 
     Long enough that `max_restarts` of them fit in it at the slowest pace at which they
     can come, so that a crash loop always ends in `errored`, however it is slowed down.
     """
-    slowest = BACKOFF_CEILING if spec.exp_backoff_restart_delay > 0 else spec.restart_delay
-    pace = spec.min_uptime + health.launch_bound(spec) + slowest + 1.0
+    lives = max(spec.min_uptime + health.launch_bound(spec), uptime)
+    pace = lives + _longest_pause(spec) + 1.0
     if spec.health is not None:
         pace += health.longest_detection(spec) + spec.retire_delay + spec.kill_timeout
     return (spec.max_restarts + 1) * pace
+
+
+def _longest_pause(spec: AppSpec) -> float:
+    return BACKOFF_CEILING if spec.exp_backoff_restart_delay > 0 else spec.restart_delay
 
 
 def _finish(turn: Turn, pool: Pool, place: Place, why: str) -> Place:

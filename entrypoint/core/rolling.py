@@ -493,12 +493,14 @@ def abort(turn: Turn, failed: Worker, why: str) -> None:
     app, instance = failed.app, failed.instance
     place = turn.place(app, instance)
     if place is not None and place.successor == failed.incarnation:
-        turn.put_place(place.replace(successor=0))
+        place = turn.put_place(place.replace(successor=0))
     pool = turn.the_pool(app)
     reload = pool.reload
     if reload is None:
         return
     if failed.spec != pool.spec and instance in reload.queue and instance in reload.active:
+        if place is not None and turn.worker(place.successor) is not None:
+            return  # its turn goes on: it has a successor already
         active = tuple(n for n in reload.active if n != instance)
         if reload.proving == failed.incarnation:
             reload = _unproven(turn, reload, app)

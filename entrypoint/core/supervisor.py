@@ -28,7 +28,16 @@ from . import events as e
 from . import worker as w
 from .depends import ends_run, exit_code
 from .diff import says_the_same
-from .effects import ClosePort, Effect, FreeSlot, ReadPlan, SendSignal, StopTimer, TrimPort
+from .effects import (
+    ClosePort,
+    Effect,
+    FreeSlot,
+    ReadPlan,
+    ResumePort,
+    SendSignal,
+    StopTimer,
+    TrimPort,
+)
 from .lifecycle import has_slots, shares_port
 from .pools import (
     add_app,
@@ -448,6 +457,9 @@ class Supervisor:
                     if has_slots(pool.spec) or has_slots(successor):
                         # It may have fewer instances now: what waits elsewhere is for them.
                         turn.emit(*(FreeSlot(pool.name, slot) for slot in range(pool.granted)))
+                    if pool.port:
+                        # A person stopped the app that was removed, not this one.
+                        turn.emit(ResumePort(pool.name))
                     add_app(turn, successor)
         start_waiting(turn)
         for pool in turn.touched():

@@ -341,6 +341,34 @@ def check(world: World, effects) -> None:
         holds(world, effects)
 
 
+def settle(world: World) -> None:
+    """Leave it alone until all has come to rest, or should have.
+
+    A program that is never ready is started `max_restarts` times again, each time for as long
+    as the slowest start that was seen makes the core wait; a reload does that one by one.
+    """
+    world.advance(400)
+    state = world.core._state
+    bound = world.now
+    for pool in state.pools.values():
+        spec = pool.spec
+        life = max(spec.listen_timeout, 3 * pool.slowest) + spec.kill_timeout + 90
+        bound += (spec.max_restarts + 1 + pool.wanted) * (life + max(15.0, spec.restart_delay))
+    while world.exit_code is None and world.now < bound and _is_moving(world):
+        world.advance(50)
+
+
+def _is_moving(world: World) -> bool:
+    state = world.core._state
+    apps = {pool.name for pool in state.pools.values() if not _undying(world, pool.name)}
+    starting = {
+        each.app for each in state.workers.values() if each.state == w.LAUNCHING and each.due
+    }
+    starting |= {place.app for place in places_of(world) if place.state == w.WAITING_RESTART}
+    starting |= {pool.name for pool in state.pools.values() if pool.reload is not None}
+    return bool(apps & starting)
+
+
 def came_to_rest(world: World) -> None:
     """Left alone with healthy programs, every app is where it is meant to be."""
     state = world.core._state

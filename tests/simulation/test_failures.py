@@ -133,3 +133,22 @@ def test_whatever_fails_for_a_while_the_app_comes_back(seed, often):
     assert online(world) == [0, 1, 2], world.view()
     world.emit(e.SignalArrived(SIGTERM))
     world.run_until(lambda: world.exit_code is not None, within=40.0)
+
+
+def test_an_order_to_refuse_connections_that_failed_is_not_given_again_after_a_start():
+    left = [1]
+
+    def fails(effect):
+        if isinstance(effect, f.RefuseConnections) and left[0]:
+            left[0] -= 1
+            return True
+        return False
+
+    world = boot(fails)
+    world.run_until(lambda: online(world) == [0, 1, 2])
+    world.emit(e.StopAsked("web"))
+    assert world.failed
+    world.emit(e.StartAsked("web"))
+    world.advance(30)
+    assert online(world) == [0, 1, 2]
+    assert "web" not in world.refusing

@@ -282,6 +282,23 @@ def test_a_successor_that_closes_its_listener_before_it_is_proven_is_stopped(wor
         assert world.said("reload aborted")[0]["because"].startswith("no longer listening")
 
 
+def test_a_crash_beside_a_successor_of_a_later_file_starts_no_second_one(world):
+    """Both were started by the reload under way, of which the file had changed again."""
+    old = shared(min_ready=4.0, max_restarts=0, restart_delay=2.0, on_errored="keep")
+    world.usual = lambda _spawn: BROKEN
+    world.boot(old)
+    world.run_until(lambda: bool(world.said("app errored")))
+    world.usual = lambda _spawn: Script()
+    reread(world, old.replace(env=(("A", "1"),), max_restarts=5))
+    reread(world, old.replace(env=(("A", "2"),)))
+    world.run_until(lambda: world.ready() == 2)
+    first, _ = world.live()
+    reread(world, newest := old.replace(env=(("A", "3"),)))
+    world.crash(first)
+    world.settle(60)
+    assert world.one().spec == newest
+
+
 # -- what is left at the end -------------------------------------------------------------
 
 
@@ -311,3 +328,54 @@ def test_a_pause_before_a_restart_that_is_over_in_the_end_starts_nothing(world):
     world.run_until(lambda: world.exit_code is not None, 10)
     assert len(world.processes) == 2
     assert world.exit_code == 0
+
+
+# -- found by `make soak`: ports and pauses ------------------------------------------------
+
+
+def test_no_client_is_led_to_one_that_is_killed_to_be_started_in_another_way(world):
+    """It had not come up, so nothing but its end would have led clients away."""
+    world.usual = lambda _spawn: Script(says_after=None)
+    world.boot(shared(instances=2))
+    world.advance(1)
+    assert world.steered["web"] == (0, 1)
+    world.emit(e.WorkerUnfit(world.one(0).incarnation, "its bind"))
+    assert world.steered["web"] == (1,)
+
+
+def test_an_app_that_was_stopped_takes_connections_when_it_comes_back(world):
+    """It went out of the file while it was stopping, and came back before its end."""
+    world.usual = lambda _spawn: Script(stop_takes=1.0)
+    world.up(shared(), app("idle"))
+    world.emit(e.StopAsked("web"))
+    assert world.refusing == {"web"}
+    reread(world, app("idle"))
+    reread(world, shared(), app("idle"))
+    world.run_until(lambda: world.said("app removed") and world.is_up())
+    assert world.refusing == set()
+
+
+@pytest.mark.parametrize("boots", [4.0, 9.0])
+def test_a_loop_of_starts_that_wait_long_ends(world, boots):
+    """A slow first start makes the later ones patient: three fit in no window of the file."""
+    keys = {"wait_ready": True, "max_restarts": 2, "on_listen_timeout": "abort"}
+    world.upcoming.append(Script(says="notify", says_after=boots, ends_after=60.0, code=1))
+    world.usual = lambda _spawn: Script(says_after=None)
+    world.boot(app(listen_timeout=10.0, min_uptime=1.0, **keys))
+    world.run_until(lambda: bool(world.said("app errored")), 300)
+    assert len(world.processes) == 4  # the first, and `max_restarts` + 1 in vain
+
+
+def test_a_loop_of_workers_that_have_to_be_killed_ends(world):
+    world.usual = lambda _spawn: Script(says_after=None, ignores=True)
+    keys = {"wait_ready": True, "max_restarts": 2, "on_listen_timeout": "abort"}
+    world.boot(app(listen_timeout=1.0, kill_timeout=30.0, **keys))
+    world.run_until(lambda: bool(world.said("app errored")), 300)
+    assert len(world.processes) == 3
+
+
+def test_a_loop_of_workers_that_crash_late_and_never_were_ready_ends(world):
+    world.usual = lambda _spawn: Script(says_after=None, ends_after=40.0, code=1)
+    world.boot(shared(max_restarts=2, on_listen_timeout="force"))
+    world.run_until(lambda: bool(world.said("app errored")), 300)
+    assert len(world.processes) == 3

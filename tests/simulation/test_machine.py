@@ -357,7 +357,7 @@ class Machine(RuleBasedStateMachine):
             return
         world.upcoming.clear()
         if self.stop_within is None and world.exit_code is None:
-            world.settle(400)
+            invariants.settle(world)
             if world.core._state.run.phase == "running":
                 invariants.came_to_rest(world)
                 promises.the_file_counts(world)
