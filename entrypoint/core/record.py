@@ -7,12 +7,17 @@ Why not `dataclasses`: PID 1 pays for every import before its first worker runs.
 `dataclasses` imports `inspect`, `ast`, `re` and `dis` (about 15 ms and 2 MB) and
 compiles source for each class; this metaclass costs microseconds a class.
 `@dataclass_transform` tells type checkers that it means the same.
+
+The core makes dozens of them for an event, so their fields are read and set by loops in C:
+`map` over a bound `__getattribute__` reads all, `any(map(…))` over a bound `__setattr__` sets
+all (it returns None).
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, Self, dataclass_transform
 else:
 
@@ -20,7 +25,23 @@ else:
         return lambda cls: cls
 
 
-_assign = object.__setattr__
+# `Record.__setattr__` refuses; this binds the one that sets.
+_bind_set = object.__setattr__.__get__
+
+
+def _mistake(kind: type[Record], args: tuple[Any, ...], named: dict[str, Any]) -> str:
+    """What is wrong with these values for a record of this kind."""
+    fields = kind._fields
+    if len(args) > len(fields):
+        return f"{kind.__name__} takes {len(fields)} values, got {len(args)}"
+    for field in fields[: len(args)]:
+        if field in named:
+            return f"{kind.__name__}.{field} is given twice"
+    unknown = [field for field in sorted(named) if field not in fields]
+    if unknown:
+        return f"{kind.__name__} has no {', '.join(unknown)}"
+    missing = next(f for f in fields[len(args) :] if f not in named and f not in kind.defaults())
+    return f"{kind.__name__} needs {missing}"
 
 
 class _RecordType(type):
@@ -36,6 +57,7 @@ class _RecordType(type):
                 defaults[field] = namespace.pop(field)
         namespace["__slots__"] = own
         namespace["_fields"] = fields + own
+        namespace["_names"] = frozenset(fields + own)
         namespace["_defaults"] = defaults
         return super().__new__(mcs, name, bases, namespace)
 
@@ -50,37 +72,32 @@ class Record(metaclass=_RecordType):
     else:
 
         def __init__(self, *args, **named):
-            fields = self._fields
-            if len(args) > len(fields):
-                raise TypeError(
-                    f"{type(self).__name__} takes {len(fields)} values, got {len(args)}"
-                )
-            for field, value in zip(fields, args, strict=False):
-                if field in named:
-                    raise TypeError(f"{type(self).__name__}.{field} is given twice")
-                _assign(self, field, value)
-            for field in fields[len(args) :]:
-                if field in named:
-                    _assign(self, field, named.pop(field))
-                elif field in self._defaults:
-                    _assign(self, field, self._defaults[field])
-                else:
-                    raise TypeError(f"{type(self).__name__} needs {field}")
-            if named:
-                raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(named))}")
+            if not named and len(args) == len(self._fields):
+                any(map(_bind_set(self), self._fields, args))
+                return
+            given = dict(zip(self._fields, args, strict=False))
+            given.update(named)
+            values = {**self._defaults, **given}
+            if len(given) != len(args) + len(named) or values.keys() != self._names:
+                raise TypeError(_mistake(type(self), args, named))
+            any(map(_bind_set(self), values, values.values()))
+
+    def _values(self) -> Iterator[Any]:
+        return map(self.__getattribute__, self._fields)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed. Raises TypeError for a field it has not."""
-        values = {field: getattr(self, field) for field in self._fields}
-        for field in changes:
-            if field not in values:
-                raise TypeError(f"{type(self).__name__} has no {field}")
+        values = dict(zip(self._fields, self._values(), strict=True))
         values.update(changes)
-        return type(self)(**values)
+        if len(values) != len(self._fields):
+            raise TypeError(_mistake(type(self), (), changes))
+        copy = object.__new__(type(self))
+        any(map(_bind_set(copy), values, values.values()))
+        return copy
 
     def as_dict(self) -> dict[str, Any]:
         """Field names and values, in their order (not recursive)."""
-        return {field: getattr(self, field) for field in self._fields}
+        return dict(zip(self._fields, self._values(), strict=True))
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -96,10 +113,10 @@ class Record(metaclass=_RecordType):
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return all(getattr(self, f) == getattr(other, f) for f in self._fields)
+        return self is other or tuple(self._values()) == tuple(other._values())
 
     def __hash__(self) -> int:
-        return hash((type(self), *(getattr(self, f) for f in self._fields)))
+        return hash((type(self), *self._values()))
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{f}={getattr(self, f)!r}" for f in self._fields)

@@ -164,7 +164,7 @@ class World:
         self.after_turn: Callable[[World, list[f.Effect]], None] = lambda _world, _effects: None
         # The workers as the last turn but one left them.
         self.before: dict[int, Worker] = {}
-        # The state sorted for the invariants (invariants.py), until the next turn.
+        # The state sorted for the invariants (invariants.py), until it changes.
         self.moment: Moment | None = None
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -223,9 +223,12 @@ class World:
                 most = max(spec.reload_parallel, self.parallel.get(spec.name, 0))
                 self.parallel[spec.name] = most
                 self.held.setdefault(spec.name, set()).update(spec.listen)
-        self.before = dict(self.core._state.workers)
-        self.moment = None
+        state = self.core._state
+        before = (state.run, dict(state.pools), {k: dict(v) for k, v in state.places.items()})
+        self.before = dict(state.workers)
         ordered = self.core.handle(event, self.now)
+        if before != (state.run, state.pools, state.places) or self.before != state.workers:
+            self.moment = None
         if self.exit_code is not None:
             assert not ordered, f"after Finish: {event} -> {ordered}"
         for effect in ordered:
@@ -549,6 +552,7 @@ class World:
         self.vacant.pop(effect.app, None)
         self.used.pop(effect.app, None)
         self.slots.pop(effect.app, None)
+        self.refusing.discard(effect.app)
         self.steered.pop(effect.app, None)
 
     def _do_readplan(self, _effect: f.ReadPlan) -> None:
