@@ -50,7 +50,7 @@ def main(argv: list[str], early: Sequence[int] = (), *, leave: bool = False) -> 
 def _dispatch(argv: list[str], early: Sequence[int]) -> int:
     word = argv[0] if argv else ""
     if word == "--" or (len(word) > 1 and word[0] == "-" and word[1] in _COMMAND_OPTIONS):
-        from .command import main as run_command
+        from .shell.command import main as run_command
 
         return run_command(argv, early)
     _open_missing()
@@ -65,14 +65,14 @@ def _dispatch(argv: list[str], early: Sequence[int]) -> int:
 
 def _is_program(argv: list[str]) -> bool:
     """The words are those of `pm2-runtime`: a file, a program, `start` and one of these."""
-    from . import frontdoor
+    from .client import pm2_command_line
 
-    if argv[0] not in frontdoor.RUN_WORDS:
+    if argv[0] not in pm2_command_line.RUN_WORDS:
         from .cli import is_command
 
         if is_command(argv[0]):
             return False
-    return frontdoor.begins_a_run(argv)
+    return pm2_command_line.begins_a_run(argv)
 
 
 def starts_a_run(argv: list[str]) -> bool:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .kernel.signals import SignalPipe
-    from .loading import Outcome, Source
     from .loop import Loop
-    from .outward import Given
+    from .shell.loader import Outcome, Source
+    from .shell.service_manager import Given
 
 USAGE_ERROR = 2
 
@@ -87,15 +87,15 @@ def main(argv: list[str], early: Sequence[int] = ()) -> int:
     if word in ("-V", "--version"):
         print(f"pyinit {__version__}")
         return 0
-    from . import frontdoor
     from .boot import starts_a_run
+    from .client import pm2_command_line
 
     command = None if starts_a_run(argv) else _commands().get(word)
     if command is not None:
         return command(argv[1:])
     try:
         source = parse_run(argv[1:] if word == "run" else argv)
-    except (UsageError, frontdoor.UsageError) as error:
+    except (UsageError, pm2_command_line.UsageError) as error:
         _complain(f"{error}; see pyinit --help")
         return USAGE_ERROR
     return run(source, early)
@@ -115,36 +115,36 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
 
         return call
 
-    from .control import pm2names
+    from .client import pm2_names
 
     commands = {
         name: late("entrypoint.config.commands", name)
         for name in ("check", "explain", "ecosystem", "convert", "schema")
     }
-    commands["health"] = late("entrypoint.probes.health", "main")
+    commands["health"] = late("entrypoint.client.health", "main")
     commands["replay"] = late("entrypoint.journal.replay", "main")
     for name in CONTROL:
-        commands[name] = late("entrypoint.control.commands", name)
-    commands |= pm2names.commands(commands)
+        commands[name] = late("entrypoint.client.commands", name)
+    commands |= pm2_names.commands(commands)
     return commands
 
 
 def parse_run(argv: list[str]) -> Source:
     """The command line of a run: files, or a program as an app. Raises UsageError."""
-    from . import frontdoor
-    from .loading import Source
+    from .client import pm2_command_line
+    from .shell.loader import Source
 
     word = argv[0] if argv else ""
-    if word and not word.startswith("-") and not frontdoor.begins_a_run(argv):
+    if word and not word.startswith("-") and not pm2_command_line.begins_a_run(argv):
         from difflib import get_close_matches
 
         known = _commands()
         close = get_close_matches(word, known, 1, cutoff=0.7)
         hint = f": did you mean {close[0]!r}?" if close else "; `pyinit -- CMD` runs a command"
         raise UsageError(f"unknown command {word!r}{hint}")
-    line = frontdoor.parse(argv)
+    line = pm2_command_line.parse(argv)
     if word and not word.startswith("-"):
-        pid = frontdoor.running()
+        pid = pm2_command_line.running()
         if pid is not None:
             raise UsageError(
                 f"a pyinit runs in this container (pid {pid}): `pyinit ls` shows its apps, "
@@ -177,18 +177,18 @@ def run(source: Source, early: Sequence[int] = ()) -> int:
             _complain(error)
         return USAGE_ERROR
 
-    from . import home
     from .kernel import limits
-    from .port import inherited
-    from .port.ports import PortErrors
-    from .runtime import Runtime
+    from .shell import environment
+    from .shell.runtime import Runtime
+    from .sockets import inherited
+    from .sockets.ports import PortErrors
 
     limits.raise_open_files()
     runtime = Runtime(loop, pipe, source, outcome.plan)
     loop.on_error = runtime.internal_error
-    remarks = home.settle(is_init=runtime.is_init)
+    remarks = environment.settle(is_init=runtime.is_init)
     if given is not None and given.notify:
-        from .outward import Outward
+        from .shell.service_manager import Outward
 
         runtime.dispatch.observers["outward"] = Outward(runtime, given).turned
     try:
@@ -207,7 +207,7 @@ def _given() -> Given | None:
     """What a service manager gave us; taken out of the environment before anything starts."""
     if not any(name in os.environ for name in ("NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC")):
         return None
-    from .outward import take
+    from .shell.service_manager import take
 
     return take(os.environ)
 
@@ -217,8 +217,8 @@ def _load(
 ) -> tuple[Outcome | None, list[int]]:
     """The plan, and the signals that came meanwhile; None when one of them was a stop."""
     from .kernel import signals
-    from .loading import Loading
     from .loop import READ
+    from .shell.loader import Loading
 
     seen = list(early)
     found: list[Outcome] = []
@@ -226,7 +226,7 @@ def _load(
         loading = Loading(source, revision=1)
     except OSError as error:
         from .kernel import limits
-        from .loading import Outcome
+        from .shell.loader import Outcome
 
         reason = f"cannot start a process to read the file: {limits.explain(error)}"
         return Outcome(None, (), (reason,)), seen
@@ -237,7 +237,7 @@ def _load(
             found.append(outcome)
 
     # While the child reads the file, what the run needs: on two cores it costs nothing.
-    from . import runtime  # noqa: F401
+    from .shell import runtime  # noqa: F401
 
     loop.register(loading.fd, READ, read)
     loop.register(pipe.fd, READ, lambda _events: seen.extend(pipe.read()))

@@ -6,10 +6,10 @@ the rows with PM2's own schema and command line (tests/pm2/test_tables.py).
 
 from __future__ import annotations
 
-from entrypoint import frontdoor, pm2env
+from entrypoint.client import pm2_command_line, pm2_names
 from entrypoint.config import findings, keys
 from entrypoint.config.pm2 import schema
-from entrypoint.control import pm2names
+from entrypoint.shell import pm2_env
 
 SAME = "the same"
 
@@ -144,15 +144,15 @@ def option_rows() -> list[tuple[str, ...]]:
         "--only": (SAME, "names with commas"),
         "-c": (SAME, "beside a program a cron pattern; else a file"),
     }
-    for option, (_, key) in frontdoor.OPTIONS.items():
-        note = "counts for the apps of a file too" if key in frontdoor.OF_FILES else ""
+    for option, (_, key) in pm2_command_line.OPTIONS.items():
+        note = "counts for the apps of a file too" if key in pm2_command_line.OF_FILES else ""
         rows[option] = (SAME, note)
     rows["--raw"] = (SAME, "PM2's default; pyinit's is JSON records")
     rows["--json"] = (SAME, "the default")
     rows["--formatted"] = (SAME, "`log.format: console`")
     rows["--format"] = ("different", "`log.format: console`; there are no lines of key=value")
     rows["--no-auto-exit"] = ("different", "`on_errored: keep`; ends when all apps have finished")
-    for option, (_, instead) in frontdoor.WITHOUT_EFFECT.items():
+    for option, (_, instead) in pm2_command_line.WITHOUT_EFFECT.items():
         rows[option] = ("not needed", instead)
     return [(f"`{option}`", *row) for option, row in sorted(rows.items())]
 
@@ -182,7 +182,7 @@ def command_rows() -> list[tuple[str, ...]]:
             ("different", "runs the file; where pyinit runs: `pyinit reload --config`"),
         ),
     }
-    for word, name in pm2names.NAMES.items():
+    for word, name in pm2_names.NAMES.items():
         if name.command:
             rows.setdefault(word, (SAME, f"`pyinit {name.command}`"))
         else:
@@ -200,7 +200,7 @@ def variable_rows() -> list[tuple[str, ...]]:
         instance_var="NODE_APP_INSTANCE",
     )  # fmt: skip
     worker: Any = SimpleNamespace(spec=spec, id=0, restarts=0)
-    found = {**pm2env.for_app({}, "/app/server.js", "node"), **pm2env.for_worker(worker)}
+    found = {**pm2_env.for_app({}, "/app/server.js", "node"), **pm2_env.for_worker(worker)}
     why = {
         "pm_id": "who am I: guarded jobs run on number 0 only",
         "name": "the app's name",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 
-from ..core import events as e
+from entrypoint.core import events as e
+
 from .connections import HttpCheck, TcpCheck
 from .execution import ExecCheck
 from .target import Unreachable, target_of
@@ -18,9 +19,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..children import Children, Started
-    from ..loop import Loop
-    from ..port.ports import Ports
+    from entrypoint.loop import Loop
+    from entrypoint.shell.children import Children, Started
+    from entrypoint.sockets.ports import Ports
+
     from .target import Target
 
     Check = HttpCheck | TcpCheck | ExecCheck

@@ -9,16 +9,17 @@ from __future__ import annotations
 import errno
 import os
 
-from .. import __version__
-from ..kernel import sockets
-from ..loop import READ, WRITE
+from entrypoint import __version__
+from entrypoint.kernel import sockets
+from entrypoint.loop import READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
     from collections.abc import Callable
 
-    from ..loop import Loop
+    from entrypoint.loop import Loop
+
     from .target import Target
 
 # The head of an answer is at most so long.

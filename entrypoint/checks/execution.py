@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 
-from ..kernel import kill, process, signals
-from ..kernel.reap import exit_code
-from ..loop import READ
-from ..requests import check_request
+from entrypoint.kernel import kill, process, signals
+from entrypoint.kernel.reap import exit_code
+from entrypoint.loop import READ
+from entrypoint.shell.spawn_request import check_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..children import Children, Started
-    from ..loop import Loop
-    from ..port.ports import Ports
+    from entrypoint.loop import Loop
+    from entrypoint.shell.children import Children, Started
+    from entrypoint.sockets.ports import Ports
 
 # Of what it writes the last so many bytes are kept, and told when it fails.
 KEPT = 1000

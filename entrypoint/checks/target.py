@@ -9,21 +9,21 @@ path, has no such way: any worker of the app answers.
 
 from __future__ import annotations
 
-from ..config import address
-from ..core.record import Record
-from ..kernel import sockets
-from ..port.landing import LOCAL4 as _LOCAL4
-from ..port.landing import LOCAL6 as _LOCAL6
-from ..port.landing import landing
+from entrypoint.config import address
+from entrypoint.core.record import Record
+from entrypoint.kernel import sockets
+from entrypoint.sockets.landing import LOCAL4 as _LOCAL4
+from entrypoint.sockets.landing import LOCAL6 as _LOCAL6
+from entrypoint.sockets.landing import landing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
 
-    from ..children import Started
-    from ..core.spec import HealthSpec, ListenSpec
-    from ..port.group import Group
-    from ..port.ports import Ports
+    from entrypoint.core.spec import HealthSpec, ListenSpec
+    from entrypoint.shell.children import Started
+    from entrypoint.sockets.group import Group
+    from entrypoint.sockets.ports import Ports
 
 _ANY4, _ANY6, _MAPPED = "0.0.0.0", "::", "::ffff:"  # noqa: S104  compared
 

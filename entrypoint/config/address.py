@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import _socket
 
-from ..core.spec import ListenSpec
+from entrypoint.core.spec import ListenSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

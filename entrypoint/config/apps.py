@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from ..core.record import Record
-from ..core.spec import AppSpec
-from ..port.nodeprotocol import is_launcher
+from entrypoint.core.record import Record
+from entrypoint.core.spec import AppSpec
+from entrypoint.sockets.node_protocol import is_launcher
+
 from . import command, keys, users
 from .errors import quoted
 from .read import MISSING
@@ -261,9 +262,9 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         if option not in options.split():
             env["NODE_OPTIONS"] = f"{options} {option}".strip()
     if app.value("pm2_env"):
-        from .. import pm2env
+        from entrypoint.shell import pm2_env
 
-        env = {**pm2env.for_app(env, found.script, found.interpreter), **env}
+        env = {**pm2_env.for_app(env, found.script, found.interpreter), **env}
         said = {**app.value("env", {}), **app.value("env_NAME", {})}
         if "cwd" in app.values and "PWD" not in said:
             env["PWD"] = cwd
@@ -336,7 +337,8 @@ def _check_ignored(reader: Reader, app: RawApp, cwd: str) -> None:
     patterns = app.value("ignore_watch", ())
     if _SPECIAL.isdisjoint("".join(patterns)):
         return
-    from ..watch.ignoring import ignorer, regular
+    from entrypoint.watch.ignoring import ignorer, regular
+
     from .patterns import check_pattern
 
     for (item, where), pattern in zip(_each(app, "ignore_watch"), patterns, strict=True):

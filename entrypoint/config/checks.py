@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..core.shutdown import killing_after
+from entrypoint.core.shutdown import killing_after
+
 from . import findings
 from .address import overlap, parse
 from .read import Reader
@@ -11,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..core.spec import AppSpec, ListenSpec, ShutdownSpec
+    from entrypoint.core.spec import AppSpec, ListenSpec, ShutdownSpec
+
     from .apps import RawApp
     from .errors import Problems
     from .tree import Node

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from . import words
 from .errors import quoted
 

@@ -8,7 +8,8 @@ import os
 import sys
 import textwrap
 
-from ..logs.console import wants_colour
+from entrypoint.logs.console import wants_colour
+
 from . import keys
 from .convert import converted
 from .errors import ConfigErrors, Problems, suggest
@@ -22,7 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..core.spec import AppSpec, Plan
+    from entrypoint.core.spec import AppSpec, Plan
+
     from .errors import ConfigError
 
 _BAD = 2
@@ -133,7 +135,7 @@ def _page_of(word: str) -> str:
 
 def _stop_signals(plan: Plan) -> str:
     """The signals that stop the container, and what to do about an image's own."""
-    from ..kernel.signals import name_of
+    from entrypoint.kernel.signals import name_of
 
     names = ["SIGTERM", "SIGINT", "SIGQUIT", *(name_of(each) for each in plan.shutdown.signals)]
     listed = ", ".join(dict.fromkeys(names))

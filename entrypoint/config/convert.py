@@ -273,7 +273,7 @@ class _Conversion:
 
     def _say_options(self, tree: Node) -> None:
         """Options and variables that count with `--env NAME` only, and that YAML has not."""
-        from .pm2.schema import OPTIONS_IN_ENV
+        from entrypoint.config.pm2.schema import OPTIONS_IN_ENV
 
         if self._env_name:
             return

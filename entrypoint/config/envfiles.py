@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from . import dotenv, keys
 from .read import MISSING
 from .tree import MOST_BYTES, Node

@@ -6,7 +6,7 @@ message never holds a value of an environment: those may be secrets.
 
 from __future__ import annotations
 
-from ..core.record import Record
+from entrypoint.core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ number: their sentence says what to write.
 
 from __future__ import annotations
 
-from ..core.record import Record
+from entrypoint.core.record import Record
 
 
 class Page(Record):

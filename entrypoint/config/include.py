@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from .read import MISSING
 
 TYPE_CHECKING = False

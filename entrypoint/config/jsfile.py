@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from .command import which
 from .jsonfile import parse_json
 from .tree import MOST_BYTES, Node

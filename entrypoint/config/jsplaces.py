@@ -8,7 +8,7 @@ number of literals differs from the number of apps, and the nodes keep line 0: n
 
 from __future__ import annotations
 
-from ..core.record import Record
+from entrypoint.core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

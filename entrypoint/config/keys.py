@@ -7,7 +7,7 @@ here. PM2's keys, aliases and meanings are those of PM2 7's `lib/API/schema.json
 
 from __future__ import annotations
 
-from ..core.record import Record
+from entrypoint.core.record import Record
 
 
 class Key(Record):

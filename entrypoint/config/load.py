@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import os
 
-from ..core.record import Record
-from ..core.spec import ControlSpec, LogSpec, Plan, ProbeSpec, ShutdownSpec
-from ..kernel import cgroup
+from entrypoint.core.record import Record
+from entrypoint.core.spec import (
+    ControlSpec,
+    LogSpec,
+    Plan,
+    ProbeSpec,
+    ShutdownSpec,
+)
+from entrypoint.kernel import cgroup
+
 from . import checks, findings, keys, units
 from .apps import read_app, resolve_app
 from .errors import Problems
@@ -25,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from ..core.spec import AppSpec, ListenSpec
+    from entrypoint.core.spec import AppSpec, ListenSpec
+
     from .apps import RawApp
     from .errors import ConfigError
 
@@ -142,7 +150,7 @@ def read_file(
     file: str, environ: Mapping[str, str], problems: Problems, env_name: str = ""
 ) -> File:
     """The file's nodes, by its extension. Raises ConfigErrors."""
-    from .pm2.formats import is_pm2
+    from entrypoint.config.pm2.formats import is_pm2
 
     data = read_bytes(file, problems)
     if file.endswith(_SCRIPT_EXTENSIONS):
@@ -165,14 +173,14 @@ def read_file(
 
 def read_app_of(app: tuple[tuple[str, object], ...]) -> File:
     """The file that the command line of `pyinit start PROGRAM` stands for."""
-    from .pm2.values import made
+    from entrypoint.config.pm2.values import made
 
     return File(made([dict(app)]), os.environ, pm2=True)
 
 
 def add_options(file: File, options: tuple[tuple[str, object], ...], problems: Problems) -> None:
     """Lay options of the command line over the apps of a file, as PM2 does."""
-    from .pm2.values import is_falsy, made
+    from entrypoint.config.pm2.values import is_falsy, made
 
     for node, _ in app_nodes(file.tree, problems) if options else ():
         for key, value in options if node.kind == "map" else ():
@@ -193,7 +201,7 @@ def to_native(
     look: bool = True,
 ) -> None:
     """Turn a PM2 file's nodes into pyinit's keys, in place."""
-    from .pm2.translate import translate
+    from entrypoint.config.pm2.translate import translate
 
     translate(
         file.tree,

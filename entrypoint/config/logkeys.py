@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..core.record import Record
-from ..logs.layout import NAMEABLE, PRESETS
+from entrypoint.core.record import Record
+from entrypoint.logs.layout import NAMEABLE, PRESETS
+
 from . import keys
 from .read import MISSING
 

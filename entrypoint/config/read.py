@@ -5,8 +5,9 @@ Here are lists and mappings; single values are in scalars.py.
 
 from __future__ import annotations
 
-from ..core.spec import DependsSpec, HealthSpec, ListenSpec
-from ..kernel import signals
+from entrypoint.core.spec import DependsSpec, HealthSpec, ListenSpec
+from entrypoint.kernel import signals
+
 from . import address, keys, units, words
 from .scalars import MISSING, Scalars
 from .tree import Node, core_value
@@ -294,7 +295,7 @@ class Reader(Scalars):
         """Limits: a tuple of (name, soft, hard)."""
         if node.kind != "map":
             return self.fail(node, path, "must be a mapping, such as {nofile: 65536}")
-        from ..kernel.limits import NAMES
+        from entrypoint.kernel.limits import NAMES
 
         found = []
         for name, (key_node, value) in node.entries.items():

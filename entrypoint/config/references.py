@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from .variables import escape, is_name
 
 TYPE_CHECKING = False

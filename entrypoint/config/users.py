@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from .errors import quoted
 
 _HIGHEST = 2**32 - 2  # 2**32 - 1 means "unchanged" to setuid(2)

@@ -6,7 +6,7 @@ the program itself or a shell around it.
 
 from __future__ import annotations
 
-from ..core.record import Record
+from entrypoint.core.record import Record
 
 _SPACE = " \t\r"
 # Words that only a shell understands where a command is expected.

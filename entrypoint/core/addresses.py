@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .turn import Turn
+    from .transaction import Transaction
     from .worker import Worker
 
 # A port that a worker opens after its start is one of those that it serves when it has
@@ -28,20 +28,20 @@ def key_of(address: str, declared: str) -> str:
     return ":" + address.rpartition(":")[2]
 
 
-def required(turn: Turn, worker: Worker) -> tuple[str, ...]:
+def required(tx: Transaction, worker: Worker) -> tuple[str, ...]:
     """Addresses on all of which it has to accept; () where any one will do."""
     spec = worker.spec
     if spec.listen and shares_port(spec):
         return tuple(each.text for each in spec.listen if not each.optional)
-    place = turn.place(worker.app, worker.instance)
-    return place.served if place is not None else ()
+    instance = tx.instance(worker.app, worker.instance)
+    return instance.served if instance is not None else ()
 
 
-def counts(turn: Turn, worker: Worker, key: str) -> bool:
+def counts(tx: Transaction, worker: Worker, key: str) -> bool:
     """To accept there is part of being ready."""
     spec = worker.spec
-    needed = required(turn, worker)
-    if needed and not may_move(turn, worker):
+    needed = required(tx, worker)
+    if needed and not may_move(tx, worker):
         return key in needed
     if spec.listen and shares_port(spec):
         return key in needed if needed else any(key == each.text for each in spec.listen)
@@ -60,37 +60,37 @@ def is_public(worker: Worker, key: str) -> bool:
     return int(key[1:]) not in debuggers.ports(worker.spec)
 
 
-def accepts(turn: Turn, worker: Worker) -> bool:
+def accepts(tx: Transaction, worker: Worker) -> bool:
     """It was seen to accept wherever it has to."""
-    needed = required(turn, worker)
+    needed = required(tx, worker)
     if needed:
-        return has_all(turn, worker, needed, worker.accepting)
-    return any(counts(turn, worker, key) for key in worker.accepting)
+        return has_all(tx, worker, needed, worker.accepting)
+    return any(counts(tx, worker, key) for key in worker.accepting)
 
 
-def may_move(turn: Turn, worker: Worker) -> bool:
+def may_move(tx: Transaction, worker: Worker) -> bool:
     """The file gives it other settings than the worker before: maybe another port, too."""
     if worker.spec.listen and shares_port(worker.spec):
         return False
-    place = turn.place(worker.app, worker.instance)
-    return place is not None and worker.spec != (place.before or place.spec)
+    instance = tx.instance(worker.app, worker.instance)
+    return instance is not None and worker.spec != (instance.before or instance.spec)
 
 
-def has_all(turn: Turn, worker: Worker, needed: tuple[str, ...], seen: Iterable[str]) -> bool:
+def has_all(tx: Transaction, worker: Worker, needed: tuple[str, ...], seen: Iterable[str]) -> bool:
     """All that is needed is among what was seen; of a port that moved, another one."""
     found = set(seen)
     if found.issuperset(needed):
         return True
     ports = [key for key in found if is_public(worker, key)]
-    return may_move(turn, worker) and len(ports) >= len(needed)
+    return may_move(tx, worker) and len(ports) >= len(needed)
 
 
-def has_port(turn: Turn, worker: Worker) -> bool:
+def has_port(tx: Transaction, worker: Worker) -> bool:
     """It listens, or is expected to."""
     if worker.spec.listen and shares_port(worker.spec):
         return True
-    listens = any(counts(turn, worker, key) for key, _ in worker.listening)
-    return listens or bool(required(turn, worker))
+    listens = any(counts(tx, worker, key) for key, _ in worker.listening)
+    return listens or bool(required(tx, worker))
 
 
 def served_by(worker: Worker, now: float) -> tuple[str, ...]:

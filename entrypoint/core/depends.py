@@ -13,92 +13,96 @@ from . import worker as w
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec import DependsSpec
-    from .turn import Turn
-    from .worker import Pool
+    from .transaction import Transaction
+    from .worker import AppState
 
 COMPLETED = "service_completed_successfully"
 HEALTHY = "service_healthy"
 
 
-def is_finished(pool: Pool) -> bool:
+def is_finished(app_state: AppState) -> bool:
     """Every worker ended by its own will, and none will be restarted."""
-    return 0 < pool.wanted == pool.finished
+    return 0 < app_state.wanted == app_state.finished
 
 
-def exit_code(turn: Turn, pool: Pool) -> int:
+def exit_code(tx: Transaction, app_state: AppState) -> int:
     """Of an app that finished: the first of its instances that is not 0."""
-    return next((place.last_code for place in turn.places(pool.name) if place.last_code), 0)
+    return next(
+        (instance.last_code for instance in tx.instances(app_state.name) if instance.last_code), 0
+    )
 
 
-def awaits_time(pool: Pool) -> bool:
+def awaits_time(app_state: AppState) -> bool:
     """It will run again by itself."""
-    return bool(pool.spec.cron_restart) and pool.mode == "running"
+    return bool(app_state.spec.cron_restart) and app_state.mode == "running"
 
 
-def ends_run(pool: Pool) -> bool:
+def ends_run(app_state: AppState) -> bool:
     """It is errored, and its file says that this ends the container."""
-    return pool.errored > 0 and pool.spec.on_errored != "keep" and not _was_edited(pool)
+    return (
+        app_state.errored > 0 and app_state.spec.on_errored != "keep" and not _was_edited(app_state)
+    )
 
 
-def awaits_change(turn: Turn, pool: Pool) -> bool:
+def awaits_change(tx: Transaction, app_state: AppState) -> bool:
     """A change of its files broke it: the next change starts it again."""
-    return _was_edited(pool) and (pool.errored > 0 or exit_code(turn, pool) != 0)
+    return _was_edited(app_state) and (app_state.errored > 0 or exit_code(tx, app_state) != 0)
 
 
-def _was_edited(pool: Pool) -> bool:
-    return pool.edited and pool.spec.on_errored == "wait"
+def _was_edited(app_state: AppState) -> bool:
+    return app_state.edited and app_state.spec.on_errored == "wait"
 
 
-def may_start(turn: Turn, pool: Pool) -> bool:
+def may_start(tx: Transaction, app_state: AppState) -> bool:
     """All that it depends on is there."""
-    return all(_met(turn, depends) for depends in pool.spec.depends_on)
+    return all(_met(tx, depends) for depends in app_state.spec.depends_on)
 
 
-def _met(turn: Turn, depends: DependsSpec) -> bool:
-    other = turn.pool(depends.app)
+def _met(tx: Transaction, depends: DependsSpec) -> bool:
+    other = tx.app(depends.app)
     if other is None:
         return True
     if depends.condition == COMPLETED:
-        return is_finished(other) and not exit_code(turn, other)
+        return is_finished(other) and not exit_code(tx, other)
     if depends.condition == HEALTHY:
-        return other.was_ready and other.ready >= other.wanted and _checked(turn, other)
+        return other.was_ready and other.ready >= other.wanted and _checked(tx, other)
     # One that was never started, for its `autostart: false`, has no place yet.
     if other.mode == "waiting":
         return False
     if other.spec.cron_restart and not other.spec.autostart:
-        return any(place.state != w.IDLE for place in turn.places(other.name))
-    return other.placed > 0 or other.wanted == 0
+        return any(instance.state != w.IDLE for instance in tx.instances(other.name))
+    return other.created > 0 or other.wanted == 0
 
 
-def _checked(turn: Turn, pool: Pool) -> bool:
+def _checked(tx: Transaction, app_state: AppState) -> bool:
     """None of its workers counts as ready for the mere reason that its time was over."""
-    return pool.spec.health is None or all(
-        each.healthy for each in turn.workers(pool.name) if each.ready
+    return app_state.spec.health is None or all(
+        each.healthy for each in tx.workers(app_state.name) if each.ready
     )
 
 
-def obstacles(turn: Turn) -> dict[str, DependsSpec]:
+def obstacles(tx: Transaction) -> dict[str, DependsSpec]:
     """Apps that never start, and why.
 
     What they wait for, also through others, has ended otherwise than it must have. Each
     app is looked at once: a file may hold a long chain.
     """
-    pools = turn.pools()
+    apps = tx.apps()
     # Most of the time there is none, and nothing to look for.
-    if not any(is_finished(pool) for pool in pools):
+    if not any(is_finished(app_state) for app_state in apps):
         return {}
     found: dict[str, DependsSpec] = {}
     dependents: dict[str, list[str]] = {}
-    for pool in pools:
-        if pool.mode != "waiting":
+    for app_state in apps:
+        if app_state.mode != "waiting":
             continue
-        for depends in pool.spec.depends_on:
-            other = turn.pool(depends.app)
-            if other is None or _met(turn, depends):
+        for depends in app_state.spec.depends_on:
+            other = tx.app(depends.app)
+            if other is None or _met(tx, depends):
                 continue
-            dependents.setdefault(other.name, []).append(pool.name)
+            dependents.setdefault(other.name, []).append(app_state.name)
             if is_finished(other) and not awaits_time(other):
-                found.setdefault(pool.name, depends)
+                found.setdefault(app_state.name, depends)
     todo = list(found)
     while todo:
         name = todo.pop()
@@ -109,18 +113,18 @@ def obstacles(turn: Turn) -> dict[str, DependsSpec]:
     return found
 
 
-def held(turn: Turn) -> set[str]:
+def needed_by_others(tx: Transaction) -> set[str]:
     """Apps that others which still have workers depend on, directly or through others."""
     found: set[str] = set()
-    for pool in turn.pools():
-        if pool.live and pool.spec.depends_on:
-            todo = [depends.app for depends in pool.spec.depends_on]
-            seen = {pool.name}
+    for app_state in tx.apps():
+        if app_state.live and app_state.spec.depends_on:
+            todo = [depends.app for depends in app_state.spec.depends_on]
+            seen = {app_state.name}
             while todo:
                 name = todo.pop()
-                other = turn.pool(name)
+                other = tx.app(name)
                 if name not in seen and other is not None:
                     seen.add(name)
                     todo += [depends.app for depends in other.spec.depends_on]
-            found |= seen - {pool.name}
+            found |= seen - {app_state.name}
     return found

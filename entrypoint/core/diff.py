@@ -46,9 +46,9 @@ class Change(Record):
     @property
     def text(self) -> str:
         """For people: `web: changed (command, env.MODE), to be reloaded; 2 instances → 4`."""
-        return self.told()
+        return self.describe()
 
-    def told(self, *, stopped: bool = False) -> str:
+    def describe(self, *, stopped: bool = False) -> str:
         """`text`, of an app that may have been stopped."""
         if self.kind == ADDED:
             return f"{self.app}: added, {_instances(self.now)}"
@@ -60,16 +60,16 @@ class Change(Record):
         if self.kind == SCALED:
             return f"{self.app}: " + "; ".join(filter(None, (f"scaled, {scaled}", self._besides)))
         then = "for its next start" if stopped else "to be reloaded"
-        told = f"{self.app}: changed ({', '.join(self.keys)}), {then}"
-        return told if self.was == self.now else f"{told}; {scaled}"
+        describe = f"{self.app}: changed ({', '.join(self.keys)}), {then}"
+        return describe if self.was == self.now else f"{describe}; {scaled}"
 
     @property
     def _besides(self) -> str:
         """What else changes without a worker being replaced, and when it counts."""
         log = [key for key in self.keys if key in (*_LOG_KEYS, *_OWN_KEYS)]
         boot = [key for key in self.keys if key in _BOOT_KEYS]
-        told = [f"{', '.join(log)}, at once"] if log else []
-        return "; ".join((*told, *(f"{key}, at the next boot" for key in boot)))
+        describe = [f"{', '.join(log)}, at once"] if log else []
+        return "; ".join((*describe, *(f"{key}, at the next boot" for key in boot)))
 
 
 def _instances(number: int) -> str:

@@ -86,7 +86,7 @@ class TrimPort(Effect):
     app: str
 
 
-class Steer(Effect):
+class RouteTo(Effect):
     """New connections of the app go to these slots only."""
 
     app: str
@@ -139,7 +139,7 @@ class StopLook(Effect):
     incarnation: int
 
 
-class FreeSlot(Effect):
+class ReleaseSlot(Effect):
     """No worker will accept on this slot until one is spawned on it."""
 
     app: str
@@ -201,7 +201,7 @@ class ReadPlan(Effect):
     """Read the file again. Answered by `PlanAccepted` or `PlanRejected`."""
 
 
-class Forget(Effect):
+class ReleaseWorker(Effect):
     """The worker is gone for good: release what is kept for it."""
 
     incarnation: int

@@ -61,7 +61,7 @@ class WorkerSpawned(Event):
 
     incarnation: int
     pid: int
-    observed: bool = False
+    listen_visible: bool = False
 
 
 class SpawnFailed(Event):
@@ -75,7 +75,7 @@ class WorkerExeced(Event):
     """execve(2) succeeded. `observed`: its listen(2) will be reported."""
 
     incarnation: int
-    observed: bool = False
+    listen_visible: bool = False
 
 
 class WorkerReady(Event):
@@ -217,7 +217,7 @@ class QueueEmptied(Event):
     incarnation: int
 
 
-class WorkerTold(Event):
+class NotifyReceived(Event):
     """What it said of itself by sd_notify(3), beside READY=1. Times are seconds.
 
     `watchdog`: `1`, `trigger` or ""; `extend`: EXTEND_TIMEOUT_USEC; `notes`: what the report
@@ -258,13 +258,13 @@ class ScheduleDue(Event):
     app: str
 
 
-class RunAsked(Event):
+class RunRequested(Event):
     """Run the app once now; what goes on already follows its `overlap`."""
 
     app: str
 
 
-class RenewAsked(Event):
+class RenewRequested(Event):
     """The app's workers are to be replaced: its files changed.
 
     A rolling reload where two workers can live side by side, else a restart.
@@ -281,7 +281,7 @@ class MemoryExceeded(Event):
     rss: int
 
 
-class ReloadAsked(Event):
+class ReloadRequested(Event):
     """A rolling reload of `app` (empty: all), or of these instances of it."""
 
     app: str = ""
@@ -289,7 +289,7 @@ class ReloadAsked(Event):
     instances: tuple[int, ...] = ()
 
 
-class RestartAsked(Event):
+class RestartRequested(Event):
     """Stop and start again, all workers at once, of `app` (empty: all).
 
     Or only these instances of it: then what was stopped stays so.
@@ -300,26 +300,26 @@ class RestartAsked(Event):
     instances: tuple[int, ...] = ()
 
 
-class StopAsked(Event):
+class StopRequested(Event):
     """Stop the workers of `app` (empty: all) and leave them stopped."""
 
     app: str = ""
 
 
-class StartAsked(Event):
+class StartRequested(Event):
     """Start what was stopped or errored of `app` (empty: all)."""
 
     app: str = ""
 
 
-class ScaleAsked(Event):
+class ScaleRequested(Event):
     """Run `instances` workers of `app` from now on."""
 
     app: str
     instances: int
 
 
-class SignalAsked(Event):
+class SignalRequested(Event):
     """Send `signum` to every worker of `app` (empty: all), or of these instances of it."""
 
     signum: int

@@ -12,9 +12,9 @@ from .effects import (
     PausePort,
     RefuseConnections,
     ResumePort,
+    RouteTo,
     SendSignal,
     StartTimer,
-    Steer,
     TrimPort,
 )
 from .events import Timer
@@ -22,7 +22,7 @@ from .events import Timer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .events import MessageNotSent, PortFailed, QueueUnwatched
-    from .turn import Turn
+    from .transaction import Transaction
     from .worker import Worker
 
 # Pauses before an order about a port is given again: the first and the longest (s).
@@ -32,47 +32,47 @@ LONGEST_PAUSE = 30.0
 _AGAIN = frozenset(("grow", "steer", "trim", "refuse", "pause", "resume"))
 
 
-def message_not_sent(turn: Turn, worker: Worker, event: MessageNotSent) -> None:
+def message_not_sent(tx: Transaction, worker: Worker, event: MessageNotSent) -> None:
     """It would never hear that it is to stop."""
-    turn.report_of(worker, "warning", "shutdown message not sent", reason=event.reason)
+    tx.report_of(worker, "warning", "shutdown message not sent", reason=event.reason)
     if worker.state == w.TERMINATING:
         scope = lifecycle.reach(worker)
-        turn.emit(SendSignal(worker.incarnation, worker.stop_signal, scope, stop=True))
+        tx.emit(SendSignal(worker.incarnation, worker.stop_signal, scope, stop=True))
 
 
-def queue_unwatched(turn: Turn, worker: Worker, event: QueueUnwatched) -> None:
+def queue_unwatched(tx: Transaction, worker: Worker, event: QueueUnwatched) -> None:
     """Whether connections wait for it is not known: they are not waited for."""
-    turn.report_of(worker, "warning", "accept queue not watched", reason=event.reason)
-    lifecycle.queue_unknown(turn, worker)
+    tx.report_of(worker, "warning", "accept queue not watched", reason=event.reason)
+    lifecycle.queue_unknown(tx, worker)
 
 
-def port_failed(turn: Turn, event: PortFailed) -> None:
+def port_failed(tx: Transaction, event: PortFailed) -> None:
     """Give the order again after a pause, twice as long each time."""
-    turn.report("error", "port not changed", app=event.app, order=event.order, reason=event.reason)
-    pool = turn.pool(event.app)
-    if pool is None or event.order not in _AGAIN:
+    tx.report("error", "port not changed", app=event.app, order=event.order, reason=event.reason)
+    app_state = tx.app(event.app)
+    if app_state is None or event.order not in _AGAIN:
         return
-    again = event.order if event.order not in pool.undone else ""
-    pause = min(LONGEST_PAUSE, 2 * pool.port_pause) if pool.port_pause else FIRST_PAUSE
-    if pool.undone:  # its timer runs already
-        pause = pool.port_pause
+    again = event.order if event.order not in app_state.undone else ""
+    pause = min(LONGEST_PAUSE, 2 * app_state.port_pause) if app_state.port_pause else FIRST_PAUSE
+    if app_state.undone:  # its timer runs already
+        pause = app_state.port_pause
     else:
-        turn.emit(StartTimer(Timer("port", pool.name), pause))
-    undone = (*pool.undone, again) if again else pool.undone
-    turn.put_pool(pool.replace(undone=undone, port_pause=pause))
+        tx.emit(StartTimer(Timer("port", app_state.name), pause))
+    undone = (*app_state.undone, again) if again else app_state.undone
+    tx.put_app(app_state.replace(undone=undone, port_pause=pause))
 
 
-def port_due(turn: Turn, app: str) -> None:
+def port_due(tx: Transaction, app: str) -> None:
     """The pause is over."""
-    pool = turn.pool(app)
-    if pool is None:
+    app_state = tx.app(app)
+    if app_state is None:
         return
-    if not pool.undone:
-        turn.put_pool(pool.replace(port_pause=0.0))  # it went well
+    if not app_state.undone:
+        tx.put_app(app_state.replace(port_pause=0.0))  # it went well
         return
     orders = {
-        "grow": GrowPort(app, pool.slots),
-        "steer": Steer(app, pool.steered),
+        "grow": GrowPort(app, app_state.slots),
+        "steer": RouteTo(app, app_state.routed),
         "trim": TrimPort(app),
         "refuse": RefuseConnections(app),
         "pause": PausePort(app),
@@ -80,12 +80,12 @@ def port_due(turn: Turn, app: str) -> None:
     }
     # What is no longer asked for is left out.
     known = {
-        "refuse": pool.port == "refusing" or pool.told,
-        "pause": pool.port == "paused",
-        "resume": not pool.port,
+        "refuse": app_state.port == "refusing" or app_state.stop_sent,
+        "pause": app_state.port == "paused",
+        "resume": not app_state.port,
     }
-    undone = [order for order in pool.undone if known.get(order, True)]
+    undone = [order for order in app_state.undone if known.get(order, True)]
     chosen = [effect for order, effect in orders.items() if order in undone]
-    turn.put_pool(pool.replace(undone=()))
+    tx.put_app(app_state.replace(undone=()))
     # If nothing is heard of them until then, the pauses begin anew.
-    turn.emit(*chosen, StartTimer(Timer("port", app), pool.port_pause))
+    tx.emit(*chosen, StartTimer(Timer("port", app), app_state.port_pause))

@@ -6,7 +6,7 @@
                         the first that succeeds makes it online; no failure counts until
                         `listen_timeout` (or `start_period`, if longer) is over
     online ───────────► a check `interval` after the answer to the one before
-                        `failures` failures in a row make it sick (repairs.py)
+                        `failures` failures in a row make it sick (replacements.py)
     sick ─────────────► the same; one that succeeds makes it online again
 
 *Up* is what makes a worker ready where no check is asked for (readiness.py); its exec where
@@ -23,7 +23,7 @@ from .events import Timer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec import AppSpec, HealthSpec
-    from .turn import Turn
+    from .transaction import Transaction
     from .worker import Worker
 
 # Between the checks of a worker that is not ready yet, seconds: doubled each time.
@@ -46,34 +46,34 @@ def longest_detection(spec: AppSpec) -> float:
     return health.start_period + (health.failures + 1) * (health.interval + health.timeout)
 
 
-def begin(turn: Turn, worker: Worker, by: str) -> None:
+def begin(tx: Transaction, worker: Worker, by: str) -> None:
     """It is up: from now on it is checked."""
     if worker.state == w.LAUNCHING and not worker.check:
-        _check(turn, worker.replace(up_by=by))
+        _check(tx, worker.replace(up_by=by))
 
 
-def end(turn: Turn, worker: Worker) -> Worker:
+def end(tx: Transaction, worker: Worker) -> Worker:
     """It is leaving or gone: no further check. The worker to stage."""
     if not worker.check:
         return worker
-    turn.emit(StopTimer(_timer(worker)))
+    tx.emit(StopTimer(_timer(worker)))
     if worker.checking:
-        turn.emit(StopCheck(worker.incarnation))
+        tx.emit(StopCheck(worker.incarnation))
     return worker.replace(checking=False)
 
 
-def due(turn: Turn, worker: Worker) -> Worker | None:
+def due(tx: Transaction, worker: Worker) -> Worker | None:
     """The deadline has come. The worker if a check has failed by that, else None."""
     if worker.state not in CHECKED_STATES:
         return None
     if not worker.checking:
-        _check(turn, worker)
+        _check(tx, worker)
         return None
-    turn.emit(StopCheck(worker.incarnation))
-    return answered(turn, worker, f"no answer within {_asked(worker).timeout:g} s")
+    tx.emit(StopCheck(worker.incarnation))
+    return answered(tx, worker, f"no answer within {_asked(worker).timeout:g} s")
 
 
-def answered(turn: Turn, worker: Worker, reason: str, said: str = "") -> Worker:
+def answered(tx: Transaction, worker: Worker, reason: str, said: str = "") -> Worker:
     """A check is over; `reason` says why it failed. The worker with what counts."""
     health = _asked(worker)
     worker = worker.replace(checking=False, check_reason=reason)
@@ -85,9 +85,9 @@ def answered(turn: Turn, worker: Worker, reason: str, said: str = "") -> Worker:
         delay = min(delay, RETRY_AT_MOST, RETRY_FIRST * 2 ** min(worker.failures, 10))
         worker = worker.replace(failures=worker.failures + 1)
     else:
-        protected = turn.now - worker.launched_at < health.start_period
+        protected = tx.now - worker.launched_at < health.start_period
         worker = worker.replace(failures=0 if protected else worker.failures + 1)
-        turn.report_of(
+        tx.report_of(
             worker,
             "warning",
             "health check failed",
@@ -96,8 +96,8 @@ def answered(turn: Turn, worker: Worker, reason: str, said: str = "") -> Worker:
             failures=worker.failures,
             of=health.failures,
         )
-    turn.emit(StartTimer(_timer(worker), delay))
-    return turn.put_worker(worker)
+    tx.emit(StartTimer(_timer(worker), delay))
+    return tx.put_worker(worker)
 
 
 def is_failing(worker: Worker) -> bool:
@@ -106,9 +106,9 @@ def is_failing(worker: Worker) -> bool:
     return counted and worker.failures >= _asked(worker).failures
 
 
-def _check(turn: Turn, worker: Worker) -> None:
-    worker = turn.put_worker(worker.replace(check=worker.check + 1, checking=True))
-    turn.emit(
+def _check(tx: Transaction, worker: Worker) -> None:
+    worker = tx.put_worker(worker.replace(check=worker.check + 1, checking=True))
+    tx.emit(
         StartCheck(worker.incarnation, worker.check),
         StartTimer(_timer(worker), _asked(worker).timeout),
     )

@@ -22,8 +22,8 @@ from .lifecycle import launch, shares_port, stop_workers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec import AppSpec
-    from .turn import Turn
-    from .worker import Place, Pool, Worker
+    from .transaction import Transaction
+    from .worker import AppState, Instance, Worker
 
 SKIP, WAIT, KILL = "skip", "wait", "kill"
 SCHEDULE = "cron_restart"
@@ -41,129 +41,133 @@ def begins_idle(spec: AppSpec) -> bool:
     return bool(spec.cron_restart) and not spec.autostart
 
 
-def keeps_run(turn: Turn, pool: Pool) -> bool:
+def keeps_run(tx: Transaction, app_state: AppState) -> bool:
     """A reload lets the present run end: the next one is of the newest spec."""
-    return is_job(pool.spec) and overlap(turn, pool) != KILL
+    return is_job(app_state.spec) and overlap(tx, app_state) != KILL
 
 
-def overlap(turn: Turn, pool: Pool) -> str:
+def overlap(tx: Transaction, app_state: AppState) -> str:
     """What the file says, or `kill` for an app that serves or is kept running, else `skip`."""
-    if pool.spec.overlap:
-        return pool.spec.overlap
-    if pool.spec.autorestart or pool.said_ready or shares_port(pool.spec):
+    if app_state.spec.overlap:
+        return app_state.spec.overlap
+    if app_state.spec.autorestart or app_state.said_ready or shares_port(app_state.spec):
         return KILL
-    return KILL if any(worker.listening for worker in turn.workers(pool.name)) else SKIP
+    return KILL if any(worker.listening for worker in tx.workers(app_state.name)) else SKIP
 
 
-def due(turn: Turn, pool: Pool, by: str) -> None:
+def due(tx: Transaction, app_state: AppState, by: str) -> None:
     """Its time has come, or a person asks for a run (`by`)."""
-    if pool.mode in ("waiting", "stopped") and by != SCHEDULE:
-        leaving = _running(turn, pool)
-        pool = turn.put_pool(pool.replace(mode="running"))
+    if app_state.mode in ("waiting", "stopped") and by != SCHEDULE:
+        leaving = _running(tx, app_state)
+        app_state = tx.put_app(app_state.replace(mode="running"))
         if leaving:
             # They are being stopped: the run begins when they have ended.
-            start(turn, pool)
+            start(tx, app_state)
             return
-    if pool.mode == "waiting":
-        _skip(turn, pool, by, reason="it waits for another app")
-    if pool.mode != "running" or not pool.wanted:
+    if app_state.mode == "waiting":
+        _skip(tx, app_state, by, reason="it waits for another app")
+    if app_state.mode != "running" or not app_state.wanted:
         return
-    if not pool.placed:
-        turn.put_pool(pool.replace(pending=True))  # `starting` launches its workers
+    if not app_state.created:
+        tx.put_app(app_state.replace(pending=True))  # `starting` launches its workers
         return
-    running = _running(turn, pool)
+    running = _running(tx, app_state)
     if not running:
-        _start(turn, pool, by)
+        _start(tx, app_state, by)
         return
-    rule = overlap(turn, pool)
+    rule = overlap(tx, app_state)
     if rule == KILL:
-        _replace(turn, pool, by)
+        _replace(tx, app_state, by)
         return
-    since = round(turn.now - min(worker.launched_at for worker in running), 3)
+    since = round(tx.now - min(worker.launched_at for worker in running), 3)
     if rule == WAIT:
-        turn.put_pool(pool.replace(pending=True))
-        turn.report("info", "run waits", app=pool.name, by=by, running_for=since)
+        tx.put_app(app_state.replace(pending=True))
+        tx.report("info", "run waits", app=app_state.name, by=by, running_for=since)
     else:
-        _skip(turn, pool, by, reason="the run before is still going on", running_for=since)
+        _skip(tx, app_state, by, reason="the run before is still going on", running_for=since)
 
 
-def _skip(turn: Turn, pool: Pool, by: str, **why: object) -> None:
-    turn.put_pool(pool.replace(skipped=pool.skipped + 1))
-    turn.count("run", pool.name, "skipped")
-    turn.emit(ReportOutcome(pool.name, "run", "skipped"))
-    turn.report("warning", "run skipped", app=pool.name, by=by, **why)
+def _skip(tx: Transaction, app_state: AppState, by: str, **why: object) -> None:
+    tx.put_app(app_state.replace(skipped=app_state.skipped + 1))
+    tx.count("run", app_state.name, "skipped")
+    tx.emit(ReportOutcome(app_state.name, "run", "skipped"))
+    tx.report("warning", "run skipped", app=app_state.name, by=by, **why)
 
 
-def _running(turn: Turn, pool: Pool) -> list[Worker]:
-    places = list(turn.places(pool.name))
-    workers = [turn.worker(number) for each in places for number in (each.current, each.successor)]
+def _running(tx: Transaction, app_state: AppState) -> list[Worker]:
+    instances = list(tx.instances(app_state.name))
+    workers = [tx.worker(number) for each in instances for number in (each.current, each.successor)]
     return [worker for worker in workers if worker is not None]
 
 
-def _start(turn: Turn, pool: Pool, by: str) -> None:
-    turn.put_pool(pool.replace(pending=False, reload=None))
-    turn.report("info", "run started", app=pool.name, by=by)
-    for place in list(turn.places(pool.name)):
-        start_anew(turn, place)
+def _start(tx: Transaction, app_state: AppState, by: str) -> None:
+    tx.put_app(app_state.replace(pending=False, reload=None))
+    tx.report("info", "run started", app=app_state.name, by=by)
+    for instance in list(tx.instances(app_state.name)):
+        start_anew(tx, instance)
 
 
-def _replace(turn: Turn, pool: Pool, by: str) -> None:
-    if shares_port(pool.spec) and not pool.errored and not pool.finished:
-        rolling.begin(turn, pool, by)
+def _replace(tx: Transaction, app_state: AppState, by: str) -> None:
+    if shares_port(app_state.spec) and not app_state.errored and not app_state.finished:
+        rolling.begin(tx, app_state, by)
         return
-    turn.report("info", "restart started", app=pool.name, reason=by)
-    turn.put_pool(pool.replace(reload=None))
+    tx.report("info", "restart started", app=app_state.name, reason=by)
+    tx.put_app(app_state.replace(reload=None))
     leaving: list[Worker] = []
-    for place in list(turn.places(pool.name)):
-        successor, current = turn.worker(place.successor), turn.worker(place.current)
+    for instance in list(tx.instances(app_state.name)):
+        successor, current = tx.worker(instance.successor), tx.worker(instance.current)
         leaving += [each for each in (successor, current) if each is not None]
-        alone = turn.put_place(place.replace(successor=0))
+        alone = tx.put_instance(instance.replace(successor=0))
         if current is None:
-            start_anew(turn, alone)
-    stop_workers(turn, pool.name, leaving, "restart", because=by)
+            start_anew(tx, alone)
+    stop_workers(tx, app_state.name, leaving, "restart", requested_by=by)
 
 
-def start(turn: Turn, pool: Pool) -> None:
+def start(tx: Transaction, app_state: AppState) -> None:
     """Start every place that has no worker; one that is being stopped is started again."""
-    for place in list(turn.places(pool.name)):
-        current = turn.worker(place.current)
+    for instance in list(tx.instances(app_state.name)):
+        current = tx.worker(instance.current)
         if current is None:
-            start_anew(turn, place)
+            start_anew(tx, instance)
         elif current.state in w.STOPPING_STATES:
-            turn.put_worker(current.replace(purpose="restart"))
-            turn.put_place(place.replace(state=w.RUNNING))
+            tx.put_worker(current.replace(stop_reason="restart"))
+            tx.put_instance(instance.replace(state=w.RUNNING))
 
 
-def start_anew(turn: Turn, place: Place) -> None:
+def start_anew(tx: Transaction, instance: Instance) -> None:
     """Launch the newest spec in a place that has no worker; what failed before is forgotten."""
-    turn.emit(StopTimer(Timer("restart", place.app, place.waits_for)))
-    fresh = place.replace(unstable=(), delay=0.0, loop=(), served=())
-    launch(turn, fresh, turn.the_pool(place.app).spec, place.slot)
+    tx.emit(StopTimer(Timer("restart", instance.app, instance.restart_timer)))
+    fresh = instance.replace(unstable=(), delay=0.0, loop=(), served=())
+    launch(tx, fresh, tx.the_app(instance.app).spec, instance.slot)
 
 
-def remember(turn: Turn, worker: Worker) -> None:
+def remember(tx: Transaction, worker: Worker) -> None:
     """A worker of a place has ended: that was one run of it."""
-    place = turn.place(worker.app, worker.instance)
-    if place is None or place.current != worker.incarnation:
+    instance = tx.instance(worker.app, worker.instance)
+    if instance is None or instance.current != worker.incarnation:
         return
-    took = turn.now - worker.launched_at
-    place = place.replace(runs=place.runs + 1, last_start=worker.launched_at, last_took=took)
-    place = turn.put_place(place)
-    spec = turn.the_pool(worker.app).spec
+    took = tx.now - worker.launched_at
+    instance = instance.replace(
+        runs=instance.runs + 1, last_start=worker.launched_at, last_took=took
+    )
+    instance = tx.put_instance(instance)
+    spec = tx.the_app(worker.app).spec
     if spec.cron_restart and not spec.autorestart:
-        result = "stopped" if worker.purpose else "failed" if place.last_code else "succeeded"
-        turn.count("run", worker.app, result, took)
-        turn.report_of(
+        result = (
+            "stopped" if worker.stop_reason else "failed" if instance.last_code else "succeeded"
+        )
+        tx.count("run", worker.app, result, took)
+        tx.report_of(
             worker,
             "error" if result == "failed" else "info",
             "run finished",
             result=result,
-            exit_code=place.last_code,
+            exit_code=instance.last_code,
             took=round(took, 3),
         )
 
 
-def run_pending(turn: Turn, pool: Pool) -> None:
+def run_pending(tx: Transaction, app_state: AppState) -> None:
     """Begin the run that waited for the end of another."""
-    if pool.pending and pool.mode == "running" and not _running(turn, pool):
-        _start(turn, pool, "the run before has ended")
+    if app_state.pending and app_state.mode == "running" and not _running(tx, app_state):
+        _start(tx, app_state, "the run before has ended")

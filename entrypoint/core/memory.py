@@ -14,7 +14,7 @@ from . import rolling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .turn import Turn
+    from .transaction import Transaction
     from .worker import Worker
 
 MEMORY = "max_memory_restart"
@@ -24,31 +24,31 @@ _SHORTEST, _LONGEST = 1.0, 30.0
 _MUCH = 4
 
 
-def exceeded(turn: Turn, worker: Worker, rss: int) -> None:
+def exceeded(tx: Transaction, worker: Worker, rss: int) -> None:
     """The worker and its descendants hold `rss` bytes."""
-    pool = turn.the_pool(worker.app)
-    place = turn.place(worker.app, worker.instance)
+    app_state = tx.the_app(worker.app)
+    instance = tx.instance(worker.app, worker.instance)
     # One that is being replaced already will be gone soon.
-    if worker.purpose or place is None or place.current != worker.incarnation:
+    if worker.stop_reason or instance is None or instance.current != worker.incarnation:
         return
-    if place.successor or pool.mode != "running" or turn.run.phase != "running":
+    if instance.successor or app_state.mode != "running" or tx.run.phase != "running":
         return
-    if pool.reload is not None and worker.instance in pool.reload.queue:
+    if app_state.reload is not None and worker.instance in app_state.reload.queue:
         return  # its turn comes
     limit = worker.spec.max_memory_restart
-    lived = turn.now - worker.launched_at
-    if lived < place.memory_patience and rss < _MUCH * limit:
+    lived = tx.now - worker.launched_at
+    if lived < instance.memory_patience and rss < _MUCH * limit:
         return
-    turn.put_place(place.replace(memory_patience=_patience(place.memory_patience, lived)))
-    turn.put_worker(worker.replace(because=MEMORY))
-    turn.report_of(
+    tx.put_instance(instance.replace(memory_patience=_patience(instance.memory_patience, lived)))
+    tx.put_worker(worker.replace(requested_by=MEMORY))
+    tx.report_of(
         worker,
         "warning",
         "memory limit exceeded",
         rss=rss,
         max_memory_restart=limit,
     )
-    rolling.repair(turn, pool, worker.instance, MEMORY)
+    rolling.repair(tx, app_state, worker.instance, MEMORY)
 
 
 def _patience(before: float, lived: float) -> float:

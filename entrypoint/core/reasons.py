@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .worker import Place, Worker
+    from .worker import Instance, Worker
 
 # As an exit code: fork(2) or execve(2) failed.
 NEVER_RAN = 127
@@ -36,19 +36,19 @@ def label(said: str) -> str:
     return _SAID.get(said, ASKED)
 
 
-def of_end(worker: Worker, place: Place) -> str:
+def of_end(worker: Worker, instance: Instance) -> str:
     """The word for the end of a worker that nobody had asked to end."""
-    if worker.purpose == "failed start":
+    if worker.stop_reason == "failed start":
         return FAILED_START
-    if worker.purpose in (HEALTH, WATCHDOG):
-        return worker.purpose
+    if worker.stop_reason in (HEALTH, WATCHDOG):
+        return worker.stop_reason
     if worker.exit_code is None:
-        return FAILED_START if place.last_code == NEVER_RAN else CRASH
+        return FAILED_START if instance.last_code == NEVER_RAN else CRASH
     return CRASH if worker.exit_code else EXIT
 
 
 def of_repair(worker: Worker) -> str:
     """The word for one whose successor came while it lived."""
-    if worker.because:
-        return label(worker.because)
+    if worker.requested_by:
+        return label(worker.requested_by)
     return HEALTH if worker.sick else EXIT

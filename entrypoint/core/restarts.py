@@ -16,12 +16,12 @@ from . import worker as w
 from .effects import StartTimer
 from .events import Timer
 from .lifecycle import launch
-from .worker import Place, Pool, Worker
+from .worker import AppState, Instance, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec import AppSpec
-    from .turn import Turn
+    from .transaction import Transaction
 
 # PM2's ceiling and reset of the back-off, seconds.
 BACKOFF_FACTOR = 1.5
@@ -38,14 +38,14 @@ PAUSE_SLACK = 2.0
 
 
 def after_exit(
-    turn: Turn,
-    pool: Pool,
-    place: Place,
+    tx: Transaction,
+    app_state: AppState,
+    instance: Instance,
     worker: Worker,
     *,
     reason: str,
     least: float = 0.0,
-) -> Place:
+) -> Instance:
     """A worker ended that nobody had told to: restart, finish or give up.
 
     A restart is counted under `reason` and waits at `least` so many seconds.
@@ -53,73 +53,77 @@ def after_exit(
     spec = worker.spec
     code = worker.exit_code
     if code is not None and code in spec.stop_exit_codes:
-        return _finish(turn, pool, place, "stop_exit_codes")
+        return _finish(tx, app_state, instance, "stop_exit_codes")
     if not spec.autorestart:
-        return _finish(turn, pool, place, "autorestart: false")
+        return _finish(tx, app_state, instance, "autorestart: false")
     uptime = worker.ended_at - worker.launched_at
-    delay = restart_delay(spec, place.delay, uptime)
-    unstable = place.unstable
-    if uptime < spec.min_uptime or worker.never_up:
-        unstable = _one_more(turn, place, spec, uptime)
-        if place.unstable and _follows(worker, place.unstable[-1]):
+    delay = restart_delay(spec, instance.delay, uptime)
+    unstable = instance.unstable
+    if uptime < spec.min_uptime or worker.failed_to_start:
+        unstable = _one_more(tx, instance, spec, uptime)
+        if instance.unstable and _follows(worker, instance.unstable[-1]):
             # None of them was stable since, so none is forgotten, however long each has taken.
-            unstable = (*place.unstable, turn.now)
-    elif pool.edited:
-        pool = turn.put_pool(turn.the_pool(pool.name).replace(edited=False))
-    loop = _loop(worker, place, uptime)
-    place = place.replace(current=0, unstable=unstable, delay=delay, loop=loop)
+            unstable = (*instance.unstable, tx.now)
+    elif app_state.edited:
+        app_state = tx.put_app(tx.the_app(app_state.name).replace(edited=False))
+    loop = _loop(worker, instance, uptime)
+    instance = instance.replace(current=0, unstable=unstable, delay=delay, loop=loop)
     if max(len(unstable), len(loop)) > spec.max_restarts:
-        waits = pool.edited and spec.on_errored == "wait"
-        turn.report(
+        waits = app_state.edited and spec.on_errored == "wait"
+        tx.report(
             "error",
             "app errored",
-            app=pool.name,
-            instance=place.instance,
+            app=app_state.name,
+            instance=instance.number,
             unstable_exits=max(len(unstable), len(loop)),
             max_restarts=spec.max_restarts,
-            last_exit=place.last_exit,
+            last_exit=instance.last_exit,
             **({"then": "wait for the next change of its files"} if waits else {}),
         )
-        return turn.put_place(place.replace(state=w.ERRORED))
-    place = restarted(turn, place, reason)
+        return tx.put_instance(instance.replace(state=w.ERRORED))
+    instance = restarted(tx, instance, reason)
     wait = max(least, delay if spec.exp_backoff_restart_delay else spec.restart_delay)
     if wait <= 0:
-        launch(turn, place, place.spec, place.slot)
-        return turn.place(place.app, place.instance) or place
-    turn.report(
-        "info", "restart waits", app=pool.name, instance=place.instance, delay=round(wait, 3)
+        launch(tx, instance, instance.spec, instance.slot)
+        return tx.instance(instance.app, instance.number) or instance
+    tx.report(
+        "info", "restart waits", app=app_state.name, instance=instance.number, delay=round(wait, 3)
     )
-    turn.emit(StartTimer(Timer("restart", pool.name, worker.incarnation), wait))
-    return turn.put_place(place.replace(state=w.WAITING_RESTART, waits_for=worker.incarnation))
+    tx.emit(StartTimer(Timer("restart", app_state.name, worker.incarnation), wait))
+    return tx.put_instance(
+        instance.replace(state=w.WAITING_RESTART, restart_timer=worker.incarnation)
+    )
 
 
-def _loop(worker: Worker, place: Place, uptime: float) -> tuple[float, ...]:
+def _loop(worker: Worker, instance: Instance, uptime: float) -> tuple[float, ...]:
     """The lives of the crash loop that this end belongs to; () if to none."""
     spec = worker.spec
-    crashed = worker.exit_code != 0 or worker.never_up
+    crashed = worker.exit_code != 0 or worker.failed_to_start
     if not spec.learn_min_uptime or not crashed or uptime > LOOP_LIFE:
         return ()
-    lives = (*place.loop, uptime)[-(spec.max_restarts + 1) :]
+    lives = (*instance.loop, uptime)[-(spec.max_restarts + 1) :]
     alike = max(lives) <= LOOP_FACTOR * min(lives) + LOOP_SLACK
     return lives if alike else (uptime,)
 
 
-def restarted(turn: Turn, place: Place, label: str) -> Place:
+def restarted(tx: Transaction, instance: Instance, label: str) -> Instance:
     """A worker is started in the place of another: one more for people and for the metrics.
 
     As in PM2 whatever the reason, a crash as well as a reload; the metrics tell them apart.
     """
-    turn.count("restart", place.app, label)
-    return place.replace(restarts=place.restarts + 1)
+    tx.count("restart", instance.app, label)
+    return instance.replace(restarts=instance.restarts + 1)
 
 
-def after_failure(turn: Turn, place: Place, spec: AppSpec, uptime: float = 0.0) -> Place:
+def after_failure(
+    tx: Transaction, instance: Instance, spec: AppSpec, uptime: float = 0.0
+) -> Instance:
     """As after an unstable exit, while the worker of before is kept: count it, and pause."""
-    delay = restart_delay(spec, place.delay, uptime)
+    delay = restart_delay(spec, instance.delay, uptime)
     wait = delay if spec.exp_backoff_restart_delay else spec.restart_delay
-    unstable = _one_more(turn, place, spec, uptime)
-    return turn.put_place(
-        place.replace(unstable=unstable, delay=delay, repair_at=turn.now + max(0.0, wait))
+    unstable = _one_more(tx, instance, spec, uptime)
+    return tx.put_instance(
+        instance.replace(unstable=unstable, delay=delay, repair_at=tx.now + max(0.0, wait))
     )
 
 
@@ -128,9 +132,11 @@ def _follows(worker: Worker, ended: float) -> bool:
     return worker.launched_at <= ended + _longest_pause(worker.spec) + PAUSE_SLACK
 
 
-def _one_more(turn: Turn, place: Place, spec: AppSpec, uptime: float) -> tuple[float, ...]:
+def _one_more(
+    tx: Transaction, instance: Instance, spec: AppSpec, uptime: float
+) -> tuple[float, ...]:
     window = unstable_window(spec, uptime)
-    return (*(t for t in place.unstable if turn.now - t < window), turn.now)
+    return (*(t for t in instance.unstable if tx.now - t < window), tx.now)
 
 
 def restart_delay(spec: AppSpec, previous: float, uptime: float) -> float:
@@ -166,9 +172,11 @@ def _longest_pause(spec: AppSpec) -> float:
     return BACKOFF_CEILING if spec.exp_backoff_restart_delay > 0 else spec.restart_delay
 
 
-def _finish(turn: Turn, pool: Pool, place: Place, why: str) -> Place:
-    spec = pool.spec
+def _finish(tx: Transaction, app_state: AppState, instance: Instance, why: str) -> Instance:
+    spec = app_state.spec
     # Of a job this is said as the end of a run.
     if spec.autorestart or not spec.cron_restart:
-        turn.report("info", "worker finished", app=pool.name, instance=place.instance, because=why)
-    return turn.put_place(place.replace(state=w.FINISHED, current=0))
+        tx.report(
+            "info", "worker finished", app=app_state.name, instance=instance.number, because=why
+        )
+    return tx.put_instance(instance.replace(state=w.FINISHED, current=0))

@@ -21,9 +21,9 @@ SIGINT or SIGQUIT again or a deadline forced the end.
 
 from __future__ import annotations
 
-from . import orphans, starting
+from . import crash_queues, starting
 from . import worker as w
-from .depends import awaits_change, awaits_time, exit_code, held, is_finished, obstacles
+from .depends import awaits_change, awaits_time, exit_code, is_finished, needed_by_others, obstacles
 from .effects import (
     ClosePort,
     Finish,
@@ -38,8 +38,8 @@ from .lifecycle import kill, shares_port, stop_workers, terminate
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .events import SignalArrived
-    from .turn import Turn
-    from .worker import Pool, Worker
+    from .transaction import Transaction
+    from .worker import AppState, Worker
 
 DRAIN = Timer("drain")
 DEADLINE = Timer("shutdown")
@@ -66,39 +66,39 @@ HURRYING = (SIGINT, SIGQUIT)
 HURRY_AGAIN = 0.5
 
 
-def is_stop(turn: Turn, event: SignalArrived) -> bool:
+def is_stop(tx: Transaction, event: SignalArrived) -> bool:
     """The signal stops the container.
 
     The images of httpd and php:apache have `STOPSIGNAL SIGWINCH`. Where PID 1 has no
     terminal nothing else sends that signal.
     """
-    if event.signum in STOP_SIGNALS or event.signum in turn.run.shutdown.signals:
+    if event.signum in STOP_SIGNALS or event.signum in tx.run.shutdown.signals:
         return True
     return event.signum == SIGWINCH and not event.resized
 
 
-def ends_programs(turn: Turn, worker: Worker, signum: int) -> bool:
+def ends_programs(tx: Transaction, worker: Worker, signum: int) -> bool:
     """A signal by which this worker, or most programs, would end."""
-    stops = (*STOP_SIGNALS, *turn.run.shutdown.signals, worker.spec.kill_signal)
+    stops = (*STOP_SIGNALS, *tx.run.shutdown.signals, worker.spec.kill_signal)
     return signum in stops
 
 
-def stop_requested(turn: Turn, signum: int, name: str) -> None:
+def stop_requested(tx: Transaction, signum: int, name: str) -> None:
     """A stop signal came: the first begins the stop, later ones hurry it or change nothing."""
-    run = turn.run
+    run = tx.run
     if run.phase == "running":
-        begin(turn, signum, name)
+        begin(tx, signum, name)
     elif run.phase in ("draining", "stopping"):
         if signum not in HURRYING:
-            turn.report("info", "stop signal ignored", because="the stop is under way")
+            tx.report("info", "stop signal ignored", because="the stop is under way")
         elif run.hurried_at is None:
-            turn.run = run.replace(hurried_at=turn.now)
-            hurry(turn, f"{name} during the stop")
-            turn.report("info", "stop hurried", then=f"{name} again kills what is left")
-        elif turn.now - run.hurried_at >= HURRY_AGAIN:
-            force(turn, f"{name} again")
+            tx.run = run.replace(hurried_at=tx.now)
+            hurry(tx, f"{name} during the stop")
+            tx.report("info", "stop hurried", then=f"{name} again kills what is left")
+        elif tx.now - run.hurried_at >= HURRY_AGAIN:
+            force(tx, f"{name} again")
         else:
-            turn.report(
+            tx.report(
                 "info",
                 "stop signal ignored",
                 because=f"sooner than {HURRY_AGAIN:g} s after the last",
@@ -110,189 +110,194 @@ def killing_after(timeout: float) -> float:
     return timeout - min(SPARE, timeout * SPARE_SHARE)
 
 
-def begin(turn: Turn, signum: int, because: str, code: int | None = None) -> None:
+def begin(tx: Transaction, signum: int, because: str, code: int | None = None) -> None:
     """Readiness goes off now; the workers are told after `shutdown.drain_delay`."""
-    settings = turn.run.shutdown
-    turn.run = turn.run.replace(phase="draining", stop_signal=signum, code=code)
-    turn.report("info", "shutdown started", because=because, drain_delay=settings.drain_delay)
+    settings = tx.run.shutdown
+    tx.run = tx.run.replace(phase="draining", stop_signal=signum, code=code)
+    tx.report("info", "shutdown started", because=because, drain_delay=settings.drain_delay)
     if settings.timeout > 0:
-        turn.run = turn.run.replace(ends_by=turn.now + settings.timeout)
-        turn.emit(StartTimer(DEADLINE, killing_after(settings.timeout)))
+        tx.run = tx.run.replace(deadline_at=tx.now + settings.timeout)
+        tx.emit(StartTimer(DEADLINE, killing_after(settings.timeout)))
     # An app that failed ends the container: there is nothing to drain for it.
     if settings.drain_delay > 0 and code is None:
-        turn.emit(StartTimer(DRAIN, settings.drain_delay))
+        tx.emit(StartTimer(DRAIN, settings.drain_delay))
     else:
-        stop_all(turn)
+        stop_all(tx)
 
 
-def stop_all(turn: Turn) -> None:
+def stop_all(tx: Transaction) -> None:
     """The drain is over: tell the workers, those that others depend on last."""
-    turn.run = turn.run.replace(phase="stopping")
-    turn.emit(StopTimer(DRAIN))
-    for pool in turn.pools():
-        if pool.reload is not None:
-            _end_reload(turn, pool)
-        _end_pauses(turn, pool.name)
-    stop_next(turn)
+    tx.run = tx.run.replace(phase="stopping")
+    tx.emit(StopTimer(DRAIN))
+    for app_state in tx.apps():
+        if app_state.reload is not None:
+            _end_reload(tx, app_state)
+        _end_pauses(tx, app_state.name)
+    stop_next(tx)
 
 
-def _end_pauses(turn: Turn, app: str) -> None:
+def _end_pauses(tx: Transaction, app: str) -> None:
     """No worker is started again, also while the app waits for its turn to end."""
-    for place in list(turn.places(app)):
-        if place.state == w.WAITING_RESTART:
-            turn.emit(StopTimer(Timer("restart", app, place.waits_for)))
-            turn.put_place(place.replace(state=w.STOPPED, waits_for=0))
+    for instance in list(tx.instances(app)):
+        if instance.state == w.WAITING_RESTART:
+            tx.emit(StopTimer(Timer("restart", app, instance.restart_timer)))
+            tx.put_instance(instance.replace(state=w.STOPPED, restart_timer=0))
 
 
-def _end_reload(turn: Turn, pool: Pool) -> None:
+def _end_reload(tx: Transaction, app_state: AppState) -> None:
     """The old workers serve until it is their turn; those that should follow them go."""
-    turn.put_pool(pool.replace(reload=None))
+    tx.put_app(app_state.replace(reload=None))
     begun: list[Worker] = []
-    for place in list(turn.places(pool.name)):
-        worker = turn.worker(place.successor)
+    for instance in list(tx.instances(app_state.name)):
+        worker = tx.worker(instance.successor)
         if worker is not None:
-            turn.put_place(place.replace(successor=0))
+            tx.put_instance(instance.replace(successor=0))
             begun.append(worker)
-    stop_workers(turn, pool.name, begun, "shutdown", turn.run.stop_signal)
+    stop_workers(tx, app_state.name, begun, "shutdown", tx.run.stop_signal)
 
 
-def stop_next(turn: Turn) -> None:
+def stop_next(tx: Transaction) -> None:
     """Tell each app whose dependents are gone; when no worker is left, end the rest."""
-    untold = [pool for pool in turn.pools() if not pool.told]
-    if untold:
-        alive = [pool for pool in turn.pools() if pool.live]
-        needed = held(turn)
-        ripe = [pool for pool in untold if pool.name not in needed]
-        if not ripe and not any(pool.told for pool in alive):
-            ripe = untold  # they depend on each other in a circle
-        for pool in ripe:
-            _tell(turn, pool)
-    if turn.run.phase != "stopping" or any(pool.live for pool in turn.pools()):
+    unsent = [app_state for app_state in tx.apps() if not app_state.stop_sent]
+    if unsent:
+        alive = [app_state for app_state in tx.apps() if app_state.live]
+        needed = needed_by_others(tx)
+        next_ones = [app_state for app_state in unsent if app_state.name not in needed]
+        if not next_ones and not any(app_state.stop_sent for app_state in alive):
+            next_ones = unsent  # they depend on each other in a circle
+        for app_state in next_ones:
+            _send_stop(tx, app_state)
+    if tx.run.phase != "stopping" or any(app_state.live for app_state in tx.apps()):
         return
-    if turn.run.killing:
-        finish(turn)
-    elif not turn.run.remaining:
-        _stop_remaining(turn)
+    if tx.run.killing:
+        finish(tx)
+    elif not tx.run.remaining:
+        _stop_remaining(tx)
 
 
-def _stop_remaining(turn: Turn) -> None:
+def _stop_remaining(tx: Transaction) -> None:
     """Daemons and orphans get a stop signal too, and as long as the most patient app."""
-    _close_ports(turn)
-    turn.run = turn.run.replace(remaining=True)
-    specs = [pool.spec for pool in turn.pools()]
+    _close_ports(tx)
+    tx.run = tx.run.replace(remaining=True)
+    specs = [app_state.spec for app_state in tx.apps()]
     by_app = tuple((s.name, s.kill_signal) for s in specs if s.kill_signal is not None)
     grace = max((spec.kill_timeout for spec in specs), default=0.0)
-    turn.emit(StartTimer(REMAINING, grace), StopRemaining(SIGTERM, by_app))
+    tx.emit(StartTimer(REMAINING, grace), StopRemaining(SIGTERM, by_app))
 
 
-def remaining_ended(turn: Turn) -> None:
+def remaining_ended(tx: Transaction) -> None:
     """Nothing is left below pyinit."""
-    if turn.run.remaining:
-        finish(turn)
+    if tx.run.remaining:
+        finish(tx)
 
 
-def remaining_overdue(turn: Turn) -> None:
+def remaining_overdue(tx: Transaction) -> None:
     """The time of what is left is over: the end of pyinit kills it.
 
     The exit code stays that of the apps.
     """
-    if turn.run.remaining:
-        finish(turn)
+    if tx.run.remaining:
+        finish(tx)
 
 
-def deadline(turn: Turn) -> None:
+def deadline(tx: Transaction) -> None:
     """`shutdown.timeout` is over."""
-    if turn.run.remaining:
-        remaining_overdue(turn)
-    elif turn.run.phase in ("draining", "stopping"):
-        force(turn, "shutdown.timeout")
+    if tx.run.remaining:
+        remaining_overdue(tx)
+    elif tx.run.phase in ("draining", "stopping"):
+        force(tx, "shutdown.timeout")
 
 
-def _tell(turn: Turn, pool: Pool) -> None:
-    _end_places(turn, pool)
-    workers = turn.workers(pool.name)
-    stop_workers(turn, pool.name, workers, "shutdown", turn.run.stop_signal)
+def _send_stop(tx: Transaction, app_state: AppState) -> None:
+    _end_instances(tx, app_state)
+    workers = tx.workers(app_state.name)
+    stop_workers(tx, app_state.name, workers, "shutdown", tx.run.stop_signal)
 
 
-def _end_places(turn: Turn, pool: Pool) -> None:
+def _end_instances(tx: Transaction, app_state: AppState) -> None:
     """Nothing is started any more, and no connection is accepted."""
-    turn.put_pool(orphans.forget(turn, pool).replace(told=True, reload=None))
-    starting.end(turn, turn.the_pool(pool.name))
-    if shares_port(pool.spec):
-        turn.emit(RefuseConnections(pool.name))
-    _end_pauses(turn, pool.name)
-    for place in list(turn.places(pool.name)):
-        if place.state == w.RUNNING:
-            turn.put_place(place.replace(state=w.STOPPED, successor=0))
+    tx.put_app(crash_queues.forget(tx, app_state).replace(stop_sent=True, reload=None))
+    starting.end(tx, tx.the_app(app_state.name))
+    if shares_port(app_state.spec):
+        tx.emit(RefuseConnections(app_state.name))
+    _end_pauses(tx, app_state.name)
+    for instance in list(tx.instances(app_state.name)):
+        if instance.state == w.RUNNING:
+            tx.put_instance(instance.replace(state=w.STOPPED, successor=0))
 
 
-def hurry(turn: Turn, why: str) -> None:
+def hurry(tx: Transaction, why: str) -> None:
     """End the drain, and the waits for workers that answer what they accepted."""
-    if turn.run.phase == "draining":
-        turn.report("warning", "drain skipped", because=why)
-        stop_all(turn)
+    if tx.run.phase == "draining":
+        tx.report("warning", "drain skipped", because=why)
+        stop_all(tx)
         return
-    for worker in turn.workers():
+    for worker in tx.workers():
         if worker.state == w.RETIRING:
-            terminate(turn, worker)
+            terminate(tx, worker)
 
 
-def force(turn: Turn, why: str) -> None:
+def force(tx: Transaction, why: str) -> None:
     """SIGKILL for everything that is left."""
-    turn.report("warning", "shutdown forced", because=why, workers=len(turn.workers()))
-    turn.run = turn.run.replace(phase="stopping", forced=True, killing=True)
-    turn.emit(StopTimer(DRAIN))
-    for pool in turn.pools():
-        if not pool.told:
-            _end_places(turn, pool)
-    for worker in turn.workers():
-        kill(turn, worker.replace(purpose="shutdown"))
-    stop_next(turn)
+    tx.report("warning", "shutdown forced", because=why, workers=len(tx.workers()))
+    tx.run = tx.run.replace(phase="stopping", forced=True, killing=True)
+    tx.emit(StopTimer(DRAIN))
+    for app_state in tx.apps():
+        if not app_state.stop_sent:
+            _end_instances(tx, app_state)
+    for worker in tx.workers():
+        kill(tx, worker.replace(stop_reason="shutdown"))
+    stop_next(tx)
 
 
-def finished_main(turn: Turn) -> Pool | None:
+def finished_main(tx: Transaction) -> AppState | None:
     """An app with `main` that has finished: the container ends with it."""
-    for pool in turn.pools():
-        if pool.spec.main and pool.mode == "running" and is_finished(pool) and not pool.live:
-            return pool
+    for app_state in tx.apps():
+        if (
+            app_state.spec.main
+            and app_state.mode == "running"
+            and is_finished(app_state)
+            and not app_state.live
+        ):
+            return app_state
     return None
 
 
-def all_finished(turn: Turn) -> bool:
+def all_finished(tx: Transaction) -> bool:
     """Every app finished by itself, or waits for what did and can never be started."""
-    pools = turn.pools()
-    if not any(is_finished(pool) for pool in pools):
+    apps = tx.apps()
+    if not any(is_finished(app_state) for app_state in apps):
         return False
-    never = obstacles(turn)
-    return all(_is_over(turn, pool) or pool.name in never for pool in pools)
+    never = obstacles(tx)
+    return all(_is_over(tx, app_state) or app_state.name in never for app_state in apps)
 
 
-def _is_over(turn: Turn, pool: Pool) -> bool:
-    ended = pool.mode == "running" and is_finished(pool) and not pool.live
-    return ended and not awaits_change(turn, pool) and not awaits_time(pool)
+def _is_over(tx: Transaction, app_state: AppState) -> bool:
+    ended = app_state.mode == "running" and is_finished(app_state) and not app_state.live
+    return ended and not awaits_change(tx, app_state) and not awaits_time(app_state)
 
 
-def last_code(turn: Turn) -> int:
+def last_code(tx: Transaction) -> int:
     """The exit code of a run whose apps have all finished."""
-    codes = (exit_code(turn, pool) for pool in turn.pools())
+    codes = (exit_code(tx, app_state) for app_state in tx.apps())
     return next((code for code in codes if code), 0)
 
 
-def _close_ports(turn: Turn) -> None:
-    for pool in turn.pools():
-        if shares_port(pool.spec):
-            turn.emit(ClosePort(pool.name))
+def _close_ports(tx: Transaction) -> None:
+    for app_state in tx.apps():
+        if shares_port(app_state.spec):
+            tx.emit(ClosePort(app_state.name))
 
 
-def finish(turn: Turn) -> None:
+def finish(tx: Transaction) -> None:
     """Nothing of ours is left: the exit code is known."""
-    run = turn.run
+    run = tx.run
     code = run.code if run.code is not None else 0
     if run.forced and run.code is None:
         code = FORCED
-    turn.run = run.replace(phase="finished")
+    tx.run = run.replace(phase="finished")
     if not run.remaining:
-        _close_ports(turn)
-    turn.emit(StopTimer(DEADLINE), StopTimer(DRAIN), StopTimer(REMAINING))
-    turn.report("info", "shutdown finished", exit_code=code)
-    turn.emit(Finish(code, run.ends_by))
+        _close_ports(tx)
+    tx.emit(StopTimer(DEADLINE), StopTimer(DRAIN), StopTimer(REMAINING))
+    tx.report("info", "shutdown finished", exit_code=code)
+    tx.emit(Finish(code, run.deadline_at))

@@ -17,11 +17,11 @@ from .events import Timer
 from .jobs import begins_idle
 from .lifecycle import awaits_readiness, launch
 from .rolling import fit_slots, surges, take_slot
-from .worker import Place, Pool, Starting, Worker
+from .worker import AppState, Instance, Starting, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .turn import Turn
+    from .transaction import Transaction
 
 # What node needs until it listens; four uvicorns on two CPUs are all ready 5 % later for
 # it, and the first of them 40 % earlier (s).
@@ -30,83 +30,85 @@ WIDEN_AFTER = 0.08
 BOOTING_PER_CPU = 2
 
 
-def _add_places(turn: Turn, pool: Pool) -> None:
-    pool = fit_slots(turn, pool)
+def _add_instances(tx: Transaction, app_state: AppState) -> None:
+    app_state = fit_slots(tx, app_state)
     leaving: dict[int, Worker] | None = None
-    while pool.placed < pool.wanted and _has_room(turn, pool):
-        instance = pool.placed
+    while app_state.created < app_state.wanted and _may_begin_another(tx, app_state):
+        number = app_state.created
         if leaving is None:
             # Where two cannot live side by side, the next one waits for the one that leaves.
-            crew = [] if surges(pool) else turn.workers(pool.name)
+            crew = [] if surges(app_state) else tx.workers(app_state.name)
             leaving = {each.instance: each for each in crew}
-        before = leaving.get(instance)
+        before = leaving.get(number)
         if before is not None:
-            turn.put_worker(before.replace(purpose="restart"))
+            tx.put_worker(before.replace(stop_reason="restart"))
             current = before.incarnation
-            turn.put_place(Place(pool.name, instance, before.slot, pool.spec, current=current))
+            tx.put_instance(
+                Instance(app_state.name, number, before.slot, app_state.spec, current=current)
+            )
         else:
-            slot = take_slot(turn, turn.the_pool(pool.name))
-            place = Place(pool.name, instance, slot, pool.spec)
-            if begins_idle(pool.spec) and not pool.pending:
-                turn.put_place(place.replace(state=w.IDLE))
-                pool = turn.the_pool(pool.name)
+            slot = take_slot(tx, tx.the_app(app_state.name))
+            instance = Instance(app_state.name, number, slot, app_state.spec)
+            if begins_idle(app_state.spec) and not app_state.pending:
+                tx.put_instance(instance.replace(state=w.IDLE))
+                app_state = tx.the_app(app_state.name)
                 continue
-            place = turn.put_place(place)
-            _remember(turn, pool.name, launch(turn, place, pool.spec, slot).incarnation)
-        pool = turn.the_pool(pool.name)
-    if pool.pending and pool.placed >= pool.wanted and begins_idle(pool.spec):
-        turn.put_pool(pool.replace(pending=False))
+            instance = tx.put_instance(instance)
+            _remember(tx, app_state.name, launch(tx, instance, app_state.spec, slot).incarnation)
+        app_state = tx.the_app(app_state.name)
+    if app_state.pending and app_state.created >= app_state.wanted and begins_idle(app_state.spec):
+        tx.put_app(app_state.replace(pending=False))
 
 
-def _has_room(turn: Turn, pool: Pool) -> bool:
-    if not awaits_readiness(pool.spec):
+def _may_begin_another(tx: Transaction, app_state: AppState) -> bool:
+    if not awaits_readiness(app_state.spec):
         return True
-    cpus = turn.run.plan.cpus
-    starting = pool.starting or Starting(max(1, cpus - 1))
-    booting = tuple(n for n in starting.booting if _boots(turn, n))
-    room = len(booting) < max(starting.width, BOOTING_PER_CPU * cpus if pool.ready else 1)
-    if not room and not starting.armed:
-        turn.emit(StartTimer(Timer("widen", pool.name), WIDEN_AFTER))
-    armed = starting.armed or not room
-    turn.put_pool(pool.replace(starting=starting.replace(booting=booting, armed=armed)))
-    return room
+    cpus = tx.run.plan.cpus
+    starting = app_state.starting or Starting(max(1, cpus - 1))
+    booting = tuple(n for n in starting.booting if _boots(tx, n))
+    may_begin = len(booting) < max(starting.width, BOOTING_PER_CPU * cpus if app_state.ready else 1)
+    if not may_begin and not starting.armed:
+        tx.emit(StartTimer(Timer("widen", app_state.name), WIDEN_AFTER))
+    armed = starting.armed or not may_begin
+    tx.put_app(app_state.replace(starting=starting.replace(booting=booting, armed=armed)))
+    return may_begin
 
 
-def _boots(turn: Turn, incarnation: int) -> bool:
-    worker = turn.worker(incarnation)
+def _boots(tx: Transaction, incarnation: int) -> bool:
+    worker = tx.worker(incarnation)
     return worker is not None and worker.state == w.LAUNCHING and not worker.overdue
 
 
-def _remember(turn: Turn, app: str, incarnation: int) -> None:
-    pool = turn.the_pool(app)
-    if pool.starting is not None:
-        booting = (*pool.starting.booting, incarnation)
-        turn.put_pool(pool.replace(starting=pool.starting.replace(booting=booting)))
+def _remember(tx: Transaction, app: str, incarnation: int) -> None:
+    app_state = tx.the_app(app)
+    if app_state.starting is not None:
+        booting = (*app_state.starting.booting, incarnation)
+        tx.put_app(app_state.replace(starting=app_state.starting.replace(booting=booting)))
 
 
-def go_on(turn: Turn, pool: Pool) -> None:
+def go_on(tx: Transaction, app_state: AppState) -> None:
     """After each event: launch those that are missing and have room."""
-    if pool.mode == "running" and turn.run.phase == "running":
-        if pool.placed < pool.wanted:
-            _add_places(turn, pool)
-        pool = turn.the_pool(pool.name)
-        if pool.placed < pool.wanted:
+    if app_state.mode == "running" and tx.run.phase == "running":
+        if app_state.created < app_state.wanted:
+            _add_instances(tx, app_state)
+        app_state = tx.the_app(app_state.name)
+        if app_state.created < app_state.wanted:
             return
-    end(turn, pool)
+    end(tx, app_state)
 
 
-def end(turn: Turn, pool: Pool) -> None:
+def end(tx: Transaction, app_state: AppState) -> None:
     """All are launched, or no more are wanted."""
-    if pool.starting is not None:
-        turn.put_pool(pool.replace(starting=None))
-        if pool.starting.armed:
-            turn.emit(StopTimer(Timer("widen", pool.name)))
+    if app_state.starting is not None:
+        tx.put_app(app_state.replace(starting=None))
+        if app_state.starting.armed:
+            tx.emit(StopTimer(Timer("widen", app_state.name)))
 
 
-def widen(turn: Turn, app: str) -> None:
+def widen(tx: Transaction, app: str) -> None:
     """They take their time: let more boot beside them."""
-    pool = turn.pool(app)
-    if pool is not None and pool.starting is not None:
-        wider = pool.starting.replace(width=2 * pool.starting.width)
-        turn.put_pool(pool.replace(starting=wider))
-        turn.emit(StartTimer(Timer("widen", app), WIDEN_AFTER))
+    app_state = tx.app(app)
+    if app_state is not None and app_state.starting is not None:
+        wider = app_state.starting.replace(width=2 * app_state.starting.width)
+        tx.put_app(app_state.replace(starting=wider))
+        tx.emit(StartTimer(Timer("widen", app), WIDEN_AFTER))

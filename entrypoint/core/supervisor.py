@@ -9,37 +9,24 @@ here; `lifecycle` holds the life of one worker, `rolling` what changes a running
 from __future__ import annotations
 
 from . import (
-    endings,
+    crash_queues,
+    exits,
     failures,
     health,
     jobs,
     lifecycle,
+    listeners,
     memory,
-    notices,
-    orphans,
+    notify,
     readiness,
-    repairs,
+    replacements,
     rolling,
     shutdown,
     starting,
-    trimming,
 )
 from . import events as e
 from . import worker as w
-from .depends import ends_run, exit_code
-from .diff import says_the_same
-from .effects import (
-    ClosePort,
-    Effect,
-    FreeSlot,
-    ReadPlan,
-    ResumePort,
-    SendSignal,
-    StopTimer,
-    TrimPort,
-)
-from .lifecycle import has_slots, shares_port
-from .pools import (
+from .apps import (
     add_app,
     blocked_code,
     change_app,
@@ -47,7 +34,20 @@ from .pools import (
     start_waiting,
     tell_blocked,
 )
-from .turn import State, Turn
+from .depends import ends_run, exit_code
+from .diff import says_the_same
+from .effects import (
+    ClosePort,
+    Effect,
+    ReadPlan,
+    ReleaseSlot,
+    ResumePort,
+    SendSignal,
+    StopTimer,
+    TrimPort,
+)
+from .lifecycle import has_slots, shares_port
+from .transaction import State, Transaction
 from .views import view_of
 
 TYPE_CHECKING = False
@@ -65,26 +65,26 @@ class Supervisor:
     def __init__(self, state: State | None = None) -> None:
         self._state = State() if state is None else state
         # The event and turn whose commit has begun and did not end.
-        self._interrupted: tuple[e.Event, Turn] | None = None
-        self._answers: dict[type[e.Event], Callable[[Turn, Any], None]] = {
+        self._interrupted: tuple[e.Event, Transaction] | None = None
+        self._answers: dict[type[e.Event], Callable[[Transaction, Any], None]] = {
             e.Booted: self._booted,
             e.PlanAccepted: self._plan_accepted,
             e.PlanRejected: self._plan_rejected,
             e.SignalArrived: self._signal_arrived,
             e.TimerFired: self._timer_fired,
-            e.RenewAsked: self._renew_asked,
+            e.RenewRequested: self._renew_asked,
             e.ScheduleDue: self._schedule_due,
-            e.RunAsked: self._run_asked,
-            e.ReloadAsked: self._reload_asked,
-            e.RestartAsked: self._restart_asked,
-            e.StopAsked: self._stop_asked,
-            e.StartAsked: self._start_asked,
-            e.ScaleAsked: self._scale_asked,
-            e.SignalAsked: self._signal_asked,
+            e.RunRequested: self._run_asked,
+            e.ReloadRequested: self._reload_asked,
+            e.RestartRequested: self._restart_asked,
+            e.StopRequested: self._stop_asked,
+            e.StartRequested: self._start_asked,
+            e.ScaleRequested: self._scale_asked,
+            e.SignalRequested: self._signal_asked,
             e.PortFailed: failures.port_failed,
-            e.RemainingEnded: lambda turn, _event: shutdown.remaining_ended(turn),
+            e.RemainingEnded: lambda tx, _event: shutdown.remaining_ended(tx),
         }
-        self._worker_answers: dict[type[e.Event], Callable[[Turn, Worker, Any], None]] = {
+        self._worker_answers: dict[type[e.Event], Callable[[Transaction, Worker, Any], None]] = {
             e.WorkerSpawned: self._worker_spawned,
             e.SpawnFailed: self._spawn_failed,
             e.WorkerExeced: self._worker_execed,
@@ -96,12 +96,12 @@ class Supervisor:
             e.RestSeen: self._rest_seen,
             e.WorkerExited: self._worker_exited,
             e.GroupEmptied: self._group_emptied,
-            e.SignalRefused: endings.signal_refused,
+            e.SignalRefused: exits.signal_refused,
             e.QueueEmptied: self._queue_emptied,
             e.MemoryExceeded: self._memory_exceeded,
             e.HealthChecked: self._health_checked,
-            e.WorkerTold: notices.told,
-            e.WorkerUnfit: lambda turn, worker, event: repairs.unfit(turn, worker, event.reason),
+            e.NotifyReceived: notify.received,
+            e.WorkerUnfit: lambda tx, worker, event: replacements.unfit(tx, worker, event.reason),
             e.QueueUnwatched: failures.queue_unwatched,
             e.MessageNotSent: failures.message_not_sent,
         }
@@ -115,39 +115,39 @@ class Supervisor:
         left: list[Effect] = []
         if self._interrupted is not None:
             # The memory ran out while the changes were merged: first complete that.
-            earlier, turn = self._interrupted
-            turn.commit()
+            earlier, tx = self._interrupted
+            tx.commit()
             self._interrupted = None
-            left = turn.effects
+            left = tx.effects
             if earlier is event:
                 return left
         if self.finished:
             return left
-        turn = Turn(self._state, now)
+        tx = Transaction(self._state, now)
         on_worker = self._worker_answers.get(type(event))
         if on_worker is not None:
             # The one place where what is stale is dropped.
-            worker = turn.worker(event.incarnation)  # type: ignore[attr-defined]
+            worker = tx.worker(event.incarnation)  # type: ignore[attr-defined]
             if worker is None:
                 return left
-            on_worker(turn, worker, event)
+            on_worker(tx, worker, event)
         else:
-            self._answers[type(event)](turn, event)
+            self._answers[type(event)](tx, event)
         # What follows is a matter of the state alone: where the last turn has left nothing
         # to follow and this one changes nothing (a signal passed on), nothing does.
-        if turn.changed or not self._state.settled:
-            self._settle(turn)
-            self._state.settled = not turn.changed
-        self._interrupted = (event, turn)
+        if tx.changed or not self._state.followed_up:
+            self._follow_up(tx)
+            self._state.followed_up = not tx.changed
+        self._interrupted = (event, tx)
         try:
-            turn.commit()
+            tx.commit()
         except MemoryError:
             raise
         except BaseException:
             self._interrupted = None
             raise
         self._interrupted = None
-        return left + turn.effects if left else turn.effects
+        return left + tx.effects if left else tx.effects
 
     @property
     def state(self) -> State:
@@ -165,329 +165,338 @@ class Supervisor:
 
     # -- the plan ---------------------------------------------------------------
 
-    def _booted(self, turn: Turn, event: e.Booted) -> None:
-        turn.run = turn.run.replace(phase="running", plan=event.plan, shutdown=event.plan.shutdown)
+    def _booted(self, tx: Transaction, event: e.Booted) -> None:
+        tx.run = tx.run.replace(phase="running", plan=event.plan, shutdown=event.plan.shutdown)
         for spec in event.plan.apps:
-            add_app(turn, spec)
-        start_waiting(turn)
+            add_app(tx, spec)
+        start_waiting(tx)
 
-    def _plan_accepted(self, turn: Turn, event: e.PlanAccepted) -> None:
-        if turn.run.phase != "running":
+    def _plan_accepted(self, tx: Transaction, event: e.PlanAccepted) -> None:
+        if tx.run.phase != "running":
             return
-        old, new = turn.run.plan, event.plan
-        turn.run = turn.run.replace(plan=new, shutdown=new.shutdown, config_error="")
-        turn.count("config", label="accepted")
-        turn.report("info", "config accepted", revision=new.revision, source=new.source)
+        old, new = tx.run.plan, event.plan
+        tx.run = tx.run.replace(plan=new, shutdown=new.shutdown, config_error="")
+        tx.count("config", label="accepted")
+        tx.report("info", "config accepted", revision=new.revision, source=new.source)
         touched = not says_the_same(old, new)
-        for pool in turn.pools():
-            if new.app(pool.name) is None and pool.mode != "removing":
-                remove_app(turn, pool)
+        for app_state in tx.apps():
+            if new.app(app_state.name) is None and app_state.mode != "removing":
+                remove_app(tx, app_state)
         for spec in new.apps:
-            existing = turn.pool(spec.name)
+            existing = tx.app(spec.name)
             if existing is None or existing.mode == "removing":
-                add_app(turn, spec)
+                add_app(tx, spec)
             elif old.app(spec.name) != spec:
-                change_app(turn, existing, spec)
+                change_app(tx, existing, spec)
         if not touched:
             # Nothing in the file changed: then it is the programs that did.
-            for pool in turn.pools():
-                if not jobs.keeps_run(turn, pool):
-                    rolling.begin(turn, pool, "SIGHUP")
-        start_waiting(turn)
+            for app_state in tx.apps():
+                if not jobs.keeps_run(tx, app_state):
+                    rolling.begin(tx, app_state, "SIGHUP")
+        start_waiting(tx)
 
-    def _plan_rejected(self, turn: Turn, event: e.PlanRejected) -> None:
-        turn.run = turn.run.replace(config_error=event.reason)
-        turn.count("config", label="rejected")
-        turn.report("error", "config rejected", reason=event.reason, kept="the running apps")
+    def _plan_rejected(self, tx: Transaction, event: e.PlanRejected) -> None:
+        tx.run = tx.run.replace(config_error=event.reason)
+        tx.count("config", label="rejected")
+        tx.report("error", "config rejected", reason=event.reason, kept="the running apps")
 
     # -- signals ----------------------------------------------------------------
 
-    def _signal_arrived(self, turn: Turn, event: e.SignalArrived) -> None:
+    def _signal_arrived(self, tx: Transaction, event: e.SignalArrived) -> None:
         signum = event.signum
-        if shutdown.is_stop(turn, event):
+        if shutdown.is_stop(tx, event):
             name = shutdown.STOP_SIGNALS.get(signum, event.name or f"signal {signum}")
-            turn.report("info", "signal received", signal=signum)
-            shutdown.stop_requested(turn, signum, name)
+            tx.report("info", "signal received", signal=signum)
+            shutdown.stop_requested(tx, signum, name)
         elif signum == shutdown.SIGHUP and event.terminal_gone:
             # Closing a window is no request for a reload.
-            turn.report("info", "signal received", signal=signum)
-            shutdown.stop_requested(turn, shutdown.SIGTERM, "SIGHUP of a closed terminal")
+            tx.report("info", "signal received", signal=signum)
+            shutdown.stop_requested(tx, shutdown.SIGTERM, "SIGHUP of a closed terminal")
         elif signum == shutdown.SIGHUP:
-            turn.report("info", "signal received", signal=signum)
-            if turn.run.phase == "running":
-                turn.emit(ReadPlan())
+            tx.report("info", "signal received", signal=signum)
+            if tx.run.phase == "running":
+                tx.emit(ReadPlan())
         else:
-            self._send_all(turn, "", signum)
+            self._send_all(tx, "", signum)
 
-    def _send_all(self, turn: Turn, app: str, signum: int, only: tuple[int, ...] = ()) -> None:
-        for worker in turn.workers(app):
+    def _send_all(self, tx: Transaction, app: str, signum: int, only: tuple[int, ...] = ()) -> None:
+        for worker in tx.workers(app):
             chosen = not only or worker.instance in only
             if chosen and worker.pid and worker.state != w.LINGERING:
-                leaves = shutdown.ends_programs(turn, worker, signum)
-                turn.emit(SendSignal(worker.incarnation, signum, leaves=leaves))
+                leaves = shutdown.ends_programs(tx, worker, signum)
+                tx.emit(SendSignal(worker.incarnation, signum, leaves=leaves))
 
     # -- workers ----------------------------------------------------------------
 
-    def _worker_spawned(self, turn: Turn, worker: Worker, event: e.WorkerSpawned) -> None:
-        readiness.spawned(turn, worker, event.pid, observed=event.observed)
+    def _worker_spawned(self, tx: Transaction, worker: Worker, event: e.WorkerSpawned) -> None:
+        readiness.spawned(tx, worker, event.pid, listen_visible=event.listen_visible)
 
-    def _worker_execed(self, turn: Turn, worker: Worker, event: e.WorkerExeced) -> None:
-        readiness.execed(turn, worker, observed=event.observed)
-        rolling.execed(turn, worker)
-        self._promote(turn, worker.incarnation)
+    def _worker_execed(self, tx: Transaction, worker: Worker, event: e.WorkerExeced) -> None:
+        readiness.execed(tx, worker, listen_visible=event.listen_visible)
+        rolling.execed(tx, worker)
+        self._promote(tx, worker.incarnation)
 
-    def _worker_ready(self, turn: Turn, worker: Worker, event: e.WorkerReady) -> None:
-        readiness.ready(turn, worker, event.source)
-        self._promote(turn, worker.incarnation)
+    def _worker_ready(self, tx: Transaction, worker: Worker, event: e.WorkerReady) -> None:
+        readiness.ready(tx, worker, event.source)
+        self._promote(tx, worker.incarnation)
 
-    def _accept_seen(self, turn: Turn, worker: Worker, event: e.AcceptSeen) -> None:
-        readiness.accepted(turn, worker, event)
-        self._promote(turn, worker.incarnation)
+    def _accept_seen(self, tx: Transaction, worker: Worker, event: e.AcceptSeen) -> None:
+        readiness.accepted(tx, worker, event)
+        self._promote(tx, worker.incarnation)
 
-    def _rest_seen(self, turn: Turn, worker: Worker, event: e.RestSeen) -> None:
-        readiness.rested(turn, worker, event)
-        self._promote(turn, worker.incarnation)
+    def _rest_seen(self, tx: Transaction, worker: Worker, event: e.RestSeen) -> None:
+        readiness.rested(tx, worker, event)
+        self._promote(tx, worker.incarnation)
 
-    def _listen_ended(self, turn: Turn, worker: Worker, event: e.ListenEnded) -> None:
-        readiness.closed(turn, worker, event)
-        rolling.stopped_listening(turn, worker.incarnation, event.declared or event.address)
+    def _listen_ended(self, tx: Transaction, worker: Worker, event: e.ListenEnded) -> None:
+        readiness.closed(tx, worker, event)
+        rolling.stopped_listening(tx, worker.incarnation, event.declared or event.address)
 
-    def _promote(self, turn: Turn, incarnation: int) -> None:
+    def _promote(self, tx: Transaction, incarnation: int) -> None:
         """A worker that came up may be what a rolling reload waits for."""
-        worker = turn.worker(incarnation)
+        worker = tx.worker(incarnation)
         if worker is None or worker.state != w.ONLINE:
             return
-        place = turn.place(worker.app, worker.instance)
-        if place is None:
+        instance = tx.instance(worker.app, worker.instance)
+        if instance is None:
             return
-        if place.successor == incarnation:
-            rolling.successor_ready(turn, place, worker)
-        elif place.successor:
+        if instance.successor == incarnation:
+            rolling.successor_ready(tx, instance, worker)
+        elif instance.successor:
             return  # it came up late: the reload waits for its successor
-        elif place.current == incarnation and not self._has_leaving(turn, worker):
-            rolling.in_place_ready(turn, place, worker)
+        elif instance.current == incarnation and not self._has_leaving(tx, worker):
+            rolling.in_place_ready(tx, instance, worker)
 
     @staticmethod
-    def _has_leaving(turn: Turn, worker: Worker) -> bool:
-        pool = turn.the_pool(worker.app)
-        if pool.reload is None or worker.instance not in pool.reload.active:
+    def _has_leaving(tx: Transaction, worker: Worker) -> bool:
+        app_state = tx.the_app(worker.app)
+        if app_state.reload is None or worker.instance not in app_state.reload.active:
             return False
         return any(
-            other.instance == worker.instance and other.purpose == "reload"
-            for other in turn.workers(worker.app)
+            other.instance == worker.instance and other.stop_reason == "reload"
+            for other in tx.workers(worker.app)
         )
 
-    def _spawn_failed(self, turn: Turn, worker: Worker, event: e.SpawnFailed) -> None:
-        endings.never_forked(turn, worker, event.reason)
+    def _spawn_failed(self, tx: Transaction, worker: Worker, event: e.SpawnFailed) -> None:
+        exits.never_forked(tx, worker, event.reason)
 
-    def _worker_exited(self, turn: Turn, worker: Worker, event: e.WorkerExited) -> None:
-        endings.exited(turn, worker, event)
+    def _worker_exited(self, tx: Transaction, worker: Worker, event: e.WorkerExited) -> None:
+        exits.exited(tx, worker, event)
 
-    def _group_emptied(self, turn: Turn, worker: Worker, _event: e.GroupEmptied) -> None:
-        endings.group_emptied(turn, worker)
+    def _group_emptied(self, tx: Transaction, worker: Worker, _event: e.GroupEmptied) -> None:
+        exits.group_emptied(tx, worker)
 
-    def _queue_emptied(self, turn: Turn, worker: Worker, _event: e.QueueEmptied) -> None:
-        lifecycle.queue_emptied(turn, worker)
+    def _queue_emptied(self, tx: Transaction, worker: Worker, _event: e.QueueEmptied) -> None:
+        lifecycle.queue_emptied(tx, worker)
 
-    def _memory_exceeded(self, turn: Turn, worker: Worker, event: e.MemoryExceeded) -> None:
-        memory.exceeded(turn, worker, event.rss)
+    def _memory_exceeded(self, tx: Transaction, worker: Worker, event: e.MemoryExceeded) -> None:
+        memory.exceeded(tx, worker, event.rss)
 
-    def _health_checked(self, turn: Turn, worker: Worker, event: e.HealthChecked) -> None:
+    def _health_checked(self, tx: Transaction, worker: Worker, event: e.HealthChecked) -> None:
         if worker.checking and worker.check == event.check:
-            self._judge(turn, health.answered(turn, worker, event.reason, event.said))
+            self._judge(tx, health.answered(tx, worker, event.reason, event.said))
 
-    def _judge(self, turn: Turn, worker: Worker) -> None:
+    def _judge(self, tx: Transaction, worker: Worker) -> None:
         """What comes of a check."""
         if health.is_failing(worker):
-            repairs.failing(turn, worker)
+            replacements.failing(tx, worker)
         elif worker.check_reason:
             return
         elif worker.state == w.SICK:
-            repairs.recovered(turn, worker)
+            replacements.recovered(tx, worker)
         elif worker.state == w.LAUNCHING:
-            readiness.ready(turn, worker, "health")
-            self._promote(turn, worker.incarnation)
+            readiness.ready(tx, worker, "health")
+            self._promote(tx, worker.incarnation)
 
     # -- deadlines --------------------------------------------------------------
 
-    def _timer_fired(self, turn: Turn, event: e.TimerFired) -> None:
+    def _timer_fired(self, tx: Transaction, event: e.TimerFired) -> None:
         timer = event.timer
         if timer == shutdown.DRAIN:
-            if turn.run.phase == "draining":
-                shutdown.stop_all(turn)
+            if tx.run.phase == "draining":
+                shutdown.stop_all(tx)
         elif timer == shutdown.DEADLINE:
-            shutdown.deadline(turn)
+            shutdown.deadline(tx)
         elif timer == shutdown.REMAINING:
-            shutdown.remaining_overdue(turn)
+            shutdown.remaining_overdue(tx)
         elif timer.kind == "restart":
-            self._restart_due(turn, timer)
+            self._restart_due(tx, timer)
         elif timer.kind == "widen":
-            starting.widen(turn, timer.app)
+            starting.widen(tx, timer.app)
         elif timer.kind == "orphans":
-            orphans.due(turn, timer)
+            crash_queues.due(tx, timer)
         elif timer.kind == "port":
-            failures.port_due(turn, timer.app)
+            failures.port_due(tx, timer.app)
         else:
-            worker = turn.worker(timer.incarnation)
+            worker = tx.worker(timer.incarnation)
             if worker is not None:
-                self._worker_timer(turn, timer.kind, worker)
+                self._worker_timer(tx, timer.kind, worker)
 
-    def _restart_due(self, turn: Turn, timer: e.Timer) -> None:
-        for place in list(turn.places(timer.app)):
-            if place.waits_for == timer.incarnation and place.state == w.WAITING_RESTART:
-                lifecycle.launch(turn, place, place.spec, place.slot)
+    def _restart_due(self, tx: Transaction, timer: e.Timer) -> None:
+        for instance in list(tx.instances(timer.app)):
+            if instance.restart_timer == timer.incarnation and instance.state == w.WAITING_RESTART:
+                lifecycle.launch(tx, instance, instance.spec, instance.slot)
 
-    def _worker_timer(self, turn: Turn, kind: str, worker: Worker) -> None:
+    def _worker_timer(self, tx: Transaction, kind: str, worker: Worker) -> None:
         if kind == "kill":
-            lifecycle.terminate_overdue(turn, worker)
+            lifecycle.terminate_overdue(tx, worker)
         elif kind == "retire":
-            lifecycle.retire_overdue(turn, worker)
+            lifecycle.retire_overdue(tx, worker)
         elif kind == "abandon":
-            endings.never_died(turn, worker)
+            exits.never_died(tx, worker)
         elif kind == "watchdog":
-            notices.missed(turn, worker)
+            notify.missed(tx, worker)
         elif kind == "health":
-            failed = health.due(turn, worker)
+            failed = health.due(tx, worker)
             if failed is not None:
-                self._judge(turn, failed)
+                self._judge(tx, failed)
         elif kind == "launch":
-            readiness.overdue(turn, worker)
-            rolling.late(turn, worker.incarnation)
-            self._promote(turn, worker.incarnation)
+            readiness.overdue(tx, worker)
+            rolling.late(tx, worker.incarnation)
+            self._promote(tx, worker.incarnation)
         elif kind == "probe":
-            readiness.probe_again(turn, worker)
+            readiness.probe_again(tx, worker)
         elif kind == "prove":
-            rolling.prove_over(turn, worker)
+            rolling.prove_over(tx, worker)
 
     # -- what people ask --------------------------------------------------------
 
-    def _chosen(self, turn: Turn, app: str) -> list[w.Pool]:
-        if turn.run.phase != "running":
+    def _chosen(self, tx: Transaction, app: str) -> list[w.AppState]:
+        if tx.run.phase != "running":
             return []
-        return [p for p in turn.pools() if app in ("", p.name) and p.mode != "removing"]
+        return [p for p in tx.apps() if app in ("", p.name) and p.mode != "removing"]
 
-    def _reload_asked(self, turn: Turn, event: e.ReloadAsked) -> None:
-        for pool in self._chosen(turn, event.app):
-            rolling.begin(turn, pool, event.reason, event.instances or None)
+    def _reload_asked(self, tx: Transaction, event: e.ReloadRequested) -> None:
+        for app_state in self._chosen(tx, event.app):
+            rolling.begin(tx, app_state, event.reason, event.instances or None)
 
-    def _renew_asked(self, turn: Turn, event: e.RenewAsked) -> None:
-        pool = turn.pool(event.app)
-        if pool is None or turn.run.phase != "running":
+    def _renew_asked(self, tx: Transaction, event: e.RenewRequested) -> None:
+        app_state = tx.app(event.app)
+        if app_state is None or tx.run.phase != "running":
             return
-        pool = turn.put_pool(pool.replace(edited=True))
+        app_state = tx.put_app(app_state.replace(edited=True))
         # A person edits: what had given up, or has done its work, gets another chance.
-        if shares_port(pool.spec) and not pool.errored and not pool.finished:
-            rolling.begin(turn, pool, event.reason)
-        elif pool.mode == "running":
-            turn.report("info", "restart started", app=pool.name, reason=event.reason)
-            self._restart_asked(turn, e.RestartAsked(pool.name, event.reason))
+        if shares_port(app_state.spec) and not app_state.errored and not app_state.finished:
+            rolling.begin(tx, app_state, event.reason)
+        elif app_state.mode == "running":
+            tx.report("info", "restart started", app=app_state.name, reason=event.reason)
+            self._restart_asked(tx, e.RestartRequested(app_state.name, event.reason))
 
-    def _schedule_due(self, turn: Turn, event: e.ScheduleDue) -> None:
-        pool = turn.pool(event.app)
-        if pool is not None and turn.run.phase == "running":
-            jobs.due(turn, pool, jobs.SCHEDULE)
+    def _schedule_due(self, tx: Transaction, event: e.ScheduleDue) -> None:
+        app_state = tx.app(event.app)
+        if app_state is not None and tx.run.phase == "running":
+            jobs.due(tx, app_state, jobs.SCHEDULE)
 
-    def _run_asked(self, turn: Turn, event: e.RunAsked) -> None:
-        for pool in self._chosen(turn, event.app):
-            jobs.due(turn, pool, "pyinit run")
+    def _run_asked(self, tx: Transaction, event: e.RunRequested) -> None:
+        for app_state in self._chosen(tx, event.app):
+            jobs.due(tx, app_state, "pyinit run")
 
-    def _restart_asked(self, turn: Turn, event: e.RestartAsked) -> None:
-        for pool in self._chosen(turn, event.app):
-            if pool.mode == "waiting" or (event.instances and pool.mode != "running"):
+    def _restart_asked(self, tx: Transaction, event: e.RestartRequested) -> None:
+        for app_state in self._chosen(tx, event.app):
+            if app_state.mode == "waiting" or (event.instances and app_state.mode != "running"):
                 continue
-            places = list(turn.places(pool.name))
+            instances = list(tx.instances(app_state.name))
             if event.instances:
-                places = [place for place in places if place.instance in event.instances]
-                rolling.leave_out(turn, pool, event.instances)
+                instances = [
+                    instance for instance in instances if instance.number in event.instances
+                ]
+                rolling.drop_from_reload(tx, app_state, event.instances)
             else:
-                turn.put_pool(pool.replace(reload=None, mode="running"))
+                tx.put_app(app_state.replace(reload=None, mode="running"))
             leaving: list[Worker] = []
-            for place in places:
-                successor, current = turn.worker(place.successor), turn.worker(place.current)
+            for instance in instances:
+                successor, current = tx.worker(instance.successor), tx.worker(instance.current)
                 leaving += [each for each in (successor, current) if each is not None]
-                alone = turn.put_place(place.replace(successor=0))
+                alone = tx.put_instance(instance.replace(successor=0))
                 if current is None:
-                    jobs.start_anew(turn, alone)
-            lifecycle.stop_workers(turn, pool.name, leaving, "restart", because=event.reason)
-            rolling.advance(turn, pool.name)
+                    jobs.start_anew(tx, alone)
+            lifecycle.stop_workers(
+                tx, app_state.name, leaving, "restart", requested_by=event.reason
+            )
+            rolling.advance(tx, app_state.name)
 
-    def _stop_asked(self, turn: Turn, event: e.StopAsked) -> None:
-        for pool in self._chosen(turn, event.app):
-            turn.put_pool(pool.replace(mode="stopped", reload=None, pending=False))
-            for place in list(turn.places(pool.name)):
-                turn.emit(StopTimer(e.Timer("restart", pool.name, place.waits_for)))
-                turn.put_place(place.replace(state=w.STOPPED, successor=0, waits_for=0))
-            trimming.refuse(turn, turn.the_pool(pool.name))
-            lifecycle.stop_workers(turn, pool.name, turn.workers(pool.name), "stop")
+    def _stop_asked(self, tx: Transaction, event: e.StopRequested) -> None:
+        for app_state in self._chosen(tx, event.app):
+            tx.put_app(app_state.replace(mode="stopped", reload=None, pending=False))
+            for instance in list(tx.instances(app_state.name)):
+                tx.emit(StopTimer(e.Timer("restart", app_state.name, instance.restart_timer)))
+                tx.put_instance(instance.replace(state=w.STOPPED, successor=0, restart_timer=0))
+            listeners.refuse(tx, tx.the_app(app_state.name))
+            lifecycle.stop_workers(tx, app_state.name, tx.workers(app_state.name), "stop")
 
-    def _start_asked(self, turn: Turn, event: e.StartAsked) -> None:
-        for pool in self._chosen(turn, event.app):
-            if pool.mode == "waiting" and not event.app:
+    def _start_asked(self, tx: Transaction, event: e.StartRequested) -> None:
+        for app_state in self._chosen(tx, event.app):
+            if app_state.mode == "waiting" and not event.app:
                 continue
-            jobs.start(turn, turn.put_pool(pool.replace(mode="running")))
+            jobs.start(tx, tx.put_app(app_state.replace(mode="running")))
 
-    def _scale_asked(self, turn: Turn, event: e.ScaleAsked) -> None:
-        for pool in self._chosen(turn, event.app):
-            rolling.scale(turn, pool, event.instances)
+    def _scale_asked(self, tx: Transaction, event: e.ScaleRequested) -> None:
+        for app_state in self._chosen(tx, event.app):
+            rolling.scale(tx, app_state, event.instances)
 
-    def _signal_asked(self, turn: Turn, event: e.SignalAsked) -> None:
-        self._send_all(turn, event.app, event.signum, event.instances)
+    def _signal_asked(self, tx: Transaction, event: e.SignalRequested) -> None:
+        self._send_all(tx, event.app, event.signum, event.instances)
 
     # -- after each event -------------------------------------------------------
 
-    def _settle(self, turn: Turn) -> None:
+    def _follow_up(self, tx: Transaction) -> None:
         """What follows from where the event has led, whichever it was."""
-        phase = turn.run.phase
+        phase = tx.run.phase
         if phase == "finished":
             return
         if phase == "stopping":
-            shutdown.stop_next(turn)
+            shutdown.stop_next(tx)
             return
-        for pool in turn.pools():
-            if pool.mode == "removing" and not pool.live:
-                turn.drop_pool(pool.name)
-                turn.report("info", "app removed", app=pool.name)
-                successor = turn.run.plan.app(pool.name)
+        for app_state in tx.apps():
+            if app_state.mode == "removing" and not app_state.live:
+                tx.drop_app(app_state.name)
+                tx.report("info", "app removed", app=app_state.name)
+                successor = tx.run.plan.app(app_state.name)
                 if successor is None:
-                    turn.emit(ClosePort(pool.name))
+                    tx.emit(ClosePort(app_state.name))
                 else:
                     # It is in the file again: its sockets stay, with what waits on them. But
                     # a file in between may have declared others.
-                    turn.emit(TrimPort(pool.name))
-                    if has_slots(pool.spec) or has_slots(successor):
+                    tx.emit(TrimPort(app_state.name))
+                    if has_slots(app_state.spec) or has_slots(successor):
                         # It may have fewer instances now: what waits elsewhere is for them.
-                        turn.emit(*(FreeSlot(pool.name, slot) for slot in range(pool.granted)))
-                    if pool.port:
+                        tx.emit(
+                            *(
+                                ReleaseSlot(app_state.name, slot)
+                                for slot in range(app_state.granted)
+                            )
+                        )
+                    if app_state.port:
                         # A person stopped the app that was removed, not this one.
-                        turn.emit(ResumePort(pool.name))
-                    add_app(turn, successor)
-        start_waiting(turn)
-        for pool in turn.touched():
-            starting.go_on(turn, pool)
+                        tx.emit(ResumePort(app_state.name))
+                    add_app(tx, successor)
+        start_waiting(tx)
+        for app_state in tx.touched():
+            starting.go_on(tx, app_state)
         # Also before the first is ready: a connection that comes in between must not be
         # given to a spare slot, where nobody would ever take it.
-        for pool in turn.touched():
-            lifecycle.steer(turn, pool.name)
-        for pool in turn.touched():
-            trimming.once_unneeded(turn, pool)
-            trimming.pause(turn, turn.the_pool(pool.name))
+        for app_state in tx.touched():
+            lifecycle.route(tx, app_state.name)
+        for app_state in tx.touched():
+            listeners.once_unneeded(tx, app_state)
+            listeners.pause(tx, tx.the_app(app_state.name))
         if phase != "running":
-            if not any(pool.live for pool in turn.pools()):
-                shutdown.stop_all(turn)
+            if not any(app_state.live for app_state in tx.apps()):
+                shutdown.stop_all(tx)
             return
-        ends = [pool for pool in turn.pools() if ends_run(pool)]
+        ends = [app_state for app_state in tx.apps() if ends_run(app_state)]
         if ends:
-            shutdown.begin(turn, 0, f"app {ends[0].name} is errored", shutdown.ERRORED)
+            shutdown.begin(tx, 0, f"app {ends[0].name} is errored", shutdown.ERRORED)
             return
-        main = shutdown.finished_main(turn)
+        main = shutdown.finished_main(tx)
         if main is not None:
-            code = exit_code(turn, main)
-            shutdown.begin(turn, 0, f"the main app {main.name} has finished", code)
+            code = exit_code(tx, main)
+            shutdown.begin(tx, 0, f"the main app {main.name} has finished", code)
             return
-        never = tell_blocked(turn)
+        never = tell_blocked(tx)
         if never is not None:
-            code = blocked_code(turn, never) or shutdown.ERRORED
-            shutdown.begin(turn, 0, f"app {never.name} never starts", code)
-        elif shutdown.all_finished(turn):
-            code = shutdown.last_code(turn)
-            shutdown.begin(turn, 0, "the last app has finished", code)
+            code = blocked_code(tx, never) or shutdown.ERRORED
+            shutdown.begin(tx, 0, f"app {never.name} never starts", code)
+        elif shutdown.all_finished(tx):
+            code = shutdown.last_code(tx)
+            shutdown.begin(tx, 0, "the last app has finished", code)

@@ -8,8 +8,8 @@ from .jobs import is_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .turn import State
-    from .worker import Place, Pool, Worker
+    from .transaction import State
+    from .worker import AppState, Instance, Worker
 
 _SHOWN = {
     w.LAUNCHING: v.LAUNCHING,
@@ -29,14 +29,18 @@ _SHOWN = {
 
 def view_of(state: State) -> v.View:
     """A picture of all apps, in the file's order."""
-    workers: dict[str, list[Worker]] = {name: [] for name in state.pools}
+    workers: dict[str, list[Worker]] = {name: [] for name in state.apps}
     for worker in state.workers.values():
         workers[worker.app].append(worker)
     phase = state.run.phase
     return v.View(
         apps=tuple(
-            _app(pool, [*state.places.get(pool.name, {}).values()], workers[pool.name])
-            for pool in state.pools.values()
+            _app(
+                app_state,
+                [*state.instances.get(app_state.name, {}).values()],
+                workers[app_state.name],
+            )
+            for app_state in state.apps.values()
         ),
         phase="stopping" if phase == "finished" else phase,
         revision=state.run.plan.revision,
@@ -44,71 +48,73 @@ def view_of(state: State) -> v.View:
     )
 
 
-def _app(pool: Pool, places: list[Place], workers: list[Worker]) -> v.AppView:
-    by_instance = {place.instance: place for place in places}
-    rows = [_row(pool, worker, by_instance.get(worker.instance)) for worker in workers]
+def _app(app_state: AppState, instances: list[Instance], workers: list[Worker]) -> v.AppView:
+    by_instance = {instance.number: instance for instance in instances}
+    rows = [_row(app_state, worker, by_instance.get(worker.instance)) for worker in workers]
     shown = {worker.incarnation for worker in workers}
     rows += [
-        _empty(pool, place.instance, place)
-        for place in places
-        if place.current not in shown and place.successor not in shown
+        _empty(app_state, instance.number, instance)
+        for instance in instances
+        if instance.current not in shown and instance.successor not in shown
     ]
-    if pool.starting is not None:
-        rows += [_empty(pool, instance, None) for instance in range(pool.placed, pool.wanted)]
+    if app_state.starting is not None:
+        rows += [
+            _empty(app_state, number, None) for number in range(app_state.created, app_state.wanted)
+        ]
     rows.sort(key=lambda row: (row.instance, row.incarnation))
-    reload = pool.reload
+    reload = app_state.reload
     return v.AppView(
-        name=pool.name,
-        exec_mode=pool.spec.exec_mode,
-        wanted=pool.wanted,
-        ready_workers=pool.ready,
-        was_ready=pool.was_ready,
-        errored=pool.errored > 0,
-        finished=pool.wanted > 0 and pool.finished == pool.wanted,
-        stopped=pool.mode == "stopped",
+        name=app_state.name,
+        exec_mode=app_state.spec.exec_mode,
+        wanted=app_state.wanted,
+        ready_workers=app_state.ready,
+        was_ready=app_state.was_ready,
+        errored=app_state.errored > 0,
+        finished=app_state.wanted > 0 and app_state.finished == app_state.wanted,
+        stopped=app_state.mode == "stopped",
         workers=tuple(rows),
         reloading=reload is not None,
         reloaded=reload.total - len({*reload.queue, *reload.active}) if reload else 0,
         to_reload=reload.total if reload else 0,
-        started=pool.placed > 0 or pool.was_ready or bool(pool.port),
-        runs=sum(place.runs for place in places),
-        job=_job(pool, places, workers),
+        started=app_state.created > 0 or app_state.was_ready or bool(app_state.port),
+        runs=sum(instance.runs for instance in instances),
+        job=_job(app_state, instances, workers),
     )
 
 
-def _job(pool: Pool, places: list[Place], workers: list[Worker]) -> v.JobView | None:
-    if not pool.spec.cron_restart:
+def _job(app_state: AppState, instances: list[Instance], workers: list[Worker]) -> v.JobView | None:
+    if not app_state.spec.cron_restart:
         return None
-    last = max(places, key=lambda place: place.last_start, default=None)
+    last = max(instances, key=lambda instance: instance.last_start, default=None)
     began = min((worker.launched_at for worker in workers), default=0.0)
-    codes = [place.last_code for place in places if place.last_code]
+    codes = [instance.last_code for instance in instances if instance.last_code]
     return v.JobView(
-        counts=not is_job(pool.spec),
-        runs=sum(place.runs for place in places),
+        counts=not is_job(app_state.spec),
+        runs=sum(instance.runs for instance in instances),
         running=bool(workers),
         started_at=began or (last.last_start if last else 0.0),
-        took=max((place.last_took for place in places), default=0.0),
+        took=max((instance.last_took for instance in instances), default=0.0),
         exit_code=codes[0] if codes else 0,
-        skipped=pool.skipped,
-        pending=pool.pending,
+        skipped=app_state.skipped,
+        pending=app_state.pending,
     )
 
 
-def _empty(pool: Pool, instance: int, place: Place | None) -> v.WorkerView:
+def _empty(app_state: AppState, number: int, instance: Instance | None) -> v.WorkerView:
     """An instance that has no process; `place` None: its turn to start has not come."""
     return v.WorkerView(
-        app=pool.name,
-        instance=instance,
+        app=app_state.name,
+        instance=number,
         incarnation=0,
-        slot=place.slot if place else 0,
+        slot=instance.slot if instance else 0,
         pid=0,
-        state=_SHOWN.get(place.state, v.LAUNCHING) if place else v.LAUNCHING,
+        state=_SHOWN.get(instance.state, v.LAUNCHING) if instance else v.LAUNCHING,
         ready=False,
-        restarts=place.restarts if place else 0,
-        id=_id(pool, instance),
+        restarts=instance.restarts if instance else 0,
+        id=_id(app_state, number),
         started_at=0.0,
-        last_exit=place.last_exit if place else "",
-        last_code=place.last_code if place else 0,
+        last_exit=instance.last_exit if instance else "",
+        last_code=instance.last_code if instance else 0,
     )
 
 
@@ -118,7 +124,7 @@ def _health(worker: Worker) -> str:
     return v.PASSING if worker.healthy else ""
 
 
-def _row(pool: Pool, worker: Worker, place: Place | None) -> v.WorkerView:
+def _row(app_state: AppState, worker: Worker, instance: Instance | None) -> v.WorkerView:
     return v.WorkerView(
         app=worker.app,
         instance=worker.instance,
@@ -128,18 +134,18 @@ def _row(pool: Pool, worker: Worker, place: Place | None) -> v.WorkerView:
         pid=0 if worker.state == w.LINGERING else worker.pid,
         state=_SHOWN[worker.state],
         ready=worker.ready,
-        restarts=place.restarts if place else 0,
+        restarts=instance.restarts if instance else 0,
         started_at=worker.launched_at,
         stuck=worker.stuck,
         status=worker.status,
         reloading=worker.reloading,
         health=_health(worker),
         health_reason=worker.check_reason,
-        id=_id(pool, worker.instance),
-        last_exit=place.last_exit if place else "",
-        last_code=place.last_code if place else 0,
+        id=_id(app_state, worker.instance),
+        last_exit=instance.last_exit if instance else "",
+        last_code=instance.last_code if instance else 0,
     )
 
 
-def _id(pool: Pool, instance: int) -> int:
-    return pool.ids[instance] if instance < len(pool.ids) else -1
+def _id(app_state: AppState, number: int) -> int:
+    return app_state.ids[number] if number < len(app_state.ids) else -1

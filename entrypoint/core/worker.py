@@ -111,7 +111,7 @@ class Worker(Record):
     launched_at: float
     state: str = LAUNCHING
     pid: int = 0
-    observed: bool = False
+    listen_visible: bool = False
     execed: bool = False
     boots_since: float = 0.0  # from when on the time of its launch counts
     # What was seen of it (readiness.py): where it listens, and since when; where it has
@@ -128,8 +128,8 @@ class Worker(Record):
     up_at: float = 0.0  # when it was first ready; 0: never
     # reload | restart | stop | scale | remove | shutdown | failed start | health |
     # watchdog | lost | abort
-    purpose: str = ""
-    because: str = ""  # who or what asked for that, or for its replacement, as its event said
+    stop_reason: str = ""
+    requested_by: str = ""  # who or what asked for that, or for its replacement, as its event said
     stop_signal: int = 0
     # What signals of its end reach, once it has ended by itself (`SendSignal.scope`).
     scope: str = ""
@@ -145,9 +145,9 @@ class Worker(Record):
     last_exit: str = ""  # for people
     # It ended, or was given up, before it was ready, or (its checks failed) so soon after
     # that it was of no use.
-    never_up: bool = False
+    failed_to_start: bool = False
     due: float = 0.0  # when its launch or its stop is overdue
-    # What it said of itself (notices.py).
+    # What it said of itself (notify.py).
     status: str = ""
     notes: tuple[tuple[str, object], ...] = ()
     reloading: bool = False
@@ -182,11 +182,11 @@ FINISHED = "finished"
 ERRORED = "errored"
 
 
-class Place(Record):
+class Instance(Record):
     """One instance number of an app."""
 
     app: str
-    instance: int
+    number: int
     slot: int
     # What its last worker that came up ran: a crash brings back what worked, also
     # after a reload to something newer was aborted.
@@ -203,7 +203,7 @@ class Place(Record):
     runs: int = 0  # workers of it that have ended
     last_start: float = 0.0  # of the newest of them
     last_took: float = 0.0
-    waits_for: int = 0  # incarnation named by the restart timer
+    restart_timer: int = 0  # incarnation named by the restart timer
     repair_at: float = 0.0  # its sick worker is not replaced before that
     memory_patience: float = 0.0  # a worker too big is not replaced before it lived so long
     proven: bool = False  # a worker of it was ready once
@@ -238,8 +238,8 @@ class Starting(Record):
     armed: bool = False  # the timer that widens it
 
 
-class Pool(Record):
-    """An app as it runs. Counts are kept by `Turn`, in one place."""
+class AppState(Record):
+    """An app as it runs. Counts are kept by `Transaction`, in one place."""
 
     name: str
     spec: AppSpec
@@ -250,7 +250,7 @@ class Pool(Record):
     spare: tuple[int, ...] = ()
     slots: int = 0
     granted: int = 0  # slots that its shared addresses have been given
-    steered: tuple[int, ...] = ()
+    routed: tuple[int, ...] = ()
     untrimmed: bool = False  # sockets may be held that the file no longer declares
     reload: Reload | None = None
     starting: Starting | None = None
@@ -258,12 +258,12 @@ class Pool(Record):
     skipped: int = 0  # runs left out, for the one before was still going on
     edited: bool = False  # its files changed, and no worker has been stable since
     said_ready: bool = False  # a worker of it was ready, by its word or as seen
-    speaks: bool = False  # a worker of it has said READY
+    says_ready: bool = False  # a worker of it has said READY
     slowest: float = 0.0  # the longest that a worker took to be ready (s)
     advised: bool = False  # that it should declare its port
     was_ready: bool = False
-    told: bool = False  # to stop, in the shutdown
-    # Incarnation and slot of workers that crashed a moment ago (orphans.py).
+    stop_sent: bool = False  # to stop, in the shutdown
+    # Incarnation and slot of workers that crashed a moment ago (crash_queues.py).
     orphans: tuple[tuple[int, int], ...] = ()
     port: str = ""  # refusing | paused, because a person has stopped it or scaled it to 0
     undone: tuple[str, ...] = ()  # orders about its port that failed and are to be given again
@@ -272,6 +272,6 @@ class Pool(Record):
     live: int = 0  # workers that are not gone
     ready: int = 0  # workers that are online
     online: tuple[int, ...] = ()  # their slots, in order
-    placed: int = 0  # places; they are numbered from 0 without a gap
+    created: int = 0  # places; they are numbered from 0 without a gap
     finished: int = 0  # places that finished
     errored: int = 0  # places that are errored

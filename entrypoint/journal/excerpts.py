@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from entrypoint.core.turn import State
+    from entrypoint.core.transaction import State
 
     from .recorder import Recorder
 

@@ -219,7 +219,7 @@ class Unpacker:
 def kinds() -> dict[str, type[Record]]:
     """Every type of Record that is loaded, by its name.
 
-    A name may be used twice (`Place`, `SpawnFailed`): then it is the core's type.
+    A name may be used twice (`Instance`, `SpawnFailed`): then it is the core's type.
     """
     core = Record.__module__.rpartition(".")[0]
     found = sorted(_below(Record), key=lambda each: each.__module__.startswith(core))

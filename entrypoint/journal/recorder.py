@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from entrypoint.core.effects import Effect
     from entrypoint.core.events import Event
     from entrypoint.core.record import Record
-    from entrypoint.core.turn import State
+    from entrypoint.core.transaction import State
 
     # When, what happened, what was decided, what was raised instead ("": nothing).
     Turned = tuple[float, Event, Sequence[Effect], str]
@@ -160,7 +160,7 @@ class Recorder:
                 packed.append((now, [-2, type(event).__name__], (), said))
         block = zlib.compress(marshal.dumps((self._packer.new_specs(), packed)), _LEVEL)
         self._packer.specs_written()
-        self._packer.forget_specs(len(self._state.pools))
+        self._packer.forget_specs(len(self._state.apps))
         return block
 
     def _pack_snapshot(self, segment: Segment, count: int | None) -> None:

@@ -13,7 +13,7 @@ from entrypoint.core import effects as _effects  # noqa: F401  their types are r
 from entrypoint.core import events as _events  # noqa: F401
 from entrypoint.core.record import Record
 from entrypoint.core.supervisor import Supervisor
-from entrypoint.core.turn import State
+from entrypoint.core.transaction import State
 
 from .document import JournalError, read
 from .packing import kinds

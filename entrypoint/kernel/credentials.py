@@ -28,7 +28,8 @@ import errno
 import os
 import time
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from . import proc
 
 TYPE_CHECKING = False

@@ -17,7 +17,7 @@ import os
 import struct
 import sys
 
-from ..core.record import Record
+from entrypoint.core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from __future__ import annotations
 import errno
 import os
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from . import proc, sockdiag
 from .credentials import look_at
 from .tree import descendants

@@ -25,7 +25,8 @@ import os
 import struct
 import time
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from . import rights, unixpath
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ..core.record import Record
+from entrypoint.core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ import errno
 import gc
 import os
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from . import limits, signals
 from .execute import ExecError, execute
 

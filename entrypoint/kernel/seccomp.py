@@ -27,7 +27,8 @@ import select
 import struct
 import time
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from . import bpf, interrupt
 from .credentials import look_at
 

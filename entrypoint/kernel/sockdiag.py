@@ -9,7 +9,8 @@ import errno
 import os
 import struct
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from . import proc
 from .sockets import Depth
 

@@ -19,7 +19,8 @@ import errno
 import os
 import struct
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from . import bpf, unixpath
 from .credentials import act_as
 

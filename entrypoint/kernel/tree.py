@@ -22,7 +22,8 @@ from __future__ import annotations
 import os
 from binascii import hexlify
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from . import proc
 from .credentials import look_at
 

@@ -29,7 +29,8 @@ import errno
 import os
 import stat
 
-from ..core.record import Record
+from entrypoint.core.record import Record
+
 from .credentials import CAP_DAC_OVERRIDE, Credentials, act_as
 
 TYPE_CHECKING = False

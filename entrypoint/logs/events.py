@@ -1,6 +1,6 @@
 """pyinit's own events, through structlog once it is loaded.
 
-The first workers are spawned before structlog is imported (lean.py), so events wait
+The first workers are spawned before structlog is imported (structlog_import.py), so events wait
 until `load`, with the time they happened at. An event is told in order or not at all:
 what waits is rendered first.
 """
@@ -103,7 +103,7 @@ class Events:
             self._sink(schema.encode(self._layout.record(when, level, event, fields)) + b"\n")
 
     def _make_logger(self) -> Any:
-        from .lean import import_structlog
+        from .structlog_import import import_structlog
 
         structlog = import_structlog()
         processors = structlog.processors

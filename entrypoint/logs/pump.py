@@ -488,7 +488,7 @@ class LogPump:
         self._events.emit(time.time_ns(), level, event, fields)
 
     def load_structlog(self) -> None:
-        """Import structlog and tell the events that waited for it (lean.py: 25 ms)."""
+        """Import structlog and tell the events that waited for it (structlog_import.py: 25 ms)."""
         problem = self._events.load()
         if problem:
             self.event("warning", "structlog cannot be imported", {"error": problem})

@@ -14,11 +14,17 @@ import resource
 import sys
 import time
 
-from .. import __version__
-from ..core import view as states
-from ..core.reasons import RESTARTS
-from ..kernel import proc
-from ..probes.answers import Answer, Later, app_passed, passed
+from entrypoint import __version__
+from entrypoint.api.probes import (
+    Answer,
+    Later,
+    app_passed,
+    passed,
+)
+from entrypoint.core import view as states
+from entrypoint.core.reasons import RESTARTS
+from entrypoint.kernel import proc
+
 from .readings import Readings
 from .tallies import AppTally
 from .text import OPENMETRICS, PLAIN, Page, labels, wants_openmetrics
@@ -28,8 +34,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..core.view import AppView, View, WorkerView
-    from ..runtime import Runtime
+    from entrypoint.core.view import AppView, View, WorkerView
+    from entrypoint.shell.runtime import Runtime
 
     Done = Callable[[Answer], None]
 

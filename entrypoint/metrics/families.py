@@ -9,7 +9,7 @@ is PID 1 itself, under the names that client libraries use.
 
 from __future__ import annotations
 
-from ..core.record import Record
+from entrypoint.core.record import Record
 
 COUNTER = "counter"
 GAUGE = "gauge"

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import time
 
-from ..kernel import proc
+from entrypoint.kernel import proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..core.view import WorkerView
-    from ..kernel.proc import Usage
+    from entrypoint.core.view import WorkerView
+    from entrypoint.kernel.proc import Usage
+
     from .weighing import Found, Weighing
 
 # Of one process, bytes: above it the call takes more than 10 ms, in which the worker would

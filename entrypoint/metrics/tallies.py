@@ -12,7 +12,7 @@ from _bisect import bisect_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..core.effects import Count
+    from entrypoint.core.effects import Count
 
 # Upper bounds in seconds.
 READY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 
-from ..kernel import forked, proc
-from ..loop import READ
+from entrypoint.kernel import forked, proc
+from entrypoint.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..loop import Loop
+    from entrypoint.loop import Loop
 
     # Workers by incarnation, and the processes of each.
     Members = list[tuple[int, tuple[int, ...]]]

@@ -24,8 +24,9 @@ from __future__ import annotations
 import os
 from collections import deque
 
-from ..kernel.inotify import Changed, Inotify, WatchLimitError
-from ..loop import READ
+from entrypoint.kernel.inotify import Changed, Inotify, WatchLimitError
+from entrypoint.loop import READ
+
 from .ignoring import CONFIGMAP_LINK
 from .links import hops
 
@@ -33,7 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from ..loop import Loop
+    from entrypoint.loop import Loop
 
 # Folders added in one turn of the loop: some milliseconds.
 SLICE = 100

@@ -1,6 +1,6 @@
 """Two kernels that are asked the same: the fake one of the simulation, and Linux.
 
-Linux answers through `entrypoint.children` and `entrypoint.loop`, which is what the
+Linux answers through `entrypoint.shell.children` and `entrypoint.loop`, which is what the
 running pyinit asks. Both are given the same behaviours by name.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 
-from entrypoint.children import Children, Started
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.core.turn import State
+from entrypoint.core.transaction import State
 from entrypoint.kernel.process import SpawnRequest
 from entrypoint.loop import Loop
+from entrypoint.shell.children import Children, Started
 from tests.simulation.world import Script, World, app
 from tests.support.wait import wait_until
 

@@ -18,13 +18,13 @@ from unittest import mock
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.spec import AppSpec, HealthSpec, ListenSpec
-from entrypoint.core.turn import State
+from entrypoint.core.transaction import State
 from entrypoint.core.view import View
 from entrypoint.kernel import signals, tree
-from entrypoint.loading import Source
 from entrypoint.logs.pump import LogPump
 from entrypoint.loop import Loop
-from entrypoint.runtime import Runtime
+from entrypoint.shell.loader import Source
+from entrypoint.shell.runtime import Runtime
 from tests.simulation.world import Script, World, plan
 from tests.support.ports import free_port
 from tests.support.wait import wait_until
@@ -115,7 +115,7 @@ class Shell:
     def __init__(self) -> None:
         self.performed: set[type[f.Effect]] = set()
         # Effects as an observer of the shell was told of them.
-        self.observed: list[f.Effect] = []
+        self.listen_visible: list[f.Effect] = []
 
     def of(self, kind: type[e.Event], incarnation: int | None = None) -> list[e.Event]:
         return [
@@ -174,7 +174,7 @@ class Shell:
         """Until it is gone for good."""
         self.perform(f.SendSignal(worker, 9, stop=True))
         self.until(lambda: self.of(e.WorkerExited, worker))
-        self.perform(f.Forget(worker))
+        self.perform(f.ReleaseWorker(worker))
 
 
 class FakeShell(Shell):
@@ -184,7 +184,7 @@ class FakeShell(Shell):
         super().__init__()
         self.world = World()
         self.world.core = self.recorder = Recorder()
-        self.world.after_turn = lambda _world, effects: self.observed.extend(effects)
+        self.world.after_turn = lambda _world, effects: self.listen_visible.extend(effects)
         self.events = self.recorder.events
         self.port = 5000
         self.own_port = 6000
@@ -193,7 +193,7 @@ class FakeShell(Shell):
     def accept(self, spec: AppSpec) -> None:
         """This revision of the app counts from now on."""
         self.world.held.setdefault("web", set()).update(spec.listen)
-        self.recorder.state.pools["web"] = SimpleNamespace(spec=spec, live=0)
+        self.recorder.state.apps["web"] = SimpleNamespace(spec=spec, live=0)
 
     def prepare(self, program: str, spec: AppSpec) -> None:
         script = PROGRAMS[program][2]
@@ -217,7 +217,7 @@ class FakeShell(Shell):
         """Slots that new connections reach; empty: they wait or are refused."""
         if "web" in self.world.refusing or "web" not in self.world.slots:
             return set()
-        return set(self.world.steered["web"])
+        return set(self.world.routed["web"])
 
     def takes(self) -> bool:
         """A new connection is taken."""
@@ -279,12 +279,14 @@ class LinuxShell(Shell):
         self._log, self._writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._text = b""
         pump = mock.patch(
-            "entrypoint.runtime.LogPump", lambda on, _fd, log: LogPump(on, self._writing, log)
+            "entrypoint.shell.runtime.LogPump", lambda on, _fd, log: LogPump(on, self._writing, log)
         )
         with pump:
             self.runtime = Runtime(loop, self.pipe, Source(str(self.path)), plan())
         self.recorder = self.runtime.core = self.runtime.dispatch._core = Recorder()
-        self.runtime.dispatch.observers["test"] = lambda _event, said: self.observed.extend(said)
+        self.runtime.dispatch.observers["test"] = lambda _event, said: self.listen_visible.extend(
+            said
+        )
         self.events = self.recorder.events
         self._waiting: list[socket.socket] = []
         self._specs = {"web": self.spec("serves"), "plain": self.plain("serves")}

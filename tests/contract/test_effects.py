@@ -68,7 +68,7 @@ def shells(request, tmp_path):
 @pytest.fixture(autouse=True)
 def two_slots(shell):
     shell.perform(f.GrowPort("web", 2))
-    shell.perform(f.Steer("web", (0,)))
+    shell.perform(f.RouteTo("web", (0,)))
 
 
 def ready(shell, worker: int) -> None:
@@ -86,7 +86,7 @@ def test_a_worker_that_listens_on_its_apps_address_is_seen(shell):
         assert not seen.passing
     (spawned,) = shell.of(e.WorkerSpawned, worker)
     (execed,) = shell.of(e.WorkerExeced, worker)
-    assert execed.observed
+    assert execed.listen_visible
     assert spawned.pid
 
 
@@ -96,13 +96,13 @@ def test_a_worker_that_does_not_listen_is_not(shell):
     assert not shell.of(e.ListenSeen, worker)
 
 
-@contract_of(f.Steer)
+@contract_of(f.RouteTo)
 def test_new_connections_reach_the_slots_that_are_steered_to(shell):
     workers = [shell.start("serves", slot) for slot in (0, 1)]
     for worker in workers:
         ready(shell, worker)
     for slots in ((0,), (1,), (0, 1)):
-        shell.perform(f.Steer("web", slots))
+        shell.perform(f.RouteTo("web", slots))
         assert shell.reached() == set(slots)
 
 
@@ -238,19 +238,19 @@ def test_a_port_that_is_closed_refuses(shell):
     assert shell.reached() == set()
 
 
-@contract_of(f.FreeSlot)
+@contract_of(f.ReleaseSlot)
 def test_what_waits_on_a_slot_that_is_free_reaches_the_others(shell):
-    """FreeSlot: nobody else comes there, so its queue is taken over."""
+    """ReleaseSlot: nobody else comes there, so its queue is taken over."""
     first, second = (shell.start("serves", slot) for slot in (0, 1))
     ready(shell, first)
     ready(shell, second)
-    shell.perform(f.Steer("web", (1,)))
+    shell.perform(f.RouteTo("web", (1,)))
     shell.kill(first)
-    shell.perform(f.FreeSlot("web", 0))
+    shell.perform(f.ReleaseSlot("web", 0))
     assert shell.reached() == {1}
 
 
-@contract_of(f.Forget, f.SendSignal)
+@contract_of(f.ReleaseWorker, f.SendSignal)
 def test_a_worker_that_is_forgotten_is_not_heard_of_again(shell):
     worker = shell.start("serves")
     ready(shell, worker)
@@ -297,7 +297,7 @@ def test_a_slot_that_was_added_can_be_used(shell):
     shell.perform(f.GrowPort("web", 3))  # at least so many: no slot is lost
     worker = shell.start("serves", 3)
     ready(shell, worker)
-    shell.perform(f.Steer("web", (3,)))
+    shell.perform(f.RouteTo("web", (3,)))
     assert shell.reached() == {3}
 
 
@@ -345,7 +345,7 @@ def test_what_waits_for_a_crashed_worker_is_relayed_and_its_slot_stays_usable(sh
     ready(shell, second)
     shell.connect()
     shell.kill(first)
-    shell.perform(f.Steer("web", (1,)))
+    shell.perform(f.RouteTo("web", (1,)))
     before = list(shell.events)
     shell.perform(f.RelayQueue("web", 0))
     assert shell.waiting_are_answered()
@@ -353,7 +353,7 @@ def test_what_waits_for_a_crashed_worker_is_relayed_and_its_slot_stays_usable(sh
     assert shell.events == before
     third = shell.start("serves", 0)
     ready(shell, third)
-    shell.perform(f.Steer("web", (0,)))
+    shell.perform(f.RouteTo("web", (0,)))
     assert shell.reached() == {0}
 
 
@@ -434,7 +434,7 @@ def test_a_worker_that_takes_the_message_stops_without_a_signal(shell):
 def test_the_end_of_a_remaining_daemon_is_reported_once(shell):
     worker = shell.spawn("leaves a daemon", shell.plain("leaves a daemon", treekill="none"))
     shell.until(lambda: shell.of(e.WorkerExited, worker))
-    shell.perform(f.Forget(worker))
+    shell.perform(f.ReleaseWorker(worker))
     assert shell.daemons() == 1
     shell.perform(f.StopRemaining(SIGTERM))
     assert not shell.of(e.RemainingEnded)
@@ -473,7 +473,7 @@ def test_a_report_is_logged_with_its_fields_and_answered_by_nothing(shell):
 def test_an_outcome_reaches_observers_and_is_answered_by_nothing(shell, what, result):
     outcome = f.ReportOutcome("web", what, result, 2, "why", 1)
     shell.perform(outcome)
-    assert shell.observed[-1:] == [outcome]
+    assert shell.listen_visible[-1:] == [outcome]
     assert not shell.events
 
 

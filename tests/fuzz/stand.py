@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import socket
 
-from entrypoint.control.places import Peer
-from entrypoint.control.service import Service
+from entrypoint.api.control import Service
+from entrypoint.api.probes import Answer, Handover
+from entrypoint.api.socket_path import Peer
 from entrypoint.core import events as e
 from entrypoint.core.spec import LogSpec
-from entrypoint.journaling import Journaling
+from entrypoint.http.limiter import Room
 from entrypoint.logs.layout import Flat, Keys
 from entrypoint.loop import Loop
-from entrypoint.probes.answers import Answer, Handover
-from entrypoint.probes.room import Room
+from entrypoint.shell.journaling import Journaling
 from tests.simulation.world import World, app, plan, shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from entrypoint.probes.http1 import Request
+    from entrypoint.http.http1 import Request
 
 
 class _Pump:

@@ -15,16 +15,22 @@ from entrypoint.config import dotenv, jsonfile, tree
 from entrypoint.config.errors import ConfigErrors, Problems
 from entrypoint.config.load import load
 from entrypoint.core import events as e
+from entrypoint.http.http1 import (
+    CLOSED,
+    REFUSED,
+    Refused,
+    Request,
+    RequestParser,
+)
 from entrypoint.kernel import inotify
 from entrypoint.kernel.notify import parse
 from entrypoint.logs.layout import Flat, Keys
 from entrypoint.logs.multiline import Joiner
 from entrypoint.logs.wrap import JsonWrapper
 from entrypoint.loop import Loop
-from entrypoint.notifications import told
-from entrypoint.port import nodeprotocol
-from entrypoint.port.nodechannel import NodeChannel, Shared
-from entrypoint.probes.http1 import CLOSED, REFUSED, Refused, Request, RequestParser
+from entrypoint.shell.notify_messages import told
+from entrypoint.sockets import node_protocol
+from entrypoint.sockets.node_channel import NodeChannel, Shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,14 +93,14 @@ def control(data: bytes) -> None:
 
 def node(data: bytes) -> None:
     """Messages are the same however they are cut; none breaks the channel."""
-    whole, cut = nodeprotocol.Decoder(), nodeprotocol.Decoder()
+    whole, cut = node_protocol.Decoder(), node_protocol.Decoder()
     lines = whole.feed(data[1:])
     assert [line for piece in pieces(data) for line in cut.feed(piece)] == lines
     for line in lines:
-        message = nodeprotocol.decode(line)
+        message = node_protocol.decode(line)
         if isinstance(message, dict):
-            query = nodeprotocol.parse_query(message)
-            nodeprotocol.encode(nodeprotocol.answer(query))
+            query = node_protocol.parse_query(message)
+            node_protocol.encode(node_protocol.answer(query))
     _channel(data)
 
 

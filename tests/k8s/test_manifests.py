@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from entrypoint.probes.answers import ENDPOINTS
+from entrypoint.api.probes import ENDPOINTS
 from tests.k8s import rendered
 
 PYINIT = str(Path(sys.executable).with_name("pyinit"))

@@ -218,7 +218,7 @@ def test_what_pid_1_imports(tmp_path) -> None:
             for line in run.stderr.decode().splitlines()
             if line.startswith("import time:")
         }
-    assert "entrypoint.runtime" in imported
+    assert "entrypoint.shell.runtime" in imported
     assert imported.isdisjoint({"asyncio", "ssl", "threading", "subprocess", "yaml"})
     assert not import_log.exists()
 

@@ -11,12 +11,12 @@ import threading
 import pytest
 
 from entrypoint.checks.checker import Checker
-from entrypoint.children import Children, Started
 from entrypoint.core import events as e
 from entrypoint.core.spec import AppSpec, HealthSpec, ListenSpec
 from entrypoint.kernel import sockets
 from entrypoint.loop import Loop
-from entrypoint.port.ports import Ports
+from entrypoint.shell.children import Children, Started
+from entrypoint.sockets.ports import Ports
 from tests.support.ports import free_port
 from tests.support.wait import wait_until
 

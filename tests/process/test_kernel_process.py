@@ -11,9 +11,9 @@ import sys
 
 import pytest
 
-from entrypoint.command import Command, Options
 from entrypoint.kernel import kill, process, reap, signals
 from entrypoint.kernel.process import Execed, Executing, SpawnFailed, SpawnRequest
+from entrypoint.shell.command import Command, Options
 from tests.support.namespace import Init, signal_sets, state
 from tests.support.wait import wait_until
 

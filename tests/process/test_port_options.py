@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from entrypoint.kernel import borrow
-from entrypoint.port.setoptions import LEAST
+from entrypoint.sockets.setoptions import LEAST
 from tests.process.test_port_faithful import (
     ANSWER,
     OPTIONS,

@@ -14,7 +14,7 @@ import pytest
 from entrypoint.core.spec import AppSpec
 from entrypoint.kernel import sockets
 from entrypoint.loop import Loop
-from entrypoint.port.ports import PortErrors, Ports
+from entrypoint.sockets.ports import PortErrors, Ports
 from tests.support.portlab import Lab, get, spec
 from tests.support.ports import free_port
 from tests.support.wait import wait_until

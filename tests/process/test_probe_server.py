@@ -21,12 +21,13 @@ import time
 
 import pytest
 
-from entrypoint.control import places
+from entrypoint.api import probes, socket_path
+from entrypoint.client import health
 from entrypoint.core.spec import ListenSpec
 from entrypoint.core.view import AppView, View
+from entrypoint.http import connection
+from entrypoint.http.server import CONNECTION_LIMIT, ProbeErrors, ProbeServer
 from entrypoint.loop import Loop
-from entrypoint.probes import answers, connection, health
-from entrypoint.probes.server import CONNECTION_LIMIT, ProbeErrors, ProbeServer
 from tests.support.wait import wait_until
 
 GOOD = View((AppView("api", "fork", 1, 1, True, False, False, False, ()),), "running", 1)
@@ -452,7 +453,7 @@ class Slow:
 
     def __call__(self, accept):
         self.accepts.append(accept)
-        return answers.Later(self.begin)
+        return probes.Later(self.begin)
 
     def begin(self, done):
         key = object()
@@ -462,7 +463,7 @@ class Slow:
     def make(self, body=b"page"):
         waiting, self.waiting = self.waiting, {}
         for done in waiting.values():
-            done(answers.Answer(200, body))
+            done(probes.Answer(200, body))
 
 
 def test_an_answer_that_comes_later_keeps_its_place_in_the_line():
@@ -624,7 +625,7 @@ import os, sys
 from entrypoint.core.spec import ListenSpec
 from entrypoint.core.view import AppView, View
 from entrypoint.loop import READ, Loop
-from entrypoint.probes.server import ProbeServer
+from entrypoint.http.server import ProbeServer
 
 view = View((AppView("api", "fork", 1, 1, True, False, False, False, ()),), "running", 1)
 loop = Loop(lambda where, error: os.write(2, f"{where}: {error!r}\\n".encode()))
@@ -712,16 +713,16 @@ def run_dir(monkeypatch):
     # Short, for the path of a socket has at most 107 bytes (`unix(7)`).
     with tempfile.TemporaryDirectory(prefix="p") as made:
         monkeypatch.setenv("PYINIT_RUN_DIR", made)
-        monkeypatch.setattr(places, "PARENTS", ())
-        monkeypatch.setattr(places, "_abstract_names", list)
+        monkeypatch.setattr(socket_path, "PARENTS", ())
+        monkeypatch.setattr(socket_path, "_abstract_names", list)
         yield pathlib.Path(made)
 
 
 def ask_health(*argv, run_dir, timeout="10s"):
     code = (
-        "import sys; from entrypoint.control import places; places.PARENTS = ();"
-        "places._abstract_names = list;"
-        "from entrypoint.probes.health import main; sys.exit(main(sys.argv[1:]))"
+        "import sys; from entrypoint.api import socket_path; socket_path.PARENTS = ();"
+        "socket_path._abstract_names = list;"
+        "from entrypoint.client.health import main; sys.exit(main(sys.argv[1:]))"
     )
     return subprocess.Popen(
         [sys.executable, "-S", "-c", code, "--timeout", timeout, *argv],
@@ -783,7 +784,7 @@ def test_health_without_a_pyinit(run_dir, capsys):
 
 
 def test_health_of_a_dead_pyinit(run_dir, capsys):
-    listener, path = places.bind(os.environ)
+    listener, path = socket_path.bind(os.environ)
     listener.close()
     assert health.main([]) == 1
     assert "no pyinit runs" in capsys.readouterr().out
@@ -796,7 +797,7 @@ def test_health_of_a_dead_pyinit(run_dir, capsys):
 
 
 def test_health_of_a_hung_pyinit(run_dir, capsys):
-    listener, path = places.bind(os.environ)
+    listener, path = socket_path.bind(os.environ)
     with contextlib.closing(listener):
         assert health.main(["--timeout", "50ms"]) == 1
         assert "no answer in time" in capsys.readouterr().out
@@ -812,7 +813,7 @@ def test_health_of_a_hung_pyinit(run_dir, capsys):
         assert "no answer in time" in capsys.readouterr().out
         for sock in waiting:
             sock.close()
-    places.leave(path)
+    socket_path.leave(path)
 
 
 @pytest.mark.parametrize(
@@ -862,9 +863,9 @@ def test_root_without_capabilities_is_told_as_whom_to_ask(run_dir):
     with contextlib.closing(House(private=True)):
         os.chown(folder, 65534, 65534)
         code = (
-            "import sys; from entrypoint.control import places; places.PARENTS = ();"
-            "places._abstract_names = list;"
-            "from entrypoint.probes import health; sys.exit(health.main([]))"
+            "import sys; from entrypoint.api import socket_path; socket_path.PARENTS = ();"
+            "socket_path._abstract_names = list;"
+            "from entrypoint.client import health; sys.exit(health.main([]))"
         )
         done = subprocess.run(
             ["capsh", "--drop=all", "--", "-c", f"{sys.executable} -c '{code}'"],

@@ -44,9 +44,9 @@ def ends(world: World, signum: int = SIGTERM) -> None:
 def a_cluster_starts_reloads_and_stops(world):
     world.boot(shared(instances=3, reload_parallel=2), cpus=2)
     world.settle(20)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(20)
-    world.emit(e.ReloadAsked("web", instances=(1,)))
+    world.emit(e.ReloadRequested("web", instances=(1,)))
     world.settle(20)
     ends(world)
 
@@ -64,7 +64,7 @@ def a_crash_loop_that_is_kept_is_started_by_a_person(world):
     world.upcoming.extend(Script(ends_after=0.2, code=3) for _ in range(3))
     world.boot(app(max_restarts=2, restart_delay=1.0, on_errored="keep"))
     world.settle(30)
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.settle(30)
     ends(world, SIGINT)
 
@@ -77,7 +77,7 @@ def an_errored_app_waits_for_a_change_of_the_file(world):
     world.settle(30)
     read_again(world, spec.replace(env=(("A", "1"),)))
     world.settle(30)
-    world.emit(e.RenewAsked("web", "watch"))
+    world.emit(e.RenewRequested("web", "watch"))
     world.settle(10)
     ends(world, SIGQUIT)
 
@@ -85,23 +85,23 @@ def an_errored_app_waits_for_a_change_of_the_file(world):
 @history
 def a_reload_is_overtaken_by_other_commands(world):
     world.up(shared(instances=3, retire_delay=2.0))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.3)
-    world.emit(e.RestartAsked("web", instances=(0,)))
+    world.emit(e.RestartRequested("web", instances=(0,)))
     world.advance(0.3)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(20)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.02)
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.settle(20)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.02)
-    world.emit(e.ScaleAsked("web", 1))
+    world.emit(e.ScaleRequested("web", 1))
     world.settle(20)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.02)
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.settle(20)
 
 
@@ -109,14 +109,14 @@ def a_reload_is_overtaken_by_other_commands(world):
 def one_socket_is_shared_while_it_is_scaled(world):
     world.up(shared(instances=2, share="one"))
     for count in (4, 1, 0, 2):
-        world.emit(e.ScaleAsked("web", count))
+        world.emit(e.ScaleRequested("web", count))
         world.settle(10)
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.settle(10)
-    world.emit(e.ScaleAsked("web", 3))
-    world.emit(e.StartAsked("web"))
+    world.emit(e.ScaleRequested("web", 3))
+    world.emit(e.StartRequested("web"))
     world.settle(10)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(20)
     ends(world)
 
@@ -159,7 +159,7 @@ def a_shutdown_drains_and_those_depended_on_stop_last(world):
     world.up(web, app("db"), drain_delay=3.0, timeout=20.0)
     world.emit(e.SignalArrived(SIGTERM))
     world.advance(1)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(60)
 
 
@@ -205,9 +205,9 @@ def jobs_run_at_their_times(world):
         world.emit(e.ScheduleDue(name))
         world.advance(3)
         world.emit(e.ScheduleDue(name))
-        world.emit(e.RunAsked(name))
+        world.emit(e.RunRequested(name))
         world.settle(40)
-        world.emit(e.StopAsked(name))
+        world.emit(e.StopRequested(name))
         world.emit(e.ScheduleDue(name))
         world.settle(15)
 
@@ -218,7 +218,7 @@ def a_service_is_restarted_at_its_times(world):
     for name in ("web", "b"):
         world.emit(e.ScheduleDue(name))
         world.settle(20)
-    world.emit(e.RunAsked(""))
+    world.emit(e.RunRequested(""))
     world.settle(20)
 
 
@@ -269,8 +269,8 @@ def signals_are_passed_on(world):
     world.up(shared(instances=2), app("b"), signals=(SIGUSR1,))
     world.emit(e.SignalArrived(SIGWINCH, name="SIGWINCH"))
     world.emit(e.SignalArrived(12, name="SIGUSR2"))
-    world.emit(e.SignalAsked(12, "web", (1,)))
-    world.emit(e.SignalAsked(SIGKILL, "b"))
+    world.emit(e.SignalRequested(12, "web", (1,)))
+    world.emit(e.SignalRequested(SIGKILL, "b"))
     world.settle(10)
     world.emit(e.SignalArrived(SIGHUP, terminal_gone=True))
     world.settle(10)

@@ -55,7 +55,7 @@ def all_declared_addresses_count_but_optional_ones(world):
     world.advance(1)
     listens(world, process, "127.0.0.1:5001")
     accepts(world, process, "127.0.0.1:5001")
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(10)
 
 
@@ -84,7 +84,7 @@ def undeclared_ports_are_expected_of_the_next_release(world):
     listens(world, first, "127.0.0.1:4003")
     world.advance(5)
     listens(world, first, "127.0.0.1:4004", lasting=True)
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(1)
     second = world.one()
     accepts(world, second, "127.0.0.1:4000")
@@ -92,7 +92,7 @@ def undeclared_ports_are_expected_of_the_next_release(world):
     world.advance(10)
     accepts(world, second, "127.0.0.1:4001")
     world.settle(10)
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(1)
     accepts(world, world.one(), "127.0.0.1:4000")
     world.settle(30)
@@ -142,7 +142,7 @@ def a_unix_path_is_listened_on_and_nobody_comes(world):
     world.advance(2)
     world.emit(e.RestSeen(process.incarnation, rests=True))
     world.settle(10)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(3)
     successor = world.live()[-1]
     listens(world, successor, "unix:/run/web.sock")
@@ -160,7 +160,7 @@ def rest_comes_and_goes(world):
     world.advance(2)
     world.emit(e.RestSeen(process.incarnation, rests=True))
     world.settle(5)
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.settle(5)
     listens(world, world.one(), "127.0.0.1:4000")
     world.settle(70)
@@ -179,7 +179,7 @@ def ready_is_said_late_twice_or_never(world):
     world.emit(e.WorkerReady(two.incarnation, "notify"))
     world.emit(e.WorkerReady(two.incarnation, "notify"))
     world.settle(10)
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(1)
     accepts(world, world.one(0), "127.0.0.1:4000")
     world.settle(30)
@@ -192,7 +192,7 @@ def ready_is_asked_for_and_a_port_is_declared(world):
     world.advance(1)
     accepts(world, world.one(), "127.0.0.1:5000")
     world.settle(5)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.5)
     successor = world.live()[-1]
     world.emit(e.WorkerReady(successor.incarnation, "node"))
@@ -209,7 +209,7 @@ def a_check_has_to_succeed_first(world):
     accepts(world, world.one(name="b"), "127.0.0.1:5000")
     world.settle(20)
     world.usual = lambda _spawn: Script(says_after=None, well_from=None)
-    world.emit(e.ReloadAsked(""))
+    world.emit(e.ReloadRequested(""))
     world.advance(1)
     accepts(world, world.live("b")[-1], "127.0.0.1:5000")
     world.settle(60)
@@ -217,11 +217,11 @@ def a_check_has_to_succeed_first(world):
 
 @history
 def a_kernel_that_lets_nobody_see(world):
-    world.observed = False
+    world.listen_visible = False
     world.usual = lambda _spawn: Script(accepts_after=1.0)
     world.boot(shared(instances=2), shared("one", share="one"), app("none"))
     world.settle(20)
-    world.emit(e.ReloadAsked(""))
+    world.emit(e.ReloadRequested(""))
     world.settle(30)
 
 
@@ -229,13 +229,13 @@ def a_kernel_that_lets_nobody_see(world):
 def the_first_new_worker_has_to_live_for_a_while(world):
     world.usual = lambda _spawn: Script(accepts_after=2.0)
     world.up(shared(instances=3, min_ready=3.0, listen_timeout=10.0, reload_parallel=2))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(3.5)
     world.crash(world.live()[-1])
     world.settle(30)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(40)
-    world.emit(e.RenewAsked("web", "watch"))
+    world.emit(e.RenewRequested("web", "watch"))
     world.settle(40)
 
 
@@ -245,7 +245,7 @@ def commands_run_before_it_starts(world):
     world.usual = lambda _spawn: Script(exec_after=5.0)
     spec = shared(instances=2, before_start=before, after_stop=(("clean",),), listen_timeout=2.0)
     world.up(spec)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(40)
     process = world.live()[0]
     process.alive = False
@@ -266,15 +266,15 @@ def a_person_edits(world):
     world.boot(spec, app("job", autorestart=False))
     world.settle(5)
     world.usual = lambda _spawn: Script(ends_after=0.1, code=1)
-    world.emit(e.RenewAsked("web", "watch"))
+    world.emit(e.RenewRequested("web", "watch"))
     world.settle(20)
     world.usual = lambda _spawn: Script()
-    world.emit(e.RenewAsked("web", "watch"))
-    world.emit(e.RenewAsked("job", "watch"))
+    world.emit(e.RenewRequested("web", "watch"))
+    world.emit(e.RenewRequested("job", "watch"))
     world.settle(20)
-    world.emit(e.RenewAsked("nothing", "watch"))
-    world.emit(e.StopAsked("web"))
-    world.emit(e.RenewAsked("web", "watch"))
+    world.emit(e.RenewRequested("nothing", "watch"))
+    world.emit(e.StopRequested("web"))
+    world.emit(e.RenewRequested("web", "watch"))
     world.settle(10)
     ends(world)
 
@@ -286,13 +286,13 @@ def a_reload_meets_one_that_has_done_its_work(world):
         shared(instances=2, autorestart=False), shared("b", stop_exit_codes=(3,)), app("keeper")
     )
     world.advance(0.5)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(10)
-    world.emit(e.ReloadAsked("b"))
+    world.emit(e.ReloadRequested("b"))
     world.advance(0.02)
     world.crash(world.live("b")[-1], 3)
     world.settle(10)
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.settle(10)
 
 
@@ -303,7 +303,7 @@ def crashes_at_the_same_age_are_one_loop(world):
     world.boot(spec)
     world.settle(200)
     world.usual = lambda _spawn: Script(ends_after=5.0, code=1)
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.settle(12)
     world.usual = lambda _spawn: Script()
     world.settle(60)

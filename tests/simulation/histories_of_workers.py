@@ -19,16 +19,16 @@ from tests.simulation.world import (
 def a_reload_to_something_broken_is_aborted(world):
     world.up(shared(instances=2))
     world.upcoming.append(Script(ends_after=0.05, code=1))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(20)
     world.upcoming.append(Script(says_after=None))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(60)
     world.upcoming.append(Script(fork_fails=True))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(60)
     world.upcoming.append(Script(exec_fails="chdir: No such file or directory"))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(60)
 
 
@@ -36,7 +36,7 @@ def a_reload_to_something_broken_is_aborted(world):
 def what_ignores_its_stop_is_killed_and_what_is_not_even_then_is_given_up(world):
     world.upcoming.extend((Script(ignores=True), Script(undying=True, ignores=True)))
     world.up(app(kill_timeout=2.0), app("b", kill_timeout=1.6))
-    world.emit(e.RestartAsked())
+    world.emit(e.RestartRequested())
     world.settle(30)
     world.let_die(0)
     world.settle(10)
@@ -49,14 +49,14 @@ def a_worker_leaves_others_of_its_group_and_strays(world):
     world.up(app(kill_timeout=2.0), app("b", treekill="group"), app("c", treekill="none"))
     world.crash(world.one(name="web"), 1)
     world.settle(10)
-    world.emit(e.StopAsked("b"))
+    world.emit(e.StopRequested("b"))
     world.settle(10)
     world.crash(world.one(name="c"), None, 11)
     world.settle(10)
     world.usual = lambda _spawn: Script(group="undying", ignores=True)
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.settle(10)
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.settle(30)
 
 
@@ -105,7 +105,7 @@ def a_worker_says_that_it_stops_and_asks_for_time(world):
     world.up(shared(wait_ready=True, kill_timeout=2.0))
     process = world.one()
     world.tell(process, extend=5.0)
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(1)
     world.tell(process, extend=4.0)
     world.settle(20)
@@ -114,7 +114,7 @@ def a_worker_says_that_it_stops_and_asks_for_time(world):
     world.advance(1)
     world.crash(process, 0)
     world.settle(20)
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.settle(20)
 
 
@@ -139,7 +139,7 @@ def a_program_that_never_says_that_it_is_ready(world):
         shared("port", listen_timeout=2.0),
     )
     world.settle(60)
-    world.emit(e.ReloadAsked(""))
+    world.emit(e.ReloadRequested(""))
     world.settle(60)
     ends(world)
 
@@ -167,7 +167,7 @@ def a_program_without_a_port_rests(world):
     world.boot(app("rests"), app("busy", listen_timeout=5.0))
     world.settle(90)
     world.emit(e.RestSeen(world.one(name="busy").incarnation, rests=False))
-    world.emit(e.ReloadAsked(""))
+    world.emit(e.ReloadRequested(""))
     world.settle(90)
 
 
@@ -175,7 +175,7 @@ def a_program_without_a_port_rests(world):
 def node_is_asked_by_a_message(world):
     world.usual = lambda _spawn: Script(says="node", stop_takes=1.0, group="obeys")
     world.up(shared(node=True, wait_ready=True, shutdown_with_message=True, instances=2))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.2)
     world.emit(e.MessageNotSent(world.live()[0].incarnation, "EPIPE"))
     world.settle(30)
@@ -190,16 +190,16 @@ def the_system_refuses(world):
     world.settle(10)
     world.emit(e.PortFailed("web", "grow", "EMFILE"))
     world.settle(10)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.05)
     world.emit(e.QueueUnwatched(web.incarnation, "EMFILE"))
     world.settle(10)
-    world.emit(e.StopAsked("b"))
+    world.emit(e.StopRequested("b"))
     world.emit(e.SignalRefused(other.incarnation, SIGTERM, "it runs as another user"))
     world.emit(e.SignalRefused(other.incarnation, SIGKILL, "it runs as another user"))
     world.settle(20)
     world.upcoming.extend(Script(fork_fails=True) for _ in range(3))
-    world.emit(e.StartAsked("b"))
+    world.emit(e.StartRequested("b"))
     world.settle(30)
     ends(world)
 
@@ -208,10 +208,10 @@ def the_system_refuses(world):
 def a_worker_is_slow_to_answer_what_it_accepted(world):
     world.usual = lambda _spawn: Script(queue_takes=1.0, stop_takes=2.0)
     world.up(shared(instances=2, retire_delay=3.0, kill_timeout=4.0, relay=True))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(40)
     world.usual = lambda _spawn: Script(queue_takes=None)
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.settle(40)
     world.emit(e.SignalArrived(SIGTERM))
     world.advance(0.1)

@@ -20,7 +20,7 @@ from entrypoint.journal.replay import replay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.core.turn import State
+    from entrypoint.core.transaction import State
     from tests.simulation.world import World
 
 
@@ -28,15 +28,15 @@ class Moment:
     """The core's places and workers after a turn, recounted by app. Read only."""
 
     def __init__(self, state: State) -> None:
-        self.places = [p for by_app in state.places.values() for p in by_app.values()]
-        self.places_by_app: dict[str, list[w.Place]] = {}
-        for place in self.places:
+        self.instances = [p for by_app in state.instances.values() for p in by_app.values()]
+        self.places_by_app: dict[str, list[w.Instance]] = {}
+        for place in self.instances:
             self.places_by_app.setdefault(place.app, []).append(place)
         # The `STATE` functions have been asked.
         self.checked = False
-        self.crews: dict[str, list[w.Worker]] = {}
+        self.workers_by_app: dict[str, list[w.Worker]] = {}
         for worker in state.workers.values():
-            self.crews.setdefault(worker.app, []).append(worker)
+            self.workers_by_app.setdefault(worker.app, []).append(worker)
 
 
 def moment(world: World) -> Moment:
@@ -46,20 +46,20 @@ def moment(world: World) -> Moment:
     return world.moment
 
 
-def places_of(world: World, app: str = "") -> list[w.Place]:
+def places_of(world: World, app: str = "") -> list[w.Instance]:
     seen = moment(world)
-    return seen.places_by_app.get(app, []) if app else seen.places
+    return seen.places_by_app.get(app, []) if app else seen.instances
 
 
 def crew_of(world: World, app: str) -> list[w.Worker]:
     """The workers of an app, oldest first."""
-    return moment(world).crews.get(app, [])
+    return moment(world).workers_by_app.get(app, [])
 
 
 def counts_are_a_recount(world: World, _effects) -> None:
     """The counts in a pool are what a recount of workers and places gives."""
     state = world.core._state
-    for pool in state.pools.values():
+    for pool in state.apps.values():
         crew = crew_of(world, pool.name)
         places = places_of(world, pool.name)
         assert pool.live == len(crew), pool
@@ -67,9 +67,9 @@ def counts_are_a_recount(world: World, _effects) -> None:
         assert pool.ready == len(online) and pool.online == tuple(online), pool
         assert pool.finished == sum(p.state == w.FINISHED for p in places), pool
         assert pool.errored == sum(p.state == w.ERRORED for p in places), pool
-        assert pool.placed == len(places), pool
-        assert list(state.crews.get(pool.name, {}).values()) == crew
-    assert {p.app for p in places_of(world)} <= state.pools.keys()
+        assert pool.created == len(places), pool
+        assert list(state.workers_by_app.get(pool.name, {}).values()) == crew
+    assert {p.app for p in places_of(world)} <= state.apps.keys()
 
 
 def no_process_is_forgotten(world: World, _effects) -> None:
@@ -87,7 +87,7 @@ def a_place_knows_its_own(world: World, _effects) -> None:
             worker = state.workers.get(incarnation)
             assert not incarnation or worker is not None or is_stopping(world), place
             if worker is not None:
-                assert (worker.app, worker.instance) == (place.app, place.instance), place
+                assert (worker.app, worker.instance) == (place.app, place.number), place
         assert not place.current or place.current != place.successor, place
         if place.current and not is_stopping(world):
             assert state.workers[place.current].slot == place.slot, place
@@ -99,10 +99,10 @@ def nobody_is_doubled(world: World, _effects) -> None:
     untold = Counter(
         (each.app, each.instance)
         for each in state.workers.values()
-        if not each.purpose and each.state != w.LINGERING
+        if not each.stop_reason and each.state != w.LINGERING
     )
     for (app, instance), number in untold.items():
-        reload = state.pools[app].reload
+        reload = state.apps[app].reload
         most = 2 if reload and instance in reload.active else 1
         assert number <= most, (app, instance, number)
 
@@ -119,18 +119,18 @@ def what_cannot_live_side_by_side_does_not(world: World, _effects) -> None:
 
 def reloads_are_bounded(world: World, _effects) -> None:
     """At most `reload_parallel` instances are being replaced; only they have successors."""
-    for pool in world.core._state.pools.values():
+    for pool in world.core._state.apps.values():
         active = pool.reload.active if pool.reload else ()
         # A new file may lower it: what has begun goes on.
         assert len(active) <= max(1, world.parallel.get(pool.name, 0)), pool
         for place in places_of(world, pool.name):
             if place.successor:
-                assert pool.mode == "running" and place.instance in active, (pool, place)
+                assert pool.mode == "running" and place.number in active, (pool, place)
 
 
 def ids_name_one_instance(world: World, _effects) -> None:
     """Each wanted instance has a number of its own."""
-    pools = world.core._state.pools.values()
+    pools = world.core._state.apps.values()
     assert all(len(pool.ids) == pool.wanted for pool in pools), pools
     given = [number for pool in pools for number in pool.ids]
     assert len(given) == len(set(given)), given
@@ -139,7 +139,7 @@ def ids_name_one_instance(world: World, _effects) -> None:
 def slots_have_one_owner(world: World, _effects) -> None:
     """A slot is granted, of one place, and of one worker that accepts, or is spare."""
     state = world.core._state
-    for pool in state.pools.values():
+    for pool in state.apps.values():
         owned = [p.slot for p in places_of(world, pool.name)]
         assert len(owned) == len(set(owned)), (pool, owned)
         crew = crew_of(world, pool.name)
@@ -158,19 +158,19 @@ def the_port_is_steered_to_who_is_ready(world: World, _effects) -> None:
     """
     if is_stopping(world):
         return
-    for pool in world.core._state.pools.values():
+    for pool in world.core._state.apps.values():
         if pool.spec.share != "slots":
             continue
         if pool.online:
-            assert world.steered[pool.name] == pool.online, pool
+            assert world.routed[pool.name] == pool.online, pool
         elif sick := _slots(world, pool.name, w.SICK):
-            assert world.steered[pool.name] == sick, pool
+            assert world.routed[pool.name] == sick, pool
 
 
 def deadlines_have_an_owner(world: World, _effects) -> None:
     """A deadline is of a worker that is not gone, and of its state."""
     state = world.core._state
-    waiting = {p.waits_for for p in places_of(world) if p.state == w.WAITING_RESTART}
+    waiting = {p.restart_timer for p in places_of(world) if p.state == w.WAITING_RESTART}
     meant = {
         "launch": (w.LAUNCHING,),
         "probe": (w.LAUNCHING, w.ONLINE, w.SICK),
@@ -185,9 +185,9 @@ def deadlines_have_an_owner(world: World, _effects) -> None:
         if timer.kind == "restart":
             assert timer.incarnation in waiting, timer
         elif timer.kind == "orphans":
-            assert timer.incarnation in dict(state.pools[timer.app].orphans), timer
+            assert timer.incarnation in dict(state.apps[timer.app].orphans), timer
         elif timer.kind == "widen":
-            assert state.pools[timer.app].starting is not None, timer
+            assert state.apps[timer.app].starting is not None, timer
         elif timer.kind in meant:
             worker = state.workers.get(timer.incarnation)
             assert worker is not None and worker.state in meant[timer.kind], (timer, worker)
@@ -216,17 +216,17 @@ def nothing_waits_for_ever(world: World, _effects) -> None:
             assert any((kind, worker.incarnation) in armed for kind in wanted), worker
     for place in places_of(world):
         if place.state == w.WAITING_RESTART:
-            assert ("restart", place.waits_for) in armed, place
+            assert ("restart", place.restart_timer) in armed, place
     if world.core._state.run.phase == "draining":
         assert ("drain", 0) in armed
-    for pool in world.core._state.pools.values():
-        if pool.placed < pool.wanted and pool.mode == "running" and is_running(world):
+    for pool in world.core._state.apps.values():
+        if pool.created < pool.wanted and pool.mode == "running" and is_running(world):
             assert any(t.kind == "widen" and t.app == pool.name for t in world.timers), pool
 
 
 def instances_have_no_gap(world: World, _effects) -> None:
     """The next instance to be launched is the number of those that are there."""
-    for name, places in world.core._state.places.items():
+    for name, places in world.core._state.instances.items():
         assert sorted(places) == list(range(len(places))), name
 
 
@@ -264,7 +264,7 @@ def readiness_is_checked(world: World, effects) -> None:
     for effect in effects:
         if isinstance(effect, f.Report) and effect.event == "worker ready":
             said = dict(effect.fields)
-            spec = world.core._state.pools[said["app"]].spec
+            spec = world.core._state.apps[said["app"]].spec
             crew = world.core._state.workers.values()
             [worker] = [each for each in crew if each.pid == said["pid"]]
             if worker.spec.health is not None and spec.health is not None:
@@ -280,7 +280,7 @@ def a_stop_starts_nothing(world: World, effects) -> None:
 def errored_ends_the_container(world: World, _effects) -> None:
     """An errored app with `on_errored: exit` has begun the end."""
     run = world.core._state.run
-    for pool in world.core._state.pools.values():
+    for pool in world.core._state.apps.values():
         waits = pool.spec.on_errored == "wait" and pool.edited
         if pool.errored and pool.spec.on_errored != "keep" and not waits:
             assert run.phase != "running", pool
@@ -290,7 +290,7 @@ def dependencies_come_first(world: World, effects) -> None:
     """No worker of an app is started before what it depends on was there once."""
     for effect in effects:
         if isinstance(effect, f.Spawn):
-            assert world.core._state.pools[effect.spec.name].mode != "waiting"
+            assert world.core._state.apps[effect.spec.name].mode != "waiting"
 
 
 def it_can_be_seen(world: World, _effects) -> None:
@@ -301,7 +301,7 @@ def it_can_be_seen(world: World, _effects) -> None:
         assert len(rows) == len(set(rows))
         assert 0 <= app.reloaded <= app.to_reload
         instances = {row.instance for row in app.workers}
-        assert {p.instance for p in places_of(world, app.name)} <= instances
+        assert {p.number for p in places_of(world, app.name)} <= instances
 
 
 def is_running(world: World) -> bool:
@@ -360,7 +360,7 @@ def settle(world: World) -> None:
     world.advance(400)
     state = world.core._state
     bound = world.now
-    for pool in state.pools.values():
+    for pool in state.apps.values():
         spec = pool.spec
         life = max(spec.listen_timeout, 3 * pool.slowest) + spec.kill_timeout + 90
         bound += (spec.max_restarts + 1 + pool.wanted) * (life + max(15.0, spec.restart_delay))
@@ -370,19 +370,19 @@ def settle(world: World) -> None:
 
 def _is_moving(world: World) -> bool:
     state = world.core._state
-    apps = {pool.name for pool in state.pools.values() if not _undying(world, pool.name)}
+    apps = {pool.name for pool in state.apps.values() if not _undying(world, pool.name)}
     starting = {
         each.app for each in state.workers.values() if each.state == w.LAUNCHING and each.due
     }
     starting |= {place.app for place in places_of(world) if place.state == w.WAITING_RESTART}
-    starting |= {pool.name for pool in state.pools.values() if pool.reload is not None}
+    starting |= {pool.name for pool in state.apps.values() if pool.reload is not None}
     return bool(apps & starting)
 
 
 def came_to_rest(world: World) -> None:
     """Left alone with healthy programs, every app is where it is meant to be."""
     state = world.core._state
-    for pool in state.pools.values():
+    for pool in state.apps.values():
         if pool.live != pool.ready and _undying(world, pool.name):
             continue  # whoever waits for it waits until the kernel lets it end
         assert pool.reload is None, pool
@@ -397,7 +397,7 @@ def came_to_rest(world: World) -> None:
                 assert worker is not None, place
                 assert worker.state == w.ONLINE or worker in late, (place, worker)
         if pool.mode == "running":
-            assert len(state.places.get(pool.name, {})) == pool.wanted, pool
+            assert len(state.instances.get(pool.name, {})) == pool.wanted, pool
 
 
 def _crew(world: World, name: str):
@@ -413,7 +413,7 @@ def longest_stop(world: World) -> float:
     """The sum of the bounds that the plan sets to a shutdown which begins now, seconds."""
     state = world.core._state
     settings = state.run.shutdown
-    specs = [pool.spec for pool in state.pools.values()]
+    specs = [pool.spec for pool in state.apps.values()]
     specs += [each.spec for each in state.workers.values()]
     bounds = {}
     for spec in specs:

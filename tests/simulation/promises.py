@@ -22,22 +22,22 @@ def a_reload_lets_no_number_fall(world: World, _effects) -> None:
         return
     for incarnation, before in world.before.items():
         now = state.workers.get(incarnation)
-        told = now is not None and before.ready and not now.ready and now.purpose == "reload"
-        if told and now.spec.share != "none" and state.pools[now.app].spec.share != "none":
+        told = now is not None and before.ready and not now.ready and now.stop_reason == "reload"
+        if told and now.spec.share != "none" and state.apps[now.app].spec.share != "none":
             had = sum(each.ready for each in world.before.values() if each.app == now.app)
-            assert state.pools[now.app].ready >= had - _beside(world, now.app), now
+            assert state.apps[now.app].ready >= had - _beside(world, now.app), now
 
 
 def _beside(world: World, app: str) -> int:
     """Successors that were ready beside their old workers, which are told to leave now."""
     state = world.core._state
     found = 0
-    for place in state.places[app].values():
+    for place in state.instances[app].values():
         heir = world.before.get(place.current)
         old = [
             each
             for each in crew_of(world, app)
-            if (each.instance, each.purpose) == (place.instance, "reload")
+            if (each.instance, each.stop_reason) == (place.number, "reload")
             and (before := world.before.get(each.incarnation)) is not None
             and before.ready
         ]
@@ -50,20 +50,20 @@ def nobody_waits_where_nobody_comes(world: World, _effects) -> None:
     state = world.core._state
     if is_stopping(world):
         return
-    for pool in state.pools.values():
-        if pool.spec.share != "slots" or pool.name not in world.steered:
+    for pool in state.apps.values():
+        if pool.spec.share != "slots" or pool.name not in world.routed:
             continue
         crew = crew_of(world, pool.name)
         own = places_of(world, pool.name)
         served = {each.slot for each in crew if each.state in (w.ONLINE, w.SICK, w.LAUNCHING)}
         served |= {p.slot for p in own if p.state in (w.RUNNING, w.WAITING_RESTART)}
         if served:
-            assert served.issuperset(world.steered[pool.name]), (pool, served)
+            assert served.issuperset(world.routed[pool.name]), (pool, served)
 
 
 def what_is_free_was_said_to_be(world: World, _effects) -> None:
     """What comes late to a slot on which a worker once accepted is passed on to others."""
-    for pool in world.core._state.pools.values():
+    for pool in world.core._state.apps.values():
         if pool.spec.share != "slots":
             continue
         used = world.used.get(pool.name, set())
@@ -77,9 +77,9 @@ def a_reload_waits_for_what_will_come(world: World, _effects) -> None:
     Or the first new worker of the reload has to show that it lives.
     """
     state = world.core._state
-    for pool in state.pools.values():
+    for pool in state.apps.values():
         for instance in pool.reload.active if pool.reload else ():
-            place = state.places[pool.name].get(instance)
+            place = state.instances[pool.name].get(instance)
             assert place is not None, pool
             crew = crew_of(world, pool.name)
             here = [each for each in crew if each.instance == instance]
@@ -98,7 +98,7 @@ def the_queue_is_waited_for(world: World, _effects) -> None:
         now = world.core._state.workers.get(incarnation)
         if now is None or (before.state, now.state) != (w.RETIRING, w.TERMINATING):
             continue
-        if now.purpose in ("reload", "scale") and not now.sick:
+        if now.stop_reason in ("reload", "scale") and not now.sick:
             assert overdue or (now.queue_empty and now.delay_over), now
 
 
@@ -130,10 +130,10 @@ def no_reload_goes_on_unproven(world: World, _effects) -> None:
         return
     for incarnation, before in world.before.items():
         now = state.workers.get(incarnation)
-        leaves = now is not None and before.ready and not before.purpose
-        if not leaves or now.purpose != "reload" or now.spec.share == "none":
+        leaves = now is not None and before.ready and not before.stop_reason
+        if not leaves or now.stop_reason != "reload" or now.spec.share == "none":
             continue
-        pool, place = state.pools[now.app], state.places[now.app][now.instance]
+        pool, place = state.apps[now.app], state.instances[now.app][now.instance]
         heir = state.workers.get(place.current)
         if heir is None or heir.incarnation == incarnation or heir.spec.share == "none":
             continue
@@ -202,12 +202,12 @@ def the_file_counts(world: World) -> None:
     aborted = {
         dict(r.fields)["app"] for r in world.ordered(f.Report) if r.event == "reload aborted"
     }
-    for pool in state.pools.values():
+    for pool in state.apps.values():
         crew = crew_of(world, pool.name)
         if pool.mode != "running" or pool.name in aborted or pool.reload is not None:
             continue
         for each in crew:
             kept = {key: getattr(each.spec, key) for key in _KEPT}
-            assert each.purpose or each.spec == pool.spec.replace(**kept), (pool, each)
+            assert each.stop_reason or each.spec == pool.spec.replace(**kept), (pool, each)
         if all(each.spec.listen == pool.spec.listen or each.killed for each in crew):
             assert world.held.get(pool.name, set()) == set(pool.spec.listen), pool

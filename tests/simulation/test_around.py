@@ -72,7 +72,7 @@ def test_commands_that_do_not_end_are_killed() -> None:
 def test_after_sigkill_of_the_worker_they_have_their_time() -> None:
     core = Core(after_stop=(("a",),))
     core.up()
-    core.emit(e.StopAsked("web"))
+    core.emit(e.StopRequested("web"))
     core.emit(e.TimerFired(e.Timer("kill", "web", 1)))
     core.emit(e.WorkerExited(1, signum=9, cleaning=True))
     assert e.Timer("abandon", "web", 1) in [each.timer for each in core.of(f.StopTimer)]

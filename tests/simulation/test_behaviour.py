@@ -101,7 +101,7 @@ def test_without_autostart_an_app_waits_until_it_is_started(world):
     world.settle(5)
     assert {p.spec.name for p in world.live()} == {"job"}
     assert world.view().stopped
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.run_until(lambda: world.is_up("web") and world.is_up("api"))
 
 
@@ -162,7 +162,7 @@ def edited(world, **keys):
     world.boot(app(max_restarts=3, on_errored="wait", **keys))
     world.advance(10)
     always(world, CRASHES)
-    world.emit(e.RenewAsked("web", "files changed"))
+    world.emit(e.RenewRequested("web", "files changed"))
     world.advance(10)
 
 
@@ -174,7 +174,7 @@ def test_an_app_that_a_change_broke_waits_for_the_next_change(world):
     world.advance(100)
     assert len(spawn_times(world)) == starts
     always(world, Script())
-    world.emit(e.RenewAsked("web", "files changed"))
+    world.emit(e.RenewRequested("web", "files changed"))
     world.advance(10)
     assert world.ready() == 1
 
@@ -182,7 +182,7 @@ def test_an_app_that_a_change_broke_waits_for_the_next_change(world):
 def test_one_that_no_change_broke_ends_the_container(world):
     edited(world)
     always(world, Script(ends_after=5.0, code=1))
-    world.emit(e.RenewAsked("web", "files changed"))
+    world.emit(e.RenewRequested("web", "files changed"))
     world.advance(7)
     always(world, CRASHES)
     world.advance(100)
@@ -193,7 +193,7 @@ def test_a_one_shot_that_a_change_broke_waits_too(world):
     edited(world, autorestart=False)
     assert world.exit_code is None
     always(world, Script(ends_after=0.5, code=0))
-    world.emit(e.RenewAsked("web", "files changed"))
+    world.emit(e.RenewRequested("web", "files changed"))
     world.advance(10)
     assert world.exit_code == 0
 
@@ -278,7 +278,7 @@ def test_the_first_accept_is_readiness_of_a_shared_port(world):
 
 
 def test_the_first_accept_is_readiness_where_listen_cannot_be_seen():
-    world = World(observed=False)
+    world = World(listen_visible=False)
     world.boot(shared())
     assert world.run_until(lambda: world.ready() == 1) == pytest.approx(0.011)
 
@@ -309,7 +309,7 @@ def test_auto_keeps_who_listens_from_one_that_does_not(world, listens, ends):
     world.up(shared(wait_ready=True, listen_timeout=2.0))
     [old] = world.live()
     world.upcoming.append(Script(says_after=0.1 if listens else None))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(20)
     assert world.said(f"reload {ends}")
     assert (world.one() is old) is not listens
@@ -323,7 +323,7 @@ def test_auto_forces_while_no_worker_ever_said_ready_and_aborts_once_one_has(wor
     (old,) = world.live()
     world.emit(e.WorkerReady(old.incarnation, "node"))
     assert world.ready() == 1
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(20)
     assert world.live() == [old]
     assert world.said("reload aborted")
@@ -341,7 +341,7 @@ def test_the_signal_is_forwarded_as_it_is_to_the_group(world):
 
 def test_a_stop_that_pyinit_begins_is_sigterm_and_kill_signal_goes_before_all(world):
     world.up(app("web"), app("other", kill_signal=SIGUSR1))
-    world.emit(e.StopAsked(""))
+    world.emit(e.StopRequested(""))
     assert [sent.signum for sent in world.ordered(f.SendSignal)] == [SIGTERM, SIGUSR1]
 
 
@@ -363,7 +363,7 @@ def test_a_good_stop_is_0_after_drain_and_readiness_goes_at_once(world):
 
 
 @pytest.mark.parametrize("share", ["slots", "one"])
-@pytest.mark.parametrize("asked", [e.StopAsked("web"), e.ScaleAsked("web", 0)])
+@pytest.mark.parametrize("asked", [e.StopRequested("web"), e.ScaleRequested("web", 0)])
 def test_a_stop_by_hand_waits_for_the_queue_before_its_signal(world, share, asked):
     always(world, Script(queue_takes=2.0))
     world.up(shared(instances=2, share=share, retire_delay=0.5))
@@ -377,7 +377,7 @@ def test_a_stop_by_hand_waits_for_the_queue_before_its_signal(world, share, aske
     assert world.ordered(f.PausePort)
 
 
-@pytest.mark.parametrize("asked", [e.RestartAsked("web"), e.ScaleAsked("web", 1)])
+@pytest.mark.parametrize("asked", [e.RestartRequested("web"), e.ScaleRequested("web", 1)])
 def test_one_queue_for_all_is_left_to_siblings_and_successors(world, asked):
     always(world, Script(queue_takes=None))
     world.up(shared(instances=2, share="one"))
@@ -489,7 +489,7 @@ def test_a_main_app_that_is_restarted_or_stopped_by_hand_does_not_end_the_contai
     world.up(app("main", main=True), app("helper"))
     world.settle(20)
     assert world.is_up("main")
-    world.emit(e.StopAsked("main"))
+    world.emit(e.StopRequested("main"))
     world.settle(20)
     assert world.exit_code is None
 
@@ -515,7 +515,7 @@ def test_a_worker_that_sigkill_cannot_end_does_not_hold_a_reload_up(world, spec)
     world.up(spec)
     stuck, *others = world.live()
     stuck.script = Script(ignores=True, undying=True)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: world.said("reload finished"), 40)
     assert [event["instance"] for event in world.said("worker does not die")] == [0]
     assert not any(each.alive for each in others)
@@ -524,7 +524,7 @@ def test_a_worker_that_sigkill_cannot_end_does_not_hold_a_reload_up(world, spec)
     world.crash(stuck, None, SIGKILL)
     world.run_until(world.is_up)
     assert len(world.live()) == 3
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: len(world.said("reload finished")) == 2)
 
 
@@ -538,7 +538,7 @@ def test_an_app_without_a_port_that_is_removed_and_added_again_is_started(world)
 def test_a_group_that_cannot_end_after_a_worker_that_died_late_is_not_waited_for(world):
     world.upcoming.append(Script(stop_takes=7.9, stop_code=None, undying=True, group="undying"))
     world.up(app(kill_timeout=1.6))
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.run_until(world.is_up, 20)
 
 
@@ -548,7 +548,7 @@ def test_a_worker_killed_before_its_exec_has_failed_to_start_unless_it_was_told(
     world.boot(app(autorestart=False))
     [process] = world.live()
     if purpose:
-        world.emit(e.StopAsked("web"))
+        world.emit(e.StopRequested("web"))
     process.alive = False
     exited = e.WorkerExited(process.incarnation, None, 9, "killed before its exec")
     world.emit(exited)
@@ -599,8 +599,8 @@ def test_who_is_depended_on_is_told_last(world):
 
 def test_a_circle_of_dependencies_still_ends(world):
     world.boot(app("a", depends_on=(DependsSpec("b"),)), app("b", depends_on=(DependsSpec("a"),)))
-    world.emit(e.StartAsked("a"))
-    world.emit(e.StartAsked("b"))
+    world.emit(e.StartRequested("a"))
+    world.emit(e.StartRequested("b"))
     world.advance(1)
     world.emit(e.SignalArrived(SIGTERM))
     world.advance(1)
@@ -609,7 +609,7 @@ def test_a_circle_of_dependencies_still_ends(world):
 
 @pytest.mark.parametrize("when", [0.0, 0.005, 0.02, 0.3, 0.52])
 @pytest.mark.parametrize(
-    "event", [e.ReloadAsked("web"), e.RestartAsked("web"), e.ScaleAsked("web", 5)]
+    "event", [e.ReloadRequested("web"), e.RestartRequested("web"), e.ScaleRequested("web", 5)]
 )
 def test_a_stop_in_the_middle_of_anything_ends_well(world, event, when):
     world.up(shared(instances=3))
@@ -625,7 +625,7 @@ def test_a_stop_ends_the_reload_of_an_app_that_others_depend_on(world, timeout):
     web = app("web", depends_on=(DependsSpec("db"),), kill_timeout=2.0)
     world.usual = lambda spawn: Script(ignores=spawn.spec.name == "web")
     world.up(shared("db", instances=2), web, timeout=timeout, drain_delay=timeout * 2)
-    world.emit(e.ReloadAsked("db"))
+    world.emit(e.ReloadRequested("db"))
     world.emit(e.SignalArrived(SIGTERM))
     world.run_until(lambda: world.exit_code is not None)
     assert not world.live()
@@ -653,7 +653,7 @@ def test_a_reload_never_has_fewer_ready_than_before(world, share, parallel):
         seen.append((world.ready(), len(world.live())))
 
     world.after_turn = look
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(world.is_up)
     assert min(ready for ready, _ in seen) == 4
     assert max(live for _, live in seen) == 4 + parallel
@@ -663,14 +663,14 @@ def test_a_reload_never_has_fewer_ready_than_before(world, share, parallel):
 def test_the_port_turns_to_the_new_before_the_old_is_told(world):
     world.up(shared())
     since = world.now
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(world.is_up)
     orders = [
         type(effect).__name__
         for when, effect in world.effects
-        if when >= since and isinstance(effect, f.Spawn | f.Steer | f.WatchQueue | f.SendSignal)
+        if when >= since and isinstance(effect, f.Spawn | f.RouteTo | f.WatchQueue | f.SendSignal)
     ]
-    assert orders == ["Spawn", "Steer", "WatchQueue", "SendSignal"]
+    assert orders == ["Spawn", "RouteTo", "WatchQueue", "SendSignal"]
 
 
 def test_the_old_has_retire_delay_from_its_empty_queue_on_before_its_signal(world):
@@ -678,17 +678,17 @@ def test_the_old_has_retire_delay_from_its_empty_queue_on_before_its_signal(worl
     world.upcoming.append(Script(queue_takes=2.0))
     world.up(shared())
     old = world.one()
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: world.ready() == 1 and len(world.live()) == 2)
     assert world.run_until(lambda: old.told) == pytest.approx(2.511)
 
 
 def test_a_reload_during_a_reload_replaces_everyone_by_what_was_asked_last(world):
     world.up(shared(instances=3))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.3)
     asked = world.now
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(world.is_up)
     launched = {each.started_at for each in world.view().workers}
     assert min(launched) >= asked
@@ -698,7 +698,7 @@ def test_a_successor_that_crashes_keeps_the_old(world):
     world.up(shared(instances=2))
     old = world.live()
     world.upcoming.append(Script(says_after=None, ends_after=0.5, code=1))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(5)
     assert world.live() == old
     assert world.said("reload aborted")
@@ -709,13 +709,13 @@ def test_a_successor_that_crashes_keeps_the_old(world):
 @pytest.mark.parametrize("says_after", [0.7, None])
 def test_a_successor_that_cannot_be_seen_to_listen(share, says_after):
     """It counts when it accepts, and never for the mere reason that time has passed."""
-    world = World(observed=False)
+    world = World(listen_visible=False)
     world.after_turn = invariants.check
     world.up(shared(share=share, listen_timeout=4.0))
     old = world.one()
     world.upcoming.append(Script(says_after=says_after))
     begun = world.now
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     if says_after:
         world.run_until(lambda: world.said("worker ready")[1:])
         assert world.now - begun == pytest.approx(0.701)
@@ -725,12 +725,12 @@ def test_a_successor_that_cannot_be_seen_to_listen(share, says_after):
 
 
 def test_a_release_that_cannot_start_ends_no_worker_also_where_listen_cannot_be_seen():
-    world = World(observed=False)
+    world = World(listen_visible=False)
     world.after_turn = invariants.check
     world.up(shared(instances=2))
     old = world.live()
     world.upcoming.append(Script(says_after=None, ends_after=0.5, code=1))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(30)
     assert world.live() == old
     assert world.said("reload aborted")
@@ -741,10 +741,10 @@ def test_a_current_that_comes_up_late_does_not_end_the_reload_of_its_instance(wo
     world.boot(shared())
     world.advance(0.5)
     world.upcoming.append(Script(says_after=2.0))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(1.0)
     assert world.view().reloading
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(20)
     assert world.is_up()
     assert len(world.live()) == 1
@@ -754,7 +754,7 @@ def test_both_generations_silent_ends_with_one_worker(world):
     world.usual = lambda spawn: Script(says_after=None if spawn.incarnation < 3 else 0.01)
     world.boot(shared(on_listen_timeout="abort", kill_timeout=1.6))
     world.advance(1)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(30)
     assert world.ready() == 1
     assert not world.view().reloading
@@ -764,7 +764,7 @@ def test_the_old_crashing_during_a_reload_leaves_it_to_the_successor(world):
     world.up(shared())
     old = world.one()
     world.upcoming.append(Script(says_after=1.0))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.1)
     world.crash(old)
     assert len(world.live()) == 1
@@ -778,7 +778,7 @@ def test_a_reload_goes_on_after_a_worker_that_ignores_its_signal(world, share):
     world.upcoming.append(Script(ignores=True))
     world.up(shared(instances=2, share=share, kill_timeout=2.0))
     deaf = world.one(0)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: not deaf.alive)
     assert deaf.received == [SIGTERM, SIGKILL]
     world.run_until(world.is_up)
@@ -789,7 +789,7 @@ def test_a_reload_goes_on_after_a_worker_that_ignores_its_signal(world, share):
 def test_a_crash_between_ready_and_its_turn_is_mended_by_the_reload(world, instance):
     """Instance 0 is new and its old worker leaves; 1 is old and waits for its turn."""
     world.up(shared(instances=2, retire_delay=0.5))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: world.said("worker ready")[2:])
     (victim,) = [p for p in world.live() if p.instance == instance and not _leaves(world, p)]
     world.crash(victim)
@@ -804,13 +804,13 @@ def test_a_crash_between_ready_and_its_turn_is_mended_by_the_reload(world, insta
 
 def _leaves(world, process) -> bool:
     worker = world.core._state.workers[process.incarnation]
-    return worker.purpose == "reload"
+    return worker.stop_reason == "reload"
 
 
 def test_a_file_that_changes_during_a_reload_is_what_everybody_runs_in_the_end(world):
     first = shared(instances=3)
     world.up(first)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: world.said("worker exited"))
     newest = first.replace(min_uptime=7.0)
     world.emit(e.PlanAccepted(plan(newest, revision=2)))
@@ -840,14 +840,14 @@ def test_what_fails_of_a_file_that_was_corrected_meanwhile_aborts_nothing(world)
 def test_a_stop_of_an_app_that_is_being_scaled(world):
     world.up(shared(instances=2))
     always(world, Script(says_after=1.0))
-    world.emit(e.ScaleAsked("web", 6))
+    world.emit(e.ScaleRequested("web", 6))
     world.advance(0.5)
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.advance(20)
     assert world.live() == []
     assert world.exit_code is None
     always(world, Script())
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.run_until(world.is_up)
     assert len(world.live()) == 6
 
@@ -861,7 +861,7 @@ def test_fork_apps_reload_in_place_one_after_the_other(world):
         least.append(world.ready())
 
     world.after_turn = look
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(world.is_up)
     assert min(least) == 2
     assert max(least) == 3
@@ -870,10 +870,10 @@ def test_fork_apps_reload_in_place_one_after_the_other(world):
 def test_a_restart_asked_during_a_reload_also_ends_the_successor(world):
     world.up(shared())
     world.upcoming.append(Script(says_after=None))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.1)
     both = world.live()
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(2)
     assert len(both) == 2
     assert not any(process.alive for process in both)
@@ -970,7 +970,7 @@ def test_a_file_that_changes_and_scales_starts_each_new_worker_once(world):
 
 def test_what_a_person_has_scaled_stays_until_the_file_says_another_number(world):
     world.up(shared(instances=2))
-    world.emit(e.ScaleAsked("web", 4))
+    world.emit(e.ScaleRequested("web", 4))
     world.run_until(world.is_up)
     reread(world, plan(shared(instances=2, env=(("A", "1"),)), revision=2))
     world.settle(10)
@@ -1014,14 +1014,14 @@ def test_a_port_that_is_no_longer_shared_is_closed_before_a_worker_binds_it_itse
 
 def test_what_the_file_took_from_a_stopped_app_is_closed_at_once(world):
     world.up(shared(listen=()), app("other"))
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.settle(5)
     since = world.now
     reread(world, plan(shared(), app("other"), revision=2))
     assert trims_and_spawns(world, since - 1) == ["TrimPort"]
 
 
-@pytest.mark.parametrize("asked", [e.RestartAsked("web"), e.StopAsked("web")])
+@pytest.mark.parametrize("asked", [e.RestartRequested("web"), e.StopRequested("web")])
 def test_what_the_file_took_is_closed_also_when_something_comes_between(world, asked):
     world.up(shared(listen=(), instances=2), app("other"))
     since = world.now
@@ -1059,20 +1059,20 @@ def test_an_added_app_is_started(world):
 
 def test_scale_up_and_down(world):
     world.up(shared(instances=2))
-    world.emit(e.ScaleAsked("web", 5))
+    world.emit(e.ScaleRequested("web", 5))
     world.run_until(world.is_up)
     assert world.ready() == 5
-    world.emit(e.ScaleAsked("web", 1))
+    world.emit(e.ScaleRequested("web", 1))
     world.settle(5)
     assert [p.instance for p in world.live()] == [0]
 
 
 def test_a_stopped_app_that_is_scaled_starts_with_the_new_number(world):
     world.up(app(instances=4))
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.settle(5)
-    world.emit(e.ScaleAsked("web", 2))
-    world.emit(e.StartAsked("web"))
+    world.emit(e.ScaleRequested("web", 2))
+    world.emit(e.StartRequested("web"))
     world.settle(5)
     assert len(world.live()) == 2
 
@@ -1080,8 +1080,8 @@ def test_a_stopped_app_that_is_scaled_starts_with_the_new_number(world):
 def test_a_fork_instance_scaled_away_and_back_waits_for_its_old_process(world):
     world.upcoming.extend([Script(), Script(stop_takes=1.0)])
     world.up(app(instances=2))
-    world.emit(e.ScaleAsked("web", 1))
-    world.emit(e.ScaleAsked("web", 2))
+    world.emit(e.ScaleRequested("web", 1))
+    world.emit(e.ScaleRequested("web", 2))
     assert len(world.live()) == 2
     world.settle(5)
     assert world.ready() == 2
@@ -1089,12 +1089,12 @@ def test_a_fork_instance_scaled_away_and_back_waits_for_its_old_process(world):
 
 def test_stopped_stays_stopped_and_the_container_lives(world):
     world.up(app())
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.settle(60)
     assert not world.live()
     assert world.exit_code is None
     assert world.view().stopped
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.settle(4)
     assert world.ready() == 1
 
@@ -1102,7 +1102,7 @@ def test_stopped_stays_stopped_and_the_container_lives(world):
 def test_a_restart_of_all_does_not_start_what_waits_for_another(world):
     waits = DependsSpec("db", "service_completed_successfully")
     world.boot(app("db", autorestart=False), app("web", depends_on=(waits,)))
-    world.emit(e.RestartAsked(""))
+    world.emit(e.RestartRequested(""))
     world.advance(1)
     assert not world.live("web")
 
@@ -1143,16 +1143,16 @@ def test_healthy_is_waited_for(world):
 def test_a_turn_that_raises_changes_nothing(world, monkeypatch):
     world.up(shared(instances=3))
     state = world.core._state
-    before = (state.run, dict(state.pools), dict(state.workers), repr(state.places))
+    before = (state.run, dict(state.apps), dict(state.workers), repr(state.instances))
 
     def bug(*_args: object) -> None:
         raise RuntimeError("bug")
 
     monkeypatch.setattr(lifecycle, "_timer", bug)
     with pytest.raises(RuntimeError):
-        world.core.handle(e.RestartAsked("web"), world.now)
-    assert (state.run, state.pools, state.workers, repr(state.places)) == before
+        world.core.handle(e.RestartRequested("web"), world.now)
+    assert (state.run, state.apps, state.workers, repr(state.instances)) == before
     monkeypatch.undo()
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.settle(5)
     assert world.is_up()

@@ -56,9 +56,9 @@ def test_an_end_of_its_own_is_counted_under_its_cause(world, script, reason):
 @pytest.mark.parametrize(
     ("event", "reason"),
     [
-        (e.ReloadAsked("web", "pyinit reload"), reasons.ASKED),
-        (e.RestartAsked("web", "pyinit restart"), reasons.ASKED),
-        (e.RenewAsked("web", "files changed"), "watch"),
+        (e.ReloadRequested("web", "pyinit reload"), reasons.ASKED),
+        (e.RestartRequested("web", "pyinit restart"), reasons.ASKED),
+        (e.RenewRequested("web", "files changed"), "watch"),
         (e.ScheduleDue("web"), "cron"),
     ],
 )
@@ -79,11 +79,11 @@ def test_memory_replaces_one_worker(world):
 
 def test_the_first_workers_and_those_of_a_scaled_app_replace_none(world):
     world.up(shared())
-    world.emit(e.ScaleAsked("web", 3))
+    world.emit(e.ScaleRequested("web", 3))
     world.settle(20)
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.settle(20)
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.settle(20)
     assert world.is_up()
     assert not restarted(world)
@@ -92,7 +92,7 @@ def test_the_first_workers_and_those_of_a_scaled_app_replace_none(world):
 def test_a_crash_in_a_reload_is_one_restart_whoever_follows(world):
     world.up(shared())
     world.upcoming.append(Script(says_after=1.0))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.1)
     world.crash(world.live()[0])
     world.settle(20)
@@ -103,7 +103,7 @@ def test_a_crash_in_a_reload_is_one_restart_whoever_follows(world):
 def test_a_successor_that_fails_replaced_nobody(world):
     world.up(shared(instances=2))
     world.upcoming.append(Script(says_after=None, ends_after=0.5, code=1))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(20)
     assert not restarted(world)
     assert counted(world, "reload") == {"aborted": 1}
@@ -113,7 +113,7 @@ def test_a_reload_side_by_side_that_failed_in_one_is_aborted_once(world):
     world.up(shared(instances=3, reload_parallel=3))
     world.upcoming.append(Script(says_after=None, ends_after=0.1, code=1))
     world.upcoming.append(Script(says_after=None, ends_after=0.2, code=1))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(20)
     assert counted(world, "reload") == {"aborted": 1}
 
@@ -121,7 +121,7 @@ def test_a_reload_side_by_side_that_failed_in_one_is_aborted_once(world):
 def test_a_reload_is_counted_with_its_duration(world):
     world.up(shared(instances=2))
     world.usual = lambda _spawn: Script(says_after=1.0)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle(20)
     [reload] = [x for _, x in world.effects if isinstance(x, f.Count) and x.what == "reload"]
     assert (reload.app, reload.label) == ("web", "finished")
@@ -152,7 +152,11 @@ def test_files_read_again(world):
 
 def test_every_word_is_known_from_the_beginning(world):
     world.up(shared(), app("other"))
-    for event in (e.ReloadAsked(), e.RestartAsked(), e.RenewAsked("other", "anything else")):
+    for event in (
+        e.ReloadRequested(),
+        e.RestartRequested(),
+        e.RenewRequested("other", "anything else"),
+    ):
         world.emit(event)
         world.settle(20)
     world.emit(e.SignalArrived(SIGTERM))

@@ -69,7 +69,7 @@ def test_a_second_try_by_hand_lets_it_start(world):
     world.boot(once(), web, app("other"))
     world.advance(3)
     ends(world, "migrate", 0)
-    world.emit(e.StartAsked("migrate"))
+    world.emit(e.StartRequested("migrate"))
     world.advance(3)
     assert world.live("web")
 
@@ -79,7 +79,7 @@ def test_a_second_try_that_fails_is_told_again(world):
     web = app("web", depends_on=waits("migrate", COMPLETED), on_errored="keep")
     world.boot(once(), web, app("other"))
     world.advance(3)
-    world.emit(e.StartAsked("migrate"))
+    world.emit(e.StartRequested("migrate"))
     world.advance(3)
     assert len(reports(world, "app never starts")) == 2
 

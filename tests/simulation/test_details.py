@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint.core import diff, health, restarts, spec, turn, worker
+from entrypoint.core import (
+    diff,
+    health,
+    restarts,
+    spec,
+    transaction,
+    worker,
+)
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.record import Record
@@ -48,7 +55,7 @@ def reread(world: World, *apps) -> None:
 
 
 def place(world: World, name: str = "web", instance: int = 0):
-    return world.core.state.places[name][instance]
+    return world.core.state.instances[name][instance]
 
 
 def app_view(world: World, name: str):
@@ -72,11 +79,11 @@ BEGINNING = {
     "kind",
     [
         worker.Worker,
-        worker.Place,
-        worker.Pool,
+        worker.Instance,
+        worker.AppState,
         worker.Reload,
         worker.Starting,
-        turn.Run,
+        transaction.Run,
         *(
             k
             for k in vars(e).values()
@@ -206,18 +213,18 @@ def test_what_was_killed_by_its_deadline_is_told():
     world.usual = lambda _spawn: Script(queue_takes=None, ignores=True)
     world.emit(e.Booted(plan(shared(kill_timeout=2.0))))
     world.advance(1)
-    world.emit(e.ReloadAsked())
+    world.emit(e.ReloadRequested())
     world.advance(20)
     assert reports(world, "worker does not take its connections")
 
 
 def test_restarts_reloads_and_scalings_are_told_once_and_only_if_there_is_one():
     world = started(app())
-    world.emit(e.RenewAsked("web", "watch"))
+    world.emit(e.RenewRequested("web", "watch"))
     assert reports(world, "restart started") == [{"level": "info", "app": "web", "reason": "watch"}]
-    world.emit(e.ScaleAsked("web", 1))
+    world.emit(e.ScaleRequested("web", 1))
     assert not reports(world, "app scaled")
-    world.emit(e.ScaleAsked("web", 3))
+    world.emit(e.ScaleRequested("web", 3))
     (told,) = reports(world, "app scaled")
     assert (told["was"], told["instances"]) == (1, 3)
 
@@ -245,7 +252,7 @@ def test_what_stops_with_an_errored_app_gets_the_signal_of_a_stop_of_pyinits_own
     world.run_until(lambda: world.exit_code is not None)
     (other,) = [p for p in world.processes.values() if p.spec.name == "db"]
     stopped = started(app("db"))
-    stopped.emit(e.StopAsked("db"))
+    stopped.emit(e.StopRequested("db"))
     expected = next(iter(stopped.processes.values())).received
     assert other.received == expected
     assert expected[0] in {SIGINT, SIGTERM}
@@ -290,7 +297,7 @@ def test_only_a_stop_by_hand_ends_the_drain(signum, phase):
 
 def test_other_signals_go_to_the_workers_that_are_chosen():
     world = started(app(instances=3))
-    world.emit(e.SignalAsked(SIGUSR1, "web", (1,)))
+    world.emit(e.SignalRequested(SIGUSR1, "web", (1,)))
     assert [p.received for p in world.processes.values()] == [[], [SIGUSR1], []]
     world.emit(e.SignalArrived(SIGUSR1))
     assert [len(p.received) for p in world.processes.values()] == [1, 2, 1]
@@ -304,7 +311,7 @@ def test_what_waits_for_a_restart_is_stopped_with_all_else():
     assert place(world).state == "waiting restart"
     world.emit(e.SignalArrived(SIGTERM))
     assert place(world).state == "stopped"
-    assert place(world).waits_for == 0
+    assert place(world).restart_timer == 0
     assert not [timer for timer in world.timers if timer.kind == "restart"]
 
 
@@ -319,7 +326,7 @@ def test_a_restart_forgets_what_failed_before():
     assert place(world).delay
     assert place(world).unstable
     world.usual = lambda _spawn: Script()
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(0.5)
     assert place(world).delay == 0.0
     assert place(world).unstable == ()
@@ -332,7 +339,7 @@ def test_a_reload_of_what_is_errored_starts_it_and_forgets():
     world.advance(30)
     assert place(world).state == "errored"
     world.usual = lambda _spawn: Script()
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(10)
     assert place(world).state == "running"
     assert (place(world).unstable, place(world).delay) == ((), 0.0)
@@ -346,7 +353,7 @@ def test_an_instance_that_is_scaled_away_takes_its_state_with_it():
     world.emit(e.Booted(plan(app(instances=2, max_restarts=1, on_errored="keep"))))
     world.advance(20)
     assert app_view(world, "web").errored
-    world.emit(e.ScaleAsked("web", 1))
+    world.emit(e.ScaleRequested("web", 1))
     world.advance(5)
     assert not app_view(world, "web").errored
 
@@ -362,11 +369,11 @@ def test_an_app_of_one_worker_that_has_finished_is_seen_so():
 
 def test_the_slot_of_a_successor_that_could_not_be_forked_is_free_again():
     world = started(shared(instances=2))
-    before = world.core.state.pools["web"].spare
+    before = world.core.state.apps["web"].spare
     world.upcoming.append(Script(fork_fails=True))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(10)
-    assert world.core.state.pools["web"].spare == before
+    assert world.core.state.apps["web"].spare == before
     assert len(world.live("web")) == 2
 
 
@@ -408,9 +415,9 @@ def test_a_reload_goes_on_when_its_instance_is_restarted_by_hand():
     world.usual = lambda _spawn: Script(says_after=2.0)
     world.emit(e.Booted(plan(shared(instances=3))))
     world.advance(10)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.5)
-    world.emit(e.RestartAsked("web", instances=(0,)))
+    world.emit(e.RestartRequested("web", instances=(0,)))
     world.run_until(lambda: not app_view(world, "web").reloading)
     world.advance(10)
     assert app_view(world, "web").ready_workers == 3
@@ -423,7 +430,7 @@ def test_a_reload_of_a_worker_that_does_not_die_goes_on_with_the_others():
     world.usual = lambda spawn: Script(undying=spawn.incarnation == 1, ignores=True)
     world.emit(e.Booted(plan(shared(instances=2, kill_timeout=1.0))))
     world.advance(2)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(60)
     assert not app_view(world, "web").reloading
     assert [p.incarnation for p in world.live("web") if SIGKILL in p.received] == [1]
@@ -436,11 +443,11 @@ def test_memory_of_what_is_stopped_replaced_or_not_current_changes_nothing():
     world.emit(e.Booted(plan(shared(instances=2, max_memory_restart=1000))))
     world.advance(2)
     first, second = (process.incarnation for process in world.live())
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.emit(e.MemoryExceeded(second, 5000))  # its turn comes
     world.emit(e.MemoryExceeded(first, 5000))  # it is being replaced
     assert not reports(world, "memory limit exceeded")
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.emit(e.MemoryExceeded(second, 5000))
     assert not reports(world, "memory limit exceeded")
 
@@ -448,9 +455,9 @@ def test_memory_of_what_is_stopped_replaced_or_not_current_changes_nothing():
 def test_what_is_asked_of_an_app_that_is_not_there_changes_nothing():
     world = started(app())
     orders = len(world.effects)
-    world.emit(e.RenewAsked("nothing", "watch"))
-    world.emit(e.ReloadAsked("nothing"))
-    world.emit(e.ScaleAsked("nothing", 3))
+    world.emit(e.RenewRequested("nothing", "watch"))
+    world.emit(e.ReloadRequested("nothing"))
+    world.emit(e.ScaleRequested("nothing", 3))
     world.emit(e.TimerFired(e.Timer("restart", "web", 99)))
     world.emit(e.TimerFired(e.Timer("widen", "web")))
     world.emit(e.TimerFired(e.Timer("drain")))
@@ -467,7 +474,11 @@ def test_a_plan_that_comes_in_a_shutdown_changes_nothing():
     orders = len(world.effects)
     world.emit(e.PlanAccepted(plan(app(), app("new"), revision=2)))
     assert len(world.effects) == orders
-    for event in (e.RenewAsked("web", "watch"), e.RestartAsked("web"), e.ScaleAsked("web", 3)):
+    for event in (
+        e.RenewRequested("web", "watch"),
+        e.RestartRequested("web"),
+        e.ScaleRequested("web", 3),
+    ):
         world.emit(event)
     assert not [each for _, each in world.effects[orders:] if isinstance(each, f.Spawn)]
 
@@ -498,9 +509,9 @@ def test_what_waits_for_others_is_started_by_its_name_only():
     depends = (DependsSpec("db"),)
     world = started(app(depends_on=depends), app("db", autostart=False))
     assert not world.live("web")
-    world.emit(e.StartAsked())
+    world.emit(e.StartRequested())
     assert not world.live("web") or world.live("db")
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.advance(1)
     assert world.live("web")
 
@@ -515,14 +526,14 @@ def test_changes_of_a_file_as_people_read_them():
 
 
 def test_an_app_that_is_not_there_is_an_error_of_the_core():
-    staged = turn.Turn(turn.State(), 0.0)
+    staged = transaction.Transaction(transaction.State(), 0.0)
     with pytest.raises(KeyError):
-        staged.the_pool("nothing")
-    assert staged.pool("nothing") is None
+        staged.the_app("nothing")
+    assert staged.app("nothing") is None
 
 
 def test_a_check_of_what_has_none_is_an_error_of_the_core():
     world = started(app())
-    staged = turn.Turn(world.core.state, world.now)
+    staged = transaction.Transaction(world.core.state, world.now)
     with pytest.raises(ValueError, match="no checks are asked for"):
         health.answered(staged, next(iter(world.core.state.workers.values())), "")

@@ -21,7 +21,7 @@ def signals(world, incarnation=1):
 
 
 @pytest.mark.parametrize("takes", ["tree", "all"])
-@pytest.mark.parametrize("ask", [e.StopAsked, e.RestartAsked])
+@pytest.mark.parametrize("ask", [e.StopRequested, e.RestartRequested])
 def test_a_stop_is_over_when_the_last_descendant_is(world, takes, ask):
     world.usual = lambda _spawn: Script(strays="stubborn")
     world.up(app(treekill=takes, kill_timeout=2.0))
@@ -33,7 +33,7 @@ def test_a_stop_is_over_when_the_last_descendant_is(world, takes, ask):
     world.advance(0.2)
     assert signals(world) == [(SIGTERM, takes), (SIGKILL, takes)]
     assert world.gone == {1}
-    assert len(world.live()) == (ask is e.RestartAsked)
+    assert len(world.live()) == (ask is e.RestartRequested)
     assert world.said("processes of the worker overdue")
     assert not world.said("worker killed")
 
@@ -42,7 +42,7 @@ def test_a_stop_is_over_when_the_last_descendant_is(world, takes, ask):
 def test_less_than_the_tree_leaves_descendants_alone(world, takes):
     world.upcoming.append(Script(strays="obeys"))
     world.up(app(treekill=takes))
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.run_until(world.is_up)
     scope = "group" if takes == "group" else "process"
     assert signals(world) == [(SIGTERM, scope)]
@@ -101,7 +101,7 @@ def test_a_crash_without_treekill_leaves_all(world):
 def test_a_shutdown_message_goes_to_the_worker_and_a_signal_to_what_is_left(world):
     world.upcoming.append(Script(strays="obeys"))
     world.up(app(node=True, shutdown_with_message=True))
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     (message,) = world.ordered(f.SendShutdownMessage)
     assert message.scope == "tree"
     world.run_until(lambda: bool(world.gone))
@@ -111,7 +111,7 @@ def test_a_shutdown_message_goes_to_the_worker_and_a_signal_to_what_is_left(worl
 def test_killed_is_said_when_the_worker_was_killed(world):
     world.upcoming.append(Script(ignores=True))
     world.up(app(kill_timeout=2.0))
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(2.0)
     assert world.said("worker stop overdue")
     assert not world.said("worker killed")
@@ -123,7 +123,7 @@ def test_killed_is_said_when_the_worker_was_killed(world):
 def test_a_worker_that_lives_after_sigkill_is_shown_and_never_said_to_be_killed(world):
     world.upcoming.append(Script(ignores=True, undying=True))
     world.up(app(kill_timeout=2.0))
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(10)
     (row,) = world.view().workers
     assert (row.state, row.stuck) == ("stopping", "lives after SIGKILL")
@@ -138,7 +138,7 @@ def test_a_worker_that_lives_after_sigkill_is_shown_and_never_said_to_be_killed(
 def test_a_signal_that_is_refused_is_shown_until_the_worker_has_ended(world):
     world.upcoming.append(Script(ignores=True))
     world.up(app(kill_timeout=2.0))
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.emit(e.SignalRefused(1, SIGTERM, "it runs as another user"))
     (refused,) = world.said("signal refused")
     assert (refused["signal"], refused["reason"]) == (SIGTERM, "it runs as another user")
@@ -194,7 +194,7 @@ def test_the_code_of_a_run_that_has_finished_stays_its_own(world, code):
 @pytest.mark.parametrize("signum", [SIGTERM, SIGINT, 3, 12, 37, 10])
 def test_a_signal_that_a_person_sends_is_no_stop_of_pyinits(world, signum):
     world.up(app(kill_signal=12), signals=(37,))
-    world.emit(e.SignalAsked(signum, "web"))
+    world.emit(e.SignalRequested(signum, "web"))
     (sent,) = world.ordered(f.SendSignal)
     assert (sent.signum, sent.scope, sent.stop) == (signum, "process", False)
     assert sent.leaves == (signum != 10)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrypoint import failed_effects
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.spec import HealthSpec
+from entrypoint.shell import failed_effects
 from tests.simulation.world import SIGTERM, Script, World, plan, shared
 
 EVERY = sorted(f.Effect.__subclasses__(), key=lambda each: each.__name__)
@@ -30,7 +30,7 @@ class Faulty(World):
         if isinstance(effect, f.Spawn):
             # A slot of which the socket could not be made has it made at the start.
             self.slots[effect.spec.name] = max(effect.slot + 1, self.slots.get(effect.spec.name, 0))
-        if isinstance(effect, f.Steer) and max(effect.slots) >= self.slots.get(effect.app, 0):
+        if isinstance(effect, f.RouteTo) and max(effect.slots) >= self.slots.get(effect.app, 0):
             return
         if not self.fails(effect):
             super().perform(effect)
@@ -87,12 +87,12 @@ def test_each_kind_of_effect_may_fail_twice(kind):
     world.advance(1)
     world.run_until(lambda: online(world) == [0, 1, 2])
     left[0] = 2
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(60)
     assert online(world) == [0, 1, 2]
     assert not world.view().reloading
     left[0] = 2
-    world.emit(e.ScaleAsked("web", 2))
+    world.emit(e.ScaleRequested("web", 2))
     world.advance(60)
     assert online(world) == [0, 1]
     left[0] = 2
@@ -120,15 +120,15 @@ def test_whatever_fails_for_a_while_the_app_comes_back(seed, often):
         if what == "crash" and world.live():
             world.crash(draws.choice(world.live()))
         elif what == "reload":
-            world.emit(e.ReloadAsked("web"))
+            world.emit(e.ReloadRequested("web"))
         elif what == "restart":
-            world.emit(e.RestartAsked("web"))
+            world.emit(e.RestartRequested("web"))
         elif what == "scale":
-            world.emit(e.ScaleAsked("web", draws.randint(1, 4)))
+            world.emit(e.ScaleRequested("web", draws.randint(1, 4)))
         world.advance(draws.random() * 5)
     until[0] = 0.0
     world.advance(120)
-    world.emit(e.ScaleAsked("web", 3))
+    world.emit(e.ScaleRequested("web", 3))
     world.advance(120)
     assert online(world) == [0, 1, 2], world.view()
     world.emit(e.SignalArrived(SIGTERM))
@@ -146,9 +146,9 @@ def test_an_order_to_refuse_connections_that_failed_is_not_given_again_after_a_s
 
     world = boot(fails)
     world.run_until(lambda: online(world) == [0, 1, 2])
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     assert world.failed
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.advance(30)
     assert online(world) == [0, 1, 2]
     assert "web" not in world.refusing

@@ -136,7 +136,7 @@ def test_a_sick_worker_is_unready_and_steered_away_from_at_once_and_its_successo
     world.run_until(lambda: world.said("worker unhealthy"))
     assert world.ready() == 2
     assert states(world).count("unhealthy") == 1
-    assert sick.slot not in world.steered["web"]
+    assert sick.slot not in world.routed["web"]
     assert not sick.told
     begun = world.now
     world.run_until(lambda: world.ready() == 3)
@@ -159,10 +159,10 @@ def test_when_all_are_sick_the_port_stays_with_them_until_others_are_ready(world
         process.script = Script(well_until=0.0)
     world.usual = lambda _spawn: Script(says_after=2.0)
     world.run_until(lambda: len(world.said("worker unhealthy")) == 2)
-    assert world.steered["web"] == (0, 1)
+    assert world.routed["web"] == (0, 1)
     world.run_until(lambda: world.ready() == 1)
     fresh = [each for each in world.live() if each not in old]
-    assert world.steered["web"] == (fresh[0].slot,)
+    assert world.routed["web"] == (fresh[0].slot,)
     world.run_until(world.is_up)
     world.settle(30)
     assert not any(each.alive for each in old)
@@ -205,7 +205,7 @@ def test_replacements_that_fail_are_tried_again_and_end_errored(world):
     world.usual = lambda _spawn: Script(well_from=None)
     world.run_until(lambda: len(spawn_times(world)) == 3)
     assert old.alive
-    assert world.steered["web"] == (old.slot,)
+    assert world.routed["web"] == (old.slot,)
     world.advance(300)
     assert world.exit_code == 1
     assert len(spawn_times(world)) <= 6
@@ -248,7 +248,7 @@ def test_a_reload_to_what_never_gets_healthy_keeps_the_old(world):
     world.up(shared(instances=2, health=CHECKED))
     old = world.live()
     world.usual = lambda _spawn: Script(well_from=None)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(20)
     assert world.said("reload aborted")
     assert world.live() == old
@@ -261,7 +261,7 @@ def test_a_new_worker_that_is_sick_before_its_old_one_is_gone_ends_its_turn_of_a
     for process in world.live():
         process.script = Script(ignores=True)
     world.upcoming.append(Script(well_until=1.0))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: world.said("worker unhealthy"))
     world.settle(120)
     assert world.is_up()

@@ -59,12 +59,12 @@ def test_an_app_that_is_to_bind_for_itself_finds_its_port_free(world):
     assert len(at(world, f.TrimPort)) == 1
 
 
-@pytest.mark.parametrize("then", [e.RestartAsked("web"), e.StopAsked("web")])
+@pytest.mark.parametrize("then", [e.RestartRequested("web"), e.StopRequested("web")])
 def test_what_is_no_longer_declared_is_closed_however_a_reload_ends(world, then):
     world.up(shared(instances=2, listen=(*PORT, SECOND)))
     reread(world, shared(instances=2))
     world.emit(then)
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.run_until(world.is_up)
     world.settle(1)
     assert world.held["web"] == set(PORT)
@@ -72,7 +72,7 @@ def test_what_is_no_longer_declared_is_closed_however_a_reload_ends(world, then)
 
 def test_a_stopped_app_gives_up_what_is_no_longer_declared(world):
     world.up(shared(listen=(*PORT, SECOND)), app("idle"))
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.settle(1)
     reread(world, shared(), app("idle"))
     assert world.held["web"] == set(PORT)
@@ -90,7 +90,7 @@ def test_an_aborted_reload_leaves_the_old_workers_what_they_listen_on(world):
     world.run_until(world.is_up)
     assert world.one().spec == old
     world.usual = lambda _spawn: Script()
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: world.said("reload finished"))
     assert world.held["web"] == set(PORT)
 
@@ -146,7 +146,7 @@ def test_nobody_waits_for_a_new_worker_that_leaves_before_it_serves(world):
     world.emit(e.MemoryExceeded(world.one().incarnation, 1))
     world.advance(0.01)
     world.tell(world.live()[-1], stopping=True)
-    assert world.steered["web"] == (0,)
+    assert world.routed["web"] == (0,)
 
 
 # -- what ran before ------------------------------------------------------------------------
@@ -191,10 +191,10 @@ def test_a_reload_of_one_that_was_to_be_repaired_goes_to_the_newest(world):
     for process in world.live():
         process.script = Script(well_until=0.0)
     world.run_until(lambda: len(world.said("worker unhealthy")) == 2)
-    queued = world.core._state.pools["web"].reload.queue
+    queued = world.core._state.apps["web"].reload.queue
     assert len(queued) == 1
     world.usual = lambda _spawn: Script()
-    world.emit(e.ReloadAsked("web", instances=queued))
+    world.emit(e.ReloadRequested("web", instances=queued))
     world.run_until(world.is_up)
     assert world.one(queued[0]).spec == new
 
@@ -220,9 +220,9 @@ def test_one_that_is_too_big_is_replaced_by_what_it_ran(world):
 def test_a_reload_does_not_wait_for_one_that_a_restart_could_not_end(world, spec):
     world.up(spec)
     world.one().script = STUCK
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.run_until(lambda: world.said("worker does not die"))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: world.said("reload finished"), 10)
     assert world.ready() == (1 if spec.share == "slots" else 0)
     world.let_die(0)
@@ -232,11 +232,11 @@ def test_a_reload_does_not_wait_for_one_that_a_restart_could_not_end(world, spec
 def test_a_reload_does_not_wait_for_the_slot_of_one_that_was_scaled_away(world):
     world.up(shared(instances=2))
     world.one(1).script = STUCK
-    world.emit(e.ScaleAsked("web", 1))
+    world.emit(e.ScaleRequested("web", 1))
     world.run_until(lambda: world.said("worker does not die"))
-    world.emit(e.ScaleAsked("web", 2))
+    world.emit(e.ScaleRequested("web", 2))
     world.run_until(lambda: world.ready() == 2)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: world.said("reload finished"), 10)
     assert next(p.received for p in world.live() if p.script is STUCK)[-1] == SIGKILL
 
@@ -253,7 +253,7 @@ def test_an_app_that_had_no_port_and_comes_again_with_one_frees_no_slot_that_it_
         world.emit(e.SignalArrived(SIGHUP))
     world.advance(5)
     assert world.ordered(f.TrimPort)
-    assert not world.ordered(f.FreeSlot)
+    assert not world.ordered(f.ReleaseSlot)
     assert [p.spec.share for p in world.live("db")] == ["slots"]
 
 
@@ -338,16 +338,16 @@ def test_no_client_is_led_to_one_that_is_killed_to_be_started_in_another_way(wor
     world.usual = lambda _spawn: Script(says_after=None)
     world.boot(shared(instances=2))
     world.advance(1)
-    assert world.steered["web"] == (0, 1)
+    assert world.routed["web"] == (0, 1)
     world.emit(e.WorkerUnfit(world.one(0).incarnation, "its bind"))
-    assert world.steered["web"] == (1,)
+    assert world.routed["web"] == (1,)
 
 
 def test_an_app_that_was_stopped_takes_connections_when_it_comes_back(world):
     """It went out of the file while it was stopping, and came back before its end."""
     world.usual = lambda _spawn: Script(stop_takes=1.0)
     world.up(shared(), app("idle"))
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     assert world.refusing == {"web"}
     reread(world, app("idle"))
     reread(world, shared(), app("idle"))

@@ -33,28 +33,28 @@ def test_ids_go_through_all_apps_in_the_order_of_the_file(world):
 
 def test_an_id_stays_with_its_instance_and_is_never_given_again(world):
     world.up(shared("web", instances=2))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.settle()
     assert ids(world, "web") == [0, 1]
-    world.emit(e.ScaleAsked("web", 1))
+    world.emit(e.ScaleRequested("web", 1))
     world.settle()
-    world.emit(e.ScaleAsked("web", 3))
+    world.emit(e.ScaleRequested("web", 3))
     world.settle()
     assert ids(world, "web") == [0, 2, 3]
 
 
 def test_one_worker_that_leaves_by_a_scale_has_no_id_any_more(world):
     world.up(shared("web", instances=2))
-    world.emit(e.ScaleAsked("web", 1))
+    world.emit(e.ScaleRequested("web", 1))
     assert ids(world, "web") == [0, -1]
 
 
-@pytest.mark.parametrize("event", [e.RestartAsked, e.ReloadAsked])
+@pytest.mark.parametrize("event", [e.RestartRequested, e.ReloadRequested])
 def test_one_instance_is_replaced_and_the_others_are_left(world, event):
     world.up(shared("web", instances=3))
     before = incarnations(world)
     world.emit(event("web", instances=(1,)))
-    world.run_until(lambda: world.is_up() and world.core._state.pools["web"].reload is None)
+    world.run_until(lambda: world.is_up() and world.core._state.apps["web"].reload is None)
     after = incarnations(world)
     assert {n for n in before if before[n] != after[n]} == {1}
 
@@ -62,9 +62,9 @@ def test_one_instance_is_replaced_and_the_others_are_left(world, event):
 def test_a_restart_of_one_during_a_reload_of_all_leaves_the_reload_to_the_others(world):
     world.up(shared("web", instances=3))
     before = incarnations(world)
-    world.emit(e.ReloadAsked("web"))
-    world.emit(e.RestartAsked("web", instances=(0,)))
-    world.run_until(lambda: world.core._state.pools["web"].reload is None)
+    world.emit(e.ReloadRequested("web"))
+    world.emit(e.RestartRequested("web", instances=(0,)))
+    world.run_until(lambda: world.core._state.apps["web"].reload is None)
     world.run_until(world.is_up)
     after = incarnations(world)
     assert all(before[n] != after[n] for n in before)
@@ -73,14 +73,14 @@ def test_a_restart_of_one_during_a_reload_of_all_leaves_the_reload_to_the_others
 
 def test_one_instance_of_a_stopped_app_stays_stopped(world):
     world.up(shared("web", instances=2))
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.settle()
-    world.emit(e.RestartAsked("web", instances=(0,)))
+    world.emit(e.RestartRequested("web", instances=(0,)))
     world.settle()
     assert world.live("web") == []
 
 
 def test_a_signal_to_one_reaches_that_one(world):
     world.up(shared("web", instances=2))
-    world.emit(e.SignalAsked(SIGUSR1, "web", (1,)))
+    world.emit(e.SignalRequested(SIGUSR1, "web", (1,)))
     assert [p.received for p in world.live("web")] == [[], [SIGUSR1]]

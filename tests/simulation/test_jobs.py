@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from entrypoint.api.probes import passed
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.spec import DependsSpec
-from entrypoint.probes.answers import passed
 from tests.simulation import invariants
 from tests.simulation.world import SIGHUP, Script, World, app, plan, shared
 
@@ -126,21 +126,21 @@ def test_a_failed_run_is_told_and_ends_nothing(world):
 
 def test_stopped_it_does_not_run(world):
     boot(world, job(autostart=False), app("web"))
-    world.emit(e.StopAsked("job"))
+    world.emit(e.StopRequested("job"))
     due(world, each=2, times=2)
     assert starts(world) == 0
-    world.emit(e.StartAsked("job"))
+    world.emit(e.StartRequested("job"))
     due(world, each=2, times=2)
     assert starts(world) == 3
 
 
 def test_a_run_by_hand(world):
     boot(world, job(autostart=False), app("web"))
-    world.emit(e.RunAsked("job"))
+    world.emit(e.RunRequested("job"))
     world.advance(1)
     assert starts(world) == 1
-    world.emit(e.StopAsked("job"))
-    world.emit(e.RunAsked("job"))
+    world.emit(e.StopRequested("job"))
+    world.emit(e.RunRequested("job"))
     world.advance(1)
     assert starts(world) == 2
 
@@ -151,7 +151,7 @@ def test_a_run_by_hand_of_one_that_waits_for_another(world):
     world.emit(DUE)
     world.advance(1)
     assert starts(world) == 0
-    world.emit(e.RunAsked("job"))
+    world.emit(e.RunRequested("job"))
     world.advance(1)
     assert starts(world) == 1
 

@@ -165,9 +165,9 @@ class Machine(RuleBasedStateMachine):
         invariants.check(world, effects)
         promises.check(world, effects)
 
-    @initialize(first=plans(), observed=st.sampled_from((True, True, False)))
-    def boots(self, first, observed) -> None:
-        self.world.observed = observed
+    @initialize(first=plans(), listen_visible=st.sampled_from((True, True, False)))
+    def boots(self, first, listen_visible) -> None:
+        self.world.listen_visible = listen_visible
         self.world.emit(e.Booted(first))
 
     @rule(seconds=st.sampled_from((0.002, 0.02, 0.3, 0.6, 3.1, 8.1, 20.0)))
@@ -186,27 +186,27 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=names, only=instances)
     def reload_is_asked(self, name, only) -> None:
-        self.world.emit(e.ReloadAsked(name, instances=only))
+        self.world.emit(e.ReloadRequested(name, instances=only))
 
     @rule(name=names, only=instances)
     def restart_is_asked(self, name, only) -> None:
-        self.world.emit(e.RestartAsked(name, instances=only))
+        self.world.emit(e.RestartRequested(name, instances=only))
 
     @rule(name=names)
     def stop_is_asked(self, name) -> None:
-        self.world.emit(e.StopAsked(name))
+        self.world.emit(e.StopRequested(name))
 
     @rule(name=names)
     def start_is_asked(self, name) -> None:
-        self.world.emit(e.StartAsked(name))
+        self.world.emit(e.StartRequested(name))
 
     @rule(name=st.sampled_from(NAMES), instances=st.integers(1, 6))
     def scale_is_asked(self, name, instances) -> None:
-        self.world.emit(e.ScaleAsked(name, instances))
+        self.world.emit(e.ScaleRequested(name, instances))
 
     @rule(name=st.sampled_from(NAMES))
     def renewal_is_asked(self, name) -> None:
-        self.world.emit(e.RenewAsked(name, "watch"))
+        self.world.emit(e.RenewRequested(name, "watch"))
 
     @rule(name=st.sampled_from(NAMES))
     def a_schedule_is_due(self, name) -> None:
@@ -214,7 +214,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES))
     def a_run_is_asked(self, name) -> None:
-        self.world.emit(e.RunAsked(name))
+        self.world.emit(e.RunRequested(name))
 
     @rule(which=st.integers(0, 7))
     def memory_is_exceeded(self, which) -> None:
@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=names, only=instances)
     def a_signal_is_asked(self, name, only) -> None:
-        self.world.emit(e.SignalAsked(SIGUSR1, name, only))
+        self.world.emit(e.SignalRequested(SIGUSR1, name, only))
 
     @rule(answer=st.one_of(plans(), st.just("line 3: no such key")), change=st.booleans())
     def the_file_is_read_again(self, answer, change) -> None:
@@ -272,7 +272,7 @@ class Machine(RuleBasedStateMachine):
             e.GroupEmptied(gone),
             e.SpawnFailed(gone, "fork"),
             e.HealthChecked(gone, 1, "503"),
-            e.WorkerTold(gone, stopping=True),
+            e.NotifyReceived(gone, stopping=True),
             e.WorkerUnfit(gone, "late"),
         ):
             self.world.emit(event)

@@ -41,7 +41,7 @@ def test_who_hangs_gets_sigabrt_then_sigkill_and_is_started_again(world, spec):
     world.run_until(lambda: hanging.told)
     assert world.now - 100 == pytest.approx(15 + 15, abs=1)
     assert hanging.received == [SIGABRT]
-    assert hanging.slot not in world.steered.get("web", ())
+    assert hanging.slot not in world.routed.get("web", ())
     assert world.run_until(lambda: not hanging.alive) == pytest.approx(8.0, abs=0.1)
     assert hanging.received == [SIGABRT, SIGKILL]
     world.run_until(world.is_up)
@@ -93,7 +93,7 @@ def test_who_leaves_is_not_signalled_and_its_successor_comes_at_once(world):
     world.advance(10)
     leaving = world.one(0)
     world.tell(leaving, stopping=True)
-    assert leaving.slot not in world.steered["web"]
+    assert leaving.slot not in world.routed["web"]
     assert len(world.live()) == 3
     world.run_until(lambda: world.ready() == 2)
     assert leaving.received == []
@@ -204,7 +204,7 @@ def test_its_words_are_seen_and_its_errors_told_with_its_end(world):
 def test_a_stop_is_not_turned_into_a_restart_by_what_a_worker_says(world):
     world.usual = lambda _spawn: Script(stop_takes=2.0)
     world.up(shared())
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     for what in ({"stopping": True}, {"watchdog": "trigger"}):
         world.tell(world.one(), **what)
     world.settle(30)

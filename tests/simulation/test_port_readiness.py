@@ -101,7 +101,7 @@ def test_a_debugger_is_not_probed_and_not_expected_of_a_successor(where):
     core.emit(e.ListenSeen(1, "0.0.0.0:8080"))
     core.emit(e.AcceptSeen(1, "0.0.0.0:8080"))
     assert core.states() == ["online"]
-    core.emit(e.ReloadAsked("web"))
+    core.emit(e.ReloadRequested("web"))
     core.up(2)
     core.emit(e.ListenSeen(2, "0.0.0.0:8080"))
     core.emit(e.AcceptSeen(2, "0.0.0.0:8080"))

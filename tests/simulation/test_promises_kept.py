@@ -14,7 +14,7 @@ ADDRESS = "127.0.0.1:5000"
 
 
 def place(world: World, name: str = "web", instance: int = 0):
-    return world.core.state.places[name][instance]
+    return world.core.state.instances[name][instance]
 
 
 def usual(script: Script) -> World:
@@ -52,7 +52,7 @@ def test_the_pauses_begin_anew_after_an_order_that_went_well():
 
 def test_a_port_of_a_stopped_app_is_paused_by_a_second_attempt():
     world = World().up(shared())
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.advance(1)
     world.emit(e.PortFailed("web", "pause", "no memory"))
     world.advance(1.1)
@@ -61,10 +61,10 @@ def test_a_port_of_a_stopped_app_is_paused_by_a_second_attempt():
 
 def test_a_pause_is_not_ordered_again_for_an_app_that_was_started_since():
     world = World().up(shared())
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.advance(1)
     world.emit(e.PortFailed("web", "pause", "no memory"))
-    world.emit(e.StartAsked("web"))
+    world.emit(e.StartRequested("web"))
     world.advance(1.1)
     assert len(world.ordered(f.PausePort)) == 1
 
@@ -82,7 +82,7 @@ def test_only_a_worker_that_grew_at_once_leaves_patience_for_the_next(lived, pat
 
 def test_the_memory_of_a_worker_that_is_being_restarted_changes_nothing():
     world = usual(Script(stop_takes=2.0)).up(app(max_memory_restart=1000))
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.emit(e.MemoryExceeded(1, 9000))
     assert not world.said("memory limit exceeded")
 
@@ -112,7 +112,7 @@ def test_a_start_of_all_apps_starts_those_that_were_stopped():
     world = World().boot(app("web", autostart=False), app("db"))
     world.advance(1)
     assert not world.live("web")
-    world.emit(e.StartAsked())
+    world.emit(e.StartRequested())
     world.advance(1)
     assert world.live("web")
 
@@ -162,7 +162,7 @@ def test_a_restart_by_hand_forgets_the_back_off_of_a_running_worker():
     world.boot(app(exp_backoff_restart_delay=0.1))
     world.advance(2)
     assert place(world).delay != 0
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(2)
     assert place(world).delay == 0
 
@@ -239,7 +239,7 @@ def test_a_later_start_gets_three_times_as_long_as_the_slowest():
     world = World()
     world.upcoming += [Script(says_after=2.5), Script(says_after=7.0)]
     world.up(shared(on_listen_timeout="abort", listen_timeout=3.0))
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(10)
     assert world.is_up()
     assert not world.said("worker not ready in time")
@@ -266,7 +266,7 @@ def test_only_ready_by_sd_notify_ends_what_it_called_a_reload(source, left):
 def test_a_program_that_had_no_port_is_ready_sooner_the_next_time():
     world = usual(Script(says_after=None)).boot(shared(listen=(), listen_timeout=10.0))
     assert world.run_until(world.is_up) >= 10
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.run_until(lambda: len(world.processes) == 2)
     assert world.run_until(world.is_up) < 3
 
@@ -297,7 +297,7 @@ def test_a_restart_that_serves_fewer_ports_counts_when_its_time_is_over():
 def test_a_successor_that_speaks_but_never_accepts_ends_the_reload():
     world = World().up(shared(instances=2))
     world.usual = lambda _spawn: Script(says="notify")
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(1)
     assert world.view().reloading
     world.advance(10)
@@ -309,7 +309,7 @@ def test_a_successor_that_speaks_but_never_accepts_ends_the_reload():
 def test_a_successor_that_speaks_first_and_accepts_later_proves_the_release():
     world = World().up(shared(instances=2))
     world.usual = lambda _spawn: Script(says="notify")
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(1)
     newest = world.live()[-1]
     world.accept(newest, ADDRESS)
@@ -319,7 +319,7 @@ def test_a_successor_that_speaks_first_and_accepts_later_proves_the_release():
 
 def test_a_successor_that_crashes_while_it_proves_the_release_aborts_the_reload():
     world = World().up(shared(instances=2, min_ready=5.0))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(2)
     world.crash(world.live()[-1], 1)
     world.advance(20)
@@ -331,7 +331,7 @@ def test_a_successor_that_crashes_while_it_proves_the_release_aborts_the_reload(
 def test_a_successor_that_must_be_started_in_another_way_still_takes_over():
     world = World().up(shared(instances=2))
     world.upcoming.append(Script(says_after=2.0))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(0.1)
     world.emit(e.WorkerUnfit(world.live()[-1].incarnation, "it needs another socket"))
     world.run_until(lambda: not world.view().reloading)
@@ -341,8 +341,8 @@ def test_a_successor_that_must_be_started_in_another_way_still_takes_over():
 
 def test_a_slot_is_free_once_the_last_of_a_process_group_has_ended():
     world = usual(Script(group="stubborn")).up(shared(instances=2, kill_timeout=2.0))
-    world.emit(e.ScaleAsked("web", 1))
+    world.emit(e.ScaleRequested("web", 1))
     world.advance(1)
-    assert not world.ordered(f.FreeSlot)
+    assert not world.ordered(f.ReleaseSlot)
     world.advance(5)
-    assert [each.slot for each in world.ordered(f.FreeSlot)] == [1]
+    assert [each.slot for each in world.ordered(f.ReleaseSlot)] == [1]

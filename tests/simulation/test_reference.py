@@ -100,7 +100,7 @@ def test_kill_timeout(timeout: float) -> None:
     world = World()
     world.usual = lambda _spawn: Script(ignores=True)
     world.up(app(kill_timeout=timeout))
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.advance(60)
     sent = {
         effect.signum: when for when, effect in world.effects if isinstance(effect, f.SendSignal)
@@ -118,7 +118,7 @@ def test_reload_parallel(parallel: int) -> None:
         most.append(len(world.live()) - 4)
 
     world.after_turn = look
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(world.is_up)
     assert max(most) == parallel
 
@@ -127,7 +127,7 @@ def test_min_ready() -> None:
     sentence = "How long the first new worker of a reload has to live"
     row("min_ready", sentence)
     world = World().up(shared(instances=2, min_ready=7.0))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     begun = world.now
     world.run_until(lambda: bool(world.ordered(f.SendSignal)))
     assert 7.0 <= world.now - begun < 9.0

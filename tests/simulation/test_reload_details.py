@@ -51,9 +51,9 @@ def test_a_probe_waits_at_least_two_seconds_on_a_shared_socket():
 def test_a_reload_ends_when_the_instance_it_waits_for_is_scaled_away():
     world = World().up(shared(instances=2))
     world.usual = lambda _spawn: Script(says_after=2.0)
-    world.emit(e.ReloadAsked("web", instances=(1,)))
+    world.emit(e.ReloadRequested("web", instances=(1,)))
     world.advance(0.5)
-    world.emit(e.ScaleAsked("web", 1))
+    world.emit(e.ScaleRequested("web", 1))
     world.run_until(lambda: not world.view().reloading)
     world.advance(5)
     assert [process.incarnation for process in world.live()] == [1]
@@ -61,11 +61,11 @@ def test_a_reload_ends_when_the_instance_it_waits_for_is_scaled_away():
 
 def test_another_successor_proves_the_release_when_the_first_is_scaled_away():
     world = World().up(shared(instances=2, min_ready=5.0, reload_parallel=2))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(2)
-    proving = world.core.state.pools["web"].reload.proving
+    proving = world.core.state.apps["web"].reload.proving
     gone = world.processes[proving].instance
-    world.emit(e.RestartAsked("web", instances=(gone,)))
+    world.emit(e.RestartRequested("web", instances=(gone,)))
     world.run_until(lambda: not world.view().reloading)
     world.advance(5)
     assert world.is_up()
@@ -75,9 +75,9 @@ def test_another_successor_proves_the_release_when_the_first_is_scaled_away():
 
 def test_a_new_reload_during_a_proof_begins_its_proof_anew():
     world = World().up(shared(instances=2, min_ready=5.0))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(3)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(3)
     assert {1, 2} <= {process.incarnation for process in world.live()}
     world.run_until(lambda: not world.view().reloading)
@@ -86,7 +86,7 @@ def test_a_new_reload_during_a_proof_begins_its_proof_anew():
 
 def test_all_successors_that_wait_for_the_proof_take_over_after_it():
     world = World().up(shared(instances=3, min_ready=4.0, reload_parallel=3))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(3.9)
     assert {1, 2, 3} <= {process.incarnation for process in world.live()}
     world.advance(2)
@@ -95,12 +95,12 @@ def test_all_successors_that_wait_for_the_proof_take_over_after_it():
 
 def test_a_failed_release_stops_all_its_successors():
     world = World().up(shared(instances=3, min_ready=4.0, reload_parallel=3))
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(2)
     world.crash(world.live()[-1], 1)
     world.advance(3)
     assert [process.incarnation for process in world.live()] == [1, 2, 3]
-    places = world.core.state.places["web"].values()
+    places = world.core.state.instances["web"].values()
     assert [each.successor for each in places] == [0, 0, 0]
     assert not world.view().reloading
 
@@ -110,7 +110,7 @@ def test_a_release_started_in_place_that_is_late_ends_the_reload_and_is_waited_f
         app(wait_ready=True, on_listen_timeout="force", listen_timeout=1.0)
     )
     world.usual = lambda _spawn: Script(says_after=None)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(10)
     assert len(world.said("reload aborted")) == 1
     assert not world.view().reloading
@@ -124,11 +124,11 @@ def test_a_listener_that_opens_again_is_steered_to_again():
     world = World().up(shared(instances=2))
     first = world.one(0)
     world.close_listener(first, ADDRESS)
-    assert world.steered["web"] == (world.one(1).slot,)
+    assert world.routed["web"] == (world.one(1).slot,)
     world.listen(first, ADDRESS)
     world.accept(first, ADDRESS)
     assert world.ready() == 2
-    assert len(world.steered["web"]) == 2
+    assert len(world.routed["web"]) == 2
 
 
 def test_a_server_on_a_unix_path_that_takes_no_connection_is_ready_at_rest():
@@ -141,7 +141,7 @@ def test_a_server_on_a_unix_path_that_takes_no_connection_is_ready_at_rest():
 def test_a_reload_is_refused_to_a_successor_on_a_unix_path_that_takes_none():
     world = World().up(shared(listen=PATH, listen_timeout=1.0))
     world.usual = lambda _spawn: Script(accepts_after=None)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.advance(20)
     assert len(world.said("reload aborted")) == 1
     assert [process.incarnation for process in world.live()] == [1]
@@ -179,7 +179,7 @@ def test_an_app_waits_for_the_checks_of_the_one_it_needs():
 
 def test_a_kill_refused_by_the_kernel_is_sent_again_after_growing_pauses():
     world = usual(Script(ignores=True, undying=True)).up(shared(kill_timeout=1.0))
-    world.emit(e.RestartAsked("web"))
+    world.emit(e.RestartRequested("web"))
     world.advance(2)
     sent = [when for when, each in world.effects if isinstance(each, f.SendSignal)]
     pauses = []

@@ -48,7 +48,7 @@ def reloaded(parallel: int, bad: dict[int, Script]) -> World:
     world = World().up(shared(instances=4, reload_parallel=parallel, min_ready=2.0))
     number = itertools.count()
     world.usual = lambda _spawn: bad.get(next(number), HEALTHY)
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: not world.view().reloading, 120)
     world.usual = lambda _spawn: HEALTHY
     world.settle(30)
@@ -84,7 +84,7 @@ def test_two_new_workers_that_fail_end_it_once(parallel, one, two):
 
 def test_a_reload_after_one_that_was_aborted_has_an_end_of_its_own():
     world = reloaded(2, {1: FAILURES["before ready"]})
-    world.emit(e.ReloadAsked("web"))
+    world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: not world.view().reloading, 120)
     told = [how for kind, how in ends(world) if kind == "outcome"]
     assert told == ["started", "aborted", "started", "finished"]

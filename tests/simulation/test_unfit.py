@@ -44,7 +44,7 @@ def test_one_that_serves_is_stopped_as_usual(world):
 def test_one_that_is_stopped_already_is_left_alone(world):
     world.up(shared(instances=1))
     worker = world.one(0)
-    world.emit(e.StopAsked("web"))
+    world.emit(e.StopRequested("web"))
     world.emit(e.WorkerUnfit(worker.incarnation, "late"))
     world.advance(30.0)
     assert not world.live("web")

@@ -97,7 +97,7 @@ def test_no_old_worker_is_ended_for_a_successor_that_only_listens():
     core = Core(UNIX, listen_timeout=3.0, min_ready=0.0)
     core.emit(e.ListenSeen(1, PATH, PATH))
     core.emit(e.AcceptSeen(1, PATH, PATH))
-    core.emit(e.ReloadAsked("web"))
+    core.emit(e.ReloadRequested("web"))
     core.up(2)
     core.emit(e.ListenSeen(2, PATH, PATH))
     core.emit(e.RestSeen(2, rests=True))

@@ -1,6 +1,6 @@
 """A fake kernel and a fake clock around the core, deterministic.
 
-It does what `entrypoint/runtime.py` does with the core's effects, without a kernel:
+It does what `entrypoint/shell/runtime.py` does with the core's effects, without a kernel:
 processes follow a `Script`, deadlines fire in the order of their times (equal times: in
 the order in which they were set), and what comes of an effect comes back as an event,
 one event after the other. Everything that happened is kept in `history`, so that a run
@@ -137,16 +137,16 @@ class Process:
 class World:
     """One run. `after_turn(world, effects)` is called after every turn of the core."""
 
-    def __init__(self, *, observed: bool = True) -> None:
+    def __init__(self, *, listen_visible: bool = True) -> None:
         self.core = Supervisor()
-        self.observed = observed
+        self.listen_visible = listen_visible
         self.now = 100.0
         self.upcoming: deque[Script] = deque()
         self.usual: Callable[[f.Spawn], Script] = lambda _spawn: HEALTHY
         self.processes: dict[int, Process] = {}
         self.timers: dict[e.Timer, float] = {}
         self.slots: dict[str, int] = {}
-        self.steered: dict[str, tuple[int, ...]] = {}
+        self.routed: dict[str, tuple[int, ...]] = {}
         self.refusing: set[str] = set()
         # Slots that the core said are free, until a worker is started there again.
         self.vacant: dict[str, set[int]] = {}
@@ -224,10 +224,10 @@ class World:
                 self.parallel[spec.name] = most
                 self.held.setdefault(spec.name, set()).update(spec.listen)
         state = self.core._state
-        before = (state.run, dict(state.pools), {k: dict(v) for k, v in state.places.items()})
+        before = (state.run, dict(state.apps), {k: dict(v) for k, v in state.instances.items()})
         self.before = dict(state.workers)
         ordered = self.core.handle(event, self.now)
-        if before != (state.run, state.pools, state.places) or self.before != state.workers:
+        if before != (state.run, state.apps, state.instances) or self.before != state.workers:
             self.moment = None
         if self.exit_code is not None:
             assert not ordered, f"after Finish: {event} -> {ordered}"
@@ -263,7 +263,7 @@ class World:
         self.at(script.exec_after, lambda: self._exec(process))
 
     def _observed(self, process: Process) -> bool:
-        return self.observed and process.spec.share != "none"
+        return self.listen_visible and process.spec.share != "none"
 
     def _exec(self, process: Process) -> None:
         if not process.alive:
@@ -291,7 +291,7 @@ class World:
         script = process.script
         hangs = script.hangs_at is not None and self.now - process.execed_at >= script.hangs_at
         if process.alive and not hangs and process.incarnation not in self.gone:
-            self.emit(e.WorkerTold(process.incarnation, watchdog="1"))
+            self.emit(e.NotifyReceived(process.incarnation, watchdog="1"))
             self.at(script.kicks_every or 1.0, lambda: self._kick(process))
 
     def let_die(self, which: int) -> None:
@@ -305,7 +305,7 @@ class World:
 
     def tell(self, process: Process, **what) -> None:
         """It says something by sd_notify(3)."""
-        self.emit(e.WorkerTold(process.incarnation, **what))
+        self.emit(e.NotifyReceived(process.incarnation, **what))
 
     def _say(self, process: Process) -> None:
         if not process.alive:
@@ -436,10 +436,10 @@ class World:
     def _do_growport(self, effect: f.GrowPort) -> None:
         self.slots[effect.app] = max(effect.slots, self.slots.get(effect.app, 0))
 
-    def _do_steer(self, effect: f.Steer) -> None:
+    def _do_routeto(self, effect: f.RouteTo) -> None:
         assert effect.slots, effect
         assert max(effect.slots) < self.slots.get(effect.app, 0), effect
-        self.steered[effect.app] = effect.slots
+        self.routed[effect.app] = effect.slots
 
     def _do_watchqueue(self, effect: f.WatchQueue) -> None:
         process = self.processes.get(effect.incarnation)
@@ -513,7 +513,7 @@ class World:
     def _do_reportoutcome(self, effect: f.ReportOutcome) -> None:
         assert effect.result in ("started", "finished", "aborted", "skipped"), effect
 
-    def _do_freeslot(self, effect: f.FreeSlot) -> None:
+    def _do_releaseslot(self, effect: f.ReleaseSlot) -> None:
         assert effect.slot < self.slots.get(effect.app, 0), effect
         here = [p for p in self.live(effect.app) if p.slot == effect.slot]
         assert all(p.incarnation in self.gone for p in here), (effect, here)
@@ -537,7 +537,7 @@ class World:
 
     def _do_trimport(self, effect: f.TrimPort) -> None:
         assert effect.app in self.held, effect
-        spec = self.core._state.pools[effect.app].spec
+        spec = self.core._state.apps[effect.app].spec
         declared = set(spec.listen)
         for process in self.live(effect.app):
             left = process.incarnation in self.gone or SIGKILL in process.received
@@ -553,7 +553,7 @@ class World:
         self.used.pop(effect.app, None)
         self.slots.pop(effect.app, None)
         self.refusing.discard(effect.app)
-        self.steered.pop(effect.app, None)
+        self.routed.pop(effect.app, None)
 
     def _do_readplan(self, _effect: f.ReadPlan) -> None:
         answer, self.next_plan = self.next_plan, None
@@ -566,14 +566,14 @@ class World:
         """Sockets are shared as they were bound (`Ports.as_bound`)."""
         apps = []
         for spec in answer.apps:
-            pool = self.core._state.pools.get(spec.name)
+            pool = self.core._state.apps.get(spec.name)
             if pool is not None and "none" not in (pool.spec.share, spec.share):
                 apps.append(spec.replace(share=pool.spec.share))
             else:
                 apps.append(spec)
         return answer.replace(apps=tuple(apps))
 
-    def _do_forget(self, effect: f.Forget) -> None:
+    def _do_releaseworker(self, effect: f.ReleaseWorker) -> None:
         assert effect.incarnation not in self.gone, f"forgotten twice: {effect}"
         self.gone.add(effect.incarnation)
 
@@ -586,7 +586,7 @@ class World:
         assert len(names) == len(set(names)), effect
 
     def _do_stopremaining(self, effect: f.StopRemaining) -> None:
-        assert not any(pool.live for pool in self.core._state.pools.values()), effect
+        assert not any(pool.live for pool in self.core._state.apps.values()), effect
         self.remaining = self.remaining_at_end
         if not self.remaining:
             self.emit(e.RemainingEnded())

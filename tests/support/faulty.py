@@ -9,8 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from entrypoint import boot, dispatch, runtime
+from entrypoint import boot
 from entrypoint.core import effects as f
+from entrypoint.shell import dispatch, runtime
 
 # A test that cannot log or end shows nothing.
 SPARED = (f.Finish, f.Report)

@@ -14,7 +14,7 @@ from pathlib import Path
 from entrypoint.core.spec import AppSpec, ListenSpec
 from entrypoint.kernel import kill, process, signals
 from entrypoint.loop import READ, Loop
-from entrypoint.port.ports import Ports
+from entrypoint.sockets.ports import Ports
 from tests.support.wait import wait_until
 
 NODE_MODULES = Path(__file__).parents[1] / "node" / "node_modules"

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from entrypoint import dispatch
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.dispatch import Dispatch
 from entrypoint.loop import Loop
+from entrypoint.shell import dispatch
+from entrypoint.shell.dispatch import Dispatch
 
 
 class FakeLoop:
@@ -45,7 +45,7 @@ class Core:
     def __init__(self, house: House) -> None:
         self.house = house
 
-    def handle(self, event: e.ReloadAsked | e.SignalRefused, _now: float) -> list[f.Effect]:
+    def handle(self, event: e.ReloadRequested | e.SignalRefused, _now: float) -> list[f.Effect]:
         if isinstance(event, e.SignalRefused):
             self.house.heard.append(event.incarnation)
             return []
@@ -99,7 +99,7 @@ class House:
         self.reported.append((where, error))
 
     def turned(self, _now, event, _effects, error: str = "") -> None:
-        if isinstance(event, e.ReloadAsked):
+        if isinstance(event, e.ReloadRequested):
             self.turned_events.append(event.app + (" failed" if error else ""))
 
     def app_of(self, _what: object) -> str:
@@ -113,8 +113,8 @@ def house(monkeypatch):
     return found
 
 
-def asked(app: str, *numbers: int) -> e.ReloadAsked:
-    return e.ReloadAsked(app, " ".join(map(str, numbers)))
+def asked(app: str, *numbers: int) -> e.ReloadRequested:
+    return e.ReloadRequested(app, " ".join(map(str, numbers)))
 
 
 def test_what_is_emitted_meanwhile_comes_after(house):

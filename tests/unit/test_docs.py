@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from entrypoint.api.probes import ENDPOINTS
 from entrypoint.cli import HELP
 from entrypoint.logs import schema
-from entrypoint.probes.answers import ENDPOINTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint import exits
 from entrypoint.kernel import oom, termination
+from entrypoint.shell import exits
 
 
 class Pump:

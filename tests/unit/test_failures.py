@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint import failures
-from entrypoint.failures import BURST, Failures
+from entrypoint.shell import failures
+from entrypoint.shell.failures import BURST, Failures
 
 
 class FakeLoop:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint import cli, frontdoor
-from entrypoint.control import pm2names
-from entrypoint.frontdoor import UsageError, begins_a_run, parse, without_pm2s
+from entrypoint import cli
+from entrypoint.client import pm2_command_line, pm2_names
+from entrypoint.client.pm2_command_line import (
+    UsageError,
+    begins_a_run,
+    parse,
+    without_pm2s,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +24,7 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / "bin" / name).chmod(0o755)
     for name in ("ecosystem.config.js", "process.json", "server.js", "app.py"):
         (tmp_path / name).write_text("")
-    monkeypatch.setattr(frontdoor, "running", lambda: None)
+    monkeypatch.setattr(pm2_command_line, "running", lambda: None)
     return tmp_path
 
 
@@ -173,7 +178,7 @@ def test_what_begins_a_run(line, answer):
 
 
 def test_a_name_is_a_question_where_a_pyinit_answers(monkeypatch):
-    monkeypatch.setattr(frontdoor, "running", lambda: 1)
+    monkeypatch.setattr(pm2_command_line, "running", lambda: 1)
     assert not begins_a_run(["start", "npm"])
     with pytest.raises(cli.UsageError, match="reload --config"):
         cli.parse_run(["start", "ecosystem.config.js"])
@@ -199,7 +204,7 @@ def test_options_of_pm2s_commands():
 
 def test_every_name_of_pm2_has_a_command_or_an_answer():
     known = cli._commands()
-    for word, name in pm2names.NAMES.items():
+    for word, name in pm2_names.NAMES.items():
         assert word in known
         assert bool(name.command) != bool(name.answer)
         if name.command:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint.core.events import WorkerReady, WorkerTold
-from entrypoint.notifications import STATUS_AT_MOST, Batch, told
+from entrypoint.core.events import NotifyReceived, WorkerReady
+from entrypoint.shell.notify_messages import STATUS_AT_MOST, Batch, told
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from entrypoint.notifications import STATUS_AT_MOST, Batch, told
     ],
 )
 def test_what_is_understood(fields, expected):
-    assert told(3, fields) == WorkerTold(3, **expected)
+    assert told(3, fields) == NotifyReceived(3, **expected)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def batch(*messages: dict[str, str]) -> list[object]:
 
 def test_a_flood_is_one_event():
     flood = [{"WATCHDOG": "1", "STATUS": str(number)} for number in range(1000)]
-    assert batch(*flood) == [WorkerTold(7, watchdog="1", status="999")]
+    assert batch(*flood) == [NotifyReceived(7, watchdog="1", status="999")]
 
 
 def test_nothing_that_counts_is_dropped():
@@ -114,10 +114,10 @@ def test_nothing_that_counts_is_dropped():
 
 
 def test_a_reload_ends_with_the_ready_after_it_and_not_with_one_before():
-    ready, reloading = WorkerReady(7, "notify"), WorkerTold(7, reloading=True)
+    ready, reloading = WorkerReady(7, "notify"), NotifyReceived(7, reloading=True)
     assert batch({"RELOADING": "1"}, {"READY": "1"}) == [reloading, ready]
     assert batch({"READY": "1"}, {"RELOADING": "1"}) == [ready, reloading]
-    assert batch({"READY": "1"}, {"STOPPING": "1"}) == [ready, WorkerTold(7, stopping=True)]
+    assert batch({"READY": "1"}, {"STOPPING": "1"}) == [ready, NotifyReceived(7, stopping=True)]
     many = [{"READY": "1"}, {"RELOADING": "1"}] * 500
     assert batch(*many, {"READY": "1"}) == [ready, reloading, ready]
 

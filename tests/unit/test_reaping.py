@@ -8,7 +8,7 @@ import pytest
 
 from entrypoint.kernel import reap, signals
 from entrypoint.loop import Loop
-from entrypoint.reaping import GATHER, Reaping
+from entrypoint.shell.reaper import GATHER, Reaping
 
 
 class Storm:

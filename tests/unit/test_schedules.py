@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from entrypoint import schedules
 from entrypoint.core import events as e
 from entrypoint.core.spec import AppSpec, Plan
-from entrypoint.schedules import Schedules, next_time, until_next_look
+from entrypoint.shell import schedules
+from entrypoint.shell.schedules import Schedules, next_time, until_next_look
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MB = 1 << 20

@@ -6,7 +6,7 @@ import time
 
 from entrypoint.loop import Loop
 from entrypoint.metrics.tallies import TURN_BOUNDS, Histogram
-from entrypoint.turns import LONG, Counters, Turns
+from entrypoint.shell.turn_times import LONG, Counters, Turns
 
 
 def measured(environ: dict[str, str], *callbacks) -> Turns:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 
-from ..tree import decode, parse_yaml
+from entrypoint.config.tree import decode, parse_yaml
+
 from . import common, compose, crontab, procfile, s6, supervisord, systemd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..errors import Problems
+    from entrypoint.config.errors import Problems
 
     Read = Callable[[str, Problems], bytes]
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ...core.record import Record
-from .. import emit, keys
-from ..findings import CONVERTED_LITERAL, IMPORTED
-from ..pm2.values import made
-from ..references import is_secret, left_to_run
-from ..variables import escape
+from entrypoint.config import emit, keys
+from entrypoint.config.findings import CONVERTED_LITERAL, IMPORTED
+from entrypoint.config.pm2.values import made
+from entrypoint.config.references import is_secret, left_to_run
+from entrypoint.config.variables import escape
+from entrypoint.core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ..errors import Problems
+    from entrypoint.config.errors import Problems
 
     Value = str | int | bool | Sequence[object] | Mapping[str, object]
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 
-from ..pm2.values import text_of
+from entrypoint.config.pm2.values import text_of
+
 from .common import App, Found, Place, Raw, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..errors import Problems
-    from ..tree import Node
+    from entrypoint.config.errors import Problems
+    from entrypoint.config.tree import Node
 
 _TAKEN = frozenset(
     (
@@ -129,7 +130,7 @@ def _service(name: str, service: Node, chosen: set[str], problems: Problems) -> 
 
 
 def _words(node: Node | None) -> list[str]:
-    from .. import words
+    from entrypoint.config import words
 
     if node is None or node.is_null:
         return []

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 
-from .. import units
+from entrypoint.config import units
+
 from .common import App, Found, Place, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..errors import Problems
+    from entrypoint.config.errors import Problems
 
 _VARIABLE = re.compile(r"""^([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)$""")
 _NICKNAME = re.compile(r"^(@[a-z]+)\s+(.+)$")

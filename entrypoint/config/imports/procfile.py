@@ -13,7 +13,7 @@ from .common import App, Found, Place, Raw, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..errors import Problems
+    from entrypoint.config.errors import Problems
 
 _LINE = re.compile(r"^([A-Za-z0-9_-]+):\s*(.+)$")
 FIRST_PORT = 5000

@@ -8,7 +8,7 @@ from .common import App, Found, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..errors import Problems
+    from entrypoint.config.errors import Problems
 
 _EXECLINE = ("execlineb",)
 

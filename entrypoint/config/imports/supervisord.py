@@ -6,12 +6,14 @@ import glob
 import os
 import re
 
-from .. import words
+from entrypoint.config import words
+
 from .common import App, Found, Place, Raw, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..errors import Problems
+    from entrypoint.config.errors import Problems
+
     from .common import Value
 
 _EXPANSION = re.compile(r"%\(([A-Za-z_][A-Za-z0-9_]*)\)([0-9]*[sd])|%%")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 
-from .. import words
+from entrypoint.config import words
+
 from .common import App, Found, Place, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..errors import Problems
+    from entrypoint.config.errors import Problems
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)|\$\$")
 _SPECIFIER = re.compile(r"%([A-Za-z%])")

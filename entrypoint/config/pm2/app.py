@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 
-from ...core.record import Record
-from .. import findings as f
-from .. import keys
-from ..tree import Node
+from entrypoint.config import findings as f
+from entrypoint.config import keys
+from entrypoint.config.tree import Node
+from entrypoint.core.record import Record
+
 from . import programs, schema
 from .serving import serving
 from .values import is_falsy, literal, mapping, plain, sequence, split, text_of
@@ -21,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..errors import Problems
+    from entrypoint.config.errors import Problems
 
 _WORDS = {"true": "true", "false": "false"}
 _SIZE_UNITS = ("K", "M", "G")
@@ -453,7 +454,7 @@ class Translation:
         text = before.get("PM2_KILL_SIGNAL", "")
         if not text:
             return "SIGINT"
-        from .. import units
+        from entrypoint.config import units
 
         try:
             units.signal_number(text)

@@ -12,7 +12,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..tree import Node
+    from entrypoint.config.tree import Node
 
 SCRIPTS = (".js", ".cjs", ".mjs")
 _YAML = (".yml", ".yaml")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 
-from ..command import INTERPRETERS, is_text, shebang_of, which
+from entrypoint.config.command import (
+    INTERPRETERS,
+    is_text,
+    shebang_of,
+    which,
+)
 
 # Programs that end at once on SIGINT, and the signal on which they finish their work.
 HARD_ON_SIGINT = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import findings, keys
+from entrypoint.config import findings, keys
 
 # PM2's key → its aliases in the file, the first one first.
 ALIASES: dict[str, tuple[str, ...]] = {

@@ -6,8 +6,8 @@ same folder at the same address; what it does otherwise is a finding.
 
 from __future__ import annotations
 
-from ...core.record import Record
-from ..command import which
+from entrypoint.config.command import which
+from entrypoint.core.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ literal: `${X}` and `{port}` mean nothing in PM2's formats.
 
 from __future__ import annotations
 
-from .. import findings as f
-from .. import keys
-from ..tree import Node
+from entrypoint.config import findings as f
+from entrypoint.config import keys
+from entrypoint.config.tree import Node
+
 from .app import Context, Translation
 from .values import literal, mapping, sequence, text_of
 
@@ -16,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..errors import Problems
+    from entrypoint.config.errors import Problems
 
     AppNodes = Callable[[Node, Problems], list[tuple[Node, str]]]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..tree import Node, scalar
+from entrypoint.config.tree import Node, scalar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..tree import Plain
+    from entrypoint.config.tree import Plain
 
 # PM2's expression for the words of a text.
 _WORDS = r"""[^\s"'=]+="[^"]*"|[^\s"'=]+='[^']*'|"[^"]*"|'[^']*'|\S+"""

@@ -64,5 +64,5 @@ def test_a_fresh_interpreter_loads_nothing_else_for_the_core():
 
 
 def test_the_run_path_loads_nothing_dear_before_its_first_worker():
-    loaded = loaded_by("import entrypoint.runtime, entrypoint.boot", "-S", "-I")
+    loaded = loaded_by("import entrypoint.shell.runtime, entrypoint.boot", "-S", "-I")
     assert not loaded & (LATE | NEVER)

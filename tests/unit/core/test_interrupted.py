@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from entrypoint.core import events as e
-from entrypoint.core import turn as turns
+from entrypoint.core import transaction as turns
 from entrypoint.core.spec import AppSpec, Plan
 from entrypoint.core.supervisor import Supervisor
 
@@ -20,9 +20,9 @@ HISTORY = (
     e.WorkerReady(1, "notify"),
     e.WorkerExited(2, code=1),
     e.WorkerExited(4, code=0),
-    e.ReloadAsked("web"),
-    e.ScaleAsked("web", 1),
-    e.StopAsked("job"),
+    e.ReloadRequested("web"),
+    e.ScaleRequested("web", 1),
+    e.StopRequested("job"),
     e.SignalArrived(15),
 )
 

@@ -26,7 +26,7 @@ def calls_of_a_life(instances: int) -> int:
             sys.setprofile(None)
 
     world.core.handle = counted
-    world.emit(e.ScaleAsked("web", instances))
+    world.emit(e.ScaleRequested("web", instances))
     world.run_until(lambda: world.ready() == instances)
     world.emit(e.SignalArrived(SIGTERM))
     world.run_until(lambda: world.exit_code is not None)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint import notifications
+from entrypoint.api import control
 from entrypoint.config import dotenv, jsonfile, tree
-from entrypoint.control import service
+from entrypoint.http import http1
 from entrypoint.kernel import inotify
 from entrypoint.logs import schema, wrap
-from entrypoint.port import nodechannel, nodeprotocol
-from entrypoint.probes import http1
+from entrypoint.shell import notify_messages
+from entrypoint.sockets import node_channel, node_protocol
 from tests.fuzz import engine, targets
 from tests.fuzz.targets import TARGETS
 
@@ -39,24 +39,24 @@ def http_bug(patch):
 
 def control_bug(patch):
     """A signal that nobody knows is looked up all the same."""
-    patch.setattr(service.signals, "parse_signal", lambda text: service.signals.names[text])
+    patch.setattr(control.signals, "parse_signal", lambda text: control.signals.names[text])
 
 
 def node_bug(patch):
     """A port of another type than a number."""
-    real = nodechannel.nodeprotocol.parse_query
+    real = node_channel.node_protocol.parse_query
 
     def parse(message):
         if "port" in message and message["port"] + 0 < -1:
             raise ValueError
         return real(message)
 
-    patch.setattr(nodeprotocol, "parse_query", parse)
+    patch.setattr(node_protocol, "parse_query", parse)
 
 
 def notify_bug(patch):
     """No bound for EXTEND_TIMEOUT_USEC."""
-    patch.setattr(notifications, "EXTEND_AT_MOST", 1e300)
+    patch.setattr(notify_messages, "EXTEND_AT_MOST", 1e300)
 
 
 def logs_bug(patch):

@@ -10,7 +10,7 @@ from entrypoint.core import events as e
 from entrypoint.core.record import Record
 from entrypoint.core.spec import HealthSpec
 from entrypoint.core.supervisor import Supervisor
-from entrypoint.core.turn import State
+from entrypoint.core.transaction import State
 from entrypoint.journal import document, excerpts, replay
 from entrypoint.journal.packing import Packer, Unpacker, kinds, text_of
 from entrypoint.journal.recorder import LIMIT, Recorder, rebuilt
@@ -92,7 +92,7 @@ def test_a_thousand_workers_fit():
     for _ in range(3):
         for process in world.live()[:50]:
             world.crash(process)
-        world.emit(e.ReloadAsked("db"))
+        world.emit(e.ReloadRequested("db"))
         world.advance(5)
     journal, differences = replayed(recorder)
     assert not differences
@@ -106,14 +106,14 @@ def test_a_state_too_large_to_keep_leaves_the_events_readable(capsys, tmp_path):
     world.emit(e.Booted(plan(*many)))
     world.advance(10)
     recorder = recorded(world, 22_000, from_now=True)
-    world.emit(e.StopAsked("app-7"))
+    world.emit(e.StopRequested("app-7"))
     world.advance(10)
     journal = tmp_path / "journal"
     journal.write_text("\n".join(text_of_journal(recorder)))
     assert replay.main([str(journal)]) == 0
     said = capsys.readouterr().out
     assert "not replayed (their snapshot was too large to keep)" in said
-    assert "StopAsked" in said
+    assert "StopRequested" in said
 
 
 def test_a_core_that_decides_otherwise_is_found():
@@ -143,7 +143,7 @@ def test_an_event_that_raised_raises_again():
     core = Supervisor()
     recorder = Recorder(core.state)
     recorder.begin()
-    good = e.StopAsked()
+    good = e.StopRequested()
     with pytest.raises(AttributeError):
         core.handle(e.Booted(plan=None), 1.0)
     recorder.append((1.0, e.Booted(plan=None), (), "AttributeError()"))
@@ -182,7 +182,7 @@ class TestShortage:
     def test_turns_are_dropped_rather_than_kept_without_end(self, monkeypatch):
         world, recorder = self.record(monkeypatch, lambda: True, 80)
         recorder.dump("there is memory again")
-        world.emit(e.ReloadAsked())
+        world.emit(e.ReloadRequested())
         world.advance(10)
         journal, differences = replayed(recorder)
         assert not differences
@@ -223,15 +223,15 @@ class TestSecrets:
 
     def test_equal_values_have_equal_hashes_in_one_run_only(self):
         first, second = Packer(b"1" * 16), Packer(b"2" * 16)
-        said = e.WorkerTold(1, status="ready to serve")
-        again = e.WorkerTold(1, status=str(b"ready to serve", "ascii"))
-        other = e.WorkerTold(1, status="something else")
+        said = e.NotifyReceived(1, status="ready to serve")
+        again = e.NotifyReceived(1, status=str(b"ready to serve", "ascii"))
+        other = e.NotifyReceived(1, status="something else")
         assert first.pack(said) == first.pack(again) != first.pack(other)
         assert first.pack(said) != second.pack(said)
 
     def test_what_is_empty_stays_so(self):
         packer = Packer(b"1" * 16)
-        for event in (e.WorkerTold(1, status=""), e.WorkerTold(1), e.HealthChecked(1, 2)):
+        for event in (e.NotifyReceived(1, status=""), e.NotifyReceived(1), e.HealthChecked(1, 2)):
             packed = packer.pack(event)
             assert Unpacker(packer.types, kinds()).unpack(packed) == event
 
@@ -281,9 +281,9 @@ def test_a_snapshot_is_the_state_with_what_is_shared_still_shared():
     state = rebuilt(State(), journal.segments[0].items)
     assert list(state.workers) == list(world.core.state.workers)
     for number, worker in state.workers.items():
-        assert state.crews[worker.app][number] is worker
-        assert worker.spec is state.pools[worker.app].spec
-    assert state.settled == world.core.state.settled
+        assert state.workers_by_app[worker.app][number] is worker
+        assert worker.spec is state.apps[worker.app].spec
+    assert state.followed_up == world.core.state.followed_up
 
 
 class TestExcerpts:
@@ -311,7 +311,7 @@ class TestExcerpts:
         # Each line as long as a line can be, with characters that JSON writes as six.
         world, recorder = self.crash_loop(80)
         world.usual = lambda _spawn: Script(exec_fails="\x01" * 3000)
-        world.emit(e.StartAsked("web"))
+        world.emit(e.StartRequested("web"))
         world.advance(60)
         found = excerpts.records(recorder, world.core.state, "web")
         sizes = [len(encode(record)) for record in found]
@@ -378,9 +378,9 @@ class TestCommand:
 
 
 def test_a_name_that_another_folder_uses_too_is_the_cores():
-    from entrypoint.checks import target
-    from entrypoint.core import worker
+    from entrypoint.core import events
     from entrypoint.journal.packing import kinds
+    from entrypoint.kernel import process
 
-    assert target.Place.__name__ == worker.Place.__name__
-    assert kinds()["Place"] is worker.Place
+    assert process.SpawnFailed.__name__ == events.SpawnFailed.__name__
+    assert kinds()["SpawnFailed"] is events.SpawnFailed

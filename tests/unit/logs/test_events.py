@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from entrypoint.logs import lean, schema
+from entrypoint.logs import schema, structlog_import
 from entrypoint.logs.console import Style
 from entrypoint.logs.events import Events
 from entrypoint.logs.layout import Flat, Keys
@@ -103,7 +103,7 @@ def test_without_structlog_there_are_logs(told, monkeypatch):
     def missing():
         raise ImportError("no structlog")
 
-    monkeypatch.setattr(lean, "import_structlog", missing)
+    monkeypatch.setattr(structlog_import, "import_structlog", missing)
     events = Events(told.append)
     events.emit(AT, "info", "x", {})
     assert "no structlog" in events.load()
@@ -119,7 +119,7 @@ def test_too_many_waiting_events_are_told_without_structlog(told):
 
 LEAN = """
 import sys
-from entrypoint.logs import lean
+from entrypoint.logs import structlog_import
 from entrypoint.logs.events import Events
 from entrypoint.logs.layout import Flat, Keys
 out = []
@@ -133,8 +133,9 @@ assert not heavy, heavy
 for name, module in list(sys.modules.items()):
     if not name.startswith(("structlog", "entrypoint")):
         kept = [key for key, value in vars(module).items()
-                if isinstance(value, lean._Placeholder) or value is lean._cast
-                or (isinstance(value, type) and lean._Empty in value.__mro__)]
+                if isinstance(value, structlog_import._Placeholder)
+                or value is structlog_import._cast
+                or (isinstance(value, type) and structlog_import._Empty in value.__mro__)]
         assert not kept, (name, kept)
 assert "structlog" in sys.modules
 assert out[0].startswith(b'{"timestamp":"1970-01-01T00:00:00.000000Z","level":"info",'), out
@@ -147,12 +148,12 @@ assert asyncio.run and threading.Thread and logging.getLogger and structlog.stdl
 
 PLAIN = """
 import sys
-from entrypoint.logs import lean
+from entrypoint.logs import structlog_import
 def fails():
     import structlog
     raise RuntimeError("a later structlog")
-lean._import_lean = fails
-structlog = lean.import_structlog()
+structlog_import._import_lean = fails
+structlog = structlog_import.import_structlog()
 assert "asyncio" in sys.modules
 assert structlog.stdlib.BoundLogger
 """
@@ -160,7 +161,7 @@ assert structlog.stdlib.BoundLogger
 AT_BOOT = """
 import sys
 before = set(sys.modules)
-import entrypoint.logs.pump, entrypoint.logs.early
+import entrypoint.logs.pump, entrypoint.logs.boot_messages
 new = set(sys.modules) - before
 heavy = {"dataclasses", "typing", "enum", "re", "signal", "socket", "json", "logging", "inspect",
          "threading", "asyncio", "subprocess", "collections", "contextlib", "datetime"} & new
@@ -180,10 +181,10 @@ def test_what_is_imported(code):
 
 
 EARLY = """
-from entrypoint.logs import early
-early.write("error", "boot failed", app="web", errors=["a", "b"])
-early.write("info", "elsewhere", descriptor=1)
-early.write("info", "nowhere", descriptor=99)
+from entrypoint.logs import boot_messages
+boot_messages.write("error", "boot failed", app="web", errors=["a", "b"])
+boot_messages.write("info", "elsewhere", descriptor=1)
+boot_messages.write("info", "nowhere", descriptor=99)
 """
 
 

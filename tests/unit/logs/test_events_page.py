@@ -15,11 +15,11 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 CALLS = {"report": 0, "report_of": 1, "log": 0, "_log": 0, "event": 0, "last_word": 0}
 # Pass on what others report.
 FORWARDS = {
-    "entrypoint/core/turn.py",  # report_of
-    "entrypoint/runtime.py",  # effects.Report
+    "entrypoint/core/transaction.py",  # report_of
+    "entrypoint/shell/runtime.py",  # effects.Report
     "entrypoint/logs/events.py",
-    "entrypoint/logs/early.py",
-    "entrypoint/control/records.py",
+    "entrypoint/logs/boot_messages.py",
+    "entrypoint/client/records.py",
 }
 
 
@@ -93,7 +93,7 @@ LOGGED = list(logged())
 
 def test_the_collection_finds_the_calls():
     assert len(LOGGED) > 80
-    assert {"core", "port", "control"} <= {place.split("/")[1] for place, *_ in LOGGED}
+    assert {"core", "sockets", "api"} <= {place.split("/")[1] for place, *_ in LOGGED}
 
 
 def test_the_page_has_each_event_of_the_code_and_no_other():

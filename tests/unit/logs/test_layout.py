@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint.control.records import Rendering
+from entrypoint.client.records import Rendering
 from entrypoint.logs.console import Style
 from entrypoint.logs.events import Events
 from entrypoint.logs.layout import LEVEL_NAMES, NAMEABLE, PRESETS, layout

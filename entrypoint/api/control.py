@@ -1,0 +1,490 @@
+"""What people ask of a running pyinit over its private socket (`control.places`).
+
+HTTP/1.1, because the private socket speaks it already: `POST /control/VERB?app=NAME` for
+what changes something, GET for what does not. Long answers are lines of JSON that end
+with the connection (`operations.Operation`); errors are one JSON object with an `error`
+for people. Nothing of this is reachable through the probes' port.
+
+This module is loaded with the first command. It decides nothing about workers: a command
+becomes one event of the core for each app.
+"""
+
+from __future__ import annotations
+
+from entrypoint import __version__
+from entrypoint.core import diff
+from entrypoint.core import events as e
+from entrypoint.core.record import Record
+from entrypoint.kernel import signals
+from entrypoint.logs.schema import encode
+
+from . import completion, status_payload
+from .line_stream import Stream
+from .log_follower import Follower
+from .operations import Operation
+from .probes import JSON, Answer, Handover
+from .recent_logs import Choice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable, Sequence
+
+    from entrypoint.core.effects import Effect
+    from entrypoint.core.view import AppView, View
+    from entrypoint.http.http1 import Request
+    from entrypoint.http.limiter import Room
+    from entrypoint.shell.loader import Outcome
+    from entrypoint.shell.runtime import Runtime
+
+    from .socket_path import Peer
+
+LINES = "application/x-ndjson"
+TEXT = "text/plain; charset=utf-8"
+BYTES = "application/octet-stream"
+# Queued at a time for a client that reads a long answer.
+PIECE = 32 * 1024
+
+# More workers of one app than any machine is meant to run: a typing error.
+INSTANCES_LIMIT = 1000
+LOG_LINES = 20
+LOG_LINES_LIMIT = 100_000
+
+QUESTIONS = ("apps", "describe", "logs", "journal")
+COMMANDS = ("reload", "restart", "stop", "start", "run", "scale", "signal")
+
+
+class Target(Record):
+    """What a command is for: an app, or only these instances of it (by their ids)."""
+
+    app: AppView
+    instances: tuple[int, ...] = ()
+
+
+class _Wrong(Exception):
+    """The command cannot be done; `status` and fields of the answer."""
+
+    def __init__(self, status: int, error: str, **fields: object) -> None:
+        super().__init__(error)
+        self.status = status
+        self.fields = fields
+
+
+class Service:
+    """The commands of one run."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._operations: dict[Operation, None] = {}
+
+    def answer(self, request: Request, peer: Peer) -> Answer | Handover:
+        """What `/control/…` says. Whoever asks is root or our own user."""
+        verb = request.path[1] if len(request.path) == 2 else ""
+        if verb not in (*QUESTIONS, *COMMANDS):
+            return _problem(404, f"no such command: {verb!r}")
+        method = "POST" if verb in COMMANDS else "GET"
+        if request.method != method:
+            return _problem(405, f"{verb} is asked with {method}", allow=method)
+        arguments = Arguments(request.query)
+        try:
+            chosen = self._chosen(arguments)
+            if verb == "apps":
+                return _json(status_payload.everything(self._runtime, self._view()))
+            if verb == "describe":
+                return self._describe(chosen)
+            if verb == "journal":
+                return self._journal()
+            if verb == "logs":
+                return self._logs(chosen if arguments.every("app") else [], arguments)
+            return self._command(verb, chosen, arguments, peer)
+        except _Wrong as wrong:
+            return _problem(wrong.status, str(wrong), wrong.fields)
+
+    def _view(self) -> View:
+        return self._runtime.core.view()
+
+    def _chosen(self, arguments: Arguments) -> list[Target]:
+        """What is named, each app once; nothing named, or `all`: every app.
+
+        A name is an app's, else a worker's id as `pyinit ls` shows it.
+        """
+        apps = self._view().apps
+        by_name = {app.name: app for app in apps}
+        by_id = {str(row.id): (app, row.instance) for app in apps for row in app.workers}
+        by_id.pop("-1", None)
+        names = arguments.every("app")
+        unknown = [name for name in names if name not in (*by_name, *by_id, "all")]
+        if unknown:
+            raise _Wrong(404, "unknown app", unknown=unknown, apps=list(by_name), ids=list(by_id))
+        whole = names or ["all"]
+        if "all" in whole and "all" not in by_name:
+            return [Target(app) for app in apps]
+        found: dict[str, set[int] | None] = {}
+        for name in whole:
+            if name in by_name:
+                found[name] = None  # all of it
+            else:
+                app, instance = by_id[name]
+                instances = found.setdefault(app.name, set())
+                if instances is not None:
+                    instances.add(instance)
+        return [Target(by_name[name], tuple(sorted(ns or ()))) for name, ns in found.items()]
+
+    # -- questions ----------------------------------------------------------------------
+
+    def _describe(self, chosen: Sequence[Target]) -> Answer:
+        view = self._view()
+        told_of = [
+            status_payload.in_detail(self._runtime, view, t.app, t.instances) for t in chosen
+        ]
+        return _json({"apps": told_of})
+
+    def _logs(self, chosen: Sequence[Target], arguments: Arguments) -> Handover:
+        layout = self._runtime.pump.layout
+        whole = len(chosen) == len(self._view().apps) and not any(t.instances for t in chosen)
+        named = () if whole else tuple((t.app.name, t.instances) for t in chosen)
+        choice = Choice(named, layout.keys.app, layout.keys.instance)
+        lines = arguments.number("lines", LOG_LINES, LOG_LINES_LIMIT)
+        pump = self._runtime.pump
+        recent = self._runtime.recent
+        if recent is None:
+            raise _Wrong(409, "no lines are kept yet")
+        kind = LINES if pump.format in ("json", "raw") else TEXT
+        follower = Follower(recent, choice, layout)
+        if not arguments.flag("follow"):
+            return self._hand_over(kind, lambda stream: stream.end(recent.last(choice, lines)))
+
+        def begin(stream: Stream) -> None:
+            stream.send(recent.last(choice, lines), must=True)
+            follower.begin(stream)
+
+        return self._hand_over(kind, begin, follower.end, idle=True)
+
+    def _journal(self) -> Handover:
+        recorder = self._runtime.journal.recorder
+        if recorder is None:
+            raise _Wrong(409, "no journal is kept yet")
+        dump = recorder.dump(__version__)
+        return self._hand_over(BYTES, lambda stream: _send_all(stream, dump))
+
+    def _hand_over(
+        self,
+        kind: str,
+        begin: Callable[[Stream], None],
+        closed: Callable[[], None] = lambda: None,
+        *,
+        idle: bool = False,
+    ) -> Handover:
+        """An answer that goes on: `begin(stream)` once its head is on the way."""
+        import json  # structlog has loaded it
+
+        spec = self._runtime.pump.spec
+        # ASCII: `\\u` for everything else.
+        log_keys = json.dumps([spec.keys, dict(spec.names)])
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\n"
+            f"X-Pyinit-Log-Format: {self._runtime.pump.format}\r\n"
+            f"X-Pyinit-Log-Keys: {log_keys}\r\nConnection: close\r\n\r\n"
+        )
+
+        def take(sock: _socket.socket, room: Room) -> None:
+            begin(Stream(self._runtime.loop, sock, room, head.encode(), closed, idle=idle))
+
+        return Handover(take)
+
+    # -- commands -----------------------------------------------------------------------
+
+    def _command(
+        self, verb: str, chosen: list[Target], arguments: Arguments, peer: Peer
+    ) -> Answer | Handover:
+        phase = self._view().phase
+        if phase != "running":
+            raise _Wrong(409, f"pyinit is {phase}: it ends")
+        dry = arguments.flag("dry_run")
+        config = arguments.flag("config")
+        if not config and not arguments.every("app"):
+            raise _Wrong(400, "which app? name one, or `all`")
+        if verb == "signal":
+            return self._signal(chosen, arguments, peer)
+        if verb == "reload" and config:
+            return self._reload_config(peer, dry=dry)
+        _refuse_parts(verb, chosen)
+        if verb == "run":
+            self._check_runnable(chosen)
+        wanted = dict.fromkeys((target.app.name for target in chosen), 0)
+        if verb == "scale":
+            wanted = {t.app.name: _instances(t.app, arguments.one("to")) for t in chosen}
+        if verb == "reload":
+            chosen = self._reloadable(chosen, arguments)
+        if verb == "start":
+            # `all` is no reason to start what waits for another app: only its name is.
+            named = arguments.every("app")
+            chosen = [t for t in chosen if t.app.name in named or not completion.waits(t.app)]
+        if dry:
+            return _json({"changes": [_would(verb, target) for target in chosen]})
+        self._log(verb, chosen, peer, to=arguments.one("to"))
+
+        def begin(stream: Stream) -> None:
+            operation = self._operation(stream)
+            view = self._view()
+            operation.aim(
+                [completion.goal_for(t.app, verb, wanted[t.app.name], t.instances) for t in chosen],
+                view,
+            )
+            for target in chosen:
+                self._runtime.emit(_event(verb, target, wanted[target.app.name]))
+            # A busy core decides later: the view must not be that of before the command.
+            self._runtime.dispatch.after(lambda: self._asked(operation))
+
+        return self._hand_over(LINES, begin)
+
+    def _asked(self, operation: Operation) -> None:
+        operation.asked(self._view())
+        self._watch()
+
+    def _check_runnable(self, chosen: list[Target]) -> None:
+        """Only what ends by itself can be run once."""
+        for target in chosen:
+            name = target.app.name
+            spec = self._runtime.plan.app(name)
+            if spec is None or spec.autorestart:
+                text = f"{name} is kept running: only an app with `autorestart: false` is run once"
+                raise _Wrong(400, f"{text}; `pyinit restart {name}` starts it again")
+
+    def _reloadable(self, chosen: list[Target], arguments: Arguments) -> list[Target]:
+        stopped = [target.app.name for target in chosen if target.app.stopped]
+        if stopped and len(stopped) == len(chosen):
+            names = ", ".join(stopped)
+            raise _Wrong(409, f"{names}: stopped; `pyinit start {' '.join(stopped)}` starts it")
+        named = arguments.every("app")
+        return [t for t in chosen if not t.app.stopped or t.app.name in named]
+
+    def _signal(self, chosen: list[Target], arguments: Arguments, peer: Peer) -> Answer:
+        text = arguments.one("signal")
+        try:
+            signum = signals.parse_signal(text)
+        except ValueError as error:
+            raise _Wrong(400, str(error), signal=text, signals=sorted(signals.names)) from None
+        name = signals.name_of(signum)
+        self._log("signal", chosen, peer, signal=name)
+        reached = [
+            {"app": target.app.name, "instance": row.instance, "id": row.id, "pid": row.pid}
+            for target in chosen
+            for row in target.app.workers
+            if row.pid and (not target.instances or row.instance in target.instances)
+        ]
+        for target in chosen:
+            self._runtime.emit(e.SignalRequested(signum, target.app.name, target.instances))
+        return _json({"signal": name, "workers": reached})
+
+    def _log(self, command: str, chosen: Sequence[Target], peer: Peer, **fields: object) -> None:
+        more = {key: value for key, value in fields.items() if value}
+        instances = {t.app.name: list(t.instances) for t in chosen if t.instances}
+        if instances:
+            more["instances"] = instances
+        apps = [target.app.name for target in chosen]
+        asked = {"command": command, "apps": apps, **more, "by_uid": peer.uid, "by_pid": peer.pid}
+        self._runtime.log("info", "command received", asked)
+
+    # -- the file read again --------------------------------------------------------------
+
+    def _reload_config(self, peer: Peer, *, dry: bool) -> Handover:
+        if not dry:
+            self._log("reload --config", [], peer)
+
+        def begin(stream: Stream) -> None:
+            operation = self._operation(stream)
+            # A change of the plan by somebody else's SIGHUP is not the one we wait for.
+            self._runtime.rereading.begin(lambda outcome: self._preview(operation, outcome, dry))
+
+        return self._hand_over(LINES, begin)
+
+    def _preview(self, operation: Operation, outcome: Outcome, dry: bool) -> bool:
+        """Tell what will change, before it does; whether it is to be done."""
+        if outcome.plan is None:
+            for error in outcome.errors:
+                operation.say(error=error)
+            operation.finish(1, "the file is wrong: nothing was changed")
+            return not dry  # the core remembers it: `pyinit ls` shows it
+        for warning in outcome.warnings:
+            operation.say(warning=warning)
+        plan, new = self._runtime.plan, outcome.plan
+        for key in diff.fixed_keys(plan, new):
+            operation.say(warning=f"{key}: a change of it needs a new container")
+        for key in diff.live_keys(plan, new):
+            operation.say(change=f"{key}: changed, at once", keys=[key])
+        changes = diff.differences(plan, new)
+        stopped = {app.name for app in self._view().apps if app.stopped}
+        for change in changes:
+            told = change.describe(stopped=change.app in stopped)
+            operation.say(change=told, **change.as_dict())
+        everything = diff.says_the_same(plan, new)
+        if everything:
+            operation.say(note="the file says nothing new: every app is reloaded, as by SIGHUP")
+        if dry:
+            operation.finish(0, "nothing was changed (--dry-run)")
+            return False
+        view = self._view()
+        if everything:
+            aims = [
+                completion.goal_for(app, completion.RELOAD) for app in view.apps if not app.stopped
+            ]
+        else:
+            aims = _goals_of(changes, view)
+        operation.aim(aims, view)
+        operation.awaits_plan = True
+        self._watch()
+        return True
+
+    # -- operations under way -------------------------------------------------------------
+
+    def _operation(self, stream: Stream) -> Operation:
+        operation = Operation(self._runtime.loop.now)
+        operation.attach(stream)
+        self._operations[operation] = None
+        self._watch()
+        return operation
+
+    def _watch(self) -> None:
+        """Be told of the core's turns while somebody waits for an operation."""
+        for operation in tuple(self._operations):
+            if not operation.waited_for:
+                del self._operations[operation]
+        observers = self._runtime.dispatch.observers
+        if self._operations:
+            observers["control"] = self._turned
+        else:
+            observers.pop("control", None)
+
+    def _turned(self, event: e.Event, effects: Sequence[Effect]) -> None:
+        view = self._view()
+        for operation in tuple(self._operations):
+            operation.turned(event, effects, view)
+        self._watch()
+
+
+class Arguments:
+    """The query of a request. Its errors are answers."""
+
+    def __init__(self, query: tuple[tuple[str, str], ...]) -> None:
+        self._query = query
+
+    def every(self, name: str) -> list[str]:
+        """All values of that name."""
+        return [value for key, value in self._query if key == name]
+
+    def one(self, name: str) -> str:
+        """The last value of that name, or nothing."""
+        return (self.every(name) or [""])[-1]
+
+    def flag(self, name: str) -> bool:
+        """Whether it is on."""
+        return self.one(name) not in ("", "0")
+
+    def number(self, name: str, default: int, limit: int) -> int:
+        """A number from 0 to `limit`."""
+        text = self.one(name) or str(default)
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= limit):
+            raise _Wrong(400, f"{name}: {text!r} is not a number from 0 to {limit}")
+        return int(text)
+
+
+def _send_all(stream: Stream, answer: bytes) -> None:
+    """Queue a long answer piece by piece, as the client takes it."""
+    at = 0
+
+    def more() -> None:
+        nonlocal at
+        while at < len(answer) and stream.is_open and stream.pending <= PIECE:
+            piece = answer[at : at + PIECE]
+            at += len(piece)
+            stream.send(piece, must=True)
+        if at >= len(answer):
+            stream.room_again = None
+            stream.end()
+
+    stream.room_again = more
+    more()
+
+
+def _instances(app: AppView, text: str) -> int:
+    """How many workers `4`, `+2` or `-1` mean for this app."""
+    number = text[1:] if text[:1] in ("+", "-") else text
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise _Wrong(400, f"{text!r} is not a number of workers: write 4, +2 or -1")
+    count = int(number)
+    if text[:1] == "+":
+        count += app.wanted
+    elif text[:1] == "-":
+        count = app.wanted - count
+        if count < 0:
+            raise _Wrong(400, f"{app.name} has {app.wanted} workers: {number} fewer is below 0")
+    if count > INSTANCES_LIMIT:
+        raise _Wrong(400, f"{count} workers: at most {INSTANCES_LIMIT} for an app")
+    return count
+
+
+def _goals_of(changes: Sequence[diff.Change], view: View) -> list[completion.Goal]:
+    """What has to come about when the plan with these changes is accepted."""
+    verbs = {
+        diff.REMOVED: completion.REMOVE,
+        diff.SCALED: completion.SCALE,
+        diff.CHANGED: completion.CHANGE,
+    }
+    found = []
+    for change in changes:
+        app = completion.app_of(view, change.app)
+        if change.kind == diff.LIVE:
+            continue
+        if app is None or change.kind == diff.ADDED:
+            found.append(completion.Goal(change.app, completion.START))
+        elif not (app.stopped and change.kind == diff.CHANGED):
+            # What is stopped will be what it should be when it is started.
+            found.append(completion.goal_for(app, verbs[change.kind], change.now))
+    return found
+
+
+def _refuse_parts(verb: str, chosen: list[Target]) -> None:
+    """How many run is the app's number, and what is stopped is the app: no holes in it."""
+    part = next((target for target in chosen if target.instances), None)
+    if part is None:
+        return
+    name = part.app.name
+    if verb in ("stop", "start", "run", "scale"):
+        text = f"{verb} takes an app, not the worker of one"
+        if verb == "stop":
+            text += f": `pyinit scale {name} -1` runs one fewer, `pyinit stop {name}` none"
+        raise _Wrong(400, text)
+    if part.app.stopped:
+        raise _Wrong(409, f"{name}: stopped; `pyinit start {name}` starts it")
+
+
+def _event(verb: str, target: Target, wanted: int) -> e.Event:
+    app = target.app.name
+    if verb == "scale":
+        return e.ScaleRequested(app, wanted)
+    if verb == "stop":
+        return e.StopRequested(app)
+    if verb == "start":
+        return e.StartRequested(app)
+    if verb == "run":
+        return e.RunRequested(app)
+    if verb == "restart":
+        return e.RestartRequested(app, "pyinit restart", target.instances)
+    return e.ReloadRequested(app, "pyinit reload", target.instances)
+
+
+def _would(verb: str, target: Target) -> str:
+    count = len(target.instances or completion.running(target.app))
+    return f"{target.app.name}: would {verb} {count} worker{'' if count == 1 else 's'}"
+
+
+def _json(value: object) -> Answer:
+    return Answer(200, encode(value) + b"\n", JSON)
+
+
+def _problem(
+    status: int, error: str, fields: dict[str, object] | None = None, allow: str = ""
+) -> Answer:
+    told_too = {"error": error, "version": __version__, **(fields or {})}
+    return Answer(status, encode(told_too) + b"\n", JSON, allow)

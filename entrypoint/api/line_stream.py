@@ -1,0 +1,152 @@
+"""An answer that goes on: lines to one client of the private socket, as they come.
+
+The client asked once and only reads from then on; the end of the answer is the end of the
+connection. What it does not read is kept up to `QUEUE_LIMIT` bytes and never waited for:
+`send` says when there is no room, and the sender decides what to leave out. A client that
+takes nothing at all for `STALLED` seconds while something waits for it is closed, and so
+is one that hangs up; what it had asked for goes on.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from entrypoint import loop as loops
+from entrypoint.kernel import rights
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entrypoint.http.limiter import Room
+    from entrypoint.loop import Loop
+
+# Bytes kept for a client that does not read, beside what the kernel keeps for it.
+QUEUE_LIMIT = 64 * 1024
+STALLED = 30.0  # seconds
+# A client has nothing more to say; what it sends is dropped, up to here.
+INPUT_LIMIT = 1 << 16
+
+
+class Stream:
+    """One client, from the head of the answer to its end.
+
+    `idle` is for the room: a client that may be turned out for another one. `closed` is
+    called once when the client is gone or has got everything.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: _socket.socket,
+        room: Room,
+        head: bytes,
+        closed: Callable[[], None],
+        *,
+        idle: bool = False,
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._room = room
+        self._closed = closed
+        self._queue = bytearray(head)
+        self._events = loops.READ
+        self._ending = False
+        self._dropped = 0
+        self.is_open = True
+        self.idle = idle
+        self.body = b""  # what it waits for is its own
+        self.awaiting = False
+        self.room_again: Callable[[], None] | None = None
+        loop.register(sock.fileno(), loops.READ, self._ready)
+        room.admit(self)
+        self._flush()
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait for the client."""
+        return len(self._queue)
+
+    def send(self, lines: bytes, *, must: bool = False) -> bool:
+        """Queue and write; False when there is no room, and `lines` are not sent.
+
+        `must`: room or not, for the last words of an answer.
+        """
+        if not self.is_open or self._ending:
+            return False
+        if self._queue and len(self._queue) + len(lines) > QUEUE_LIMIT and not must:
+            return False
+        self._queue += lines
+        self._flush()
+        return True
+
+    def end(self, lines: bytes = b"") -> None:
+        """Close when everything, `lines` as the last, has been taken."""
+        if self.is_open and not self._ending:
+            self._queue += lines
+            self._ending = True
+            self._flush()
+
+    def close(self) -> None:
+        """Forget the client at once; harmless when that has happened."""
+        if self.is_open:
+            self.is_open = False
+            self._loop.cancel(self)
+            self._loop.unregister(self._sock.fileno())
+            self._sock.close()
+            self._queue.clear()
+            self._room.forget(self)
+            self._closed()
+
+    # -- steps ------------------------------------------------------------------------
+
+    def _ready(self, events: int) -> None:
+        try:
+            if events & ~loops.WRITE:
+                self._listen()
+            if self.is_open and self._queue:
+                self._flush()
+        except OSError:
+            self.close()
+
+    def _listen(self) -> None:
+        """Only whether the client is still there is of interest."""
+        try:
+            data = rights.receive(self._sock, 4096)
+        except BlockingIOError:
+            return
+        self._dropped += len(data)
+        if not data or self._dropped > INPUT_LIMIT:
+            self.close()
+
+    def _flush(self) -> None:
+        if not self.is_open:
+            return
+        sent = 0
+        try:
+            if self._queue:
+                sent = self._sock.send(self._queue, _socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        del self._queue[:sent]
+        if not self._queue:
+            if self._ending:
+                self.close()
+                return
+            self._wait(loops.READ)
+            self._loop.cancel(self)
+        else:
+            if sent or not self._events & loops.WRITE:
+                self._loop.call_at(self, self._loop.now() + STALLED, self.close)
+            self._wait(loops.READ | loops.WRITE)
+            self._room.relieve()
+        if sent and self.room_again is not None:
+            self.room_again()
+
+    def _wait(self, events: int) -> None:
+        if events != self._events and self.is_open:
+            self._events = events
+            self._loop.modify(self._sock.fileno(), events)

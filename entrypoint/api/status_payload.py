@@ -1,0 +1,172 @@
+"""What `pyinit ls` and `pyinit describe` are told: plain values, no environments."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from entrypoint.logs.schema import stamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from entrypoint.core.spec import AppSpec
+    from entrypoint.core.view import AppView, View, WorkerView
+    from entrypoint.shell.runtime import Runtime
+
+# Of the spec, as the file calls them, in the order in which they are shown.
+SHOWN = (
+    "exec_mode",
+    "namespace",
+    "autostart",
+    "autorestart",
+    "max_restarts",
+    "min_uptime",
+    "restart_delay",
+    "exp_backoff_restart_delay",
+    "stop_exit_codes",
+    "max_memory_restart",
+    "cron_restart",
+    "overlap",
+    "watch",
+    "ignore_watch",
+    "wait_ready",
+    "listen_timeout",
+    "on_listen_timeout",
+    "kill_timeout",
+    "treekill",
+    "share",
+    "handoff",
+    "reload_parallel",
+    "watchdog",
+    "on_errored",
+)
+
+
+def everything(runtime: Runtime, view: View) -> dict[str, Any]:
+    """All apps with their workers; memory and CPU are read by whoever asks."""
+    return {
+        "version": _version(),
+        "pid": os.getpid(),
+        "phase": view.phase,
+        "revision": view.revision,
+        "source": runtime.plan.source,
+        "config_error": view.config_error,
+        "apps": [_app(runtime, app) for app in view.apps],
+    }
+
+
+def in_detail(
+    runtime: Runtime, view: View, app: AppView, instances: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """One app, or these instances of it, with what the file says of it."""
+    told = _app(runtime, app)
+    if instances:
+        told["workers"] = [row for row in told["workers"] if row["instance"] in instances]
+    told["revision"] = view.revision
+    told["source"] = runtime.plan.source
+    told["config_error"] = view.config_error
+    told["left_behind"] = _left_behind(runtime, app.name)
+    spec = runtime.plan.app(app.name)
+    if spec is not None:
+        told.update(_of_spec(spec))
+    return told
+
+
+def _left_behind(runtime: Runtime, name: str) -> list[dict[str, Any]]:
+    """Processes of earlier workers, or that a worker has detached: they live until the end.
+
+    Their names, and no command lines, which may hold secrets.
+    """
+    from entrypoint.shell.descendants import name_of
+
+    return [
+        {"pid": process.pid, "name": name_of(process.pid), "incarnation": mark.incarnation}
+        for process, mark in runtime.children.families.left_behind()
+        if mark is not None and mark.app == name
+    ]
+
+
+def _version() -> str:
+    from entrypoint import __version__
+
+    return __version__
+
+
+def _of_spec(spec: AppSpec) -> dict[str, Any]:
+    return {
+        "command": spec.command,
+        "cwd": spec.cwd,
+        "user": spec.uid,
+        "group": spec.gid,
+        "variables": len(spec.env),
+        "depends_on": [f"{d.app} ({d.condition})" for d in spec.depends_on],
+        **{name: getattr(spec, name) for name in SHOWN},
+    }
+
+
+def _app(runtime: Runtime, app: AppView) -> dict[str, Any]:
+    spec = runtime.plan.app(app.name)
+    return {
+        "name": app.name,
+        "mode": app.exec_mode,
+        "namespace": spec.namespace if spec else "default",
+        "wanted": app.wanted,
+        "ready": app.ready_workers,
+        "was_ready": app.was_ready,
+        "reloading": app.reloading,
+        "errored": app.errored,
+        "finished": app.finished,
+        "stopped": app.stopped,
+        "job": _job(runtime, app),
+        "listening": _listening(runtime, app.name, spec),
+        "workers": [_worker(worker, runtime.loop.now()) for worker in app.workers],
+    }
+
+
+def _job(runtime: Runtime, app: AppView) -> dict[str, Any] | None:
+    """Of an app with `cron_restart`: its last run, and when the next one begins."""
+    job = app.job
+    if job is None:
+        return None
+    due = runtime.schedules.next_run(app.name)
+    began = time.time() - (runtime.loop.now() - job.started_at) if job.started_at else None
+    return {
+        "runs": job.runs,
+        "running": job.running,
+        "last_start": stamp(round(began * 1e9)) if began is not None else None,
+        "last_duration": round(job.took, 3) if job.runs else None,
+        "last_exit_code": job.exit_code if job.runs else None,
+        "skipped": job.skipped,
+        "pending": job.pending,
+        "next_run": stamp(round(due * 1e9)) if due is not None and not app.stopped else None,
+    }
+
+
+def _listening(runtime: Runtime, name: str, spec: AppSpec | None) -> list[str]:
+    """What the file declares, and what its workers have bound since."""
+    declared = [each.text for each in spec.listen] if spec else []
+    ports = runtime.ports.get(name)
+    bound = ports.addresses if ports is not None else ()
+    return list(dict.fromkeys((*declared, *bound)))
+
+
+def _worker(worker: WorkerView, now: float) -> dict[str, Any]:
+    return {
+        "id": worker.id if worker.id >= 0 else None,
+        "instance": worker.instance,
+        "incarnation": worker.incarnation,
+        "slot": worker.slot,
+        "pid": worker.pid,
+        "status": worker.state,
+        "ready": worker.ready,
+        "restarts": worker.restarts,
+        "uptime": round(max(0.0, now - worker.started_at), 3) if worker.pid else None,
+        "stuck": worker.stuck,
+        "said": worker.status,
+        "reloading": worker.reloading,
+        "health": worker.health,
+        "health_reason": worker.health_reason,
+        "last_exit": worker.last_exit,
+    }

@@ -1,0 +1,99 @@
+"""Apps come, change and go: from the plan to pools."""
+
+from __future__ import annotations
+
+from . import crash_queues, jobs, rolling
+from . import worker as w
+from .depends import exit_code, may_start, obstacles
+from .diff import keeps_workers
+from .effects import StopTimer
+from .events import Timer
+from .lifecycle import shares_port, stop_workers
+from .worker import AppState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spec import AppSpec, DependsSpec
+    from .transaction import Transaction
+
+
+def add_app(tx: Transaction, spec: AppSpec) -> None:
+    """A new app; its workers start once what it depends on is there.
+
+    With `autostart: false` they wait until a person starts it, as in PM2, or for the first time
+    of `cron_restart`. An app
+    of that name that is still being removed is waited for.
+    """
+    if tx.app(spec.name) is not None:
+        return
+    mode = "waiting" if spec.autostart or jobs.begins_idle(spec) else "stopped"
+    ids = tx.new_ids(spec.instances)
+    tx.put_app(AppState(spec.name, spec, wanted=spec.instances, ids=ids, mode=mode))
+
+
+def remove_app(tx: Transaction, app_state: AppState) -> None:
+    """No longer in the file: its workers stop, then its listeners are closed."""
+    tx.put_app(crash_queues.forget(tx, app_state).replace(mode="removing", reload=None))
+    for instance in list(tx.instances(app_state.name)):
+        tx.emit(StopTimer(Timer("restart", app_state.name, instance.restart_timer)))
+        tx.put_instance(instance.replace(state=w.STOPPED, successor=0, restart_timer=0))
+    stop_workers(tx, app_state.name, tx.workers(app_state.name), "remove")
+
+
+def change_app(tx: Transaction, app_state: AppState, spec: AppSpec) -> None:
+    """The file says something else of it: scale, reload, or both."""
+    kept = keeps_workers(app_state.spec, spec)
+    # What a person has scaled stays so until the file says another number.
+    rescaled = spec.instances not in (app_state.spec.instances, app_state.wanted)
+    untrimmed = app_state.untrimmed or (shares_port(app_state.spec) and not kept)
+    app_state = tx.put_app(app_state.replace(spec=spec, untrimmed=untrimmed))
+    if app_state.slots:
+        app_state = rolling.grow_port(tx, app_state)
+    # The reload first: instances that the scaling adds begin with the new spec.
+    if not kept and not jobs.keeps_run(tx, app_state):
+        rolling.begin(tx, app_state, "config changed")
+    if rescaled:
+        rolling.scale(tx, tx.the_app(spec.name), spec.instances)
+
+
+def start_waiting(tx: Transaction) -> None:
+    """Start the apps whose dependencies are met."""
+    if tx.run.phase != "running":
+        return
+    for app_state in tx.apps():
+        if app_state.mode == "waiting" and may_start(tx, app_state):
+            tx.put_app(app_state.replace(mode="running"))
+
+
+def tell_blocked(tx: Transaction) -> AppState | None:
+    """Say once of each app that waits for what can never come; one that ends the run."""
+    fatal = None
+    never = obstacles(tx)
+    for app_state in tx.apps():
+        if app_state.blocked != (app_state.name in never):
+            tx.put_app(app_state.replace(blocked=app_state.name in never))
+            if app_state.name in never:
+                _report_blocked(tx, app_state, never[app_state.name])
+        if app_state.name in never and app_state.spec.on_errored != "keep":
+            fatal = fatal or app_state
+    return fatal
+
+
+def _report_blocked(tx: Transaction, app_state: AppState, why: DependsSpec) -> None:
+    root = tx.the_app(why.app)
+    failed = [instance.last_exit for instance in tx.instances(root.name) if instance.last_code]
+    tx.report(
+        "error",
+        "app never starts",
+        app=app_state.name,
+        depends_on=why.app,
+        condition=why.condition,
+        because=f"{why.app}: {failed[0] if failed else 'ended'}",
+        on_errored=app_state.spec.on_errored,
+    )
+
+
+def blocked_code(tx: Transaction, app_state: AppState) -> int:
+    """The exit code of a run that ends because `pool` never starts; 0 is not one."""
+    why = obstacles(tx).get(app_state.name)
+    return exit_code(tx, tx.the_app(why.app)) if why is not None else 0

@@ -1,0 +1,257 @@
+"""What the end of a worker means: for its place, for its slot, for a reload.
+
+A worker ends twice: first the process that we started, then the last of its group.
+Where two workers of an instance can live side by side the place goes on after the
+first; else what is left of the group holds the port, and it goes on after the second.
+"""
+
+from __future__ import annotations
+
+from . import (
+    crash_queues,
+    jobs,
+    lifecycle,
+    readiness,
+    reasons,
+    replacements,
+    restarts,
+    rolling,
+)
+from . import worker as w
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .events import SignalRefused, WorkerExited
+    from .transaction import Transaction
+    from .worker import Worker
+
+# The longest pause before SIGKILL is sent again to what it was refused for (s).
+LONGEST_KILL_PAUSE = 60.0
+
+# fork(2) failed: the machine or the container is full. Trying again at once would only
+# burn what is left (s).
+FORK_PAUSE = 1.0
+
+NEVER_RAN = reasons.NEVER_RAN
+# As an exit code: of a sick worker that ended well when it was told to.
+NO_GOOD = 1
+# Purposes of a stop that is pyinit's answer to a worker which is of no use, and how its end
+# is told.
+BROKEN = {"health": "unhealthy", "watchdog": "watchdog"}
+# Purposes of a stop after which another worker is started in the same place.
+REPLACED = ("restart", "reload", "abort")
+
+
+def never_forked(tx: Transaction, worker: Worker, reason: str) -> None:
+    """There was no process."""
+    _report(tx, worker, reason=reason)
+    _remember(tx, worker, reason, NEVER_RAN)
+    jobs.remember(tx, worker)
+    worker = worker.replace(ended_at=tx.now, failed_to_start=True, last_exit=reason)
+    worker = lifecycle.leader_exited(tx, tx.put_worker(worker), group_left=False, strays=False)
+    _go_on(tx, worker, least=FORK_PAUSE)
+    _gone(tx, worker)
+
+
+def exited(tx: Transaction, worker: Worker, event: WorkerExited) -> None:
+    """The process is reaped."""
+    if worker.state == w.LINGERING:
+        return
+    code, signum = event.code, event.signum
+    if event.failure and not (signum is not None and worker.stop_reason):
+        how = {} if signum is None else {"signal": signum}
+        _report(tx, worker, reason=event.failure, **how)
+        last_exit, last_code = event.failure, NEVER_RAN
+        code = None
+    elif signum is not None:
+        dumped = {"core_dumped": True} if event.core_dumped else {}
+        _report(tx, worker, signal=signum, **dumped)
+        last_exit, last_code = f"killed by signal {signum}", 128 + signum
+    else:
+        _report(tx, worker, exit_code=code)
+        last_exit, last_code = f"exit code {code}", code or 0
+    if worker.killed and signum == lifecycle.SIGKILL:
+        tx.report_of(worker, "warning", "worker killed", kill_timeout=worker.spec.kill_timeout)
+    if worker.stop_reason in BROKEN:
+        why = worker.requested_by if worker.stop_reason == "watchdog" else worker.check_reason
+        last_exit, last_code = f"{BROKEN[worker.stop_reason]}: {why}", code or NO_GOOD
+    gave_up = worker.stop_reason == "failed start"
+    if gave_up and worker.requested_by:
+        last_exit, last_code = worker.requested_by, code or NO_GOOD
+    _remember(tx, worker, last_exit, last_code)
+    jobs.remember(tx, worker)
+    worker = worker.replace(
+        ended_at=tx.now,
+        last_exit=last_exit,
+        exit_code=None if worker.stop_reason in ("failed start", *BROKEN) else code,
+        failed_to_start=worker.failed_to_start or gave_up or _failed_to_start(worker),
+    )
+    instance = tx.instance(worker.app, worker.instance)
+    if instance is not None and instance.current == worker.incarnation:
+        tx.put_instance(readiness.recall(tx, instance, worker))
+    worker = lifecycle.leader_exited(
+        tx,
+        tx.put_worker(worker),
+        group_left=event.group_left,
+        strays=event.strays,
+        cleaning=event.cleaning,
+    )
+    if worker.state == w.GONE:
+        _go_on(tx, worker)
+        _gone(tx, worker)
+    elif lifecycle.shares_port(worker.spec) and worker.stop_reason not in REPLACED:
+        _go_on(tx, worker)
+
+
+def group_emptied(tx: Transaction, worker: Worker) -> None:
+    """Nothing is left of the group of a process that had ended before."""
+    if worker.state == w.LINGERING:
+        worker = lifecycle.gone(tx, worker)
+        _go_on(tx, worker)
+        _gone(tx, worker)
+
+
+def signal_refused(tx: Transaction, worker: Worker, event: SignalRefused) -> None:
+    """It goes on living, or some of it: that is shown until it has ended."""
+    tx.report_of(worker, "error", "signal refused", signal=event.signum, reason=event.reason)
+    refused = worker.refused or event.signum == lifecycle.SIGKILL
+    tx.put_worker(worker.replace(stuck=f"signal refused: {event.reason}", refused=refused))
+
+
+def never_died(tx: Transaction, worker: Worker) -> None:
+    """SIGKILL was sent long ago.
+
+    What is left of a group is not waited for any longer. The worker itself is: its slot and
+    what it holds stay its own. But neither the end of the run nor the reload that it would
+    hold up waits with it.
+    """
+    if worker.state not in (w.KILLING, w.LINGERING) or not worker.killed:
+        return
+    if worker.refused:
+        # Nothing but a new attempt can end it; what it was refused for may be over.
+        pause = min(LONGEST_KILL_PAUSE, 2 * worker.kill_pause or lifecycle.ABANDON_AFTER)
+        first = not worker.kill_pause
+        worker = tx.put_worker(worker.replace(refused=False, kill_pause=pause))
+        lifecycle.kill_again(tx, worker, pause)
+        if not first:
+            return
+    left = worker.state == w.LINGERING
+    what = "processes of the worker do not die" if left else "worker does not die"
+    tx.report_of(worker, "error", what, **({"reason": worker.stuck} if worker.stuck else {}))
+    if not worker.stuck:
+        worker = tx.put_worker(worker.replace(stuck="lives after SIGKILL"))
+    if left:
+        group_emptied(tx, worker)
+    elif tx.run.phase == "stopping":
+        _gone(tx, lifecycle.gone(tx, worker))
+    elif worker.stop_reason == "reload":
+        rolling.go_without(tx, worker)
+
+
+def _report(tx: Transaction, worker: Worker, **how: object) -> None:
+    expected = bool(worker.stop_reason)
+    fine = expected or how.get("exit_code") == 0
+    tx.report(
+        "info" if fine else "error",
+        "worker failed to start" if "reason" in how else "worker exited",
+        incarnation=worker.incarnation,
+        app=worker.app,
+        instance=worker.instance,
+        pid=worker.pid,
+        **how,
+        **dict(worker.notes),
+        **({"because": worker.requested_by} if worker.stop_reason == "failed start" else {}),
+        uptime=round(tx.now - worker.launched_at, 3),
+        expected=expected,
+    )
+
+
+def _failed_to_start(worker: Worker) -> bool:
+    """It was never ready, though its app is one whose readiness is known."""
+    return not worker.up_at and lifecycle.awaits_readiness(worker.spec)
+
+
+def _remember(tx: Transaction, worker: Worker, last_exit: str, last_code: int) -> None:
+    instance = tx.instance(worker.app, worker.instance)
+    if instance is not None and instance.current == worker.incarnation:
+        tx.put_instance(instance.replace(last_exit=last_exit, last_code=last_code))
+
+
+def _go_on(tx: Transaction, worker: Worker, *, least: float = 0.0) -> None:
+    """What the end of this worker means for its place, if it still is that place's."""
+    instance = tx.instance(worker.app, worker.instance)
+    app_state = tx.the_app(worker.app)
+    if instance is None or tx.run.phase in ("stopping", "finished"):
+        return
+    if instance.successor == worker.incarnation and worker.stop_reason == "restart":
+        rolling.succeed_again(tx, instance)
+    elif instance.successor == worker.incarnation:
+        rolling.abort(tx, worker, _why(worker))
+        current = tx.worker(instance.current)
+        if current is not None:
+            replacements.in_vain(tx, current, worker.ended_at - worker.launched_at)
+    elif instance.current != worker.incarnation:
+        return
+    elif app_state.mode != "running":
+        tx.put_instance(instance.replace(current=0, state=w.STOPPED))
+    elif worker.stop_reason in REPLACED:
+        reloads = app_state.reload is not None and worker.instance in app_state.reload.active
+        spec = instance.spec if worker.stop_reason == "abort" else app_state.spec
+        before = instance.spec if reloads else None
+        instance = instance.replace(current=0, unstable=(), delay=0.0, loop=(), before=before)
+        if worker.stop_reason == "restart":
+            instance = instance.replace(served=())
+        instance = restarts.restarted(tx, instance, reasons.label(worker.requested_by))
+        rolling.note_fresh(tx, lifecycle.launch(tx, instance, spec, instance.slot))
+    elif worker.stop_reason in ("", "failed start", *BROKEN):
+        reason = reasons.of_end(worker, instance)
+        crash_queues.left(tx, worker)
+        app_state = tx.the_app(worker.app)
+        successor = tx.worker(instance.successor)
+        if successor is not None and successor.state == w.LAUNCHING:
+            # Its successor is on the way and takes over when it is ready.
+            tx.put_instance(restarts.restarted(tx, instance.replace(current=0), reason))
+            return
+        if rolling.is_fresh(tx, worker) and not _has_finished(worker):
+            rolling.abort(tx, worker, _why(worker))
+            app_state = tx.the_app(worker.app)
+            instance = tx.instance(worker.app, worker.instance) or instance
+            successor = tx.worker(instance.successor)
+        after = restarts.after_exit(tx, app_state, instance, worker, reason=reason, least=least)
+        if after.state in (w.ERRORED, w.FINISHED) and successor is None:
+            rolling.done(tx, app_state.name, instance.number)
+        jobs.run_pending(tx, tx.the_app(app_state.name))
+    else:
+        tx.put_instance(instance.replace(current=0, state=w.STOPPED))
+
+
+def _has_finished(worker: Worker) -> bool:
+    """It ended as it should, and will not be started again."""
+    spec = worker.spec
+    done = worker.exit_code == 0 and not spec.autorestart
+    return done or (worker.exit_code is not None and worker.exit_code in spec.stop_exit_codes)
+
+
+def _why(worker: Worker) -> str:
+    """Why a worker that a reload has started is no more: the reason, for people."""
+    if worker.stop_reason in ("failed start", "watchdog") and worker.requested_by:
+        return worker.requested_by
+    if worker.stop_reason == "health":
+        return f"unhealthy: {worker.check_reason}"
+    when = "after it was ready" if worker.up_at else "before it was ready"
+    lived = worker.ended_at - worker.launched_at
+    return f"{worker.last_exit} {lived:.1f} s after its start, {when}"
+
+
+def _gone(tx: Transaction, worker: Worker) -> None:
+    """Nothing of the worker is left: its slot may be free, a reload may go on."""
+    rolling.forget_proof(tx, worker)
+    instance = tx.instance(worker.app, worker.instance)
+    if instance is None or instance.slot != worker.slot:
+        rolling.free_slot(tx, worker.app, worker.slot)
+    if worker.stop_reason == "reload" and instance is not None and not instance.successor:
+        current = tx.worker(instance.current)
+        # Also one that is sick by now, which nothing replaces before this reload goes on.
+        if current is not None and current.state in w.SERVING_STATES:
+            rolling.done(tx, worker.app, worker.instance)
+    rolling.advance(tx, worker.app)

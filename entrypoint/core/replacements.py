@@ -1,0 +1,133 @@
+"""A sick worker is replaced.
+
+Where two workers of an instance can live side by side the new one comes first, as in a
+rolling reload, and the sick one goes on serving what it can until then: when all workers
+of an app are sick at once the port still leads somewhere. Elsewhere it is stopped and
+started again. A replacement that does not become ready is tried again, after the same
+pauses as a crash and as often: `max_restarts` in vain make the app `errored`.
+"""
+
+from __future__ import annotations
+
+from . import rolling
+from . import worker as w
+from .lifecycle import kill, route, shares_port, stop_worker
+from .restarts import after_failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .transaction import Transaction
+    from .worker import AppState, Instance, Worker
+
+HEALTH = "health"
+
+
+def failing(tx: Transaction, worker: Worker) -> None:
+    """Its checks fail: no new connections for it, and another in its place."""
+    if worker.state == w.LAUNCHING:
+        reason = f"unhealthy: {worker.check_reason}"
+        stop_worker(tx, worker, "failed start", requested_by=reason)
+        return
+    if worker.state == w.ONLINE:
+        short = tx.now - worker.launched_at < worker.spec.min_uptime
+        worker = worker.after(w.SICKEN).replace(
+            sick=True, failed_to_start=short or not worker.healthy
+        )
+        worker = tx.put_worker(worker)
+        tx.report_of(
+            worker,
+            "error",
+            "worker unhealthy",
+            reason=worker.check_reason,
+        )
+        instance = _its_instance(tx, worker)
+        if instance is not None and worker.failed_to_start and _surges(tx, worker):
+            after_failure(tx, instance, worker.spec)
+    _replace(tx, worker)
+
+
+def succeed(tx: Transaction, worker: Worker) -> None:
+    """It ends by itself and serves nobody any more: let its successor not wait for that."""
+    instance = _its_instance(tx, worker)
+    if instance is None or not _surges(tx, worker):
+        return
+    if worker.failed_to_start:
+        instance = after_failure(tx, instance, worker.spec)
+    app_state = _free_to_replace(tx, worker, instance)
+    spent = len(instance.unstable) > worker.spec.max_restarts
+    if app_state is not None and not spent and tx.now >= instance.repair_at:
+        rolling.repair(tx, app_state, worker.instance, "leaves")
+
+
+def recovered(tx: Transaction, worker: Worker) -> None:
+    """It was sick, and a check has succeeded before it was replaced."""
+    tx.put_worker(worker.after(w.READY).replace(sick=False, failed_to_start=False))
+    tx.report_of(worker, "info", "worker healthy again")
+
+
+def in_vain(tx: Transaction, worker: Worker, uptime: float) -> None:
+    """What should have replaced this sick worker failed."""
+    instance = _its_instance(tx, worker)
+    if instance is not None and worker.state == w.SICK:
+        after_failure(tx, instance, worker.spec, uptime)
+
+
+def unfit(tx: Transaction, worker: Worker, reason: str) -> None:
+    """It cannot serve as it was started. Started again, it is started in another way.
+
+    This is no failure of the program, so it counts as none. A worker that serves nobody yet
+    waits in a call that we do not answer: it is killed at once.
+    """
+    instance = tx.instance(worker.app, worker.instance)
+    if (
+        worker.stop_reason
+        or instance is None
+        or worker.incarnation
+        not in (
+            instance.current,
+            instance.successor,
+        )
+    ):
+        return
+    tx.report_of(worker, "info", "worker started again", reason=reason)
+    if worker.state == w.LAUNCHING:
+        kill(tx, worker.replace(stop_reason="restart", requested_by=reason))
+        route(tx, worker.app)
+    else:
+        stop_worker(tx, worker, "restart", reason)
+
+
+def _replace(tx: Transaction, worker: Worker) -> None:
+    instance = _its_instance(tx, worker)
+    app_state = _free_to_replace(tx, worker, instance) if instance is not None else None
+    if instance is None or app_state is None:
+        return
+    spent = len(instance.unstable) > worker.spec.max_restarts
+    if spent or not worker.spec.autorestart or not _surges(tx, worker):
+        stop_worker(tx, worker, HEALTH, HEALTH)
+    elif tx.now >= instance.repair_at:
+        tx.put_instance(instance.replace(last_exit=f"unhealthy: {worker.check_reason}"))
+        rolling.repair(tx, app_state, worker.instance, HEALTH)
+
+
+def _free_to_replace(tx: Transaction, worker: Worker, instance: Instance) -> AppState | None:
+    """Its app, unless it is stopping or the worker is being replaced already."""
+    app_state = tx.the_app(worker.app)
+    if instance.successor or app_state.mode != "running" or tx.run.phase != "running":
+        return None
+    reload = app_state.reload
+    if reload is not None and worker.instance in (*reload.queue, *reload.active):
+        return None
+    return app_state
+
+
+def _surges(tx: Transaction, worker: Worker) -> bool:
+    return rolling.surges(tx.the_app(worker.app)) and shares_port(worker.spec)
+
+
+def _its_instance(tx: Transaction, worker: Worker) -> Instance | None:
+    """The place whose current worker it is, unless it was told to stop."""
+    instance = tx.instance(worker.app, worker.instance)
+    if worker.stop_reason or instance is None or instance.current != worker.incarnation:
+        return None
+    return instance

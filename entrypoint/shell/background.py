@@ -1,0 +1,106 @@
+"""A program that went into the background: its first process ends well, another one lives on.
+
+Under an init that looks like an end with exit code 0, again and again. What lives on is seen: a
+process that was given to PID 1, with the worker's mark in its environment, or, where the program
+has erased that, by the worker's name and a start after it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.kernel import proc, tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from entrypoint.core.spec import AppSpec
+
+# One that ran for longer has done more than to fork and leave (s).
+QUICKLY = 60.0
+# Processes that are named.
+_NAMED = 3
+
+# How programs that do so by default, or are often told to, stay in the foreground.
+_FOREGROUND = {
+    "apache2": "apache2ctl -D FOREGROUND",
+    "avahi-daemon": "without -D",
+    "clamd": "--foreground",
+    "cron": "cron -f",
+    "crond": "crond -f",
+    "dnsmasq": "dnsmasq -k",
+    "gunicorn": "without --daemon",
+    "haproxy": "haproxy -db, and no `daemon` in its file",
+    "httpd": "httpd -DFOREGROUND",
+    "lighttpd": "lighttpd -D",
+    "memcached": "memcached without -d",
+    "mongod": "mongod without --fork",
+    "named": "named -f",
+    "nginx": "nginx -g 'daemon off;'",
+    "php-fpm": "php-fpm -F",
+    "postfix": "postfix start-fg",
+    "proftpd": "proftpd --nodaemon",
+    "pure-ftpd": "pure-ftpd without -B",
+    "redis-server": "redis-server --daemonize no",
+    "rsyslogd": "rsyslogd -n",
+    "slapd": "slapd -d 0",
+    "snmpd": "snmpd -f",
+    "squid": "squid -N",
+    "sshd": "sshd -D",
+    "supervisord": "supervisord -n",
+    "unicorn": "unicorn without -D",
+    "uwsgi": "uwsgi without --daemonize",
+    "valkey-server": "valkey-server --daemonize no",
+    "varnishd": "varnishd -F",
+    "vsftpd": "vsftpd -obackground=NO",
+}
+
+
+def left_behind(
+    incarnation: int, pid: int, spec: AppSpec, workers: Container[int], uptime: float
+) -> tuple[int, ...]:
+    """Processes of a worker that has just ended, which PID 1 was given."""
+    found = []
+    since = _ticks_now() - (uptime + 1.0) * proc.TICKS
+    name = os.path.basename(spec.command[0])
+    for orphan in tree.reparented(workers):
+        said = tree.mark_of(orphan)
+        if said is not None:
+            ours = said.incarnation == incarnation
+        else:
+            known = proc.stat(orphan)
+            ours = known is not None and known.started >= since and _name(orphan) == name[:15]
+        if ours and orphan != pid:
+            found.append(orphan)
+    return tuple(found)
+
+
+def _ticks_now() -> float:
+    import time
+
+    return time.clock_gettime(time.CLOCK_BOOTTIME) * proc.TICKS
+
+
+def _name(pid: int) -> str:
+    return proc.read(f"/proc/{pid}/comm").decode("utf-8", "replace").strip()
+
+
+def explain(pids: tuple[int, ...]) -> str:
+    """What to do, in a sentence."""
+    names = [_name(pid) or "?" for pid in pids]
+    shown = ", ".join(
+        f"{name} (pid {pid})" for name, pid in zip(names[:_NAMED], pids, strict=False)
+    )
+    if len(pids) > _NAMED:
+        shown += f" and {len(pids) - _NAMED} more"
+    lives = "lives" if len(pids) == 1 else "live"
+    advice = next((_FOREGROUND[base] for name in names if (base := _known(name))), "")
+    how = f": {advice}" if advice else ""
+    return f"it went into the background: {shown} {lives} on; run it in the foreground{how}"
+
+
+def _known(name: str) -> str:
+    """`php-fpm8.2`, `nginx:` and so on as the table has them."""
+    base = name.rstrip(":").rstrip("0123456789.")
+    return next((each for each in (name, base) if each in _FOREGROUND), "")

@@ -1,0 +1,141 @@
+"""The file read again while the apps run: all of it is right, or nothing changes.
+
+The loader's child says what the file means; what it newly declares is bound; only then
+the core is told. A second request during a load is served after it, for the file may
+have changed since.
+"""
+
+from __future__ import annotations
+
+from entrypoint.core import events as e
+from entrypoint.core.diff import fixed_keys
+from entrypoint.kernel import limits
+from entrypoint.loop import READ
+from entrypoint.sockets.errors import PortErrors
+
+from .loader import Loading, Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entrypoint.core.spec import Plan
+
+    from .runtime import Runtime
+
+    Preview = Callable[[Outcome], bool]
+
+# A file that takes longer is not read (s): a `.config.js` may hang.
+LOAD_AT_MOST = 60.0
+
+
+def _take_it(_outcome: Outcome) -> bool:
+    return True
+
+
+class Rereading:
+    """Loads of one run."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._loop = runtime.loop
+        self._loading: Loading | None = None
+        # Who waits for this load, and for the one after it.
+        self._previews: list[Preview] = []
+        self._again: list[Preview] = []
+
+    def begin(self, preview: Preview = _take_it) -> None:
+        """Start a load, or have one follow that which is under way.
+
+        `preview(outcome)` says whether what was found is to be done.
+        """
+        if self._loading is not None:
+            self._again.append(preview)
+            return
+        self._previews.append(preview)
+        try:
+            loading = Loading(self._runtime.source, self._runtime.plan.revision + 1)
+        except OSError as error:
+            self._found(
+                Outcome(None, (), (f"cannot start a process to read it: {limits.explain(error)}",))
+            )
+            return
+        self._loading = loading
+        self._runtime.children.adopt_helper(loading.pid, loading.ended)
+        self._loop.register(loading.fd, READ, lambda _events: self._read(loading))
+        self._loop.call_at("load", self._loop.now() + LOAD_AT_MOST, lambda: self._overdue(loading))
+
+    def _overdue(self, loading: Loading) -> None:
+        self._loop.unregister(loading.fd)
+        loading.abandon()
+        self._found(Outcome(None, (), (f"reading it took longer than {LOAD_AT_MOST:g} s",)))
+
+    def _read(self, loading: Loading) -> None:
+        outcome = loading.read(before_close=self._loop.unregister)
+        if outcome is None:
+            return
+        self._loop.cancel("load")
+        self._found(outcome)
+
+    def _found(self, outcome: Outcome) -> None:
+        """This load is over; what came meanwhile asks for another one."""
+        self._loading = None
+        previews, self._previews = self._previews, []
+        wanted = [preview(outcome) for preview in previews]
+        if any(wanted):
+            try:
+                self._take(outcome)
+            except Exception as error:  # noqa: BLE001  somebody may wait for the answer
+                self._runtime.internal_error("rereading", error)
+                self._runtime.emit(e.PlanRejected(f"a bug of pyinit: {error!r}"))
+        again, self._again = self._again, []
+        if again:
+            self._previews = again[1:]
+            self.begin(again[0])
+
+    def _take(self, outcome: Outcome) -> None:
+        runtime = self._runtime
+        phase = runtime.core.view().phase
+        if phase != "running":
+            # The core takes no plan any more: nothing may be bound or handed on for it.
+            runtime.emit(e.PlanRejected(f"pyinit is {phase}: it ends"))
+            return
+        if outcome.plan is None:
+            runtime.emit(e.PlanRejected("; ".join(outcome.errors)))
+            return
+        for warning in outcome.warnings:
+            runtime.log("warning", "config warning", {"reason": warning})
+        try:
+            self._prepare_ports(outcome.plan)
+        except PortErrors as error:
+            runtime.emit(e.PlanRejected("; ".join(error.problems)))
+            return
+        for name in fixed_keys(runtime.plan, outcome.plan):
+            runtime.log("warning", "config change needs a new container", {"key": name})
+        runtime.plan = outcome.plan
+        runtime.pump.configure(outcome.plan.log, outcome.plan.apps)
+        runtime.emit(e.PlanAccepted(outcome.plan))
+        runtime.watching.follow(outcome.plan)
+        runtime.schedules.follow(outcome.plan)
+
+    def _prepare_ports(self, plan: Plan) -> None:
+        """Bind what is new before anything changes. Raises PortErrors, nothing changed."""
+        ports = self._runtime.ports
+        prepared = ports.prepare(plan.apps)
+        problems = prepared.problems
+        probes = self._runtime.probes
+        if probes is not None:
+            from entrypoint.http.server import ProbeErrors
+
+            try:
+                probes.prepare(plan.probes.listen)
+            except ProbeErrors as error:
+                problems += error.sentences
+        if problems:
+            if probes is not None:
+                probes.discard()
+            ports.discard(prepared)
+            raise PortErrors(problems)
+        ports.accept(plan.apps, prepared)
+        if probes is not None:
+            probes.change(plan.probes.listen, plan.probes.ready_when)

@@ -1,0 +1,88 @@
+"""What a person needs to know when a worker has ended, beyond its exit code."""
+
+from __future__ import annotations
+
+from entrypoint.kernel import oom, termination
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.logs.pump import LogPump
+
+# 128 + SIGKILL: what a shell or npm says when the program it waited for was killed.
+_KILLED = 137
+
+
+class Exits:
+    """Last words, the kernel's part in it, and the container's own last word."""
+
+    def __init__(self, pump: LogPump) -> None:
+        self._pump = pump
+        self._oom_kills = oom.oom_kills()
+        self._last = ""
+
+    def explain(self, fields: dict[str, object], reason: str = "") -> dict[str, object]:
+        """The fields of an exit event, with what else is known; `incarnation` is dropped.
+
+        Nothing is added for an exit that was asked for, or that is well (without a `reason`).
+        """
+        incarnation = fields.pop("incarnation", 0)
+        # At each exit: what was counted before belongs to an earlier one.
+        more_kills = self._count_kills()
+        if fields.get("expected") or (fields.get("exit_code") == 0 and not reason):
+            return fields
+        if reason:
+            fields["reason"] = reason
+        if more_kills and (fields.get("signal") == "SIGKILL" or fields.get("exit_code") == _KILLED):
+            fields["oom_killed"] = True
+        if "reason" not in fields:
+            fields["reason"] = _how(fields)
+        lines = self._pump.last_lines(incarnation) if isinstance(incarnation, int) else ()
+        if lines:
+            fields["last_lines"] = list(lines)
+        self._last = _message(fields, lines)
+        return fields
+
+    def _count_kills(self) -> bool:
+        kills, before = oom.oom_kills(), self._oom_kills
+        self._oom_kills = kills
+        return kills is not None and before is not None and kills > before
+
+    def tell_orchestrator(self, also: str = "", *, failed: bool = True) -> None:
+        """Write why the container ends where Kubernetes looks for it.
+
+        `failed`: because of the last worker that failed. `also` is a sentence more.
+        """
+        text = (self._last if failed else "") + (f"{also}\n" if also else "")
+        if text:
+            termination.write(text.encode("utf-8", "replace"))
+
+
+def _how(fields: dict[str, object]) -> str:
+    """`killed by SIGSEGV (core dumped)`, `exit code 3`."""
+    if "signal" in fields:
+        how = f"killed by {fields['signal']}"
+    else:
+        how = f"exit code {fields.get('exit_code')}"
+    if fields.get("oom_killed"):
+        how += ": out of memory"
+    if fields.get("core_dumped"):
+        how += " (core dumped)"
+    return how
+
+
+def _message(fields: dict[str, object], lines: tuple[str, ...]) -> str:
+    """The event as a sentence, and as many of the last lines as the kubelet reads."""
+    head = f"{fields.get('app')} (instance {fields.get('instance')}): {fields['reason']}"
+    uptime = fields.get("uptime")
+    if isinstance(uptime, float) and ("signal" in fields or "exit_code" in fields):
+        head += f", after {uptime:.3g} s"
+    room = termination.LIMIT - 256  # for a sentence more
+    room -= len(head.encode("utf-8", "replace")) + 1
+    kept: list[str] = []
+    for line in reversed(lines):
+        size = len(line.encode("utf-8", "replace")) + 1
+        if size > room:
+            break
+        room -= size
+        kept.append(line)
+    return "\n".join((head, *reversed(kept))) + "\n"

@@ -1,0 +1,118 @@
+"""Watching the files of the apps and the file of pyinit itself.
+
+Begins after the first workers are spawned: nothing is late if a change of the first
+milliseconds is missed, while every worker would wait for the walk of the trees.
+"""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.core import events as e
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entrypoint.core.spec import AppSpec, Plan
+    from entrypoint.watch.watcher import Watcher
+
+    from .runtime import Runtime
+
+# The key of the watcher of the file itself; no app has an empty name.
+CONFIG = ""
+
+
+def _config_files(plan: Plan) -> tuple[str, ...]:
+    """The file, and the files of variables and secrets that it names."""
+    return (os.path.abspath(plan.source), *plan.files)
+
+
+class Watching:
+    """One watcher for each app with `watch`, and one for the file (`watch_config`)."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._watchers: dict[str, tuple[object, Watcher]] = {}
+
+    def follow(self, plan: Plan) -> None:
+        """Watch what this plan says, and nothing else. What stays is not touched."""
+        config = _config_files(plan) if plan.watch_config and plan.source else ()
+        wanted: dict[str, object] = {
+            spec.name: (spec.watch, spec.ignore_watch, spec.watch_delay, spec.cwd, config)
+            for spec in plan.apps
+            if spec.watch
+        }
+        if config:
+            wanted[CONFIG] = config
+        for name in tuple(self._watchers):
+            if self._watchers[name][0] != wanted.get(name):
+                self._watchers.pop(name)[1].close()
+        for name, asked in wanted.items():
+            if name not in self._watchers:
+                spec = plan.app(name)
+                watcher = self._start_config(config) if spec is None else self._start(spec, config)
+                if watcher is not None:
+                    self._watchers[name] = (asked, watcher)
+
+    def _start(self, spec: AppSpec, config: tuple[str, ...]) -> Watcher | None:
+        """Watch the files of an app; the file of pyinit is watched by itself, if at all."""
+        from entrypoint.watch.ignoring import ignorer
+
+        runtime = self._runtime
+
+        def changed(path: str) -> None:
+            told = os.path.relpath(path, spec.cwd) if path.startswith(spec.cwd + "/") else path
+            runtime.log("info", "files changed", {"app": spec.name, "path": told})
+            runtime.emit(e.RenewRequested(spec.name, "files changed"))
+
+        by_pattern = ignorer(spec.ignore_watch, spec.cwd, spec.watch)
+        own = {os.fsencode(path) for path in config}
+        return self._watcher(
+            {"app": spec.name},
+            spec.watch,
+            lambda path: path in own or by_pattern(path),
+            changed,
+            spec.watch_delay,
+        )
+
+    def _start_config(self, config: tuple[str, ...]) -> Watcher | None:
+        runtime = self._runtime
+
+        def changed(path: str) -> None:
+            runtime.log("info", "config changed", {"path": path})
+            runtime.rereading.begin()
+
+        return self._watcher({"config": config[0]}, config, lambda _path: False, changed)
+
+    def _watcher(
+        self,
+        what: dict[str, object],
+        roots: tuple[str, ...],
+        ignored: Callable[[bytes], bool],
+        changed: Callable[[str], None],
+        delay: float = 0.0,
+    ) -> Watcher | None:
+        try:
+            from entrypoint.watch.watcher import Watcher
+
+            return Watcher(
+                self._runtime.loop,
+                roots,
+                ignored,
+                changed,
+                lambda sentence: self._failed(what, sentence),
+                delay,
+            )
+        except (OSError, ImportError) as error:
+            self._failed(what, str(error))
+            return None
+
+    def _failed(self, what: dict[str, object], sentence: str) -> None:
+        self._runtime.log("error", "cannot watch", {**what, "reason": sentence})
+
+    def close(self) -> None:
+        """Stop watching."""
+        for _, watcher in self._watchers.values():
+            watcher.close()
+        self._watchers.clear()

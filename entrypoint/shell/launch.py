@@ -1,0 +1,223 @@
+"""A worker is started: its pipes, its descriptors, its filter, then fork(2).
+
+Performs `Spawn`, and says what came of it as `WorkerSpawned` or `SpawnFailed`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.core import events as e
+from entrypoint.kernel import (
+    limits,
+    process,
+    reap,
+    signals,
+)
+from entrypoint.logs.pump import worker_pipe
+from entrypoint.sockets.errors import ListenerDownError
+
+from .children import Started
+from .notify_sockets import Notifying
+from .spawn_request import after_request, instance_number, request_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.core.effects import Spawn
+
+    from .runtime import Runtime
+
+
+class Launching:
+    """The starts of one run, and what workers get at their start: NOTIFY_SOCKET, stdin."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._silent: tuple[int, int] | None = None
+        self._notify = Notifying(runtime)
+        self._filter_errno = 0
+        # By incarnation: the channel of the commands of its `after_stop`.
+        self._after: dict[int, int] = {}
+
+    def spawn(self, effect: Spawn) -> None:
+        """Perform it."""
+        runtime, spec = self._runtime, effect.spec
+        ports = runtime.ports.get(spec.name)
+        ours: list[int] = []
+        theirs: list[int] = []
+        try:
+            if ports is not None:
+                ports.occupy(effect.slot)
+            started = Started(effect.incarnation, 0, spec, effect.instance, effect.slot)
+            others = runtime.children.of_app(spec.name)
+            number = instance_number(started, others, spec.instances)
+            started = started.replace(surge_number=number, id=effect.id, restarts=effect.restarts)
+            request, started = request_for(
+                started,
+                ports,
+                notify_path=self._notify.open(effect.incarnation),
+                filtered=self._filter_errno == 0,
+                init=runtime.is_init,
+            )
+            stdin = self._null
+            if spec.tty:
+                ours, theirs = ([fd] for fd in runtime.terminals.open(spec))
+                stdin = theirs[0]
+                request = request.replace(stdout=stdin, stderr=stdin, controlling=True)
+            elif runtime.pump.format != "raw":
+                for _ in range(2):
+                    reading, writing = worker_pipe(spec.uid, spec.gid)
+                    ours.append(reading)
+                    theirs.append(writing)
+                request = request.replace(stdout=theirs[0], stderr=theirs[1])
+            if spec.stdin == "open" and not spec.tty:
+                stdin = self._silent_pipe()
+                theirs.append(stdin)
+            started = runtime.children.start(started, request.replace(stdin=stdin))
+            self._started(started, ours)
+        except Exception as error:  # noqa: BLE001  the core must hear of every end of a start
+            self._failed(effect, error, ours)
+        finally:
+            for fd in theirs:
+                os.close(fd)
+
+    def _started(self, started: Started, ours: list[int]) -> None:
+        runtime, spec = self._runtime, started.spec
+        ports = runtime.ports.get(spec.name)
+        if ports is not None:
+            ports.node_started(started.incarnation, started.pid)
+        if ours:
+            runtime.pump.attach(
+                spec.name,
+                started.instance,
+                started.incarnation,
+                started.pid,
+                ours[0],
+                None if spec.tty else ours[1],
+                spec.time,
+                spec.multiline,
+                tty=spec.tty,
+            )
+        if spec.tty:
+            runtime.terminals.started(started, ours[0])
+        runtime.emit(e.WorkerSpawned(started.incarnation, started.pid, started.listen_visible))
+
+    def after_stop(self, started: Started) -> int:
+        """Start the commands of a worker that has ended; the pid, 0 when that fails."""
+        runtime, spec = self._runtime, started.spec
+        ours: list[int] = []
+        theirs: list[int] = []
+        try:
+            ports = runtime.ports.get(spec.name)
+            request = after_request(started, ports, init=runtime.is_init)
+            if runtime.pump.format != "raw":
+                for _ in range(2):
+                    reading, writing = worker_pipe(spec.uid, spec.gid)
+                    ours.append(reading)
+                    theirs.append(writing)
+                request = request.replace(stdout=theirs[0], stderr=theirs[1])
+            child = process.spawn(request.replace(stdin=self._null))
+        except (OSError, ValueError) as error:
+            for fd in ours:
+                os.close(fd)
+            reason = limits.explain(error) if isinstance(error, OSError) else str(error)
+            self._cannot_clean(started, f"fork: {reason}")
+            return 0
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        number = started.incarnation
+        self._after[number] = child.channel
+        if ours:
+            runtime.pump.attach(
+                spec.name, started.instance, number, child.pid, ours[0], ours[1], spec.time
+            )
+        return child.pid
+
+    def cleaned(self, started: Started, status: int) -> None:
+        """The commands of `after_stop` have ended."""
+        code = reap.exit_code(status)
+        channel = self._after.pop(started.incarnation)
+        said = process.read_channel(channel)
+        os.close(channel)
+        failed = next((each for each in said if isinstance(each, process.SpawnFailed)), None)
+        if failed is not None:
+            self._cannot_clean(started, failed.text.removeprefix("before_start: "))
+        elif code:
+            how = f"killed by {signals.name_of(code - 128)}" if code > 128 else f"exit code {code}"
+            self._cannot_clean(started, how)
+
+    def _cannot_clean(self, started: Started, reason: str) -> None:
+        what = {"app": started.spec.name, "instance": started.instance, "reason": reason}
+        self._runtime.log("warning", "after_stop failed", what)
+
+    def _failed(self, effect: Spawn, error: Exception, ours: list[int]) -> None:
+        """There is no process (any more): end what was begun, and let the core hear of it."""
+        runtime, incarnation = self._runtime, effect.incarnation
+        if isinstance(error, ListenerDownError):
+            reason = str(error)
+        elif isinstance(error, OSError):
+            reason = f"fork: {limits.explain(error)}"
+        elif isinstance(error, ValueError):
+            reason = f"fork: {error}"
+        else:
+            runtime.internal_error("Spawn", error, effect.spec.name)
+            short = isinstance(error, MemoryError)
+            reason = f"fork: {'no memory' if short else f'a bug of pyinit: {error!r}'}"
+        try:
+            runtime.children.abandon(incarnation)
+            for fd in ours:
+                if not runtime.pump.reads(fd):
+                    os.close(fd)
+            self.forget(incarnation)
+            ports = runtime.ports.get(effect.spec.name)
+            if ports is not None:
+                ports.forget(incarnation)
+        except Exception as failure:  # noqa: BLE001  whatever it is, the core must hear
+            runtime.internal_error("Spawn", failure, effect.spec.name)
+        runtime.emit(e.SpawnFailed(incarnation, reason))
+
+    def _silent_pipe(self) -> int:
+        """The end for reading of a pipe in which nothing ever comes. Raises OSError.
+
+        Opened again for each worker: one that makes it non-blocking, as Node does, must not do
+        that to the others.
+        """
+        if self._silent is None:
+            self._silent = os.pipe2(os.O_CLOEXEC)
+            # Also for `open("/dev/stdin")` of another user.
+            os.fchmod(self._silent[0], 0o444)
+        try:
+            return os.open(f"/proc/self/fd/{self._silent[0]}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # no /proc
+            return os.dup(self._silent[0])
+
+    # -- the filter -------------------------------------------------------------------
+
+    def filter_installed(self, started: Started, fd: int) -> None:
+        """A worker has put the filter on itself; `fd` is its notifier."""
+        ports = self._runtime.ports[started.spec.name]
+        ports.attach_filter(started.incarnation, started.slot, fd)
+
+    def filter_refused(self, errno: int) -> None:
+        """The kernel has refused it, and would for the next one."""
+        if self._filter_errno == 0:
+            self._filter_errno = errno
+            self._runtime.log(
+                "warning",
+                "interception refused",
+                {
+                    "reason": f"seccomp: {os.strerror(errno)}",
+                    "then": "a port reaches workers by descriptors or Node's protocol only; "
+                    "of others that bind the same port, the second finds it in use",
+                },
+            )
+
+    def forget(self, incarnation: int) -> None:
+        """Nothing is left of the worker."""
+        self._notify.forget(incarnation)
+
+    def close(self) -> None:
+        """The end of the run: nobody is listened to any more."""
+        self._notify.close()

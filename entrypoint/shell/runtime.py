@@ -1,0 +1,506 @@
+"""The shell around the core: the world becomes events, effects become syscalls.
+
+::
+
+    signals, children, deadlines, ready messages, bind/listen, http
+        │ Event                                     ▲ syscalls
+        ▼                                           │
+      loop ──► core.Supervisor.handle(event, now) ──► effects, performed in order here
+
+One way through the house: a callback of the loop only makes an event; `_pump` hands it
+to the core and performs what comes back, one event after the other. After the first
+spawn nothing ends this process but the core's `Finish`: whatever raises is logged,
+counted and survived.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+from entrypoint import __version__
+from entrypoint.core import effects as f
+from entrypoint.core import events as e
+from entrypoint.core.supervisor import Supervisor
+from entrypoint.kernel import kill, reap, signals
+from entrypoint.logs import boot_messages
+from entrypoint.logs.pump import LogPump
+from entrypoint.loop import READ, Loop
+from entrypoint.metrics.tallies import Tallies
+from entrypoint.sockets.effects import PortEffects
+from entrypoint.sockets.errors import PortErrors
+
+from .children import Children
+from .config_reload import Rereading
+from .dispatch import Dispatch
+from .environment import Terminal, no_terminal
+from .exits import Exits
+from .failures import Failures
+from .file_watch import Watching
+from .journaling import Journaling
+from .launch import Launching
+from .reaper import Reaping
+from .remaining import Remaining
+from .schedules import Schedules
+from .signalling import Signalling
+from .terminals import Terminals
+from .turn_times import Turns
+from .worker_looks import Looking
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from entrypoint.api.control import Service
+    from entrypoint.api.probes import Answer, Handover, Later
+    from entrypoint.api.recent_logs import Recent
+    from entrypoint.api.socket_path import Peer
+    from entrypoint.checks.checker import Checker
+    from entrypoint.core.spec import Plan
+    from entrypoint.http.http1 import Request
+    from entrypoint.http.server import ProbeServer
+    from entrypoint.kernel.signals import SignalPipe
+    from entrypoint.metrics.collect import Collector
+
+    from .loader import Source
+
+# The longest that the logs may take to come out when no `shutdown.timeout` says so (s).
+FLUSH_AT_MOST = 5.0
+# How long stderr may take the word that stdout took nothing (s).
+LAST_WORD_AT_MOST = 0.1
+# How long the starts of many workers may hold up what is loaded after them (s).
+SPAWNS_AT_MOST = 5.0
+# The pause before signals that met a shortage of memory are looked at again (s).
+MEMORY_PAUSE = 0.01
+# How long what SIGKILL was sent to may take to be reaped in the end (s).
+SWEEP_AT_MOST = 2.0
+
+
+class Runtime:
+    """One run, from the first plan to the exit code."""
+
+    def __init__(self, loop: Loop, pipe: SignalPipe, source: Source, plan: Plan) -> None:
+        self.loop = loop
+        self.core = Supervisor()
+        self.journal = Journaling(self)
+        self.source = source
+        self.plan = plan
+        self.failures = Failures(
+            loop, self.log, lambda app: self.journal.excerpt("internal error", app), self._recovered
+        )
+        self.exit_code: int | None = None
+        self._ends_by = 0.0  # when the time to stop is over; 0: no bound
+        self.pump = LogPump(loop, 1, plan.log)
+        self.pump.configure(plan.log, plan.apps)
+        self.exits = Exits(self.pump)
+        self._launching = Launching(self)
+        self.children = Children(
+            loop, self.emit, self._launching.filter_installed, self._launching.filter_refused
+        )
+        self.children.on_end = self._launching.after_stop
+        self.children.on_cleaned = self._launching.cleaned
+        self.ports = PortEffects(loop, self.children, self.emit, self.log, self._observed)
+        self._reaping = Reaping(loop, self.children)
+        self._remaining = Remaining(self)
+        self.looking = Looking(loop, self.children, self.emit, self.ports.chosen)
+        self.is_init = kill.is_init()
+        self._pipe = pipe
+        self._terminal = Terminal()
+        # What is left of `_after_first_spawns`, and when it no longer waits for the workers.
+        self._late: deque[Callable[[], None]] = deque()
+        self._late_by = 0.0
+        # Signals that came and were not handled yet.
+        self._signals: deque[int] = deque()
+        self.rereading = Rereading(self)
+        self.tallies = Tallies()
+        self.turns = Turns(loop, self.tallies.turn_seconds, os.environ)
+        self.watching = Watching(self)
+        self.schedules = Schedules(self)
+        self.terminals = Terminals(self)
+        self._checker: Checker | None = None  # made with the first check
+        self.probes: ProbeServer | None = None
+        self._collector: Collector | None = None
+        self._service: Service | None = None
+        self.recent: Recent | None = None
+        signalling = Signalling(self)
+        perform: dict[type[f.Effect], Callable[..., None]] = {
+            f.Spawn: self._launching.spawn,
+            f.SendSignal: signalling.send,
+            f.SendShutdownMessage: signalling.send_message,
+            f.StartTimer: self._start_timer,
+            f.StopTimer: self._stop_timer,
+            f.GrowPort: self.ports.grow,
+            f.RouteTo: self.ports.steer,
+            f.TrimPort: self.ports.trim,
+            f.WatchQueue: self.ports.watch_queue,
+            f.ReleaseSlot: self.ports.free_slot,
+            f.ProbeAccept: self.ports.probe_accept,
+            f.LookAt: self.looking.begin,
+            f.StopLook: self.looking.end,
+            f.ReportOutcome: lambda _effect: None,  # for those who wait for it (control/)
+            f.StartCheck: self._start_check,
+            f.StopCheck: self._stop_check,
+            f.RefuseConnections: self.ports.refuse_connections,
+            f.RelayQueue: self.ports.relay_queue,
+            f.PausePort: self.ports.pause,
+            f.ResumePort: self.ports.resume,
+            f.ClosePort: self._close_port,
+            f.ReadPlan: lambda _effect: self.rereading.begin(),
+            f.ReleaseWorker: self._forget,
+            f.Report: self._report,
+            f.Count: self.tallies.count,
+            f.StopRemaining: self._remaining.stop,
+            f.Finish: self._finish,
+        }
+        self.dispatch = Dispatch(loop, self.core, perform, self.failures, self.journal)
+
+    # -- boot: may fail loudly ------------------------------------------------------
+
+    def open(self) -> None:
+        """Bind everything the plan declares. Raises PortErrors, leaves nothing open."""
+        problems = self.ports.open(self.plan.apps)
+        if self.plan.probes.listen or self.plan.control.path:
+            problems += self._open_probes()
+        if problems:
+            self.ports.close()
+            raise PortErrors(problems)
+
+    def _open_probes(self) -> tuple[str, ...]:
+        """Answer probes, on the private socket at least; what could not be listened on."""
+        from entrypoint.http.server import ProbeErrors, ProbeServer
+
+        server = ProbeServer(
+            self.loop,
+            self.plan.probes.listen,
+            self.core.view,
+            self.plan.probes.ready_when,
+            __version__,
+            self.extra_status,
+            metrics=self._metrics,
+            private_at=self.plan.control.path if self.plan.control.enabled else "",
+            control=self._control if self.plan.control.enabled else None,
+        )
+        try:
+            server.open()
+        except ProbeErrors as error:
+            return error.sentences
+        self.probes = server
+        return ()
+
+    def _metrics(self, accept: str) -> Answer | Later:
+        """A page for a scraper; what makes it is loaded with the first one."""
+        if not self.plan.probes.metrics:
+            from entrypoint.api.probes import NO_METRICS
+
+            return NO_METRICS
+        if self._collector is None:
+            from entrypoint.metrics.collect import Collector
+
+            self._collector = Collector(self)
+        return self._collector.answer(accept)
+
+    def _control(self, request: Request, peer: Peer) -> Answer | Handover:
+        """A command of people; what answers it is loaded with the first one."""
+        if self._service is None:
+            from entrypoint.api.control import Service
+
+            self._service = Service(self)
+        return self._service.answer(request, peer)
+
+    def extra_status(self) -> dict[str, object]:
+        """What `/status` shows of this process beside the core's view."""
+        return {
+            "pid": os.getpid(),
+            "init": self.is_init,
+            "orphans_reaped": self.children.orphans,
+            "internal_errors": self.failures.errors,
+            "memory_shortages": self.failures.shortages,
+            "memory_short": self.failures.short,
+            "loop_turns": self.loop.wakeups,
+            "turns": self.turns.status(),
+            "timers": self.loop.deadlines,
+        }
+
+    # -- the run --------------------------------------------------------------------
+
+    def run(
+        self,
+        warnings: tuple[str, ...] = (),
+        early: Sequence[int] = (),
+        remarks: tuple[str, ...] = (),
+    ) -> int:
+        """Start the apps, turn until the end, return the exit code.
+
+        `early`: signals that came during boot, none of them a stop. `remarks`: what does not
+        work where it runs.
+        """
+        self.loop.register(self._pipe.fd, READ, self._signals_arrived)
+        for warning in warnings:
+            self.log("warning", "config warning", {"reason": warning})
+        for remark in remarks:
+            self.log("warning", "environment warning", {"reason": remark})
+        # The process that read the file: it counts in a `pids` limit until it is reaped.
+        self._reaping.reap()
+        self.emit(e.Booted(self.plan))
+        for signum in early:
+            if signum != signals.SIGCHLD:
+                self._signal_arrived(signum)
+        self._reaping.reap()
+        self._late_by = self.loop.now() + SPAWNS_AT_MOST
+        self._late.extend(
+            (
+                self.journal.open,
+                self._keep_recent,
+                self.pump.load_structlog,
+                self._open_private,
+                lambda: self.watching.follow(self.plan),
+                lambda: self.schedules.follow(self.plan),
+            )
+        )
+        self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
+        while self.exit_code is None:
+            try:
+                self._turn()
+            except Exception:  # noqa: BLE001, S112  no memory for a call: its guard did not run
+                continue
+        return self._leave(self.exit_code)
+
+    def _turn(self) -> None:
+        """One turn of the loop: whatever it raises can neither end nor spin PID 1."""
+        try:
+            self.loop.turn()
+            self.failures.rested()
+        except Exception as error:  # noqa: BLE001  PID 1 outlives every bug of its own
+            self.failures.report("loop", error)
+            self.failures.rest()
+        if self.failures.short:
+            self.failures.recover()
+
+    def _recovered(self) -> None:
+        """There is memory again: look for what may have been missed."""
+        self._reaping.reap()
+        self._take_signals()
+
+    def _after_first_spawns(self) -> None:
+        """What no worker has to wait for: one step a turn, once all workers are started.
+
+        A step that fails (EMFILE) does not end the others.
+        """
+        if not self.dispatch.idle and self.loop.now() < self._late_by:
+            self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
+            return
+        step = self._late.popleft()
+        if self._late:
+            self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  see the top of the file
+            self.internal_error("after the first spawns", error)
+
+    def _keep_recent(self) -> None:
+        if self.plan.control.enabled:
+            from entrypoint.api.recent_logs import Recent
+
+            self.recent = self.pump.tap = Recent()
+
+    def _open_private(self) -> None:
+        if self.probes is None:
+            self._open_probes()
+        if self.probes is not None and self.probes.private_error:
+            self.log("warning", "no private socket", {"reason": self.probes.private_error})
+
+    def emit(self, event: e.Event) -> None:
+        """Hand an event to the core (`Dispatch.emit`)."""
+        self.dispatch.emit(event)
+
+    def log(self, level: str, event: str, fields: dict[str, object]) -> None:
+        """One event of pyinit's own."""
+        self.pump.event(level, event, fields)
+
+    def internal_error(self, where: str, error: BaseException, app: str = "") -> None:
+        """A bug of pyinit's, or a shortage: said, counted, survived. Never raises."""
+        self.failures.report(where, error, app)
+
+    # -- the world → events -----------------------------------------------------------
+
+    def _signals_arrived(self, _events: int) -> None:
+        try:
+            self._signals.extend(self._pipe.read())
+            self._take_signals()
+        except MemoryError as error:
+            self.internal_error("signals", error)
+            self.loop.call_at("signals", self.loop.now() + MEMORY_PAUSE, self._signals_again)
+
+    def _signals_again(self) -> None:
+        self._signals_arrived(READ)
+
+    def _take_signals(self) -> None:
+        while self._signals:
+            # It stays the first one until it is handled: memory may run out.
+            self._signal_arrived(self._signals[0])
+            self._signals.popleft()
+
+    def _signal_arrived(self, signum: int) -> None:
+        if signum == signals.SIGCHLD:
+            self._reaping.reap()
+            self._remaining.look()
+        elif signum in signals.CAUGHT and signum not in signals.SUSPENDS:
+            name = signals.name_of(signum)
+            gone = signum == signals.SIGHUP and self._terminal.hung_up()
+            resized = signum == signals.SIGWINCH and not (self.is_init and no_terminal())
+            if resized:
+                self.terminals.resize()
+            self.emit(e.SignalArrived(signum, terminal_gone=gone, resized=resized, name=name))
+
+    def _observed(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
+        """What a worker did with its port or said over Node's channel."""
+        if what == "ready":
+            self.emit(e.WorkerReady(incarnation, "node"))
+            return
+        if what == "unfit":
+            self.emit(e.WorkerUnfit(incarnation, str(fields["reason"])))
+            return
+        started = self.children.get(incarnation)
+        ports = self.ports.get(started.spec.name) if started is not None else None
+        address = str(fields.get("address", ""))
+        declared = ports.declared_as(address) if ports is not None else ""
+        if what == "bound":
+            where = {"app": started.spec.name, "instance": started.instance} if started else {}
+            self.log("debug", "address bound", {**where, **fields})
+            # Where a sibling listens the socket does: the worker may see that, and not call it.
+            if ports and ports.group_at(address, incarnation, declared=False):
+                self.emit(e.ListenSeen(incarnation, address, declared))
+        elif what == "listening":
+            chosen = bool(fields.get("chosen"))
+            self.emit(e.ListenSeen(incarnation, address, declared, chosen, chosen=chosen))
+        elif what == "accepting":
+            self.emit(e.AcceptSeen(incarnation, address, declared))
+        elif what == "closed":
+            self.emit(e.ListenEnded(incarnation, address, declared))
+
+    # -- effects → syscalls -------------------------------------------------------------
+
+    def _start_timer(self, effect: f.StartTimer) -> None:
+        timer = effect.timer
+        self.loop.call_at(
+            timer, self.loop.now() + effect.delay, lambda: self.emit(e.TimerFired(timer))
+        )
+
+    def _stop_timer(self, effect: f.StopTimer) -> None:
+        self.loop.cancel(effect.timer)
+
+    def _start_check(self, effect: f.StartCheck) -> None:
+        if self._checker is None:
+            from entrypoint.checks.checker import Checker
+
+            self._checker = Checker(self.loop, self.children, self.ports.get, self.emit)
+        self._checker.start(effect.incarnation, effect.check)
+
+    def _stop_check(self, effect: f.StopCheck) -> None:
+        if self._checker is not None:
+            self._checker.stop(effect.incarnation)
+
+    def _close_port(self, effect: f.ClosePort) -> None:
+        self.ports.close_port(effect)
+        self.tallies.forget(effect.app)
+        self.pump.forget(effect.app)
+
+    def _forget(self, effect: f.ReleaseWorker) -> None:
+        started = self.children.get(effect.incarnation)
+        ports = self.ports.get(started.spec.name) if started is not None else None
+        self.looking.forget(effect.incarnation)
+        self.ports.forget(effect.incarnation)
+        if ports is not None:
+            ports.forget(effect.incarnation)
+        self.children.forget(effect.incarnation)
+        self._launching.forget(effect.incarnation)
+
+    def _report(self, effect: f.Report) -> None:
+        fields = dict(effect.fields)
+        if isinstance(fields.get("signal"), int):
+            fields["signal"] = signals.name_of(fields["signal"])  # type: ignore[arg-type]
+        level = effect.level
+        if "incarnation" in fields:
+            reason = self._background(fields)
+            level = "error" if reason else level
+            fields = self.exits.explain(fields, reason)
+        if effect.event in ("run finished", "run skipped"):
+            fields.update(self.schedules.told(str(fields.get("app"))))
+        self.log(level, effect.event, fields)
+        if effect.event == "app errored":
+            self.journal.excerpt(effect.event, str(fields.get("app", "")))
+
+    def _background(self, fields: dict[str, object]) -> str:
+        """Why an end with exit code 0 is none, if the program went into the background."""
+        if fields.get("expected") or fields.get("exit_code") != 0:
+            return ""
+        incarnation, uptime = fields["incarnation"], fields.get("uptime")
+        if not isinstance(incarnation, int) or not isinstance(uptime, float):
+            return ""
+        started = self.children.get(incarnation)
+        # What is not started again keeps its daemons: that may be what it is for.
+        if started is None or not started.spec.autorestart:
+            return ""
+        from . import background
+
+        if uptime > background.QUICKLY:
+            return ""
+        left = background.left_behind(
+            incarnation, started.pid, started.spec, self.children.pids, uptime
+        )
+        return background.explain(left) if left else ""
+
+    # -- the end ------------------------------------------------------------------------
+
+    def _finish(self, effect: f.Finish) -> None:
+        self.exit_code = effect.code
+        self._ends_by = effect.by
+        if effect.code:
+            self.exits.tell_orchestrator()
+
+    def _leave(self, code: int) -> int:
+        """Kill what is left, pass on every log line, and go."""
+        deadline = self.loop.now() + SWEEP_AT_MOST
+        if self._ends_by:
+            deadline = min(deadline, self._ends_by)
+        self._name_what_is_killed()
+        self._sweep()
+        while self._children_left() and self.loop.now() < deadline:
+            self.loop.turn(0.05)
+            if not self.is_init:
+                self._sweep()  # one by one: what was forked meanwhile is not among them
+        if self.probes is not None:
+            self.probes.close()
+        self.watching.close()
+        self._launching.close()
+        self.terminals.close()
+        self._flush(code)
+        return code
+
+    def _name_what_is_killed(self) -> None:
+        left = self._remaining.names()
+        if left["count"]:
+            self.log("warning", "processes killed", left)
+
+    def _flush(self, code: int) -> None:
+        """Pass on every log line; say elsewhere how many nobody took."""
+        deadline = self.loop.now() + FLUSH_AT_MOST
+        if self._ends_by:
+            deadline = min(deadline, self._ends_by)
+        lost = self.pump.flush(deadline)
+        if lost:
+            # Not on stdout, which takes nothing. stderr may be the same pipe: no waiting.
+            told = self.pump.last_word("error", "log lines were not delivered", {"lines": lost})
+            boot_messages.put(told, 2, LAST_WORD_AT_MOST)
+            sentence = f"{lost} log lines were not delivered: nobody read stdout"
+            self.exits.tell_orchestrator(sentence, failed=code != 0)
+
+    def _sweep(self) -> None:
+        if self.is_init:
+            kill.sweep(signals.SIGKILL)
+        else:
+            kill.sweep_below(signals.SIGKILL)
+
+    def _children_left(self) -> bool:
+        self._reaping.reap()
+        return reap.any_left()

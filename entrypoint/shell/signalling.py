@@ -1,0 +1,63 @@
+"""Signals to workers: `SendSignal` and `SendShutdownMessage` are performed here."""
+
+from __future__ import annotations
+
+from entrypoint.core import events as e
+from entrypoint.kernel import proc, signals, tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.core import effects as f
+
+    from .children import Started
+    from .runtime import Runtime
+
+# How many processes of a worker are asked whether they catch a signal.
+_ASKED = 64
+
+
+class Signalling:
+    """Performs them, and reports to the core what is refused."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        runtime.children.families.on_refused = self._refused
+
+    def send(self, effect: f.SendSignal) -> None:
+        """Send one signal."""
+        started = self._runtime.children.get(effect.incarnation)
+        signum = effect.signum
+        if started is not None and (effect.stop or effect.leaves):
+            self._runtime.ports[started.spec.name].leaving(effect.incarnation)
+        if started is not None and effect.stop:
+            signum = self._noticed(started, signum)
+        try:
+            self._runtime.children.signal(
+                effect.incarnation, signum, scope=effect.scope, stop=effect.stop
+            )
+        except PermissionError:
+            self._refused(effect.incarnation, effect.signum)
+
+    def _noticed(self, started: Started, signum: int) -> int:
+        """SIGTERM instead of a stop signal that does nothing to the worker (SIGWINCH)."""
+        if signum != signals.SIGWINCH:
+            return signum
+        members = (started.pid, *tree.descendants(started.pid, limit=_ASKED))
+        if started.reaped or any(proc.heeds(member, signum) for member in members):
+            return signum
+        what = {"app": started.spec.name, "instance": started.instance, "pid": started.pid}
+        name = signals.name_of(signum)
+        self._runtime.log("info", "stop signal replaced", {**what, "signal": name, "by": "SIGTERM"})
+        return signals.SIGTERM
+
+    def _refused(self, incarnation: int, signum: int) -> None:
+        """Root without CAP_KILL, or a worker that has become another user."""
+        reason = "it runs as another user, and pyinit has no CAP_KILL"
+        self._runtime.emit(e.SignalRefused(incarnation, signum, reason))
+
+    def send_message(self, effect: f.SendShutdownMessage) -> None:
+        """Ask a Node program to stop, over its channel."""
+        started = self._runtime.children.get(effect.incarnation)
+        if started is not None:
+            self._runtime.children.note_family(effect.incarnation, effect.scope)
+            self._runtime.ports[started.spec.name].send_message(effect.incarnation, "shutdown")

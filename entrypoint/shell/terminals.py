@@ -1,0 +1,106 @@
+"""`tty: true`: a pseudo terminal for each worker.
+
+What a worker writes there goes to the log like the lines of a pipe. Where pyinit has a terminal
+itself, as with `docker run -it`, its size is theirs, and its keys go to the first worker, in the
+order of the file, that has one: a REPL, the keys of a development server. Ctrl-C stays a stop of
+pyinit.
+"""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.kernel import terminal
+from entrypoint.loop import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.core.spec import AppSpec
+
+    from .children import Started
+    from .runtime import Runtime
+
+_SIZE = 4096
+
+
+class Terminals:
+    """The terminals of the workers of one run."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        # By incarnation: a duplicate of our end, to write and to resize.
+        self._open: dict[int, tuple[Started, int]] = {}
+        self._keys: terminal.Keys | None = None
+
+    def open(self, spec: AppSpec) -> tuple[int, int]:
+        """One for a worker: our end, its end. Raises TerminalError."""
+        return terminal.open_pair(spec.uid, terminal.size_of())
+
+    def started(self, started: Started, fd: int) -> None:
+        """The worker lives; `fd` is our end, which stays the log's."""
+        incarnation = started.incarnation
+        self._open[incarnation] = (started, os.dup(fd))
+        self._runtime.pump.closed(incarnation, lambda: self._ended(incarnation))
+        self._take_keys()
+
+    def _ended(self, incarnation: int) -> None:
+        _, fd = self._open.pop(incarnation)
+        os.close(fd)
+
+    def resize(self) -> None:
+        """Our own terminal has another size now."""
+        size = terminal.size_of()
+        for _, fd in self._open.values():
+            terminal.resize(fd, size)
+
+    # -- keys -------------------------------------------------------------------------
+
+    def _take_keys(self) -> None:
+        if self._keys is not None or not terminal.is_in_foreground(0):
+            return
+        try:
+            self._keys = terminal.Keys(0)
+        except Exception as error:  # noqa: BLE001  termios.error is no OSError
+            self._runtime.log("warning", "no keys for workers", {"reason": str(error)})
+            return
+        self._runtime.loop.register(0, READ, self._typed)
+
+    def _typed(self, _events: int) -> None:
+        try:
+            data = os.read(0, _SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._leave_keys()
+            return
+        fd = self._first()
+        if fd < 0:
+            return
+        try:
+            os.write(fd, data)
+        except OSError:
+            pass  # it does not read: what is typed is lost, as on any terminal
+
+    def _first(self) -> int:
+        order = [spec.name for spec in self._runtime.plan.apps]
+        found = [
+            (order.index(started.spec.name), started.instance, -incarnation, fd)
+            for incarnation, (started, fd) in self._open.items()
+            if started.spec.name in order
+        ]
+        return min(found)[-1] if found else -1
+
+    def _leave_keys(self) -> None:
+        if self._keys is not None:
+            self._runtime.loop.unregister(0)
+            self._keys.restore()
+            self._keys = None
+
+    def close(self) -> None:
+        """The end of the run: our terminal is as it was."""
+        self._leave_keys()
+        for _, fd in self._open.values():
+            os.close(fd)
+        self._open.clear()

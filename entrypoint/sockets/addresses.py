@@ -1,0 +1,175 @@
+"""Which of the app's addresses a worker means, and in which form it wants the socket.
+
+An address that the file declares may be asked for in several *forms*. The file says
+`5000`, every address of the host; one worker binds `0.0.0.0:5000` on an AF_INET socket,
+another `[::]:5000` on an AF_INET6 socket that takes IPv4 too. A worker given a socket of
+another family reads garbage addresses, so each form has sockets of its own, on the same
+port. What the file says wins over what the worker asked for: a worker that would listen
+on 127.0.0.1 gets what `listen` says, and one that would listen everywhere is confined
+to what `listen` says.
+
+While two forms listen, Linux gives an IPv4 connection to an AF_INET listener before a
+dual-stack one (`compute_score` in net/ipv4/inet_hashtables.c). So forms that overlap may
+live side by side, but none may listen that nobody accepts on: its clients would hang.
+"""
+
+from __future__ import annotations
+
+from entrypoint.core.record import Record
+
+from .sockaddr import MAPPED, Asked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.core.spec import ListenSpec
+
+ANY4 = "0.0.0.0"  # noqa: S104  recognised, not bound
+ANY6 = "::"
+
+
+class Form(Record):
+    """What a socket is bound to, and how."""
+
+    family: str  # inet | inet6 | unix
+    host: str = ""
+    port: int = 0
+    v6only: bool = False
+    scope: int = 0
+    path: str = ""
+
+    @property
+    def text(self) -> str:
+        """The address as people write it."""
+        if self.family == "unix":
+            return f"unix:{self.path}"
+        return (
+            f"[{self.host}]:{self.port}" if self.family == "inet6" else f"{self.host}:{self.port}"
+        )
+
+    def as_asked(self) -> Asked:
+        """What a worker asks for that wants exactly this."""
+        return Asked(self.family, host=self.host, port=self.port, scope=self.scope, path=self.path)
+
+    @property
+    def takes4(self) -> bool:
+        """IPv4 connections arrive here."""
+        if self.family == "inet6":
+            return self.host.startswith(MAPPED) or (self.host == ANY6 and not self.v6only)
+        return self.family == "inet"
+
+    @property
+    def takes6(self) -> bool:
+        """IPv6 connections arrive here."""
+        return self.family == "inet6" and not self.host.startswith(MAPPED)
+
+    def overlaps(self, other: Form) -> bool:
+        """A connection could go to either (of two forms of one address)."""
+        return (self.takes4 and other.takes4) or (self.takes6 and other.takes6)
+
+
+def is_any(host: str) -> bool:
+    """Every address of the host."""
+    return host in (ANY4, ANY6)
+
+
+def first_form(spec: ListenSpec) -> Form:
+    """How a declared address is bound before any worker has asked."""
+    return Form(spec.family, host=spec.host, port=spec.port, v6only=spec.v6only, path=spec.path)
+
+
+def form_as_asked(asked: Asked, *, v6only: bool) -> Form:
+    """How an address that no file declares is bound: exactly as the worker would."""
+    return Form(
+        asked.family,
+        host=asked.host,
+        port=asked.port,
+        scope=asked.scope,
+        path=asked.path,
+        v6only=v6only and asked.family == "inet6" and not asked.host.startswith(MAPPED),
+    )
+
+
+def form_for(spec: ListenSpec, asked: Asked, *, v6only: bool) -> Form | None:
+    """The form of a declared address that answers `asked`; None: another is meant.
+
+    `v6only` is the worker's IPV6_V6ONLY, which only matters for `::`.
+    """
+    if spec.family == "unix" or asked.family == "unix":
+        same = spec.family == asked.family and spec.path == asked.path
+        return first_form(spec) if same else None
+    if spec.port != asked.port:
+        return None
+    everywhere = spec.family == "inet6" and spec.host == ANY6 and not spec.v6only
+    if asked.family == "inet" or asked.host.startswith(MAPPED):
+        return _form4(spec, asked, everywhere=everywhere)
+    if everywhere:
+        only6 = v6only or asked.host != ANY6
+        return Form("inet6", host=ANY6, port=spec.port, v6only=only6)
+    if spec.family == "inet6":
+        if ANY6 in (asked.host, spec.host) or asked.host == spec.host:
+            return first_form(spec)
+        return None
+    if asked.host == ANY6 and not v6only:
+        # A dual-stack worker confined to IPv4: still by a socket of its family.
+        return Form("inet6", host=MAPPED + spec.host, port=spec.port)
+    return None
+
+
+def _form4(spec: ListenSpec, asked: Asked, *, everywhere: bool) -> Form | None:
+    if spec.family == "inet6" and not everywhere:
+        return None
+    ours = ANY4 if everywhere else spec.host
+    theirs = asked.host.removeprefix(MAPPED)
+    if ANY4 not in (ours, theirs) and ours != theirs:
+        return None
+    if asked.family == "inet":
+        return Form("inet", host=ours, port=spec.port)
+    return Form("inet6", host=MAPPED + ours, port=spec.port)
+
+
+def meant(specs: tuple[ListenSpec, ...], asked: Asked, *, v6only: bool) -> tuple[int, Form] | None:
+    """The declared address that `asked` means (its place in `specs`) and its form.
+
+    One written exactly so comes before one that only covers it.
+    """
+    found: tuple[int, Form] | None = None
+    for place, spec in enumerate(specs):
+        form = form_for(spec, asked, v6only=v6only)
+        if form is None:
+            continue
+        if (spec.family, spec.host) == (asked.family, asked.host):
+            return place, form
+        if found is None:
+            found = place, form
+    return found
+
+
+def means_serve(command: tuple[str, ...]) -> bool:
+    """The command line is npm's `serve`, however it was started.
+
+    `serve` 14 connects to its port before it binds, finds our listener, and asks for
+    port 0 instead; that request gets the app's port. By name, because port 0 is an
+    honest wish of other programs (internal servers of test runners and frameworks).
+    """
+    for word in command[:4]:
+        parts = word.split("/")
+        if parts[-1] == "serve" or (parts[-1].startswith("serve@") and len(parts) == 1):
+            return True
+        if word.endswith(("/serve/build/main.js", "/serve/bin/serve.js")):
+            return True
+    return False
+
+
+def ports_of_serve(command: tuple[str, ...]) -> tuple[int, ...]:
+    """The ports that a command line of `serve` asks for, in their order."""
+    ports = []
+    for word, following in zip(command, (*command[1:], ""), strict=True):
+        value = ""
+        if word in ("-l", "--listen", "-p"):
+            value = following
+        elif word.startswith(("--listen=", "-l=", "-p=")):
+            value = word.partition("=")[2]
+        digits = value.rpartition(":")[2]
+        if digits.isdigit() and 0 < int(digits) < 65536:
+            ports.append(int(digits))
+    return tuple(ports)

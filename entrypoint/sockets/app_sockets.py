@@ -1,0 +1,305 @@
+"""The listening sockets of one app as a whole: opened, changed, steered, closed.
+
+What becomes of sockets that workers close is in endings.py, what a worker's bind means in
+listeners.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from entrypoint.core.record import Record
+from entrypoint.kernel import sockets
+
+from . import addresses
+from .address import Address
+from .addresses import Form
+from .endings import Endings
+from .errors import ListenerDownError, PortErrors, reason_of, sentence
+from .group import Group
+from .opened import opened
+from .unix_group import UnixGroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from entrypoint.core.spec import AppSpec, ListenSpec
+    from entrypoint.kernel.credentials import Credentials
+    from entrypoint.loop import Loop
+
+    Log = Callable[[str, str, dict[str, object]], None]
+    HeirOf = Callable[[Form], Address | None]
+
+DEFAULT_BACKLOG = 4096
+
+
+class Wanted(Record):
+    """For whom an address is bound that no file declares; `mode`: of a unix socket's file."""
+
+    credentials: Credentials
+    mode: int | None = None
+
+
+class Sharing(Endings):
+    """All listening sockets of one app."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        app: AppSpec,
+        log: Log,
+        heir_of: HeirOf,
+        pid_of: Callable[[int], int],
+        saw: Callable[[int, str, dict[str, object]], None],
+    ) -> None:
+        """`saw(incarnation, what, fields)` is told of what a living worker does.
+
+        It has `closed` a listener, or is seen to take connections (`accepting`).
+        """
+        super().__init__(loop, app, log, pid_of, saw)
+        self._steered: tuple[int, ...] = ()
+        self._unused: list[Address] = []  # of which that was said
+        self.slots = 0
+        # An address of an app that is being removed, given up to us (`give`).
+        self._heir_of = heir_of
+
+    def open(self, slots: int, but: Collection[Form] = ()) -> None:
+        """Bind all that the file declares and listen. Raises PortErrors, nothing open.
+
+        `but`: what another app will hand over (`receive`).
+        """
+        self.slots = max(1, slots)
+        problems: list[str] = []
+        for spec in self._app.listen:
+            if addresses.first_form(spec) in but:
+                continue
+            try:
+                self._held.declared.append(self._opened(spec, self._app.listen))
+            except OSError as error:
+                problems.append(f"{self._app.name}: listen: {spec.text}: {sentence(spec, error)}")
+        if problems:
+            self.close()
+            raise PortErrors(problems)
+
+    def prepare(self, app: AppSpec, but: Collection[Form] = ()) -> None:
+        """Bind what this revision newly declares. Raises PortErrors, nothing changed.
+
+        `but`: what another app will hand over (`receive`).
+        """
+        self.discard()
+        problems: list[str] = []
+        for spec in app.listen:
+            form = addresses.first_form(spec)
+            if form in but or self._held.knows(form):
+                continue
+            try:
+                self._held.coming.append(self._opened(spec, app.listen))
+            except OSError as error:
+                why = self._held_here(spec, error) or sentence(spec, error)
+                problems.append(f"{app.name}: listen: {spec.text}: {why}")
+        if problems:
+            self.discard()
+            raise PortErrors(problems)
+
+    def _held_here(self, spec: ListenSpec, error: OSError) -> str:
+        """It is the port of an address of our own that a new one would overlap."""
+        if error.errno != errno.EADDRINUSE or spec.family == "unix":
+            return ""
+        for _, group in self._held.groups():
+            if group.form.port == spec.port:
+                # While both listen the kernel chooses, and the old has workers of before only.
+                return f"{group.form.text} is held; another host of its port needs a new container"
+        return ""
+
+    def discard(self) -> None:
+        """What was prepared will not be needed."""
+        for address in self._held.coming:
+            self._close_address(address)
+        self._held.coming.clear()
+
+    def change(self, app: AppSpec) -> None:
+        """This revision counts from now on. What stays keeps its sockets and queues.
+
+        What it no longer declares is closed by `trim`: workers of before still have it.
+        """
+        changed = app != self._app
+        self._app = app
+        for address, spec in self._held.change(app, other=changed):
+            self._declare(address, spec)
+        if app.share == "one":
+            for address in self._held.lasting:
+                for group in address.groups.values():
+                    self._attended.unite(group)
+
+    def _declare(self, address: Address, spec: ListenSpec) -> None:
+        """The file says this of it now: what is not its address may be new."""
+        before = address.spec
+        address.declared = spec
+        # Its host may be narrowed to what this machine can do.
+        address.spec = spec
+        if before is not None:
+            address.spec = before.replace(name=spec.name, backlog=spec.backlog, mode=spec.mode)
+        for group in address.groups.values():
+            try:
+                if not group.declared:
+                    group.declare(self.slots)
+                    self._attended.note(address, group)
+                group.tune(spec.backlog, spec.mode)
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)
+                told: dict[str, object] = {
+                    "app": self._app.name,
+                    "address": spec.text,
+                    "reason": reason,
+                }
+                self._log("warning", "listener not changed", told)
+
+    @property
+    def homes(self) -> frozenset[Form]:
+        """What a file declares, or declared."""
+        return self._held.homes
+
+    def give(self, form: Form) -> Address | None:
+        """Hand this address on to another app; None: it is not here.
+
+        Workers of ours accept on it until they end.
+        """
+        address = self._held.give(form)
+        if address is not None:
+            self._attended.let_go(address)
+            self.claims.drop(address)
+            for group in address.groups.values():
+                group.forget_workers()
+        return address
+
+    def receive(self, address: Address) -> None:
+        """Another app's address; `change` follows, which says what it is here."""
+        self._held.coming.append(address)
+        self._welcome(address)
+
+    def _welcome(self, address: Address) -> None:
+        for group in address.groups.values():
+            group.steer(self._steered)
+            self._attended.note(address, group)
+            # What waits in a slot that is none of ours is for whoever has one.
+            for place in group.descriptors:
+                if group.slot_of(place) == place and place not in self._steered:
+                    self.vacancies.vacate(place)
+
+    def trim(self) -> None:
+        """No worker of an earlier revision is left: close what is not declared any more."""
+        for address in self._held.trim():
+            self._close_address(address)
+
+    def _opened(self, spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> Address:
+        """`listen`: all that the file declares, of which this is one. Raises OSError."""
+        address = opened(spec, listen, self.slots, self._group)
+        for group in address.groups.values():
+            self._attended.note(address, group)
+        return address
+
+    def _group(self, address: Address, form: Form, wanted: Wanted | None = None) -> Group:
+        spec = address.spec
+        backlog = spec.backlog if spec is not None else DEFAULT_BACKLOG
+        if form.family == "unix":
+            unix = UnixGroup(
+                form,
+                backlog,
+                mode=spec.mode if spec is not None else wanted.mode if wanted else None,
+                replace_stale=spec is not None,
+                credentials=wanted.credentials if wanted else None,
+            )
+            unix.declared = spec is not None
+            return unix
+        group = Group(
+            form,
+            backlog,
+            single=self._app.share == "one",
+            on_demand=spec is None,
+            credentials=wanted.credentials if wanted else None,
+        )
+        group.steered = self._steered
+        group.declared = spec is not None
+        return group
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The addresses that are listened on, as people write them."""
+        return tuple(dict.fromkeys(g.form.text for _, g in self._held.groups() if g.listening))
+
+    def grow(self, slots: int) -> None:
+        """Have at least `slots` sockets on each address. Raises OSError."""
+        self.slots = max(self.slots, slots)
+        for address, group in self._held.groups():
+            group.grow(self.slots)
+            self._attended.note(address, group)
+
+    def steer(self, slots: tuple[int, ...]) -> None:
+        """New connections go to these slots only; () means all."""
+        self._steered = slots
+        for _, group in self._held.groups():
+            group.steer(slots)
+        self.vacancies.steered(slots)
+
+    def queue_length(self, slot: int) -> int:
+        """Connections that wait for this slot and could be accepted by no other."""
+        return sum(group.queue_length(slot) for _, group in self._held.groups())
+
+    def depths(self) -> dict[str, tuple[sockets.Depth, ...]]:
+        """The accept queues behind each address that is listened on."""
+        found: dict[str, tuple[sockets.Depth, ...]] = {}
+        for _, group in self._held.groups():
+            text = group.form.text
+            found[text] = (*found.get(text, ()), *group.depths())
+        return {text: depths for text, depths in found.items() if depths}
+
+    def refuse(self) -> None:
+        """Take no new connections; what is queued stays."""
+        for _, group in self._held.groups():
+            group.refuse()
+
+    def pause(self) -> None:
+        """Refuse connections, keep the addresses; `resume` takes them again."""
+        for _, group in self._held.groups():
+            self._attended.look_away(group)
+            group.pause()
+
+    def resume(self) -> None:
+        """Take connections again where they were taken. Raises OSError."""
+        for address, group in self._held.groups():
+            self._attended.look_away(group)
+            group.resume()
+            self._attended.note(address, group)
+
+    def close(self) -> None:
+        """Close all."""
+        self._loop.cancel(("unused", self._app.name))
+        self._attended.close()
+        for _, group in self._held.groups():
+            group.close()
+        self._held.clear()
+        self.discard()
+
+    def descriptors(self, slot: int) -> tuple[tuple[int, str], ...]:
+        """(descriptor, name) of each declared address, for LISTEN_FDS."""
+        given = []
+        for address in self._held.declared:
+            spec = address.spec
+            group = next(iter(address.groups.values()))
+            self._repair(group)
+            sock = group.socket(slot)
+            name = (spec.name if spec is not None else "") or self._app.name
+            # The separator of LISTEN_FDNAMES, and what sd_listen_fds(3) says of it.
+            given.append((sock.fileno(), name.replace(":", "_") or "unknown"))
+        return tuple(given)
+
+    def _repair(self, group: Group) -> None:
+        """Have a socket for a worker that starts. Raises ListenerDownError."""
+        try:
+            self._attended.repair(group)
+        except OSError as error:
+            reason = reason_of(group.form.family, error)
+            number = error.errno or errno.ENOTCONN
+            raise ListenerDownError(number, group.form.text, reason) from None

@@ -1,0 +1,452 @@
+"""The answers to a worker's `bind`, `listen` and their kin.
+
+What a worker sees: bind(2) returns 0, and its own open file is in the group of the address;
+or its descriptor is another open file, bound to the address and perhaps already listening
+(docs/decisions/0018). listen(2) returns 0.
+
+Choices:
+
+- *Blocking or not* follows the worker's own socket as it was at bind: the open file is
+  shared, so what libuv set before bind must hold on ours, and a program with a plain
+  blocking accept(2) must not meet EAGAIN.
+- *Port 0* goes through, but for npm's `serve` (`addresses.means_serve`). The other way
+  to help it (own_connects.py) needs a worker that ends, and `serve` goes on.
+- *What is bound for a worker* and not declared by the file is bound with all of the
+  caller's credentials (`kernel.credentials`), so that pyinit lends nobody its privileges.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from entrypoint.kernel import (
+    borrow,
+    credentials,
+    look,
+    seccomp,
+    sockets,
+    unixpath,
+)
+
+from . import addresses, sockaddr
+from .app_sockets import Wanted
+from .claims import inode_of
+from .listeners import UNUSED_AFTER
+from .unix_calls import UnixCalls, group_at
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Callable
+
+    from entrypoint.core.spec import AppSpec
+    from entrypoint.loop import Loop
+
+    from .address import Claim
+    from .app_sockets import Log
+    from .created_sockets import Births
+    from .listeners import Listeners
+    from .setoptions import SetOptions
+    from .sockaddr import Asked
+
+    Observed = Callable[[int, str, dict[str, object]], None]
+
+# Linux 5.15: before, streams and datagrams are both called UNIX.
+_STREAMS_NAMED = (5, 15)
+_UNREADABLE = "it changed its user without exec, or has PR_SET_DUMPABLE 0"
+
+
+class Worker:
+    """`makes`: its filter reports socket(2), so it gets sockets of ours (created_sockets.py)."""
+
+    def __init__(
+        self,
+        incarnation: int,
+        slot: int,
+        notifier: seccomp.Notifier,
+        listeners: Listeners,
+        *,
+        makes: bool,
+    ) -> None:
+        self.incarnation = incarnation
+        self.slot = slot
+        self.notifier = notifier
+        self.makes = makes
+        # When it listened first (monotonic s).
+        self.listened_at = 0.0
+        self.gone = False
+        # Slots' sockets whose blocking mode this worker has set: (form, non-blocking).
+        self.modes: dict[addresses.Form, bool] = {}
+        self.bound: set[addresses.Form] = set()
+        self.unix = UnixCalls(listeners)
+
+
+class Binding:
+    """The answers to what the workers of one app do with sockets.
+
+    Each returns False to let the call go on in the kernel.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        app: AppSpec,
+        listeners: Listeners,
+        log: Log,
+        listen_visible: Observed,
+        pid_of: Callable[[int], int],
+        options: SetOptions,
+    ) -> None:
+        self._loop = loop
+        self._app = app
+        self._listeners = listeners
+        self._log = log
+        self._observed = listen_visible
+        self._pid_of = pid_of
+        self._options = options
+        # Workers of this app get sockets that we make, from their next start on.
+        self.makes_sockets = False
+        self._births: Births | None = None
+
+    def change(self, app: AppSpec) -> None:
+        """Another revision of the app counts from now on."""
+        self._app = app
+
+    def forget(self, incarnation: int) -> None:
+        """The worker is gone."""
+        if self._births is not None:
+            self._births.release(incarnation)
+
+    def close(self) -> None:
+        """No worker is left."""
+        if self._births is not None:
+            self._births.close()
+
+    def make_socket(self, worker: Worker, call: seccomp.Notification) -> bool:
+        """Answer socket(2) of a worker that gets sockets of ours, until it has listened."""
+        settled = worker.listened_at and self._loop.now() - worker.listened_at > UNUSED_AFTER
+        if settled or not seccomp.same_network(call.pid):
+            return False
+        if self._births is None:
+            from .created_sockets import Births
+
+            self._births = Births(self._loop)
+        pid = borrow.group_of(call.pid)
+        try:
+            return self._births.make(worker.notifier, call, worker.incarnation, pid)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                return False  # ours or the worker's: the kernel knows which
+            raise
+
+    def _needs_our_sockets(self, worker: Worker, reason: str) -> None:
+        """Its next incarnation gets sockets of ours; it is the next one now, if it can be."""
+        if not self.makes_sockets:
+            self.makes_sockets = True
+            self._log(
+                "info",
+                "sockets made for workers",
+                {
+                    "app": self._app.name,
+                    "reason": reason,
+                    "then": "its workers start again; until they listen, each of their "
+                    "connections to others costs them a notification",
+                },
+            )
+        if not worker.makes and not self._listeners.serves(worker.incarnation):
+            self._observed(worker.incarnation, "unfit", {"reason": reason})
+
+    def _drop_birth(self, call: seccomp.Notification) -> None:
+        """The socket is none of ours after all."""
+        if self._births is None:
+            return
+        sock = self._births.take(seccomp.socket_inode(call.pid, call.args[0]))
+        if sock is not None:
+            sock.close()
+
+    def _own(self, pid: int, fd: int) -> _socket.socket | None:
+        """A duplicate of the worker's socket, where there is one to be had."""
+        born = self._births.take(seccomp.socket_inode(pid, fd)) if self._births else None
+        return born if born is not None else borrow.socket_of(pid, fd)
+
+    def tell_listening(self, worker: Worker, call: seccomp.Notification) -> bool:
+        """SO_ACCEPTCONN of a slot's socket: whether this worker listens, not a sibling.
+
+        A program that may have inherited its socket (haproxy) calls listen(2) only where
+        that is 0. Other options are not reported.
+        """
+        value, size = call.args[3:5]
+        held = self._listeners.held_by(
+            worker.incarnation, seccomp.socket_inode(call.pid, call.args[0])
+        )
+        if held is None or held.listens or held.reported:
+            return False
+        (room,) = struct.unpack("=i", seccomp.read_memory(call.pid, size, 4))
+        if room < 4 or not worker.notifier.waits(call):
+            return False
+        seccomp.write_memory(call.pid, value, struct.pack("=i", 0))
+        seccomp.write_memory(call.pid, size, struct.pack("=i", 4))
+        worker.notifier.answer(call)
+        return True
+
+    def bind(self, worker: Worker, call: seccomp.Notification) -> bool:
+        """Answer a bind of any socket."""
+        pid, fd = call.pid, call.args[0]
+        size = min(call.args[2], sockaddr.MAX_SIZE)
+        if size < 2 or call.args[2] > 128:
+            return False
+        try:
+            asked = sockaddr.parse(seccomp.read_memory(pid, call.args[1], size))
+        except PermissionError:
+            self._bind_unread(worker, call)
+            return False
+        if asked is None or self._is_passing(asked, pid):
+            self._drop_birth(call)
+            return False
+        if not self._is_stream(asked, pid, fd) or not seccomp.same_network(pid):
+            return False
+        if self._listeners.of_inode(seccomp.socket_inode(pid, fd)) is not None:
+            return False  # bound already: EINVAL, as the kernel says
+        claim = self._claim(worker, call, asked)
+        if claim is None:
+            self._drop_birth(call)
+            return False
+        try:
+            return self._give(worker, call, claim)
+        except seccomp.NotTakenError:
+            # The same bind is answered again later: it finds the address as it was.
+            if claim.group.form not in worker.bound:
+                self._listeners.give_back(worker.incarnation, claim)
+            raise
+        finally:
+            self._listeners.abandon(claim)
+
+    def _give(self, worker: Worker, call: seccomp.Notification, claim: Claim) -> bool:
+        """Answer a bind with the socket of `claim`, or bind the worker's own into its group.
+
+        The worker's own is better where nothing waits at the slot's: all that refers to it,
+        and all that was set on it, stays. Else it is replaced, and what was set is copied.
+        """
+        pid, fd, group = call.pid, call.args[0], claim.group
+        own = self._own(pid, fd) if group.form.family != "unix" else None
+        if own is None and self._is_tied(worker, call):
+            return self._cannot_replace(worker, call, claim)
+        if own is not None and self._keeps_own(worker, claim, call, own):
+            inode = inode_of(own.fileno())
+            try:
+                group.adopt(worker.slot, worker.incarnation, own)
+            except OSError as error:
+                own.close()
+                worker.notifier.answer(call, error.errno or errno.EINVAL)
+                return True
+            worker.notifier.answer(call)
+            self._bound(worker, claim, inode, pid, fd)
+            return True
+        flags = seccomp.descriptor_flags(pid, fd)
+        again = group.holders.get(worker.slot) == worker.incarnation
+        source = group.hand(worker.slot, worker.incarnation)
+        alone = not group.single or len(group.users) < 2
+        fresh = group.form.family != "unix" and not again
+        if alone and (own is not None or fresh):
+            self._options.carry(worker.incarnation, worker.notifier, call, own, source)
+        if own is not None:
+            own.close()
+        self._follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
+        if not worker.notifier.put(call, source.fileno(), fd, cloexec=bool(flags & os.O_CLOEXEC)):
+            return True  # killed meanwhile, or its call begins anew
+        self._bound(worker, claim, inode_of(source.fileno()), pid, fd)
+        worker.notifier.answer(call)
+        return True
+
+    def _keeps_own(
+        self,
+        worker: Worker,
+        claim: Claim,
+        call: seccomp.Notification,
+        own: _socket.socket,
+    ) -> bool:
+        """Its own socket becomes the slot's."""
+        group = claim.group
+        if not borrow.is_tcp(own):
+            return False
+        if group.single:
+            return not group.has(worker.slot)
+        return not group.has(worker.slot) or self._is_tied(worker, call)
+
+    def _is_tied(self, worker: Worker, call: seccomp.Notification) -> bool:
+        pid, fd = call.pid, call.args[0]
+        tree = look.tree(self._pid_of(worker.incarnation) or pid)
+        return borrow.is_tied(pid, fd, seccomp.socket_inode(pid, fd), tree)
+
+    def _cannot_replace(self, worker: Worker, call: seccomp.Notification, claim: Claim) -> bool:
+        """Its socket is tied to something, and we cannot have it; or it is a unix socket.
+
+        A path leads to one socket, so workers cannot each have their own there.
+        """
+        reason = "a socket was in an epoll set, or duplicated, before its bind"
+        form = claim.group.form
+        self._listeners.give_back(worker.incarnation, claim)
+        if form.family != "unix" and not worker.makes:
+            self._needs_our_sockets(worker, reason)
+            return False
+        alone = not claim.group.users and self._listeners.step_aside(
+            claim, lasting=self._app.instances == 1
+        )
+        if alone:
+            then = "the worker binds it itself: connections are refused while it is away"
+        else:
+            then = "the worker finds it in use; use one instance, or `handoff: fds`"
+        self._log(
+            "warning" if alone else "error",
+            "address not shared",
+            {
+                "app": self._app.name,
+                "address": form.text,
+                "pid": call.pid,
+                "reason": reason,
+                "then": then,
+            },
+        )
+        if not alone:
+            worker.notifier.answer(call, errno.EADDRINUSE)
+        return not alone
+
+    def _bind_unread(self, worker: Worker, call: seccomp.Notification) -> None:
+        """Its memory is closed to us (it gave root up without exec, or wants no dumps).
+
+        A socket that we made is prepared for the kernel's own bind to join the group. Its
+        address is seen when it listens.
+        """
+        if not worker.makes:
+            self._needs_our_sockets(worker, "the bind of a process cannot be read: " + _UNREADABLE)
+        births = self._births.of(borrow.group_of(call.pid), call.args[0]) if self._births else ()
+        if not births:
+            return
+        from .created_sockets import prepare
+
+        for birth in births:
+            prepare(birth)
+
+    def _bound(self, worker: Worker, claim: Claim, inode: int, pid: int, fd: int) -> None:
+        held = self._listeners.hold(worker.incarnation, worker.slot, claim, inode)
+        held.pid, held.fd = borrow.group_of(pid), fd
+        form = claim.group.form
+        if form not in worker.bound:
+            worker.bound.add(form)
+            self._observed(
+                worker.incarnation, "bound", {"address": form.text, "adopted": claim.adopted}
+            )
+
+    @staticmethod
+    def _is_passing(asked: Asked, pid: int) -> bool:
+        """Any port will do, so it is nobody's address: clients ask for that, often."""
+        if asked.family == "unix" or asked.port:
+            return False
+        return not addresses.means_serve(seccomp.command_line(pid))
+
+    def _is_stream(self, asked: Asked, pid: int, fd: int) -> bool:
+        protocol = seccomp.protocol_of(pid, fd)
+        if protocol == "UNIX" and seccomp.kernel_version() < _STREAMS_NAMED:
+            # It may be a datagram socket: believe only the file.
+            return self._listeners.declares_path(self._absolute(pid, asked.path))
+        return protocol in sockaddr.PROTOCOLS[asked.family]
+
+    def _claim(self, worker: Worker, call: seccomp.Notification, asked: Asked) -> Claim | None:
+        pid, incarnation = call.pid, worker.incarnation
+        caller = credentials.caller(pid)
+        wanted = Wanted(caller.credentials)
+        if asked.family == "unix":
+            path = self._absolute(pid, asked.path)
+            mode = seccomp.socket_mode(pid, call.args[0]) & ~caller.umask
+            if path is None or not worker.notifier.waits(call):
+                return None
+            return self._listeners.claim(
+                incarnation, asked.replace(path=path), wanted=wanted.replace(mode=mode)
+            )
+        if asked.port == 0:
+            command = seccomp.command_line(pid)
+            if not worker.notifier.waits(call) or not addresses.means_serve(command):
+                return None
+            return self._listeners.claim_port(incarnation, addresses.ports_of_serve(command))
+        v6only: bool | None = False
+        if asked.host == addresses.ANY6:
+            v6only = self._options.is_v6only(incarnation, pid, call.args[0])
+        if not worker.notifier.waits(call):
+            return None
+        return self._listeners.claim(incarnation, asked, wanted=wanted, v6only=v6only)
+
+    def _absolute(self, pid: int, path: str) -> str | None:
+        if path.startswith("@"):
+            return path
+        folder = seccomp.directory_of(pid)
+        if folder is None:
+            return None
+        path = os.path.normpath(os.path.join(folder, path))
+        if len(os.fsencode(path)) > unixpath.PATH_MAX:
+            return None
+        groups = self._listeners.unix_groups()
+        if any(group.form.path == path for group in groups):
+            return path
+        # By another name of its folder it is the same socket.
+        known = group_at(pid, path, groups) if groups else None
+        return known.form.path if known is not None else path
+
+    def _follow_mode(self, worker: Worker, claim: Claim, *, nonblocking: bool) -> None:
+        group = claim.group
+        if not nonblocking and (
+            # Of several sockets that a worker binds to one address a non-blocking one
+            # wins, and what the first user of a shared socket made of it stays: it may
+            # have set it non-blocking itself, after its bind.
+            worker.modes.get(group.form) or (group.single and len(group.users) > 1)
+        ):
+            return
+        worker.modes[group.form] = nonblocking
+        group.set_blocking(worker.slot, not nonblocking)
+
+    def listen(self, worker: Worker, call: seccomp.Notification) -> bool:
+        """Answer a listen of any socket."""
+        inode = seccomp.socket_inode(call.pid, call.args[0])
+        if not inode:
+            return self._listen_unread(worker, call)
+        claim = self._listeners.of_inode(inode)
+        if claim is None:
+            self._drop_birth(call)
+            return False
+        if not worker.notifier.waits(call):
+            return False
+        self._begin(worker, call, claim, inode)
+        return True
+
+    def _begin(self, worker: Worker, call: seccomp.Notification, claim: Claim, inode: int) -> None:
+        claim.group.users.add(worker.incarnation)
+        self._listeners.begin(claim, inode)
+        worker.listened_at = worker.listened_at or self._loop.now()
+        self._options.listens(worker.incarnation)
+        # Not made: a worker's own backlog would replace ours.
+        worker.notifier.answer(call)
+        self._observed(worker.incarnation, "listening", {"address": claim.group.form.text})
+
+    def _listen_unread(self, worker: Worker, call: seccomp.Notification) -> bool:
+        """Of a process that we cannot look into: a socket that we made, and it has bound."""
+        if self._births is None:
+            return False
+        pid = borrow.group_of(call.pid)
+        births = self._births.of(pid, call.args[0])
+        bound = [birth for birth in births if sockets.port_of(birth.sock)]
+        if len(bound) != 1:
+            return False
+        own = self._births.take(bound[0].inode)
+        if own is None:
+            return False
+        inode = bound[0].inode
+        if self._listeners.others_listen(own):
+            # Its bind joined the group of another app, which PID 1 holds as well.
+            own.close()
+            worker.notifier.answer(call, errno.EADDRINUSE)
+            return True
+        claim = self._listeners.claim_bound(worker.incarnation, worker.slot, own)
+        self._bound(worker, claim, inode, pid, call.args[0])
+        self._begin(worker, call, claim, inode)
+        return True

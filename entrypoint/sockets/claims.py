@@ -1,0 +1,202 @@
+"""Who holds which of the app's sockets, and the end of that.
+
+A worker that was handed a socket holds it until no process of its tree has it open any
+more. close(2) is not reported (it would cost every program a notification for each
+descriptor), so pyinit looks: at the descriptor where the socket was, then at all
+descriptors of the worker's tree, then at what was reparented from there.
+
+It looks when a connection arrives at the socket (at most once in `PAUSE`), and when a
+worker binds. An idle app is never looked at. Where a look is refused the state is unknown,
+and nothing ends.
+
+A worker that was told to stop, or has ended, gives up nothing: its queue waits for the
+next worker of the slot, and late handshakes are passed on (unowned_slots.py).
+"""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.kernel import (
+    look,
+    proc,
+    seccomp,
+    tree,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from entrypoint.core.spec import AppSpec
+
+    from .address import Address
+    from .group import Group
+
+    Log = Callable[[str, str, dict[str, object]], None]
+
+# The least and the longest time between two looks at one socket that is in use (s).
+PAUSE = 0.1
+LONGEST_PAUSE = 0.4
+
+
+class Held:
+    """One socket of the app in the hands of one worker.
+
+    `pid`, `fd`: where it was seen last; 0 and -1 for unknown. `listens`: the worker called
+    listen(2) on it. `reported`: the worker says itself when it closes it (Node).
+    """
+
+    def __init__(
+        self,
+        incarnation: int,
+        slot: int,
+        address: Address,
+        group: Group,
+        inode: int,
+    ) -> None:
+        self.incarnation = incarnation
+        self.slot = slot
+        self.address = address
+        self.group = group
+        self.inode = inode
+        self.pid = 0
+        self.fd = -1
+        self.listens = False
+        self.reported = False
+        # It was seen to take a connection.
+        self.accepts = False
+
+
+class Claims:
+    """The book of an app. `ended(held)` is called when a worker has closed its socket.
+
+    `pid_of(incarnation)` is the worker's process, 0 when unknown.
+    """
+
+    def __init__(
+        self, app: AppSpec, log: Log, pid_of: Callable[[int], int], ended: Callable[[Held], None]
+    ) -> None:
+        self._app = app
+        self._log = log
+        self._pid_of = pid_of
+        self._ended = ended
+        self._held: dict[tuple[int, int], Held] = {}
+        self._leaving: set[int] = set()
+        self._said_unknown = False
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter(tuple(self._held.values()))
+
+    def add(self, held: Held) -> Held:
+        """A worker was handed this socket; the one that counts if it had it already."""
+        known = self._held.setdefault((held.incarnation, held.inode), held)
+        if known is not held:
+            known.pid, known.fd = held.pid, held.fd
+        return known
+
+    def of_inode(self, inode: int) -> tuple[Held, ...]:
+        """Who has this socket."""
+        return tuple(held for held in self._held.values() if held.inode == inode)
+
+    def find(self, incarnation: int, inode: int) -> Held | None:
+        """This worker's claim to that socket."""
+        return self._held.get((incarnation, inode))
+
+    def of(self, incarnation: int) -> tuple[Held, ...]:
+        """What this worker has."""
+        return tuple(held for held in self._held.values() if held.incarnation == incarnation)
+
+    def remove(self, held: Held) -> None:
+        """It is over, and needs no more looks."""
+        self._held.pop((held.incarnation, held.inode), None)
+
+    def drop(self, address: Address) -> None:
+        """The address is closed or another app's."""
+        for held in self:
+            if held.address is address:
+                self.remove(held)
+
+    def leaving(self, incarnation: int) -> None:
+        """The worker was told to stop: what it closes now it gives up for its successor."""
+        self._leaving.add(incarnation)
+
+    def is_leaving(self, incarnation: int) -> bool:
+        """It was told to stop."""
+        return incarnation in self._leaving
+
+    def release(self, incarnation: int) -> None:
+        """The worker has ended."""
+        self._leaving.discard(incarnation)
+        for held in self.of(incarnation):
+            self.remove(held)
+
+    # -- looking ------------------------------------------------------------------------
+
+    def look_at(self, inode: int) -> None:
+        """End the claims to this socket of workers that hold it no longer."""
+        for held in self.of_inode(inode):
+            self._look(held)
+
+    def look_at_worker(self, incarnation: int) -> None:
+        """End what this worker claims and does not hold."""
+        for held in self.of(incarnation):
+            self._look(held)
+
+    def look_at_address(self, address: Address) -> None:
+        """End claims to this address."""
+        for held in self:
+            if held.address is address:
+                self._look(held)
+
+    def _look(self, held: Held) -> None:
+        if held.reported or held.incarnation in self._leaving:
+            return
+        if self._holds(held) is False:
+            self.end(held)
+
+    def end(self, held: Held) -> None:
+        """Its worker has closed the socket."""
+        self.remove(held)
+        if held.incarnation not in self._leaving:
+            self._ended(held)
+
+    def _holds(self, held: Held) -> bool | None:
+        if held.fd >= 0 and seccomp.socket_inode(held.pid, held.fd) == held.inode:
+            return True
+        root = self._pid_of(held.incarnation)
+        if not root:
+            return None  # it has ended, which we shall hear
+        for reparented in (False, True):
+            pids = tree.marked(held.incarnation) if reparented else look.tree(root)
+            found = look.sockets(pids, {held.inode})
+            if found.unknown and not found.holders:
+                self._say_unknown(held)
+                return None
+            if found.holders:
+                held.pid = found.holders[held.inode][0]
+                held.fd = look.number_of(held.pid, held.inode)
+                return True
+        # One that dies closes all that it has before its end is heard of: that is no claim
+        # which ends, and what waits there is for its successor.
+        return None if proc.is_ending(root) else False
+
+    def _say_unknown(self, held: Held) -> None:
+        if self._said_unknown:
+            return
+        self._said_unknown = True
+        self._log(
+            "info",
+            "open sockets of a worker unknown",
+            {
+                "app": self._app.name,
+                "pid": held.pid or self._pid_of(held.incarnation),
+                "reason": "its descriptors cannot be read (it changed its user, or has too many)",
+                "then": "a listener that it closes is taken for open",
+            },
+        )
+
+
+def inode_of(fd: int) -> int:
+    """The inode of a socket of ours."""
+    return os.fstat(fd).st_ino

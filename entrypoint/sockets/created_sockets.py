@@ -1,0 +1,150 @@
+"""Sockets that pyinit makes for a worker, in answer to socket(2).
+
+The worker's own open file is then ours as well, and nothing has to be replaced at bind: for
+programs that tie something to a socket before they bind it, and for processes whose memory
+and descriptors cannot be read (they gave root up without exec). Only for those: each TCP
+socket of such a worker costs a notification, outgoing connections too.
+
+- The duplicate that we keep must go as soon as the socket becomes a client: while we hold
+  it, the worker's close(2) sends no FIN. epoll says so, edge-triggered.
+- close(2) of a socket that was never used is not seen. Such duplicates are dropped when the
+  budget is used up, and with their process.
+- Once the worker has listened, and a moment more for its other ports, socket(2) goes on in
+  the kernel.
+"""
+
+from __future__ import annotations
+
+import resource
+
+from entrypoint.kernel import look, seccomp, sockets
+from entrypoint.loop import EDGE, WRITE
+
+from .claims import inode_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+
+    from entrypoint.loop import Loop
+else:
+    import _socket
+
+_PROTOCOLS = (0, _socket.IPPROTO_TCP, 262)  # IPPROTO_MPTCP: plain TCP is its fallback
+_FLAGS = _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+# Between two looks at what the processes of an app still have open (s): thousands of
+# descriptors take milliseconds.
+_SWEEP_PAUSE = 1.0
+# Duplicates that are kept at most, and which part of our own limit of descriptors.
+_BUDGET = 512
+_PART = 8
+
+
+class Birth:
+    """A socket that we made, bound to nothing yet. `pid` and `fd`: who got it, as what."""
+
+    def __init__(self, sock: _socket.socket, incarnation: int, pid: int, fd: int) -> None:
+        self.sock = sock
+        self.incarnation = incarnation
+        self.pid = pid
+        self.fd = fd
+        self.inode = inode_of(sock.fileno())
+
+
+class Births:
+    """The duplicates of the workers of one app."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._births: dict[int, Birth] = {}
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._sweep_again = 0.0
+        self._budget = _BUDGET if limit < 0 else min(_BUDGET, limit // _PART)
+
+    def __len__(self) -> int:
+        return len(self._births)
+
+    def make(
+        self, notifier: seccomp.Notifier, call: seccomp.Notification, incarnation: int, pid: int
+    ) -> bool:
+        """Answer socket(2) with a socket of ours; False: let it go.
+
+        `pid` is the process of the calling thread. Raises NotTakenError, OSError.
+        """
+        family, kind, protocol = call.args[:3]
+        if protocol not in _PROTOCOLS or not self._has_room():
+            return False
+        protocol = _socket.IPPROTO_TCP if protocol else 0
+        sock = _socket.socket(family, (kind & ~_FLAGS) | _socket.SOCK_CLOEXEC, protocol)
+        if kind & _socket.SOCK_NONBLOCK:
+            sockets.set_blocking(sock, False)
+        try:
+            number = notifier.give(call, sock.fileno(), cloexec=bool(kind & _socket.SOCK_CLOEXEC))
+        except BaseException:
+            sock.close()
+            raise
+        if number < 0:
+            sock.close()
+            return True  # killed meanwhile, or its call begins anew
+        birth = Birth(sock, incarnation, pid, number)
+        self._births[birth.inode] = birth
+        # A socket that is not connected is hung up all the time: only changes count.
+        self._loop.register(sock.fileno(), WRITE | EDGE, lambda _events: self._changed(birth))
+        return True
+
+    def _changed(self, birth: Birth) -> None:
+        if sockets.is_client(birth.sock):
+            self.drop(birth)
+
+    def _has_room(self) -> bool:
+        if len(self._births) >= self._budget and self._loop.now() >= self._sweep_again:
+            self._sweep_again = self._loop.now() + _SWEEP_PAUSE
+            self._sweep()
+        return len(self._births) < self._budget
+
+    def _sweep(self) -> None:
+        """Drop what its process has closed, and what cannot be known any more."""
+        for pid in {birth.pid for birth in self._births.values()}:
+            seen = look.sockets((pid,))
+            for birth in tuple(self._births.values()):
+                if birth.pid == pid and not seen.holds(birth.inode):
+                    self.drop(birth)
+
+    def take(self, inode: int) -> _socket.socket | None:
+        """The duplicate of that socket, from now on the caller's."""
+        birth = self._births.pop(inode, None)
+        if birth is None:
+            return None
+        self._loop.unregister(birth.sock.fileno())
+        return birth.sock
+
+    def of(self, pid: int, fd: int) -> tuple[Birth, ...]:
+        """What this descriptor of a process may be: what it was at first, else any.
+
+        For a process that cannot be looked at: it may have duplicated it.
+        """
+        own = [birth for birth in self._births.values() if birth.pid == pid]
+        return tuple(birth for birth in own if birth.fd == fd) or tuple(own)
+
+    def drop(self, birth: Birth) -> None:
+        """Close our duplicate."""
+        sock = self.take(birth.inode)
+        if sock is not None:
+            sock.close()
+
+    def release(self, incarnation: int) -> None:
+        """The worker has ended."""
+        for birth in tuple(self._births.values()):
+            if birth.incarnation == incarnation:
+                self.drop(birth)
+
+    def close(self) -> None:
+        """Drop all."""
+        for birth in tuple(self._births.values()):
+            self.drop(birth)
+
+
+def prepare(birth: Birth) -> None:
+    """Let the kernel's own bind of this socket join the group of its address."""
+    birth.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    birth.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)

@@ -1,0 +1,329 @@
+"""What the core orders of the apps' ports: they are held here, by the app's name.
+
+An effect for an app whose port is closed already is passed over: the app is gone.
+"""
+
+from __future__ import annotations
+
+from entrypoint.core import effects as f
+from entrypoint.core import events as e
+from entrypoint.core.record import Record
+
+from .accept_probe import AcceptProbe, target_of
+from .accepters import Accepters
+from .drain import Emptying
+from .pending_calls import Pending
+from .ports import PortErrors, Ports
+from .transfer import moves
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from entrypoint.core.spec import AppSpec
+    from entrypoint.loop import Loop
+    from entrypoint.shell.children import Children, Started
+
+    from .accept_probe import Target
+    from .address import Address
+    from .addresses import Form
+    from .ports import Log, Observed
+
+# How often a queue that must empty is looked at: there is no event for it (s).
+QUEUE_PAUSE = 0.005
+
+
+class Prepared(Record):
+    """What a plan that does not count yet has of the ports.
+
+    `fresh`: ports of apps that are new; `moving`: app → address → the app that has it now;
+    `problems`: what could not be bound, as sentences.
+    """
+
+    fresh: dict[str, Ports]
+    moving: dict[str, dict[Form, str]]
+    problems: tuple[str, ...]
+
+
+class PortEffects:
+    """The ports of all apps of a run."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        children: Children,
+        emit: Callable[[e.Event], None],
+        log: Log,
+        listen_visible: Observed,
+    ) -> None:
+        self._loop = loop
+        self._children = children
+        self._emit = emit
+        self._log = log
+        self._observed = listen_visible
+        self._ports: dict[str, Ports] = {}
+        self._probes: dict[tuple[int, str], AcceptProbe] = {}
+        self._accepters = Accepters(children)
+        self._pending = Pending(loop)
+        # Apps that the file has.
+        self._names: frozenset[str] = frozenset()
+
+    def get(self, app: str) -> Ports | None:
+        """The port of an app; None when there is no such app, or no longer."""
+        return self._ports.get(app)
+
+    def __getitem__(self, app: str) -> Ports:
+        """The port of an app. Raises KeyError."""
+        return self._ports[app]
+
+    def __iter__(self) -> Iterator[Ports]:
+        return iter(self._ports.values())
+
+    # -- another plan -----------------------------------------------------------------
+
+    def open(self, specs: tuple[AppSpec, ...]) -> tuple[str, ...]:
+        """Bind all that these apps declare; what could not be bound, as sentences."""
+        problems: list[str] = []
+        self._names = frozenset(spec.name for spec in specs)
+        for spec in specs:
+            try:
+                self._ports[spec.name] = self._opened(spec)
+            except PortErrors as error:
+                problems += error.problems
+        return tuple(problems)
+
+    def _opened(self, spec: AppSpec, but: Collection[Form] = ()) -> Ports:
+        ports = Ports(
+            self._loop,
+            spec,
+            self._log,
+            self._saw,
+            self._heir_of,
+            self._pending,
+            self._children.pid_of,
+        )
+        # Before anything listens: what comes first must not go to a spare slot.
+        ports.steer(tuple(range(spec.instances)))
+        ports.open(spec.instances + spec.surge, but)
+        return ports
+
+    def _saw(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
+        """Pass on what was seen of a worker; of a queue that emptied only if by the worker."""
+        if what == "accepting":
+            started = self._children.get(incarnation)
+            ports = self.get(started.spec.name) if started is not None else None
+            if started is None or ports is None:
+                return
+            group = ports.group_at(str(fields["address"]), incarnation, declared=False)
+            inodes = group.inodes if group is not None else ()
+            if self._accepters.others_hold(started, inodes) is not False:
+                return  # its probe finds out
+        self._observed(incarnation, what, fields)
+
+    def _heir_of(self, form: Form) -> Address | None:
+        """What an app holds that the file no longer has, for another one that binds it."""
+        for name, ports in self._ports.items():
+            if name not in self._names:
+                address = ports.give(form)
+                if address is not None:
+                    return address
+        return None
+
+    def prepare(self, specs: tuple[AppSpec, ...]) -> Prepared:
+        """Bind what is new in these apps. Nothing counts before `accept`; `discard` gives it up."""
+        fresh: dict[str, Ports] = {}
+        problems: list[str] = []
+        moving = moves({name: ports.homes for name, ports in self._ports.items()}, specs)
+        for spec in specs:
+            existing = self._ports.get(spec.name)
+            but = moving.get(spec.name, {})
+            try:
+                if existing is not None:
+                    existing.check(spec, but)
+                else:
+                    fresh[spec.name] = self._opened(spec, but)
+            except PortErrors as error:
+                problems += error.problems
+        return Prepared(fresh, moving, tuple(problems))
+
+    def accept(self, specs: tuple[AppSpec, ...], prepared: Prepared) -> None:
+        """These apps count from now on, with what `prepare` has bound for them."""
+        self._names = frozenset(spec.name for spec in specs)
+        self._ports.update(prepared.fresh)
+        self._move(prepared.moving)
+        for spec in specs:
+            self._ports[spec.name].update(spec)
+
+    def _move(self, moving: dict[str, dict[Form, str]]) -> None:
+        """Hand addresses on; all are given before one is taken, for two may change places."""
+        given = [
+            (app, self._ports[giver].give(form))
+            for app, forms in moving.items()
+            for form, giver in forms.items()
+        ]
+        for app, address in given:
+            if address is not None:
+                self._ports[app].receive(address)
+
+    def discard(self, prepared: Prepared) -> None:
+        """What `prepare` has bound will not be needed."""
+        for ports in prepared.fresh.values():
+            ports.close()
+        for ports in self:
+            ports.discard()
+
+    def close(self) -> None:
+        """Close all: nothing was started."""
+        for ports in self:
+            ports.close()
+        self._ports.clear()
+
+    # -- effects ----------------------------------------------------------------------
+
+    def grow(self, effect: f.GrowPort) -> None:
+        """Perform it. Raises OSError."""
+        if ports := self.get(effect.app):
+            ports.grow(effect.slots)
+
+    def steer(self, effect: f.RouteTo) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.steer(effect.slots)
+
+    def trim(self, effect: f.TrimPort) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.trim()
+
+    def free_slot(self, effect: f.ReleaseSlot) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.vacate(effect.slot)
+
+    def refuse_connections(self, effect: f.RefuseConnections) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.refuse()
+
+    def relay_queue(self, effect: f.RelayQueue) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.relay_queue(effect.slot)
+
+    def pause(self, effect: f.PausePort) -> None:
+        """Perform it."""
+        if ports := self.get(effect.app):
+            ports.pause()
+
+    def resume(self, effect: f.ResumePort) -> None:
+        """Perform it. Raises OSError."""
+        if ports := self.get(effect.app):
+            ports.resume()
+
+    def close_port(self, effect: f.ClosePort) -> None:
+        """Perform it."""
+        if ports := self._ports.pop(effect.app, None):
+            ports.close()
+
+    def watch_queue(self, effect: f.WatchQueue) -> None:
+        """Perform it. Of an app without a port the queue is empty."""
+        ports = self.get(effect.app)
+        started = self._children.get(effect.incarnation)
+        emptying = Emptying(
+            self._loop.now,
+            lambda: ports.queue_length(effect.slot) if ports is not None else 0,
+            started.pid if started is not None else 0,
+            effect.answer_time if started is not None else 0.0,
+        )
+        self._look(("queue", effect.incarnation), effect.incarnation, emptying)
+
+    def _at_rest(self, key: tuple[str, int], incarnation: int) -> None:
+        """Its queue is empty. Where siblings share it, at a moment when it has taken nothing."""
+        started = self._children.get(incarnation)
+        ports = self.get(started.spec.name) if started is not None else None
+        paths = ports.unix_names(incarnation) if ports is not None and key[0] == "queue" else ()
+
+        def emptied() -> None:
+            self._emit(e.QueueEmptied(incarnation))
+
+        if started is None or started.reaped or not paths:
+            emptied()
+            return
+        from .idle import Idle
+
+        Idle(self._loop, key, started.pid, paths, emptied)
+
+    def chosen(self, started: Started, inode: int) -> bool | None:
+        """The kernel chose the port of that listener of a worker; None: its bind was not seen.
+
+        A bind to a written port is answered with a socket of the app, if it was seen.
+        """
+        ports = self.get(started.spec.name)
+        if ports is None:
+            return None
+        claim = ports.listeners.of_inode(inode)
+        if claim is not None:
+            return claim.address.chosen
+        sees = started.spec.exec_mode == "cluster" and ports.has_filter(started.incarnation)
+        return True if sees else None
+
+    def probe_accept(self, effect: f.ProbeAccept) -> None:
+        """Perform it."""
+        incarnation, key = effect.incarnation, (effect.incarnation, effect.address)
+        if key in self._probes:
+            self._probes.pop(key).close()
+
+        def find() -> Target:
+            ports = self.get(effect.app)
+            declared = bool(effect.declared)
+            group = None
+            if ports is not None:
+                group = ports.group_at(effect.address, incarnation, declared=declared)
+            return target_of(effect.address, group, ports.listeners.tcp_groups() if ports else ())
+
+        def worker() -> Started | None:
+            started = self._children.get(incarnation)
+            return None if started is None or started.reaped else started
+
+        def alone() -> bool:
+            crew = self._children.of_app(effect.app)
+            return all(each.incarnation == incarnation for each in crew)
+
+        def accepted(known: bool) -> None:
+            self._probes.pop(key, None)
+            self._emit(e.AcceptSeen(incarnation, effect.address, effect.declared, not known))
+
+        for ended in [each for each, known in self._probes.items() if known.over]:
+            del self._probes[ended]
+        probe = AcceptProbe(
+            self._loop, find, worker, alone, self._accepters, effect.patience, accepted
+        )
+        self._probes[key] = probe
+        probe.begin()
+
+    def forget(self, incarnation: int) -> None:
+        """The worker is gone: nothing is asked of it any more."""
+        for key in [key for key in self._probes if key[0] == incarnation]:
+            self._probes.pop(key).close()
+
+    def _look(
+        self,
+        key: tuple[str, int],
+        incarnation: int,
+        is_empty: Callable[[], bool],
+    ) -> None:
+        """Look until `is_empty`, and say so; give up with the worker."""
+        try:
+            empty = is_empty()
+        except Exception as error:
+            self._emit(e.QueueUnwatched(incarnation, str(error)))
+            raise
+        if empty or self._children.get(incarnation) is None:
+            if empty:
+                self._at_rest(key, incarnation)
+            return
+        self._loop.call_at(
+            key,
+            self._loop.now() + QUEUE_PAUSE,
+            lambda: self._look(key, incarnation, is_empty),
+        )

@@ -1,0 +1,205 @@
+"""What becomes of the sockets of an app that its workers close, shut down or leave behind."""
+
+from __future__ import annotations
+
+from entrypoint.kernel import sockets
+
+from .claims import Claims, inode_of
+from .claims import Held as Holding
+from .errors import reason_of
+from .listener_monitor import Attended
+from .listener_registry import Held
+from .path_watch import PathWatch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from socket import socket
+
+    from entrypoint.core.spec import AppSpec
+    from entrypoint.loop import Loop
+
+    from .address import Address
+    from .group import Group
+
+    Log = Callable[[str, str, dict[str, object]], None]
+
+
+class Endings:
+    """The sockets of one app, as far as they end."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        app: AppSpec,
+        log: Log,
+        pid_of: Callable[[int], int],
+        saw: Callable[[int, str, dict[str, object]], None],
+    ) -> None:
+        """`saw(incarnation, what, fields)` is told of what a living worker does.
+
+        It has `closed` a listener, or is seen to take connections (`accepting`).
+        """
+        self._loop = loop
+        self._app = app
+        self._log = log
+        self._held = Held()
+        self.claims = Claims(app, log, pid_of, self._claim_ended)
+        self._saw = saw
+        self._attended = Attended(
+            loop,
+            self._held.groups,
+            self._revived,
+            self.claims,
+            self._connection_arrived,
+            self._down,
+            PathWatch(loop, self._restored, log),
+        )
+        # Of which was said that they cannot be revived.
+        self._said_down: set[Group] = set()
+        # A worker has listened somewhere, closed it and served on: ports of this app that
+        # are bound later may be for one connection alone.
+        self._one_time = False
+        self.vacancies = self._attended.vacancies
+
+    def _revived(self, group: Group, slots: tuple[int, ...]) -> None:
+        where = {"app": self._app.name, "address": group.form.text}
+        self._log("info", "listener revived", {**where, "slots": list(slots)})
+        self._said_down.discard(group)
+        # Of a unix socket it is another one: those who have the old one serve nobody.
+        for held in self.claims:
+            if held.group is group and group.of_inode(held.inode) is None:
+                self.claims.end(held)
+
+    def _restored(self, group: Group) -> None:
+        """Its path was removed by somebody."""
+        told: dict[str, object] = {"app": self._app.name, "address": group.form.text}
+        self._log("debug", "socket file restored", told)
+
+    def _down(self, group: Group, error: OSError) -> None:
+        """A worker has ended it, and it cannot be made again."""
+        if group in self._said_down:
+            return
+        self._said_down.add(group)
+        told: dict[str, object] = {
+            "app": self._app.name,
+            "address": group.form.text,
+            "reason": reason_of(group.form.family, error),
+            "then": "it is tried again until it can be bound",
+        }
+        self._log("error", "listener down", told)
+
+    def _drop_replaced(self, address: Address, group: Group, sock: socket) -> None:
+        if sock.fileno() >= 0:
+            self._close_socket(address, group, inode_of(sock.fileno()))
+
+    def _settle(self, address: Address) -> None:
+        """Nobody may wait where nobody accepts."""
+        for group in address.deserted():
+            self._attended.look_away(group)
+            self._pass_on(address, group)
+            group.quiet()
+
+    def _pass_on(self, address: Address, group: Group) -> None:
+        waiting = group.waiting()
+        forms = tuple(other.form for other in address.groups.values() if other.users)
+        for sock, length in waiting:
+            self._attended.proxy().take(sock, length, forms, closing=True)
+
+    def _connection_arrived(self, group: Group, inode: int) -> None:
+        self.claims.look_at(inode)
+        holders = self.claims.of_inode(inode)
+        if len(holders) == 1 and holders[0].listens and not holders[0].accepts:
+            sock = group.of_inode(inode)
+            if sock is not None and group.form.family != "unix" and not sockets.queue_length(sock):
+                # It was there a moment ago, and nobody else could take it.
+                holders[0].accepts = True
+                self._saw(holders[0].incarnation, "accepting", {"address": group.form.text})
+
+    def dropped(self, held: Holding) -> None:
+        """The worker made a client of this socket: it is none of ours."""
+        self.claims.remove(held)
+        if not held.group.declared:
+            held.group.gave_up(held.slot, held.incarnation)
+        self._close_socket(held.address, held.group, held.inode)
+
+    def serves(self, incarnation: int) -> bool:
+        """It listens on one of the app's addresses."""
+        return any(held.listens for held in self.claims.of(incarnation))
+
+    def _claim_ended(self, held: Holding) -> None:
+        """No process of that worker has the socket any more."""
+        group = held.group
+        if any(other.group is group for other in self.claims.of(held.incarnation)):
+            # It has another socket of this address.
+            if group.slot_of(group.place_of(held.inode) or 0) != group.place_of(held.inode):
+                self._close_socket(held.address, group, held.inode)
+            return
+        if not held.listens:
+            group.users.discard(held.incarnation)
+        elif not group.declared and self.serves(held.incarnation):
+            self._one_time = True
+        group.gave_up(held.slot, held.incarnation)
+        if not group.declared and not self.claims.of_inode(held.inode):
+            self._close_socket(held.address, group, held.inode)
+        else:
+            self._attended.refresh(group, (held.slot,))
+        if held.listens:
+            fields: dict[str, object] = {"address": group.form.text, "declared": group.declared}
+            self._saw(held.incarnation, "closed", fields)
+
+    def _close_socket(self, address: Address, group: Group, inode: int) -> None:
+        """Close one socket of an address; what waits there is passed on if it can be."""
+        sock = group.of_inode(inode)
+        if sock is None:
+            return
+        forms = tuple(
+            other.form
+            for _, other in self._held.groups()
+            if other.listening and other.users and other.form.port == group.form.port
+        )
+        waiting = 0 if group.form.family == "unix" else sockets.queue_length(sock)
+        if waiting and forms:
+            self._attended.proxy().take(sock, waiting, forms, closing=True)
+        group.remove(inode)
+        self._attended.forget(sock)
+        sock.close()
+        if group.empty and not group.declared:
+            self._forget_address(address)
+        else:
+            group.steer(group.steered)
+
+    def _forget_address(self, address: Address) -> None:
+        """No worker has it, and no file declares it: it is free."""
+        for form, known in tuple(self._held.adopted.items()):
+            if known is address:
+                del self._held.adopted[form]
+        self._close_address(address)
+        text = address.home.text if address.groups else ""
+        self._log("debug", "address released", {"app": self._app.name, "address": text})
+
+    def release(self, incarnation: int) -> None:
+        """The worker is gone: its claims end, unlinked socket files come back."""
+        for held in self.claims.of(incarnation):
+            self.claims.remove(held)
+            if not held.listens and not held.group.declared:
+                self._close_unless_used(held)
+        self.claims.release(incarnation)
+        for address in self._held.lasting:
+            for group in address.groups.values():
+                group.release(incarnation)
+                group.mend()
+            if len(address.groups) > 1:
+                self._settle(address)
+
+    def _close_unless_used(self, held: Holding) -> None:
+        """A socket that was bound and never listened dies with its worker."""
+        if not self.claims.of_inode(held.inode) and not held.group.listens_at(held.inode):
+            held.group.gave_up(held.slot, held.incarnation)
+            self._close_socket(held.address, held.group, held.inode)
+
+    def _close_address(self, address: Address) -> None:
+        self._attended.let_go(address)
+        self.claims.drop(address)
+        for group in address.groups.values():
+            group.close()

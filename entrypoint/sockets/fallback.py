@@ -1,0 +1,74 @@
+"""What becomes of declared addresses where no filter can be put on workers.
+
+gVisor has no user notification, and a seccomp profile may refuse seccomp(2) itself. Then
+a program that binds its own port would find it in use, by us. What is left:
+
+- a Node program gets the port over Node's cluster protocol, also in fork mode;
+- one that is told of its descriptor (`{fd}`, `handoff: fds`) has it;
+- of any other one, a single worker binds the address itself, as without pyinit: it is not
+  held, so a connection is refused while the worker is away, and a reload is a restart;
+- several of those cannot share a port: that is said.
+"""
+
+from __future__ import annotations
+
+from .node_protocol import is_launcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entrypoint.core.spec import AppSpec, Plan
+
+
+def settle(plan: Plan, refusal: Callable[[], str]) -> tuple[Plan, tuple[str, ...]]:
+    """The plan as it can be run here, and what there is to say about it.
+
+    `refusal()` tells why there can be no filter, "" when there can be one; it is asked
+    only if an app depends on the answer.
+    """
+    if not any(_depends(spec) for spec in plan.apps):
+        return plan, ()
+    reason = refusal()
+    if not reason:
+        return plan, ()
+    settled, said = [], []
+    for spec in plan.apps:
+        spec_here, sentence = _without_filter(spec) if _depends(spec) else (spec, "")
+        settled.append(spec_here)
+        if sentence:
+            said.append(f"{spec.name}: no interception here ({reason}); {sentence}")
+    return plan.replace(apps=tuple(settled)), tuple(said)
+
+
+def _depends(spec: AppSpec) -> bool:
+    """Its workers bind an address that we hold."""
+    if spec.handoff not in ("auto", "intercept") or not spec.listen or spec.share == "none":
+        return False
+    if any("{fd}" in text for text in (*spec.command, *(value for _, value in spec.env))):
+        return False
+    return not (_speaks(spec) and spec.exec_mode == "cluster")
+
+
+def _speaks(spec: AppSpec) -> bool:
+    return spec.node and spec.handoff == "auto" and not is_launcher(spec.command)
+
+
+def _without_filter(spec: AppSpec) -> tuple[AppSpec, str]:
+    if _speaks(spec):
+        return spec.replace(handoff="node"), ""
+    addresses = ", ".join(listen.text for listen in spec.listen)
+    if spec.instances > 1:
+        advice = "pass {fd}, say handoff: fds if it takes LISTEN_FDS, or have one instance"
+        return spec, f"workers that bind {addresses} themselves find it in use: {advice}"
+    port = next((str(listen.port) for listen in spec.listen if listen.port), "")
+    left = spec.replace(
+        listen=(),
+        share="none",
+        command=tuple(word.replace("{port}", port) for word in spec.command),
+        env=tuple((name, value.replace("{port}", port)) for name, value in spec.env),
+    )
+    return left, (
+        f"{addresses} is left for its worker to bind, and reloads are restarts "
+        "(handoff: fds keeps it, for one that takes descriptors)"
+    )

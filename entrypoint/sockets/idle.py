@@ -1,0 +1,117 @@
+"""The moment for a stop signal: the worker has no connection of the app's unix socket in hand.
+
+On TCP a worker that is to leave gets no new connections, and has answered what it took when
+its signal comes. A unix socket has one queue for all workers: each takes connections until
+the moment of its signal, and a rude server drops what it is answering then. So it is held
+for a moment (SIGSTOP). If none of its processes has a connection, it cannot take one before
+its signal, which it finds when it goes on; else it goes on at once, and is held again a
+little later.
+
+A hold takes some milliseconds. A worker that is never found idle (kept connections) gets its
+signal after `PATIENCE` all the same.
+"""
+
+from __future__ import annotations
+
+from entrypoint.kernel import look, sockdiag, suspend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entrypoint.loop import Loop
+
+# How long an idle moment is looked for (s).
+PATIENCE = 0.5
+# Between two holds; varied, so as not to keep step with the load (s).
+_PAUSES = (0.004, 0.007, 0.011, 0.005, 0.009)
+# How often it is looked whether all threads have stopped, and how many times.
+_STEP, _STEPS = 0.001, 8
+# The first holds want to see each thread in a call that waits: between two calls a program
+# may be on its way to the next accept(2).
+_STRICT = 0.7
+
+
+class Idle:
+    """Call `then` at such a moment, or in the end. `paths` are the sockets' names."""
+
+    def __init__(
+        self, loop: Loop, key: object, pid: int, paths: tuple[str, ...], then: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._key = ("idle", key)
+        self._pid = pid
+        self._paths = paths
+        self._then = then
+        self._began = loop.now()
+        self._holds = 0
+        self._held: tuple[int, ...] = ()
+        self._steps = 0
+        self._hold()
+
+    def _hold(self) -> None:
+        tree = look.tree(self._pid)
+        # Who is suspended already is so for somebody else's reason.
+        if all(suspend.is_suspended(pid) for pid in tree):
+            self._then()
+            return
+        self._holds += 1
+        self._steps = 0
+        self._held = tree
+        if not suspend.suspend(tree):
+            self._go()
+            return
+        self._later(_STEP, self._look)
+
+    def _look(self) -> None:
+        try:
+            self._step()
+        except BaseException:
+            self._release()
+            raise
+
+    def _step(self) -> None:
+        tree = look.tree(self._pid)
+        fresh = [pid for pid in tree if pid not in self._held]
+        self._held = tree
+        if fresh:
+            suspend.suspend(fresh)
+        if fresh or not all(suspend.is_suspended(pid) for pid in tree):
+            self._steps += 1
+            if self._steps < _STEPS:
+                self._later(_STEP, self._look)
+            else:
+                self._again()
+        elif self._is_idle():
+            self._go()
+        else:
+            self._again()
+
+    def _is_idle(self) -> bool:
+        strict = self._loop.now() - self._began < _STRICT * PATIENCE
+        if strict and any(suspend.only_waits(pid) is False for pid in self._held):
+            return False
+        taken = sockdiag.accepted(self._paths)
+        if taken is None:
+            return True  # nothing can be seen, now or later
+        return not taken or not look.sockets(self._held, taken).holders
+
+    def _go(self) -> None:
+        try:
+            self._then()
+        finally:
+            self._release()
+
+    def _again(self) -> None:
+        self._release()
+        if self._loop.now() - self._began > PATIENCE:
+            self._then()
+        else:
+            self._later(_PAUSES[self._holds % len(_PAUSES)], self._hold)
+
+    def _release(self) -> None:
+        held, self._held = self._held, ()
+        suspend.resume(held)
+
+    def _later(self, seconds: float, what: Callable[[], None]) -> None:
+        self._loop.call_at(self._key, self._loop.now() + seconds, what)

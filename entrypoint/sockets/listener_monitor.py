@@ -1,0 +1,256 @@
+"""The listening sockets of an app under the eyes of the loop.
+
+A worker can shut down the open file that it shares with us (shutdown(2)): that is seen,
+and the socket listens again. What comes to a slot that nobody has is passed on. Where a
+worker has the socket, a connection is a reason to look whether it still has (claims.py).
+And a descriptor that a worker uses is known again by its inode.
+"""
+
+from __future__ import annotations
+
+from entrypoint.kernel import sockets
+from entrypoint.loop import (
+    EDGE,
+    ERROR,
+    HANGUP,
+    READ,
+    WRITE,
+)
+
+from .address import Claim
+from .claims import LONGEST_PAUSE, PAUSE, inode_of
+from .unowned_slots import Vacancies
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Callable, Collection, Iterator
+
+    from entrypoint.loop import Loop
+
+    from .address import Address
+    from .claims import Claims
+    from .group import Group
+    from .path_watch import PathWatch
+    from .relay import Early
+
+    Revived = Callable[[Group, tuple[int, ...]], None]
+    Arrived = Callable[[Group, int], None]
+    Down = Callable[[Group, OSError], None]
+
+# Before it is tried again to make a socket that could not be made (s).
+REVIVE_PAUSE, LONGEST_REVIVE_PAUSE = 0.25, 2.0
+
+
+class Attended:
+    """`groups()`: all that there are; `revived(group, slots)` is told of those that fell.
+
+    `arrived(group, inode)` is called for a connection to a socket that a worker has, at
+    most once in `PAUSE`. `down(group, error)`: one that fell cannot be revived; it is tried
+    again. `paths` watches their files.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        groups: Callable[[], Iterator[tuple[Address, Group]]],
+        revived: Revived,
+        claims: Claims,
+        arrived: Arrived,
+        down: Down,
+        paths: PathWatch,
+    ) -> None:
+        self._down = down
+        self._paths = paths
+        self._loop = loop
+        self._groups = groups
+        self._revived = revived
+        self._claims = claims
+        self._arrived = arrived
+        # Descriptors at which no connection is waited for just now; the last time and pause.
+        self._resting: set[int] = set()
+        self._rests: dict[int, tuple[float, float]] = {}
+        self._inodes: dict[int, tuple[Address, Group]] = {}
+        # Descriptor → inode.
+        self._watched: dict[int, int] = {}
+        # Descriptor → place of those that listen: a socket that is replaced changes it.
+        self._places: dict[int, int] = {}
+        # Those that do not listen: their workers may make clients of them.
+        self._clients: set[int] = set()
+        # Slots whose sockets workers have shut down, in that order, until they are revived.
+        self._fallen: dict[Group, list[int]] = {}
+        self._early: Early | None = None
+        self.vacancies = Vacancies(loop, self._watched_groups, self.proxy, self.refresh)
+
+    def note(self, address: Address, group: Group) -> None:
+        """Know its sockets again, and hear when a worker shuts one down."""
+        for inode in group.inodes:
+            self._inodes[inode] = (address, group)
+        if group.file is not None:
+            self._paths.follow(group)
+        for place, fd in group.descriptors.items():
+            if not group.listens(place):
+                if fd not in self._clients:
+                    self._unwatch(fd)
+                continue
+            if fd in self._clients or self._places.get(fd) != place:
+                self._unwatch(fd)
+            if fd not in self._watched:
+                self._watch(group, place, fd)
+            else:
+                self._loop.modify(fd, self._events(group, place, fd))
+
+    def await_connect(self, sock: _socket.socket, connected: Callable[[], None]) -> None:
+        """Call `connected` when a worker makes a client of this socket, which is bound only.
+
+        Our duplicate must be closed then, or the other end never sees the worker close it.
+        """
+        fd = sock.fileno()
+        if fd in self._watched:
+            return
+
+        def changed(_events: int) -> None:
+            if sockets.is_client(sock):
+                connected()
+
+        # A socket that is not connected is hung up all the time: only changes count.
+        self._loop.register(fd, WRITE | EDGE, changed)
+        self._watched[fd] = inode_of(fd)
+        self._clients.add(fd)
+
+    def unite(self, group: Group) -> None:
+        """From now on its slots have one socket: no slot of it is vacant any more."""
+        group.unite()
+        self.refresh(group)
+
+    def refresh(self, group: Group, slots: Collection[int] | None = None) -> None:
+        """Wait for what there is to wait for now at its sockets, or at those of some slots."""
+        places = None if slots is None else group.places(slots)
+        for place, fd in group.descriptors.items() if places is None else places.items():
+            if fd in self._watched and fd not in self._clients:
+                self._loop.modify(fd, self._events(group, place, fd))
+
+    def look_away(self, group: Group) -> None:
+        """It is shut down on purpose."""
+        for fd in group.descriptors.values():
+            self._unwatch(fd)
+
+    def forget(self, sock: _socket.socket) -> None:
+        """It will be closed."""
+        self._unwatch(sock.fileno())
+        self._inodes.pop(inode_of(sock.fileno()), None)
+
+    def let_go(self, address: Address) -> None:
+        """It is closed now, or another app's."""
+        self._inodes = {i: pair for i, pair in self._inodes.items() if pair[0] is not address}
+        for group in address.groups.values():
+            self._fallen.pop(group, None)
+            self._paths.forget(group)
+            self.look_away(group)
+
+    def claim_of(self, inode: int) -> Claim | None:
+        """Whose socket that is."""
+        found = self._inodes.get(inode)
+        return Claim(found[1], found[0]) if found is not None else None
+
+    def proxy(self) -> Early:
+        """What passes connections on to where somebody accepts."""
+        if self._early is None:
+            from .relay import Early
+
+            self._early = Early(self._loop)
+        return self._early
+
+    def close(self) -> None:
+        """Watch nothing any more, pass nothing on."""
+        if self._early is not None:
+            self._early.close()
+        self._paths.close()
+        for fd in tuple(self._watched):
+            self._unwatch(fd)
+        self._inodes.clear()
+
+    def _watch(self, group: Group, place: int, fd: int) -> None:
+        self._watched[fd] = inode_of(fd)
+        self._places[fd] = place
+        events = self._events(group, place, fd)
+        self._loop.register(fd, events, lambda seen: self._seen(group, place, fd, seen))
+
+    def _unwatch(self, fd: int) -> None:
+        if self._watched.pop(fd, None) is not None:
+            self._places.pop(fd, None)
+            self._clients.discard(fd)
+            self._resting.discard(fd)
+            self._rests.pop(fd, None)
+            self._loop.cancel(("arm", fd))
+            self._loop.unregister(fd)
+
+    def _events(self, group: Group, place: int, fd: int) -> int:
+        """READ where a connection has a meaning for us."""
+        passes_on = self.vacancies.events(group, place)
+        if passes_on or fd in self._resting:
+            return passes_on
+        held = self._claims.of_inode(self._watched[fd])
+        return READ if any(not each.reported for each in held) else 0
+
+    def _watched_groups(self) -> Iterator[Group]:
+        for _, group in self._groups():
+            if group.listening and any(fd in self._watched for fd in group.descriptors.values()):
+                yield group
+
+    def _seen(self, group: Group, place: int, fd: int, events: int) -> None:
+        if events & (HANGUP | ERROR):
+            # At the end of this turn, with all that fell in it: in which order they did, which
+            # is that of epoll's list, tells where the kernel has put the others.
+            self._fallen.setdefault(group, []).append(place)
+            key = ("revive", id(group))
+            self._loop.call_at(key, self._loop.now(), lambda: self._try_revive(group))
+        elif self.vacancies.events(group, place):
+            self.vacancies.arrived(group, place)
+        else:
+            self._rest(group, place, fd)
+            self._arrived(group, self._watched[fd])
+
+    def _rest(self, group: Group, place: int, fd: int) -> None:
+        """Wait for no connection for a while: longer where they follow one another."""
+        now = self._loop.now()
+        last, pause = self._rests.get(fd, (0.0, PAUSE))
+        pause = min(LONGEST_PAUSE, pause * 2) if now - last < 2 * pause else PAUSE
+        self._rests[fd] = (now, pause)
+        self._loop.modify(fd, 0)
+        self._resting.add(fd)
+
+        def again() -> None:
+            self._resting.discard(fd)
+            if fd in self._watched:
+                self._loop.modify(fd, self._events(group, place, fd))
+
+        self._loop.call_at(("arm", fd), now + pause, again)
+
+    def repair(self, group: Group) -> None:
+        """Make a socket that is gone again, now that a worker needs it. Raises OSError."""
+        if group.is_down:
+            self._revive(group)
+
+    def _try_revive(self, group: Group, pause: float = REVIVE_PAUSE) -> None:
+        """Revive it, and go on trying."""
+        if not any(other is group for _, other in self._groups()):
+            return  # its address was closed meanwhile
+        try:
+            self._revive(group)
+        except OSError as error:
+            self._down(group, error)
+            later = min(LONGEST_REVIVE_PAUSE, 2 * pause)
+            at = self._loop.now() + pause
+            self._loop.call_at(("revive", id(group)), at, lambda: self._try_revive(group, later))
+
+    def _revive(self, group: Group) -> None:
+        self.look_away(group)
+        slots = group.revive(self._fallen.pop(group, []))
+        self._loop.cancel(("revive", id(group)))
+        self._inodes = {inode: pair for inode, pair in self._inodes.items() if pair[1] != group}
+        for address, other in self._groups():
+            if other is group:
+                self.note(address, group)
+        if slots:
+            self._revived(group, slots)

@@ -1,0 +1,114 @@
+"""Which addresses an app has: those its file declares, and those a worker was first to bind.
+
+And between two files: what is bound for one that is not in force yet, and what workers of
+an earlier one still have.
+"""
+
+from __future__ import annotations
+
+from . import addresses
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from entrypoint.core.spec import AppSpec, ListenSpec
+
+    from .address import Address
+    from .addresses import Form
+    from .group import Group
+
+
+class Held:
+    """The book of an app's addresses; it opens and closes nothing."""
+
+    def __init__(self) -> None:
+        self.declared: list[Address] = []
+        self.adopted: dict[Form, Address] = {}
+        # Of a file read again: bound, not yet in force; and no longer declared.
+        self.coming: list[Address] = []
+        self.leaving: list[Address] = []
+
+    @property
+    def lasting(self) -> tuple[Address, ...]:
+        """What workers that start now may get."""
+        return (*self.declared, *self.adopted.values())
+
+    def groups(self) -> Iterator[tuple[Address, Group]]:
+        """All that may be listened on, with their addresses."""
+        for address in (*self.lasting, *self.leaving):
+            for group in address.groups.values():
+                yield address, group
+
+    @property
+    def homes(self) -> frozenset[Form]:
+        """What a file declares, or declared."""
+        return frozenset(address.home for address in (*self.declared, *self.leaving))
+
+    def knows(self, form: Form) -> bool:
+        """It is bound already, as this address."""
+        return form in self.adopted or form in self.homes
+
+    def change(self, app: AppSpec, *, other: bool) -> list[tuple[Address, ListenSpec]]:
+        """This revision counts from now on: its addresses, and what it says of each.
+
+        What it no longer declares is leaving. `other`: it is another one than before.
+        """
+        for bound in self.adopted.values():
+            bound.of_before = bound.of_before or other
+        if app.exec_mode != "cluster":
+            # Workers bind by themselves what the file does not declare.
+            self.leaving += self.adopted.values()
+            self.adopted.clear()
+        here = {a.home: a for a in (*self.declared, *self.leaving, *self.coming)}
+        found = []
+        for spec in app.listen:
+            form = addresses.first_form(spec)
+            address = here.pop(form, None) or self.adopted.pop(form, None)
+            if address is not None:
+                found.append((address, spec))
+        self.declared = [address for address, _ in found]
+        self.leaving = list(here.values())
+        self.coming = []
+        return found
+
+    def give(self, form: Form) -> Address | None:
+        """Take this address out; None: it is not here."""
+        held = (*self.declared, *self.leaving, *self.adopted.values())
+        address = next((each for each in held if each.home == form), None)
+        if address is not None:
+            self.declared = [each for each in self.declared if each is not address]
+            self.leaving = [each for each in self.leaving if each is not address]
+            self.adopted = {f: each for f, each in self.adopted.items() if each is not address}
+        return address
+
+    def take_back(self, form: Form, again: Address) -> bool:
+        """What the file no longer declares, and a worker binds all the same: it stays.
+
+        `again`, which no file declares, gets its group of that form; False: there is none.
+        """
+        for address in self.leaving:
+            group = address.groups.pop(form, None)
+            if group is not None:
+                if not address.groups:
+                    self.leaving.remove(address)
+                again.groups[form] = group
+                self.adopted[form] = again
+                return True
+        return False
+
+    def trim(self) -> list[Address]:
+        """No worker of an earlier revision is left: take out what nobody needs."""
+        unneeded, self.leaving = self.leaving, []
+        # While no worker has bound anything they may be slow; then it may be this.
+        if any(address.used for address in self.lasting):
+            for form, address in tuple(self.adopted.items()):
+                if address.of_before and not address.used:
+                    unneeded.append(self.adopted.pop(form))
+        return unneeded
+
+    def clear(self) -> None:
+        """All are closed, but those that are coming."""
+        self.declared.clear()
+        self.adopted.clear()
+        self.leaving.clear()

@@ -1,0 +1,441 @@
+"""The app's shared addresses: those the file declares, and those a worker was first to bind.
+
+What a worker gets when it binds, and what happens when it listens.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from entrypoint.kernel import sockets
+
+from . import addresses
+from .address import Address, Claim
+from .addresses import Form
+from .app_sockets import Sharing
+from .claims import Held as Holding
+from .opened import adopted
+from .unix_group import UnixGroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from socket import socket
+
+    from .app_sockets import Wanted
+    from .group import Group
+    from .sockaddr import Asked
+
+# A worker that binds a thousand ports is no reason for pyinit to hold them.
+MAX_ADOPTED = 64
+# How long after a worker began to listen the others of its addresses may follow (s).
+UNUSED_AFTER = 3.0
+# Of paths that, with and without their zero, make an address of 16 or 28 bytes.
+_AMBIGUOUS = frozenset((13, 14, 25, 26))
+# A handshake that began at a listener may end there as late as this (s): six SYN-ACKs.
+LAST_HANDSHAKE = 70.0
+
+
+class Listeners(Sharing):
+    """The sockets of one app, handed to its workers."""
+
+    def first_port(self) -> int:
+        """The first TCP port, declared or adopted; 0 for none."""
+        for address in self._held.lasting:
+            if address.port:
+                return address.port
+        return 0
+
+    def group_at(self, text: str, incarnation: int, *, declared: bool) -> Group | None:
+        """The group of this address that listens; one that the worker uses, if there is."""
+        found = [
+            group
+            for address, group in self._held.groups()
+            if group.listening
+            and (self._declared_text(address) if declared else group.form.text) == text
+        ]
+        used = [group for group in found if incarnation in group.users]
+        shared = [group for group in found if group.users]
+        return next(iter((*used, *shared, *found)), None)
+
+    def declared_as(self, text: str) -> str:
+        """What the file calls the address of this text; "" where it has none."""
+        for address, group in self._held.groups():
+            if group.form.text == text:
+                return self._declared_text(address)
+        return ""
+
+    def _declared_text(self, address: Address) -> str:
+        for spec in self._app.listen:
+            if addresses.first_form(spec) == address.home:
+                return spec.text
+        return ""
+
+    def declares(self, port: int) -> bool:
+        """The file declares this port."""
+        return any(address.port == port for address in self._held.declared)
+
+    def unix_groups(self) -> list[UnixGroup]:
+        """The app's unix sockets, all that there are."""
+        return [group for _, group in self._held.groups() if isinstance(group, UnixGroup)]
+
+    def unseen_before_bind(self, incarnation: int) -> bool:
+        """This worker has ended and had not bound the app's unix path.
+
+        Perhaps it connected there first and found us. Its filter leaves out addresses that
+        are as long as IPv4's and IPv6's: this path may be one.
+        """
+        return any(
+            incarnation not in group.users and len(os.fsencode(group.form.path)) in _AMBIGUOUS
+            for group in self.unix_groups()
+        )
+
+    def tcp_groups(self) -> list[Group]:
+        """The app's TCP addresses, all that there are."""
+        return [group for _, group in self._held.groups() if group.form.family != "unix"]
+
+    def has_bound(self, incarnation: int) -> bool:
+        """This worker has a TCP address of the app."""
+        return any(incarnation in group.users for group in self.tcp_groups())
+
+    def unix_names(self, incarnation: int) -> tuple[str, ...]:
+        """The unix sockets that this worker has, as the kernel names them (`@name`)."""
+        return tuple(
+            group.kernel_name
+            for group in self.unix_groups()
+            if group.listening and (incarnation in group.users or group.declared)
+        )
+
+    def declares_path(self, path: str | None) -> bool:
+        """The file declares this unix socket."""
+        specs = (address.spec for address in self._held.declared)
+        return any(spec is not None and bool(path) and spec.path == path for spec in specs)
+
+    def claim(
+        self,
+        incarnation: int,
+        asked: Asked,
+        *,
+        wanted: Wanted,
+        v6only: bool | None = None,
+    ) -> Claim | None:
+        """The sockets that this bind means, bound now if need be; None: let it go.
+
+        `v6only` None: not known.
+        """
+        self.claims.look_at_worker(incarnation)
+        only6 = self._deduce(incarnation, asked) if v6only is None else v6only
+        # In fork mode workers bind by themselves what the file does not declare.
+        adopts = self._app.exec_mode == "cluster"
+        if self._meant(asked, v6only=only6) is None and (
+            not adopts or self._is_private(incarnation, asked, v6only=v6only)
+        ):
+            return None
+        try:
+            return self.obtain(incarnation, asked, wanted=wanted, v6only=v6only)
+        except OSError as error:
+            # The worker's own bind goes on and tells it the same error.
+            self._log(
+                "debug",
+                "address not shared",
+                {
+                    "app": self._app.name,
+                    "address": addresses.form_as_asked(asked, v6only=only6).text,
+                    "reason": os.strerror(error.errno or 0),
+                },
+            )
+            return None
+
+    def _is_private(self, incarnation: int, asked: Asked, *, v6only: bool | None) -> bool:
+        """The address is that worker's own affair: a port for one transfer, most likely.
+
+        Programs that open such ports close them again. Once a worker has done that while it
+        served, what its app binds while it serves is left to the kernel, unless siblings
+        share it already.
+        """
+        if not self._one_time or not self.serves(incarnation) or asked.family == "unix":
+            return False
+        form = addresses.form_as_asked(asked, v6only=bool(v6only))
+        known = self._adopted_as(form, certain=v6only is not None)
+        return known is None or known.late
+
+    def _meant(self, asked: Asked, *, v6only: bool) -> tuple[int, Form] | None:
+        specs = tuple(a.spec for a in self._held.declared if a.spec is not None)
+        return addresses.meant(specs, asked, v6only=v6only)
+
+    def obtain(
+        self,
+        incarnation: int,
+        asked: Asked,
+        *,
+        wanted: Wanted,
+        v6only: bool | None = None,
+    ) -> Claim:
+        """As `claim`, but binds whatever is asked for. Raises OSError.
+
+        What the file declares was bound by us and is for any of the app's processes. The
+        rest is only for one that could have bound it itself (EACCES).
+        """
+        only6 = self._deduce(incarnation, asked) if v6only is None else v6only
+        found = self._meant(asked, v6only=only6)
+        adopted = False
+        if found is not None:
+            address, form = self._held.declared[found[0]], found[1]
+        else:
+            form = addresses.form_as_asked(asked, v6only=only6)
+            known = self._adopted_as(form, certain=v6only is not None)
+            if known is not None:
+                self.claims.look_at_address(known)
+                known = self._adopted_as(form, certain=v6only is not None)
+            if known is None:
+                known = self._adopt(incarnation, form, wanted)
+                known.assumed_dual = v6only is None and asked.host == addresses.ANY6 and not only6
+                adopted = True
+            address, form = known, next(iter(known.groups))
+            if not address.groups[form].admits(wanted.credentials):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        group = address.groups.get(form)
+        if group is None:
+            group = self._group(address, form)
+            group.open(self.slots)
+            address.groups[form] = group
+            self._attended.note(address, group)
+        self._repair(group)
+        group.users.add(incarnation)
+        if group.mend():
+            self._restored(group)
+        return Claim(group, address, adopted)
+
+    def _deduce(self, incarnation: int, asked: Asked) -> bool:
+        """Whether `::` without IPv4 is meant, from what this worker has already.
+
+        Linux would refuse dual-stack `::` beside its own 0.0.0.0.
+        """
+        return asked.host == addresses.ANY6 and any(
+            incarnation in group.users
+            and group.form.family == "inet"
+            and group.form.port == asked.port
+            for _, group in self._held.groups()
+        )
+
+    def _adopted_as(self, form: Form, *, certain: bool) -> Address | None:
+        address = self._held.adopted.get(form)
+        if address is None and not certain and form.family == "inet6":
+            address = self._held.adopted.get(form.replace(v6only=not form.v6only))
+        return address
+
+    def _inherited(self, form: Form) -> Address | None:
+        """What an app had that is no longer in the file: it may only have another name."""
+        address = self._heir_of(form)
+        if address is not None:
+            self._held.adopted[form] = address
+            self._welcome(address)
+        return address
+
+    def _adopt(self, incarnation: int, form: Form, wanted: Wanted) -> Address:
+        again = Address(None)
+        if self._held.take_back(form, again):
+            self._attended.note(again, again.groups[form])
+            return again
+        inherited = self._inherited(form)
+        if inherited is not None:
+            return inherited
+        if len(self._held.adopted) >= MAX_ADOPTED:
+            for address in tuple(self._held.adopted.values()):
+                self.claims.look_at_address(address)
+            if len(self._held.adopted) >= MAX_ADOPTED:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        alone = not self._beside_assumed(incarnation, form) and not self._beside_sibling(
+            incarnation, form
+        )
+        address = adopted(
+            form,
+            self.slots,
+            lambda a, f: self._group(a, f, wanted),
+            probed=alone,
+            credentials=wanted.credentials,
+        )
+        address.late = self.serves(incarnation)
+        for bound, group in address.groups.items():
+            self._held.adopted[bound] = address
+            self._attended.note(address, group)
+        return address
+
+    def _beside_assumed(self, incarnation: int, form: Form) -> bool:
+        """0.0.0.0 after `::`: so that was IPv6 only, and the two are no conflict."""
+        return form.family == "inet" and any(
+            address.assumed_dual and group.form.port == form.port and incarnation in group.users
+            for address, group in self._held.groups()
+        )
+
+    def _beside_sibling(self, incarnation: int, form: Form) -> bool:
+        """Siblings have an address that overlaps it, and this worker has not.
+
+        Alone it would find the port free.
+        """
+        near = [
+            group
+            for _, group in self._held.groups()
+            if group.form.port == form.port and form.port and group.form.overlaps(form)
+        ]
+        return bool(near) and not any(incarnation in group.users for group in near)
+
+    def claim_port(self, incarnation: int, ports: tuple[int, ...] = ()) -> Claim | None:
+        """A TCP address of the app which this worker has not got yet.
+
+        One of `ports` if it can be, in their order. For a worker that asks for
+        port 0 and means the app's (`addresses.means_serve`).
+        """
+        candidates = [a for a in self._held.lasting if a.port]
+        for port in (*ports, *(a.port for a in candidates)):
+            for address in candidates:
+                used = any(incarnation in group.users for group in address.groups.values())
+                if address.port == port and not used:
+                    group = address.group
+                    group.users.add(incarnation)
+                    return Claim(group, address)
+        return None
+
+    def of_descriptor(self, fd: int) -> Claim | None:
+        """Whose socket this descriptor of ours is."""
+        return self._attended.claim_of(os.fstat(fd).st_ino)
+
+    def of_inode(self, inode: int) -> Claim | None:
+        """Whose socket that is."""
+        return self._attended.claim_of(inode)
+
+    def accepted_by(self, incarnation: int, port: int = 0) -> Group | None:
+        """Where this worker accepts: its first address, or that of TCP port `port`."""
+        listening = [
+            group
+            for _, group in self._held.groups()
+            if group.listening and (not port or group.form.port == port)
+        ]
+        own = [group for group in listening if incarnation in group.users]
+        return next(iter((*own, *listening)), None)
+
+    def hold(self, incarnation: int, slot: int, claim: Claim, inode: int) -> Holding:
+        """The worker has this socket of `claim` now."""
+        self._attended.note(claim.address, claim.group)
+        group = claim.group
+        held = self.claims.add(Holding(incarnation, slot, claim.address, group, inode))
+        sock = group.of_inode(inode)
+        if sock is not None and group.form.family != "unix" and not group.listens_at(inode):
+            self._attended.await_connect(sock, lambda: self.dropped(held))
+        self._attended.refresh(group, (slot,))
+        return held
+
+    def held_by(self, incarnation: int, inode: int) -> Holding | None:
+        """This worker's claim to that socket."""
+        return self.claims.find(incarnation, inode)
+
+    def others_listen(self, own: socket) -> bool:
+        """Somebody else listens where this socket is bound: another app, for example."""
+        from entrypoint.kernel import sockdiag
+
+        form = form_of(own)
+        return any(
+            each.port == form.port
+            and each.family in ("inet", "inet6")
+            and self._attended.claim_of(each.inode) is None
+            and form.overlaps(Form(each.family, each.host, each.port, v6only=each.v6only))
+            and (
+                addresses.is_any(each.host) or addresses.is_any(form.host) or each.host == form.host
+            )
+            for each in sockdiag.listeners() or ()
+        )
+
+    def claim_bound(self, incarnation: int, slot: int, own: socket) -> Claim:
+        """The claim to an address that the kernel has bound `own` to, which joins it."""
+        form = form_of(own)
+        found = self._meant(form.as_asked(), v6only=form.v6only)
+        address = self._held.declared[found[0]] if found else self._held.adopted.get(form)
+        adopted = address is None
+        if address is None:
+            address = Address(None)
+            address.late = self.serves(incarnation)
+            self._held.adopted[form] = address
+        group = address.groups.get(form)
+        if group is None:
+            group = address.groups[form] = self._group(address, form)
+            group.on_demand = True
+        group.users.add(incarnation)
+        group.join(slot, incarnation, own)
+        self._attended.note(address, group)
+        return Claim(group, address, adopted)
+
+    def give_back(self, incarnation: int, claim: Claim) -> None:
+        """The worker gets nothing of it after all."""
+        claim.group.users.discard(incarnation)
+
+    def step_aside(self, claim: Claim, *, lasting: bool) -> bool:
+        """Give up an address that no worker uses, so that one can bind it itself.
+
+        A declared one only if `lasting`: no other worker will ask for it. Connections that
+        wait are reset. False: it is kept.
+        """
+        if not claim.group.declared:
+            self._forget_address(claim.address)
+            return True
+        if lasting:
+            self._held.declared = [e for e in self._held.declared if e is not claim.address]
+            self._close_address(claim.address)
+        return lasting
+
+    def abandon(self, claim: Claim) -> None:
+        """Nothing came of it: an address without any socket is none."""
+        if claim.group.empty and not claim.group.declared:
+            self._forget_address(claim.address)
+
+    def begin(self, claim: Claim, inode: int) -> None:
+        """A worker listens on that socket: so does the group. Raises OSError."""
+        group = claim.group
+        if not group.listening and not group.on_demand:
+            group.listen()
+        replaced = group.begins(inode)
+        for held in self.claims.of_inode(inode):
+            held.listens = True
+        self._attended.note(claim.address, group)
+        if replaced is not None:
+            fd = replaced.fileno()
+            self._loop.call_at(
+                ("replaced", fd),
+                self._loop.now() + LAST_HANDSHAKE,
+                lambda: self._drop_replaced(claim.address, group, replaced),
+            )
+        self._settle(claim.address)
+        if not all(address.used for address in self._held.lasting):
+            key = ("unused", self._app.name)
+            self._loop.call_at(key, self._loop.now() + UNUSED_AFTER, self._tell_unused)
+
+    def node_closed(self, incarnation: int, group: Group) -> None:
+        """A Node worker says that it has closed its server on this address."""
+        for held in self.claims.of(incarnation):
+            if held.group is group:
+                self.claims.end(held)
+
+    def _tell_unused(self) -> None:
+        """Say once of each declared address that no worker listens there: its clients hang.
+
+        One that no file declares is free: a worker that has ended had it, and the next one
+        of the slot serves without it.
+        """
+        serving = {held.slot for held in self.claims if held.listens}
+        for bound in tuple(self._held.adopted.values()):
+            group = bound.group
+            if not bound.used and group.awaited and serving.issuperset(group.awaited):
+                self._forget_address(bound)
+        used = [group.form.text for _, group in self._held.groups() if group.users]
+        for address in self._held.declared:
+            if used and not address.used and address not in self._unused:
+                self._unused.append(address)
+                told = {"app": self._app.name, "address": address.group.form.text}
+                self._log("warning", "no worker listens there", {**told, "but_on": used})
+
+
+def form_of(sock: socket) -> Form:
+    """What a TCP socket is bound to."""
+    host, port, *rest = sock.getsockname()
+    family = "inet6" if rest else "inet"
+    v6only = family == "inet6" and sockets.is_v6only(sock)
+    return Form(family, host=host, port=port, v6only=v6only)

@@ -1,0 +1,293 @@
+"""Connections on a socket where nobody will accept.
+
+They come to be in two ways. A bare port is bound for both families before any worker
+runs; if the workers then want AF_INET sockets (addresses.py), those are others, and what
+has queued meanwhile is left behind. And the handshake of a few ends when the worker that
+the kernel had chosen for them has left (unowned_slots.py).
+
+They cannot be moved in the kernel; so they are accepted here and passed on to the
+address's other sockets, byte for byte. The worker sees a connection from this host; of a client
+on this host it sees the client's address.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections import deque
+
+from entrypoint.kernel import sockets
+from entrypoint.loop import (
+    ERROR,
+    HANGUP,
+    READ,
+    WRITE,
+)
+
+from .sockaddr import MAPPED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Callable
+
+    from entrypoint.loop import Loop
+
+    from .addresses import Form
+else:
+    import _socket
+
+# Two descriptors each. More clients than this wait.
+AT_MOST = 200
+# Of our own limit of descriptors, the part that clients may have who wait here.
+_PART = 4
+# Of something there is too little just now: it is tried again after a pause (s).
+_SHORT = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EADDRNOTAVAIL,
+    errno.EADDRINUSE,
+    errno.EAGAIN,
+)
+PAUSE = 0.05
+_SIZE = 65536
+
+
+# Where the clients came from whose connections PID 1 has accepted, the last ones.
+_accepted: deque[tuple[str, int]] = deque(maxlen=4096)
+
+
+def was_relayed(client: _socket.socket) -> bool:
+    """The connection of this client of ours was accepted by PID 1 itself, by no worker."""
+    name = client.getsockname()
+    return isinstance(name, tuple) and (name[0], name[1]) in _accepted
+
+
+class Early:
+    """Takes connections from one listener's queue to another's.
+
+    `AT_MOST` are relayed at a time. What is more waits: in the queue of its listener, or here
+    if that is closed, a quarter of our own limit of descriptors at most.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._pairs: set[_Pair] = set()
+        # Accepted, and not yet relayed.
+        self._waiting: deque[tuple[_socket.socket, tuple[Form, ...]]] = deque()
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = max(AT_MOST, limit // _PART)
+
+    def take(
+        self,
+        listener: _socket.socket,
+        waiting: int,
+        forms: tuple[Form, ...],
+        *,
+        closing: bool = False,
+    ) -> None:
+        """Accept `waiting` connections of `listener`, whose address `forms` serve now.
+
+        Those that no form takes are reset, as they would have been refused. `closing`: it
+        will take no connections any more when this turn is over, and what is left in its
+        queue is reset. So more are accepted than can be passed on at once; and they are
+        passed on when it is closed, so that they do not come back to it.
+        """
+        room = (self._most if closing else AT_MOST) - len(self._pairs) - len(self._waiting)
+        # Another may have taken what was counted: then nothing may wait here.
+        blocking = listener.getblocking() and os.get_blocking(listener.fileno())
+        os.set_blocking(listener.fileno(), False)
+        try:
+            for _ in range(min(waiting, room)):
+                try:
+                    client = sockets.accept(listener)
+                except OSError:
+                    break
+                _remember(client)
+                self._waiting.append((client, forms))
+                if not closing and not self._go_on():
+                    break
+        finally:
+            if blocking:
+                os.set_blocking(listener.fileno(), True)
+        if closing:
+            self._later(0.0)
+
+    def _later(self, pause: float) -> None:
+        """Go on at the end of the turn, when the listener is closed, or after a pause."""
+        self._loop.call_at(("relay", id(self)), self._loop.now() + pause, self._again)
+
+    def _again(self) -> None:
+        self._go_on()
+
+    def _go_on(self) -> bool:
+        """Relay as many as can be; False: some still wait."""
+        while self._waiting and len(self._pairs) < AT_MOST:
+            client, forms = self._waiting[0]
+            try:
+                self._pass_on(client, forms)
+            except OSError as error:
+                if error.errno in _SHORT and (self._pairs or error.errno != errno.EMFILE):
+                    self._waiting.rotate(-1)  # the next one may be luckier
+                    self._later(PAUSE)
+                    return False
+                # It has given up, or nobody listens; or all descriptors belong to those who
+                # wait, and none would get on.
+                client.close()
+            self._waiting.popleft()
+        return not self._waiting
+
+    def _pass_on(self, client: _socket.socket, forms: tuple[Form, ...]) -> None:
+        host, port, here = _destination(client)
+        if not any(form.takes4 if here == "inet" else form.takes6 for form in forms):
+            client.close()
+            return
+        self._pairs.add(_Pair(self._loop, self._ended, client, here, host, port))
+
+    def _ended(self, pair: _Pair) -> None:
+        self._pairs.discard(pair)
+        if self._waiting:
+            self._later(0.0)
+
+    def close(self) -> None:
+        """Drop what is left."""
+        self._loop.cancel(("relay", id(self)))
+        for client, _ in self._waiting:
+            client.close()
+        self._waiting.clear()
+        for pair in tuple(self._pairs):
+            pair.close()
+
+
+def _remember(client: _socket.socket) -> None:
+    try:
+        name = client.getpeername()
+    except OSError:
+        return  # it has given up
+    _accepted.append((str(name[0]).removeprefix(MAPPED), name[1]))
+
+
+def _destination(client: _socket.socket) -> tuple[str, int, str]:
+    """Where the client wanted to: host, port and family."""
+    name = client.getsockname()
+    host = str(name[0])
+    if host.startswith(MAPPED):
+        return host.removeprefix(MAPPED), name[1], "inet"
+    return host, name[1], "inet6" if ":" in host else "inet"
+
+
+def _connect(client: _socket.socket, family: str, host: str, port: int) -> _socket.socket:
+    """A connection to a worker, from the client's own address if that is this host's.
+
+    Raises OSError.
+    """
+    theirs = str(client.getpeername()[0]).removeprefix(MAPPED)
+    try:
+        server = sockets.client(family, theirs)
+    except OSError:  # another host's
+        return sockets.connect(family, host, port)
+    try:
+        sockets.begin_connect(server, host, port)
+    except OSError:
+        server.close()
+        raise
+    return server
+
+
+class _Pair:
+    """A client and its worker, each with what is still to be written to it."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        ended: Callable[[_Pair], None],
+        client: _socket.socket,
+        family: str,
+        host: str,
+        port: int,
+    ) -> None:
+        """Raises OSError, and then the client is still the caller's."""
+        self._loop = loop
+        self._over = ended
+        client.setblocking(False)
+        server = _connect(client, family, host, port)
+        self._ends = (client, server)
+        self._pending = [b"", b""]  # to write to that end
+        self._ended = [False, False]  # that end has said its last
+        self._told = [False, False]  # that end knows that the other has
+        self._waits = [0, 0]
+        try:
+            self._go_on()
+        except OSError:
+            self._loop.unregister(client.fileno())
+            self._loop.unregister(server.fileno())
+            server.close()
+            raise
+
+    def close(self) -> None:
+        for sock in self._ends:
+            if sock.fileno() >= 0:
+                self._loop.unregister(sock.fileno())
+                sock.close()
+        self._waits = [0, 0]
+        self._over(self)
+
+    def _ready(self, end: int, events: int) -> None:
+        try:
+            if events & WRITE:
+                self._write(end)
+            if events & (READ | HANGUP | ERROR) and not self._pending[1 - end]:
+                self._read(end)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        self._go_on()
+
+    def _write(self, end: int) -> None:
+        if self._pending[end]:
+            sent = self._ends[end].send(self._pending[end], _socket.MSG_NOSIGNAL)
+            self._pending[end] = self._pending[end][sent:]
+
+    def _read(self, end: int) -> None:
+        if self._ended[end]:
+            return
+        data = self._ends[end].recv(_SIZE)
+        if data:
+            self._pending[1 - end] = data
+        else:
+            self._ended[end] = True
+
+    def _go_on(self) -> None:
+        for end in (0, 1):
+            if self._ended[1 - end] and not self._pending[end] and not self._told[end]:
+                self._told[end] = True
+                try:
+                    self._ends[end].shutdown(_socket.SHUT_WR)
+                except OSError as error:
+                    if error.errno != errno.ENOTCONN:
+                        raise
+        if all(self._told):
+            self.close()
+            return
+        for end in (0, 1):
+            events = WRITE if self._pending[end] else 0
+            if not self._ended[end] and not self._pending[1 - end]:
+                events |= READ
+            self._wait(end, events)
+
+    def _wait(self, end: int, events: int) -> None:
+        fd = self._ends[end].fileno()
+        if events == self._waits[end]:
+            return
+        # An end that waits for nothing leaves the loop: its hang-up is reported for ever.
+        if self._waits[end]:
+            self._loop.unregister(fd)
+        if events:
+            self._loop.register(fd, events, lambda got: self._ready(end, got))
+        self._waits[end] = events

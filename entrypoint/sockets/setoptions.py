@@ -1,0 +1,186 @@
+"""Options that a worker sets on a socket before it binds it.
+
+Where PID 1 can have the worker's own socket (`borrow.socket_of`) they are there. Docker's
+default seccomp profile refuses that, and the slot's socket takes the place of the worker's. So
+its filter reports setsockopt(2) there; what was set is noted, and set on the slot's socket at
+bind. The call itself always goes on in the kernel.
+
+A notification costs the worker some 40 µs, for as long as it lives, so not all calls are
+reported. Options that only listeners have, or few programs use, are, of each descriptor. Those
+that many programs set on each connection (SO_KEEPALIVE and its times, SO_LINGER, timeouts) are
+reported of descriptors up to the highest at which a worker of this app has bound before: a
+listener holds its number, and connections get higher ones. At an app's first start that number
+is not known. Then `LEAST` is taken for it, and what is missed is said once it is seen.
+"""
+
+from __future__ import annotations
+
+from entrypoint.kernel import (
+    bpf,
+    credentials,
+    seccomp,
+    sockets,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+
+    from entrypoint.kernel.seccomp import Notification, Notifier
+
+    from .app_sockets import Log
+
+# The highest descriptor at which the common options are reported in an app's first life: the
+# first three of a program. LISTEN_FDS and its kin are below.
+LEAST = 5
+# Beyond this a descriptor is no listener's of a program that starts.
+_MOST = 1023
+# What one worker can make us remember: sockets, options of each, and the size of one (the
+# kernel's longest is TCP_CONGESTION with 16 bytes).
+_SOCKETS = 64
+_OPTIONS = 64
+_SIZE = 128
+# Calls without a bind after them, of a worker that listens: it sets them on connections.
+_IN_VAIN = 256
+
+
+class _Life:
+    """What one worker has set: inode → (level, number) → value. `reported`: up to there."""
+
+    def __init__(self, reported: int) -> None:
+        self.reported = reported
+        self.chosen: dict[int, dict[tuple[int, int], bytes]] = {}
+        self.in_vain = 0
+        self.listens = False
+        # It has bound at a descriptor of which common options were not reported.
+        self.unseen = False
+
+
+class SetOptions:
+    """Options set by the workers of one app, and what of it is reported."""
+
+    def __init__(self, app: str, log: Log) -> None:
+        self._app = app
+        self._log = log
+        self._sure: bool | None = None
+        self._lives: dict[int, _Life] = {}
+        # The highest descriptor at which a worker has bound.
+        self._highest = -1
+        self._said = False
+
+    def report(self, incarnation: int, given: int) -> tuple[str, ...]:
+        """The calls to report of this worker, which starts now with `given` descriptors."""
+        if self._sure is None:
+            from entrypoint.kernel import borrow
+
+            self._sure = borrow.is_sure()
+        if self._sure:
+            return ()
+        upto = self._highest if self._highest >= 0 else LEAST + given
+        self._lives[incarnation] = _Life(upto)
+        return (f"setsockopt:{upto}",)
+
+    def note(self, incarnation: int, notifier: Notifier, call: Notification) -> None:
+        """A worker sets an option. Raises OSError where it cannot be read."""
+        life = self._lives.get(incarnation)
+        if life is None or (life.listens and life.in_vain >= _IN_VAIN):
+            return
+        pid = call.pid
+        fd, level, number, value, size = call.args[:5]
+        size &= 0xFFFFFFFF
+        inode = seccomp.socket_inode(pid, fd)
+        if not inode or not 0 < size <= _SIZE:
+            return
+        data = seccomp.read_memory(pid, value, size)
+        if not notifier.waits(call):
+            return
+        life.in_vain += 1
+        chosen = life.chosen.pop(inode, {})
+        # The last socket is the last to be forgotten, and so is the last option.
+        life.chosen[inode] = chosen
+        key = (level & 0xFFFFFFFF, number & 0xFFFFFFFF)
+        chosen.pop(key, None)
+        chosen[key] = data
+        if len(chosen) > _OPTIONS:
+            del chosen[next(iter(chosen))]
+        if len(life.chosen) > _SOCKETS:
+            del life.chosen[next(iter(life.chosen))]
+
+    def is_v6only(self, incarnation: int, pid: int, fd: int) -> bool | None:
+        """IPV6_V6ONLY of a worker's socket; None when it cannot be known."""
+        known = seccomp.v6only_of(pid, fd)
+        life = self._lives.get(incarnation)
+        if known is not None or life is None:
+            return known
+        value = life.chosen.get(seccomp.socket_inode(pid, fd), {}).get(sockets.V6ONLY)
+        return sockets.is_fresh_v6only() if value is None else any(value)
+
+    def carry(
+        self,
+        incarnation: int,
+        notifier: Notifier,
+        call: Notification,
+        own: _socket.socket | None,
+        target: _socket.socket,
+    ) -> None:
+        """Give `target`, which takes the place of a worker's socket, that one's options.
+
+        `own`: a duplicate of the worker's, where there is one. Raises OSError.
+        """
+        from entrypoint.kernel import options
+
+        if own is not None:
+            options.copy(own, target)
+            return
+        options.reset(target)
+        pid, fd = call.pid, call.args[0]
+        chosen = self._take(incarnation, seccomp.socket_inode(pid, fd), fd)
+        if chosen:
+            wanting = credentials.caller(pid).credentials
+            if notifier.waits(call):
+                options.apply(chosen, target, wanting)
+
+    def _take(self, incarnation: int, inode: int, fd: int) -> tuple[tuple[int, int, bytes], ...]:
+        """What was set on this socket, which is bound now as descriptor `fd`."""
+        self._sure = False  # else nobody would ask
+        life = self._lives.get(incarnation)
+        if life is None:
+            return ()
+        life.in_vain = 0
+        chosen = life.chosen.pop(inode, {})
+        self._learn(life, fd, common=any(n in bpf.COMMON_OPTIONS.get(x, ()) for x, n in chosen))
+        return tuple((level, number, value) for (level, number), value in chosen.items())
+
+    def _learn(self, life: _Life, fd: int, *, common: bool) -> None:
+        if fd > _MOST:
+            return
+        self._highest = max(self._highest, fd)
+        if fd > life.reported:
+            life.unseen = True
+        if common:
+            self._say()
+
+    def _say(self) -> None:
+        if self._said or not any(life.unseen for life in self._lives.values()):
+            return
+        self._said = True
+        self._log(
+            "info",
+            "options lost",
+            {
+                "app": self._app,
+                "reason": "the runtime refuses pidfd_getfd, and workers that started before "
+                "set socket options before bind that were not seen",
+                "then": "options of workers that start from now on hold; reload the app",
+            },
+        )
+
+    def listens(self, incarnation: int) -> None:
+        """The worker listens: what it sets from now on is for its connections, mostly."""
+        life = self._lives.get(incarnation)
+        if life is not None:
+            life.listens = True
+
+    def forget(self, incarnation: int) -> None:
+        """The worker is gone."""
+        self._lives.pop(incarnation, None)

@@ -1,0 +1,230 @@
+"""Which sockets of a group get new connections, and which workers have them."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from entrypoint.kernel import sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Collection
+
+    from .addresses import Form
+
+# Each takes two instructions of a program.
+MAX_DIRECTED = 500
+# The slot of a socket that was replaced.
+REPLACED = -1
+
+
+class Steered:
+    """The book of a group's sockets, slots and workers, and the program that follows from it."""
+
+    def __init__(self, form: Form, *, single: bool) -> None:
+        self.form = form
+        self.single = single
+        # The socket that all slots have, when it is one.
+        self._one = 0
+        self.users: set[int] = set()
+        # Of an address that no file declares: slot → incarnation that was handed its
+        # socket. The others' slots get nothing: with PM2's `increment_var: PORT` each
+        # worker binds a port of its own, and nobody would take what another is given.
+        self.takers: dict[int, int] = {}
+        # The same for every address: who was handed a socket by a call or a message.
+        self.holders: dict[int, int] = {}
+        # Where the last of them were: their next workers, if there will be any, come there.
+        self._awaited: tuple[int, ...] = ()
+        # Slots whose worker has closed its socket and lives on, and that worker.
+        self.closed: dict[int, int] = {}
+        self.declared = False
+        self._plug: _socket.socket | None = None
+        self.steered: tuple[int, ...] = ()
+        # Source port → slot, of pyinit's own connections that check one worker.
+        self._directed: dict[int, int] = {}
+        self.steers = True  # False once the kernel has refused the program
+        self._sockets: dict[int, _socket.socket] = {}
+        # Our book of the kernel's array: which place is at which index.
+        self._array: list[int] = []
+        # Further sockets of a slot: place → slot, or REPLACED.
+        self._extras: dict[int, int] = {}
+        # A worker's own socket which takes over its slot when it listens.
+        self._coming: dict[int, _socket.socket] = {}
+
+    def place_of(self, inode: int) -> int | None:
+        """Which of its sockets has this inode."""
+        for place, sock in (*self._coming.items(), *self._sockets.items()):
+            if os.fstat(sock.fileno()).st_ino == inode:
+                return place
+        return None
+
+    def slot_of(self, place: int) -> int:
+        """The slot that this socket serves, or REPLACED."""
+        return self._extras.get(place, place)
+
+    def of_inode(self, inode: int) -> _socket.socket | None:
+        """Its socket of that inode."""
+        for sock in (*self._coming.values(), *self._sockets.values()):
+            if os.fstat(sock.fileno()).st_ino == inode:
+                return sock
+        return None
+
+    def at(self, place: int) -> _socket.socket:
+        """The socket at a place that there is."""
+        return self._sockets[place]
+
+    def places(self, slots: Collection[int]) -> dict[int, int]:
+        """Place → descriptor of the sockets of these slots."""
+        found = [slot for slot in slots if slot in self._sockets]
+        found += [place for place, slot in self._extras.items() if slot in slots]
+        return {place: self._sockets[place].fileno() for place in found}
+
+    def listens_at(self, inode: int) -> bool:
+        """The socket of that inode takes connections."""
+        return self.place_of(inode) in self._array
+
+    def listens(self, place: int) -> bool:
+        """This socket of it takes connections."""
+        return place in self._array
+
+    @property
+    def descriptors(self) -> dict[int, int]:
+        """Place → descriptor of all sockets that may listen."""
+        return {place: sock.fileno() for place, sock in self._sockets.items()}
+
+    @property
+    def inodes(self) -> tuple[int, ...]:
+        """The sockets as /proc names them."""
+        held = (*self._sockets.values(), *self._coming.values())
+        return tuple(os.fstat(sock.fileno()).st_ino for sock in held)
+
+    def inodes_of(self, slot: int) -> tuple[int, ...]:
+        """Those of the sockets of one slot."""
+        found = [os.fstat(fd).st_ino for fd in self.places((slot,)).values()]
+        if slot in self._coming:
+            found.append(os.fstat(self._coming[slot].fileno()).st_ino)
+        return tuple(found)
+
+    def waiting(self) -> tuple[tuple[_socket.socket, int], ...]:
+        """Sockets with a queue, and its length."""
+        found = ((sock, sockets.queue_length(sock)) for sock in self._sockets.values())
+        return tuple((sock, length) for sock, length in found if length)
+
+    def steer(self, slots: tuple[int, ...]) -> None:
+        """New connections go to these slots only; () means all."""
+        self.steered = slots
+        if not self._array or not self.steers or len(self._sockets) < 2 or self._plug:
+            return
+        wanted = (self._one,) if self.single else self.open_slots()
+        places = tuple(
+            index
+            for index, place in enumerate(self._array)
+            if self._extras.get(place, place) in wanted
+        )
+        try:
+            # By one that listens: before that a socket is in no group but its own.
+            member = self._sockets[self._array[0]]
+            sockets.steer(member, places or self._fallback(), self._directions())
+        except OSError as error:
+            if error.errno not in (errno.ENOPROTOOPT, errno.EPERM, errno.EINVAL):
+                raise
+            self.steers = False  # the kernel's own hash spreads connections from here on
+
+    def _fallback(self) -> tuple[int, ...]:
+        """Where no wanted slot listens: all but those that were replaced, if there are any."""
+        indices = tuple(range(len(self._array)))
+        return tuple(i for i in indices if self._extras.get(self._array[i]) != REPLACED) or indices
+
+    def _directions(self) -> dict[int, int]:
+        """Source port → index in the kernel's array."""
+        return {
+            port: self._array.index(slot)
+            for port, slot in self._directed.items()
+            if slot in self._array
+        }
+
+    def direct(self, port: int, slot: int) -> bool:
+        """Connections of this host from source port `port` go to this slot.
+
+        False: they will go to any, for there is one socket for all, or no steering.
+        Raises OSError (EAGAIN) when too many are on their way.
+        """
+        if self.single or not self.steers or len(self._sockets) < 2:
+            return False
+        if len(self._directed) >= MAX_DIRECTED:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self._directed[port] = slot
+        self.steer(self.steered)
+        return self.steers
+
+    def is_sole(self, slot: int) -> bool:
+        """No other socket of it listens, and siblings do not have this one."""
+        return not self.single and self._array == [slot]
+
+    def undirect(self, port: int) -> None:
+        """Forget that port."""
+        if self._directed.pop(port, None) is not None:
+            self.steer(self.steered)
+
+    def open_slots(self) -> tuple[int, ...]:
+        """Of those that are steered to, the ones whose worker has this very address."""
+        if self.declared:
+            return tuple(slot for slot in self.steered if slot not in self.closed) or self.steered
+        both = tuple(slot for slot in self.steered if slot in self.takers)
+        return both or tuple(self.takers) or self._awaited or self.steered
+
+    def taken(self, slot: int, incarnation: int) -> None:
+        """This worker has the slot's socket from now on."""
+        changed = slot in self.closed
+        self.closed.pop(slot, None)
+        self.holders[slot] = incarnation
+        if not self.declared:
+            changed = changed or slot not in self.takers
+            self.takers[slot] = incarnation
+            self._awaited = ()
+        if changed:
+            self.steer(self.steered)
+
+    def gave_up(self, slot: int, incarnation: int) -> None:
+        """Its worker has closed the slot's socket and lives on."""
+        self.users.discard(incarnation)
+        if self.holders.get(slot) == incarnation:
+            del self.holders[slot]
+        if self.declared:
+            self.closed[slot] = incarnation
+        elif self.takers.get(slot) == incarnation:
+            del self.takers[slot]
+        self.steer(self.steered)
+
+    def release(self, incarnation: int) -> None:
+        """The worker is gone; its slot counts again when it is handed out again."""
+        self.users.discard(incarnation)
+        for book in (self.holders, self.closed):
+            for slot in [slot for slot, holder in book.items() if holder == incarnation]:
+                del book[slot]
+        gone = [slot for slot, taker in self.takers.items() if taker == incarnation]
+        for slot in gone:
+            del self.takers[slot]
+        if gone and not self.takers:
+            self._awaited = tuple(gone)
+
+    def forget_workers(self) -> None:
+        """Another app has it now."""
+        self.users.clear()
+        self.takers.clear()
+        self.holders.clear()
+        self.closed.clear()
+        self._awaited = ()
+
+    @property
+    def awaited(self) -> tuple[int, ...]:
+        """Slots whose next worker may bind the address again."""
+        return self._awaited
+
+    def vacate(self, slot: int) -> None:
+        """No worker will come to this slot: nobody is to wait there for one."""
+        if slot in self._awaited:
+            self._awaited = tuple(each for each in self._awaited if each != slot)
+            self.steer(self.steered)

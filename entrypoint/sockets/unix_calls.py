@@ -1,0 +1,160 @@
+"""What workers do to the app's unix sockets and their paths: remove, move, shut down, connect.
+
+The socket is ours, its name lies in a folder of the worker's, and programs treat the name as
+theirs: they remove it when they leave, while PID 1 and their siblings still serve there. In
+a reload clients then found no file. And some connect to it before they bind, to see whether
+another instance serves already: they find us.
+
+- *Removing or moving the path away* is answered 0 and not done. The path is that of PID 1's
+  socket as long as the app has it.
+- *Moving another file over it* goes on: it is what the program wants to serve from now on.
+- *Shutting the socket down* is answered 0 and not done: a unix socket once shut down stays so, for
+  all who hold it.
+- *A connection to the path from a worker that has not bound it yet* is refused, as where
+  nobody serves. At most three times for each worker and path: one that was given the socket
+  as a descriptor may mean it.
+
+Everything else goes on in the kernel, most of it after a look at the last part of the path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from entrypoint.kernel import (
+    credentials,
+    memory,
+    seccomp,
+    unixpath,
+)
+
+from . import sockaddr
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .listeners import Listeners
+    from .unix_group import UnixGroup
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_REFUSALS = 3
+
+
+class UnixCalls:
+    """The calls of one worker. `serve` says what is answered."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
+        self._memory = memory.Memory()
+        self._refused: dict[UnixGroup, int] = {}
+
+    def close(self) -> None:
+        """The worker's last process has ended."""
+        self._memory.close()
+
+    def removal(self, call: seccomp.Notification) -> bool:
+        """An unlink or rename of a path that must stay: it is answered 0. Raises OSError."""
+        groups = self._listeners.unix_groups()
+        if not groups:
+            return False
+        names = {os.fsencode(name) for group in groups for name in group.names}
+        for folder, pointer in _paths(call):
+            path = self._memory.text(call.pid, pointer)
+            if path.rpartition(b"/")[2] in names:
+                found = self._at(call.pid, folder, os.fsdecode(path), groups)
+                if found is not None:
+                    return True
+        return False
+
+    def ends_listener(self, call: seccomp.Notification) -> bool:
+        """A shutdown of a socket of ours that listens: it is answered 0. Raises OSError."""
+        if call.args[0] >= 1 << 31:
+            return False
+        inode = seccomp.socket_inode(call.pid, call.args[0])
+        groups = self._listeners.unix_groups()
+        return any(group.listening and inode in group.inodes for group in groups)
+
+    def connection(self, call: seccomp.Notification, bound: set[UnixGroup]) -> int:
+        """The errno of a connect, 0 to let it go. `bound`: what the worker has. Raises OSError."""
+        groups = [
+            group
+            for group in self._listeners.unix_groups()
+            if group not in bound and self._refused.get(group, 0) < _REFUSALS
+        ]
+        size = call.args[2]
+        if not groups or not 2 < size <= 128:
+            return 0
+        data = self._memory.read(call.pid, call.args[1], min(size, sockaddr.MAX_SIZE))
+        asked = sockaddr.parse(data)
+        if asked is None or asked.family != "unix":
+            return 0
+        if asked.path.startswith("@"):
+            found = next((group for group in groups if group.form.path == asked.path), None)
+            if not seccomp.same_network(call.pid):
+                return 0
+        else:
+            found = self._at(call.pid, _AT_FDCWD, asked.path, groups, follow=True)
+        if found is None or not found.listening:
+            return 0
+        self._refused[found] = self._refused.get(found, 0) + 1
+        return errno.ECONNREFUSED
+
+    def _at(
+        self,
+        pid: int,
+        folder: int,
+        path: str,
+        groups: list[UnixGroup],
+        *,
+        follow: bool = False,
+    ) -> UnixGroup | None:
+        """Whose socket a process reaches by this path."""
+        absolute = _absolute(pid, folder, path)
+        if absolute is None:
+            return None
+        caller = credentials.caller(pid).credentials
+        return credentials.act_as(caller, lambda: _reached(absolute, groups, follow=follow))  # type: ignore[no-any-return]
+
+
+def group_at(pid: int, path: str, groups: list[UnixGroup]) -> UnixGroup | None:
+    """Whose socket has this absolute path, by whatever links, as a process sees it."""
+    caller = credentials.caller(pid).credentials
+    return credentials.act_as(caller, lambda: _reached(path, groups, follow=False))  # type: ignore[no-any-return]
+
+
+def _reached(path: str, groups: list[UnixGroup], *, follow: bool) -> UnixGroup | None:
+    try:
+        folder, name = unixpath.locate(path, follow=follow)
+    except OSError:
+        return None  # the kernel says why
+    try:
+        return next((group for group in groups if group.is_file(folder.identity, name)), None)
+    finally:
+        folder.close()
+
+
+def _absolute(pid: int, folder: int, path: str) -> str | None:
+    """None where the process sees other files than we do."""
+    here = seccomp.directory_of(pid)
+    if here is None or not path:
+        return None
+    if path.startswith("/") or folder == _AT_FDCWD:
+        return os.path.join(here, path)
+    return os.path.join(seccomp.target_of(pid, folder), path)
+
+
+def _paths(call: seccomp.Notification) -> tuple[tuple[int, int], ...]:
+    """(descriptor of a folder, address of a path) of what loses its name."""
+    args = call.args
+    if call.call in ("unlink", "rename"):
+        return ((_AT_FDCWD, args[0]),)
+    first = (_signed(args[0]), args[1])
+    if call.call == "renameat2" and args[4] & _RENAME_EXCHANGE:
+        return (first, (_signed(args[2]), args[3]))
+    return (first,)
+
+
+def _signed(argument: int) -> int:
+    low = argument & 0xFFFFFFFF
+    return low - (1 << 32) if low & (1 << 31) else low

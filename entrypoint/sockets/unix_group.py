@@ -1,0 +1,186 @@
+"""A unix socket: one for all workers, and the path that leads to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from entrypoint.kernel import sockets, unixpath
+from entrypoint.kernel.credentials import act_as
+
+from .errors import ListenerDownError
+from .group import Group
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Sequence
+
+    from entrypoint.kernel.credentials import Credentials
+    from entrypoint.kernel.unixpath import Identity
+
+    from .addresses import Form
+
+
+class UnixGroup(Group):
+    """A unix socket: a path leads to one socket, so all slots share it.
+
+    Workers unlink the path, before they bind or when they end, as if it were theirs. It is
+    linked again when it is gone: connect(2) finds a socket by inode, whatever name led
+    there.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        backlog: int,
+        *,
+        mode: int | None = None,
+        replace_stale: bool = False,
+        credentials: Credentials | None = None,
+    ) -> None:
+        super().__init__(form, backlog, single=True, credentials=credentials)
+        self._mode = mode
+        self._replace_stale = replace_stale
+
+    def _bind(self) -> _socket.socket:
+        sock = sockets.unix_stream()
+        try:
+            self.file = unixpath.bind(
+                sock,
+                self.form.path,
+                mode=self._mode,
+                replace_stale=self._replace_stale,
+                credentials=self._credentials,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _listen(self, place: int) -> None:
+        # SO_PEERCRED tells clients who called listen(2).
+        listen = super()._listen
+        act_as(self._credentials, lambda: listen(place))
+
+    def admits(self, credentials: Credentials | None) -> bool:
+        """Whether this process could have made the file itself."""
+        if credentials is None or credentials == self._credentials or self.file is None:
+            return True
+        return self.file.folder.may_write(credentials)
+
+    @property
+    def kernel_name(self) -> str:
+        """What /proc/net/unix calls it."""
+        for sock in self._sockets.values():
+            name = sock.getsockname()
+            return "@" + os.fsdecode(name[1:]) if isinstance(name, bytes) else str(name)
+        return self.form.path
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its file, the hidden one too."""
+        return (self.file.name, self.file.hidden) if self.file is not None else ()
+
+    def is_file(self, folder: Identity, name: str) -> bool:
+        """What a process reaches by that name in that folder is our socket."""
+        file = self.file
+        return (
+            file is not None
+            and file.folder.identity == folder
+            and name in (file.name, file.hidden)
+            and file.is_at(name)
+        )
+
+    def mend(self) -> bool:
+        """Link the path again if it is gone; whether it was."""
+        return self.file is not None and self.file.restore()
+
+    @property
+    def is_down(self) -> bool:
+        """There is no socket that the path could lead to: `revive` makes another."""
+        if not self._sockets:
+            return True
+        return self.file is not None and self.file.is_lost
+
+    def tune(self, backlog: int, mode: int | None) -> None:
+        """A mode that is no longer said stays as it is."""
+        super().tune(backlog, mode)
+        if mode is None or mode == self._mode:
+            return
+        self._mode = mode
+        if self.file is not None:
+            self.file.set_mode(mode)
+
+    def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:  # noqa: ARG002
+        """A unix socket once shut down stays so: bind another at its path.
+
+        Raises OSError; then there is none, and it can be tried again.
+        """
+        if not self.listening:
+            return ()
+        self._drop()
+        self.grow(1)
+        return (0,)
+
+    def _drop(self) -> None:
+        self._array.clear()
+        self._remove_file()
+        while self._sockets:
+            self._sockets.popitem()[1].close()
+
+    def socket(self, slot: int) -> _socket.socket:
+        """The one socket. Raises ListenerDownError while it could not be bound again."""
+        if self.listening and not self._sockets:
+            raise ListenerDownError(
+                errno.ENOTCONN, self.form.text, "its path could not be bound again yet"
+            )
+        return super().socket(slot)
+
+    def quiet(self) -> None:
+        """Never asked for: a unix socket has one form."""
+
+    def pause(self) -> None:
+        """A unix socket once shut down stays so: it is closed."""
+        self._paused = self.listening
+        self._drop()
+        self.listening = False
+
+    def resume(self) -> None:
+        """Bind another at its path, if the file is gone. Raises OSError."""
+        if self._paused or self.listening:
+            self._paused, self.listening, self._refuses = False, True, False
+            if self.file is None or not self._sockets:
+                self.revive()
+
+    def refuse(self) -> None:
+        """Whoever comes now finds no file; what is queued stays."""
+        self._refuses = True
+        self._remove_file()
+
+    def steer(self, slots: tuple[int, ...]) -> None:
+        """All slots have the one socket."""
+        self.steered = slots
+
+    def queue_length(self, slot: int) -> int:  # noqa: ARG002
+        """Siblings and successors share the queue, unless no new ones come."""
+        if not self._refuses or not self.listening:
+            return 0
+        return sum(each.waiting for each in self.depths())
+
+    @staticmethod
+    def _depth(sock: _socket.socket) -> sockets.Depth | None:
+        from entrypoint.kernel import sockdiag
+
+        return sockdiag.unix_depth(sock)
+
+    def _remove_file(self) -> None:
+        file, self.file = self.file, None
+        if file is not None:
+            file.remove()
+            file.close()
+
+    def close(self) -> None:
+        """Close it and remove its file."""
+        self._remove_file()
+        super().close()

@@ -1,0 +1,117 @@
+"""Slots on which nobody accepts any more, and what still comes there.
+
+The kernel chooses a worker by the SYN, and queues the connection there when the handshake
+ends: after a second, if its last packet was lost; with the first byte, where the server
+asked for TCP_DEFER_ACCEPT. By then a reload may have freed the slot. Such a connection is
+passed on to the workers that there are (relay.py).
+"""
+
+from __future__ import annotations
+
+from entrypoint.kernel import sockdiag, sockets
+from entrypoint.loop import READ
+
+from .steered import REPLACED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from entrypoint.loop import Loop
+
+    from .group import Group
+    from .relay import Early
+
+
+# Between two tries to pass on what was too many (s).
+PAUSE = 0.05
+
+
+class Vacancies:
+    """The vacant slots of one app. `groups()` are those whose sockets the loop watches.
+
+    `changed(group, slots)` is called when other events of their sockets count from now on.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        groups: Callable[[], Iterable[Group]],
+        early: Callable[[], Early],
+        changed: Callable[[Group, Collection[int]], None],
+    ) -> None:
+        self._loop = loop
+        self._groups = groups
+        self._early = early
+        self._changed = changed
+        self._vacant: set[int] = set()
+        self._steered: tuple[int, ...] = ()
+
+    def occupy(self, slot: int) -> None:
+        """A worker is started that will accept on this slot."""
+        if slot in self._vacant:
+            self._vacant.discard(slot)
+            self._attend((slot,))
+
+    def vacate(self, slot: int) -> None:
+        """Nobody accepts on this slot any more."""
+        self._vacant.add(slot)
+        for group in self._groups():
+            group.vacate(slot)
+        self._attend((slot,))
+
+    def steered(self, slots: tuple[int, ...]) -> None:
+        """New connections go to these slots: none to pass on from there, or nobody to take it."""
+        self._steered = slots
+        self._attend(self._vacant)
+
+    def events(self, group: Group, place: int) -> int:
+        """What the loop is to wait for on that socket: connections to pass on."""
+        slot = group.slot_of(place)
+        if group.single:
+            return 0
+        if slot == REPLACED:
+            return READ
+        vacant = slot in self._vacant or slot in group.closed
+        return READ if vacant and self._steered and slot not in group.open_slots() else 0
+
+    def arrived(self, group: Group, place: int) -> None:
+        """A connection waits there."""
+        if not self.events(group, place) or not group.listening:
+            return
+        sock = group.at(place)
+        length = sockets.queue_length(sock)
+        self._early().take(sock, length, (group.form,))
+        if sockets.queue_length(sock) >= length > 0:
+            # Too many, or no descriptors: it would be readable for ever.
+            self._loop.modify(sock.fileno(), 0)
+            key = ("vacant", id(self), place)
+            again = self._loop.now() + PAUSE
+            self._loop.call_at(key, again, lambda: self._changed(group, (group.slot_of(place),)))
+
+    def relay(self, slot: int, *, everybody: bool) -> None:
+        """Pass on what waits for the next worker of this slot, until it is there.
+
+        But `everybody`, only where all who wait for this port are on this host, so that
+        workers see the same address as before. Who waits in which slot is not told.
+        """
+        waiting = False
+        for group in self._groups():
+            if group.single or not group.listening or slot in group.holders:
+                continue
+            for place in group.places((slot,)):
+                sock = group.at(place)
+                length = sockets.queue_length(sock)
+                if length and (everybody or sockdiag.waits_from_here(group.form.port)):
+                    self._early().take(sock, length, (group.form,))
+                    waiting = waiting or sockets.queue_length(sock) > 0
+        if waiting:
+            again = self._loop.now() + PAUSE
+            self._loop.call_at(
+                ("relay", id(self), slot), again, lambda: self.relay(slot, everybody=everybody)
+            )
+
+    def _attend(self, slots: Collection[int]) -> None:
+        for group in self._groups():
+            if not group.single and group.listening:
+                self._changed(group, (*slots, *group.closed, REPLACED))
