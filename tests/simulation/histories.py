@@ -164,6 +164,17 @@ def a_shutdown_drains_and_those_depended_on_stop_last(world):
 
 
 @history
+def one_that_is_depended_on_closes_its_listener_during_the_stop(world):
+    web = app(depends_on=(DependsSpec("db"),), kill_timeout=10.0)
+    world.usual = lambda spawn: Script(ignores=spawn.spec.name == "web")
+    world.up(shared("db", instances=2), web)
+    world.emit(e.SignalArrived(SIGTERM))
+    world.advance(1)
+    world.close_listener(world.one(0, "db"), "127.0.0.1:5000")
+    world.settle(60)
+
+
+@history
 def a_second_signal_hurries_and_a_third_forces(world):
     stubborn = Script(ignores=True)
     world.usual = lambda _spawn: stubborn
@@ -201,15 +212,15 @@ def jobs_run_at_their_times(world):
             world.boot(spec, app("keeper"))
         else:
             read_again(world, spec, app("keeper"))
-        world.settle(15)
+        world.settle(12)
         world.emit(e.ScheduleDue(name))
         world.advance(3)
         world.emit(e.ScheduleDue(name))
         world.emit(e.RunRequested(name))
-        world.settle(40)
+        world.settle(25)
         world.emit(e.StopRequested(name))
         world.emit(e.ScheduleDue(name))
-        world.settle(15)
+        world.settle(12)
 
 
 @history

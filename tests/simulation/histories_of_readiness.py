@@ -99,6 +99,42 @@ def undeclared_ports_are_expected_of_the_next_release(world):
 
 
 @history
+def a_reload_in_place_expects_the_ports_of_before(world):
+    silent(world)
+    world.boot(app(listen_timeout=2.0))
+    world.advance(0.5)
+    first = world.one()
+    for port in (4000, 4001):
+        accepts(world, first, f"127.0.0.1:{port}")
+        listens(world, first, f"127.0.0.1:{port}")
+    world.advance(5)
+    listens(world, first, "127.0.0.1:4002")  # for long enough
+    world.advance(11)
+    listens(world, first, "127.0.0.1:4003")  # for too short a time
+    listens(world, first, "127.0.0.1:4004", passing=True)
+    world.advance(2)
+    for served in ((4000, 4001, 4002), (4000,), (4100,), ()):
+        world.emit(e.ReloadRequested("web"))
+        world.advance(1)
+        process = world.one()
+        world.emit(e.AcceptSeen(process.incarnation, "unix:/run/debug.sock"))
+        for port in served:
+            listens(world, process, f"127.0.0.1:{port}")
+            accepts(world, process, f"127.0.0.1:{port}")
+        world.settle(90)
+
+
+@history
+def a_worker_closes_its_listener_and_is_asked_nothing_meanwhile(world):
+    world.up(shared(instances=2, watchdog=6.0, min_ready=None))
+    process = world.one(0)
+    world.close_listener(process, "127.0.0.1:5000")
+    world.settle(20)
+    world.emit(e.ReloadRequested("web"))
+    world.settle(20)
+
+
+@history
 def another_port_after_a_change_of_the_file(world):
     silent(world)
     spec = app(listen_timeout=2.0)
@@ -207,12 +243,12 @@ def a_check_has_to_succeed_first(world):
     world.boot(app(health=checked, listen_timeout=10.0), shared("b", health=checked))
     world.advance(1)
     accepts(world, world.one(name="b"), "127.0.0.1:5000")
-    world.settle(20)
+    world.settle(10)
     world.usual = lambda _spawn: Script(says_after=None, well_from=None)
     world.emit(e.ReloadRequested(""))
     world.advance(1)
     accepts(world, world.live("b")[-1], "127.0.0.1:5000")
-    world.settle(60)
+    world.settle(24)
 
 
 @history
@@ -233,6 +269,10 @@ def the_first_new_worker_has_to_live_for_a_while(world):
     world.advance(3.5)
     world.crash(world.live()[-1])
     world.settle(30)
+    world.emit(e.ReloadRequested("web"))
+    world.settle(40)
+    read_again(world, shared(instances=2, listen_timeout=10.0))
+    world.settle(40)
     world.emit(e.ReloadRequested("web"))
     world.settle(40)
     world.emit(e.RenewRequested("web", "watch"))
@@ -287,13 +327,13 @@ def a_reload_meets_one_that_has_done_its_work(world):
     )
     world.advance(0.5)
     world.emit(e.ReloadRequested("web"))
-    world.settle(10)
+    world.settle(3)
     world.emit(e.ReloadRequested("b"))
     world.advance(0.02)
     world.crash(world.live("b")[-1], 3)
-    world.settle(10)
+    world.settle(3)
     world.emit(e.StartRequested("web"))
-    world.settle(10)
+    world.settle(3)
 
 
 @history
@@ -302,8 +342,8 @@ def crashes_at_the_same_age_are_one_loop(world):
     spec = shared(learn_min_uptime=True, max_restarts=3, on_errored="keep", restart_delay=0.5)
     world.boot(spec)
     world.settle(200)
-    world.usual = lambda _spawn: Script(ends_after=5.0, code=1)
+    world.usual = lambda _spawn: Script(ends_after=6.2, code=1)
     world.emit(e.StartRequested("web"))
-    world.settle(12)
+    world.settle(13)
     world.usual = lambda _spawn: Script()
     world.settle(60)

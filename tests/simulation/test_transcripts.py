@@ -13,13 +13,16 @@ import pytest
 from tests.simulation import transcribe
 from tests.simulation.transcribe import HISTORIES
 
+WRITE_AGAIN = "if that is meant, `python -m tests.simulation.transcribe` writes it again"
+
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_it_happens_as_written(name):
     known = (transcribe.FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     found = transcribe.written(HISTORIES[name])
     changed = difflib.unified_diff(known.splitlines(), found.splitlines(), lineterm="", n=4)
-    assert not (text := "\n".join(changed)), f"{name}:\n{text}"
+    text = "\n".join(changed)
+    assert not text, f"{name}; {WRITE_AGAIN}:\n{text}"
 
 
 def test_each_transcript_has_a_history():

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import tests.simulation.histories_of_failures
 import tests.simulation.histories_of_readiness
+import tests.simulation.histories_of_reloads
 import tests.simulation.histories_of_workers  # noqa: F401  they enter themselves
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
@@ -27,22 +29,31 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "transcripts"
 DEFAULTS = FOLDER.with_name("defaults.txt")
-_MISSING = object()
 
 
 def text_of(value: object, *, without: tuple[str, ...] = ()) -> str:
-    """Records by the fields that are not their defaults; apps, plans and timers by name."""
+    """Records by the fields that say something: not their default, or nothing where there is none.
+
+    Apps, plans and timers by name.
+    """
     if isinstance(value, AppSpec):
-        return value.name
+        return " ".join([value.name, *(f"{name}={text}" for name, text in value.env)])
     if isinstance(value, Plan):
         return f"revision {value.revision} of {', '.join(each.name for each in value.apps)}"
     if isinstance(value, Timer):
         return " ".join(str(part) for part in (value.kind, value.app, value.incarnation) if part)
+    if isinstance(value, f.Report):
+        fields = " ".join(f"{name}={text_of(each)}" for name, each in value.fields)
+        return f"Report {value.level} {value.event!r} {fields}"
     if isinstance(value, Record):
         defaults = type(value)._defaults
         named = [(name, getattr(value, name)) for name in type(value)._fields]
-        told = [(name, each) for name, each in named if each != defaults.get(name, _MISSING)]
-        words = [f"{name}={text_of(each)}" for name, each in told if name not in without]
+        told = [
+            (name, each)
+            for name, each in named
+            if name not in without and (each != defaults[name] if name in defaults else each)
+        ]
+        words = [f"{name}={text_of(each)}" for name, each in told]
         return " ".join([type(value).__name__, *words])
     if isinstance(value, tuple):
         return f"({', '.join(map(text_of, value))})"
