@@ -24,7 +24,8 @@ class Address:
         self.groups: dict[Form, Group] = {}
         # A worker bound `::` and we could not see its IPV6_V6ONLY.
         self.assumed_dual = False
-        # No file declares it, and it was bound by a worker of an earlier revision.
+        # No file declares it, and it was bound by a worker of an earlier revision, or declared
+        # by one.
         self.of_before = False
         # No file declares it, and the kernel chose the port: it was asked for port 0.
         self.chosen = False

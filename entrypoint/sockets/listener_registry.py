@@ -86,6 +86,7 @@ class Held:
         """What the file no longer declares, and a worker binds all the same: it stays.
 
         `again`, which no file declares, gets its group of that form; False: there is none.
+        Its worker may be of an earlier file: `trim` closes it when that is gone.
         """
         for address in self.leaving:
             group = address.groups.pop(form, None)
@@ -93,6 +94,7 @@ class Held:
                 if not address.groups:
                     self.leaving.remove(address)
                 again.groups[form] = group
+                again.of_before = True
                 self.adopted[form] = again
                 return True
         return False
