@@ -25,7 +25,7 @@ from tests.mutants.outcomes import OtherCodeError, Outcomes, digest
 
 WANTED = 0.9
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ("tests/unit/core", "tests/unit/control", "tests/simulation")
+TESTS = ("tests/unit/core", "tests/unit/api", "tests/simulation")
 # Interpreters of their own, which no mutant reaches.
 LEFT_OUT = "tests/unit/core/test_imports.py"
 FOLDER = Path(".cache/mutants")

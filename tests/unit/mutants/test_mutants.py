@@ -106,6 +106,11 @@ def test_a_run_that_was_stopped_has_a_rate_and_goes_on(tmp_path):
     assert "1 are left" in said
 
 
+def test_the_tests_that_are_run_exist():
+    assert [path for path in program.TESTS if not (program.ROOT / path).is_dir()] == []
+    assert (program.ROOT / program.LEFT_OUT).is_file()
+
+
 def test_outcomes_of_other_code_say_nothing(tmp_path):
     path = tmp_path / "outcomes"
     path.write_text(json.dumps({"code": "old"}) + "\n")
