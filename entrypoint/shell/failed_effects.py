@@ -10,7 +10,7 @@ table, and those that have nothing to tell say why.
 | SendSignal | SignalRefused | the worker is shown as stuck |
 | SendShutdownMessage | MessageNotSent | the stop signal is sent instead |
 | StartTimer | TimerFired | what it was set for is done now |
-| GrowPort, Steer, TrimPort, RefuseConnections | PortFailed | it is ordered again, with pauses |
+| GrowPort, RouteTo, TrimPort, RefuseConnections | PortFailed | it is ordered again, with pauses |
 | PausePort, ResumePort | PortFailed | likewise |
 | ReleaseSlot, RelayQueue, ClosePort | PortFailed | it is logged |
 | WatchQueue | QueueUnwatched | the queue is not waited for |
@@ -18,7 +18,7 @@ table, and those that have nothing to tell say why.
 | ReadPlan | PlanRejected | the running apps are kept |
 | StopTimer, StopCheck | nothing | what still comes of it is known to be stale |
 | StopRemaining | RemainingEnded | the end goes on, and SIGKILL ends what is left |
-| Forget | nothing | the worker is gone; what was kept for it is lost |
+| ReleaseWorker | nothing | the worker is gone; what was kept for it is lost |
 | ProbeAccept | ProbeFailed | it is ordered again |
 | LookAt | nothing | the deadline of the launch decides |
 | StopLook | nothing | what still comes of it is known to be stale |
