@@ -28,7 +28,7 @@ def test_what_an_earlier_file_declared_and_a_worker_bound_again_is_closed_with_t
     again.group.users.add(1)
     # Its worker still serves.
     assert held.trim() == []
-    assert held.lasting == (kept, again)
+    assert list(held.lasting) == [kept, again]
     again.group.users.clear()
     assert held.trim() == [again]
-    assert held.lasting == (kept,)
+    assert list(held.lasting) == [kept]
