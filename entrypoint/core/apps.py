@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec import AppSpec, DependsSpec
     from .transaction import Transaction
+    from .types import AppMode
 
 
 def add_app(tx: Transaction, spec: AppSpec) -> None:
@@ -26,7 +27,7 @@ def add_app(tx: Transaction, spec: AppSpec) -> None:
     """
     if tx.app(spec.name) is not None:
         return
-    mode = "waiting" if spec.autostart or jobs.begins_idle(spec) else "stopped"
+    mode: AppMode = "waiting" if spec.autostart or jobs.begins_idle(spec) else "stopped"
     ids = tx.new_ids(spec.instances)
     tx.put_app(AppState(spec.name, spec, wanted=spec.instances, ids=ids, mode=mode))
 

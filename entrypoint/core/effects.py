@@ -12,6 +12,7 @@ from .record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec import AppSpec
+    from .types import Scope
 
 
 class Effect(Record):
@@ -45,7 +46,7 @@ class SendSignal(Effect):
 
     incarnation: int
     signum: int
-    scope: str = "process"
+    scope: Scope = "process"
     stop: bool = False
     leaves: bool = False
 
@@ -57,7 +58,7 @@ class SendShutdownMessage(Effect):
     """
 
     incarnation: int
-    scope: str = "process"
+    scope: Scope = "process"
 
 
 class StartTimer(Effect):

@@ -10,13 +10,15 @@ from __future__ import annotations
 from .record import Record
 from .spec import Plan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .types import PortOrder, Said, TimerKind
+
 
 class Timer(Record):
     """The name of a deadline. `incarnation` 0: it belongs to the app or to the run."""
 
-    # launch | prove | probe | health | watchdog | kill | retire | abandon | restart | widen |
-    # orphans | port | drain | shutdown
-    kind: str
+    kind: TimerKind
     app: str = ""
     incarnation: int = 0
 
@@ -82,7 +84,7 @@ class WorkerReady(Event):
     """The worker said so. `source`: `notify` (sd_notify(3)), `node`."""
 
     incarnation: int
-    source: str
+    source: Said
 
 
 class ListenSeen(Event):
@@ -192,7 +194,7 @@ class PortFailed(Event):
     """
 
     app: str
-    order: str
+    order: PortOrder
     reason: str
 
 

@@ -36,7 +36,7 @@ def message_not_sent(tx: Transaction, worker: Worker, event: MessageNotSent) -> 
     """It would never hear that it is to stop."""
     tx.report_of(worker, "warning", "shutdown message not sent", reason=event.reason)
     if worker.state == w.TERMINATING:
-        scope = lifecycle.reach(worker)
+        scope = lifecycle.signal_scope(worker)
         tx.emit(SendSignal(worker.incarnation, worker.stop_signal, scope, stop=True))
 
 

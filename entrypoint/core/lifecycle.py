@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec import AppSpec
     from .transaction import Transaction
+    from .types import Scope, StopReason, WorkerTimer
 
 SIGKILL = 9
 SIGTERM = 15
@@ -87,7 +88,7 @@ def launch(
     return worker
 
 
-def arm(tx: Transaction, worker: Worker, kind: str, delay: float) -> Worker:
+def arm(tx: Transaction, worker: Worker, kind: WorkerTimer, delay: float) -> Worker:
     """The deadline of its launch or of its stop."""
     tx.emit(StartTimer(_timer(kind, worker), delay))
     return tx.put_worker(worker.replace(due=tx.now + delay))
@@ -133,7 +134,9 @@ def route(tx: Transaction, app: str) -> None:
 # -- stopping -------------------------------------------------------------------
 
 
-def stop_worker(tx: Transaction, worker: Worker, stop_reason: str, requested_by: str = "") -> None:
+def stop_worker(
+    tx: Transaction, worker: Worker, stop_reason: StopReason, requested_by: str = ""
+) -> None:
     """Tell a worker to stop (`stop_workers`)."""
     stop_workers(tx, worker.app, [worker], stop_reason, requested_by=requested_by)
 
@@ -142,7 +145,7 @@ def stop_workers(
     tx: Transaction,
     app: str,
     workers: list[Worker],
-    stop_reason: str,
+    stop_reason: StopReason,
     signum: int = 0,
     requested_by: str = "",
 ) -> None:
@@ -168,7 +171,7 @@ def stop_workers(
         )
 
 
-def _begin_stop(tx: Transaction, worker: Worker, stop_reason: str, signum: int) -> bool:
+def _begin_stop(tx: Transaction, worker: Worker, stop_reason: StopReason, signum: int) -> bool:
     """True: it retires first."""
     worker = worker.replace(stop_reason=stop_reason)
     if worker.state in w.STOPPING_STATES:
@@ -253,9 +256,9 @@ def terminate(tx: Transaction, worker: Worker) -> None:
     worker = tx.put_worker(worker.after(w.SIGNAL))
     tx.emit(StopTimer(_timer("retire", worker)))
     if worker.spec.shutdown_with_message and worker.spec.node:
-        tx.emit(SendShutdownMessage(worker.incarnation, reach(worker)))
+        tx.emit(SendShutdownMessage(worker.incarnation, signal_scope(worker)))
     else:
-        tx.emit(SendSignal(worker.incarnation, worker.stop_signal, reach(worker), stop=True))
+        tx.emit(SendSignal(worker.incarnation, worker.stop_signal, signal_scope(worker), stop=True))
     arm(tx, worker, "kill", worker.spec.kill_timeout)
 
 
@@ -295,7 +298,7 @@ def terminate_overdue(tx: Transaction, worker: Worker) -> None:
 
 def kill(tx: Transaction, worker: Worker) -> None:
     """SIGKILL, to the group at least: nothing of it may hold a port or a file."""
-    scope = reach(worker) if worker.spec.treekill != "none" else "group"
+    scope = signal_scope(worker) if worker.spec.treekill != "none" else "group"
     worker = tx.put_worker(_unwatched(tx, worker.after(w.KILL).replace(killed=True)))
     tx.emit(
         StopTimer(_timer("kill", worker)),
@@ -306,7 +309,7 @@ def kill(tx: Transaction, worker: Worker) -> None:
 
 def kill_again(tx: Transaction, worker: Worker, within: float) -> None:
     """SIGKILL did not reach it; `abandon` comes again after `within` seconds."""
-    scope = reach(worker) if worker.spec.treekill != "none" else "group"
+    scope = signal_scope(worker) if worker.spec.treekill != "none" else "group"
     tx.emit(
         SendSignal(worker.incarnation, SIGKILL, scope, stop=True),
         StartTimer(_timer("abandon", worker), within),
@@ -316,7 +319,7 @@ def kill_again(tx: Transaction, worker: Worker, within: float) -> None:
 # -- the end --------------------------------------------------------------------
 
 
-def reach(worker: Worker) -> str:
+def signal_scope(worker: Worker) -> Scope:
     """What a stop of the worker reaches: `SendSignal.scope`."""
     if worker.scope:
         return worker.scope
@@ -351,13 +354,13 @@ def leader_exited(
     worker = tx.put_worker(worker.after(w.LEADER_EXIT))
     if stop_sent and not worker.killed and worker.spec.shutdown_with_message and worker.spec.node:
         # The message went to the leader alone.
-        tx.emit(SendSignal(worker.incarnation, worker.stop_signal, reach(worker), stop=True))
+        tx.emit(SendSignal(worker.incarnation, worker.stop_signal, signal_scope(worker), stop=True))
     if worker.killed:
         # It may have died long after SIGKILL: what is left of its group has a time anew.
         tx.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
     if not stop_sent:
         signum = worker.stop_signal or worker.spec.kill_signal or SIGTERM
-        tx.emit(SendSignal(worker.incarnation, signum, reach(worker), stop=True))
+        tx.emit(SendSignal(worker.incarnation, signum, signal_scope(worker), stop=True))
         worker = arm(tx, worker, "kill", worker.spec.kill_timeout)
     return worker
 
@@ -380,5 +383,5 @@ def gone(tx: Transaction, worker: Worker) -> Worker:
     return worker
 
 
-def _timer(kind: str, worker: Worker) -> Timer:
+def _timer(kind: WorkerTimer, worker: Worker) -> Timer:
     return Timer(kind, worker.app, worker.incarnation)

@@ -15,17 +15,23 @@ from __future__ import annotations
 from . import replacements
 from . import worker as w
 from .effects import SendSignal
-from .lifecycle import arm, await_exit, awaits_readiness, reach, route, watch
+from .lifecycle import arm, await_exit, awaits_readiness, route, signal_scope, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from .events import NotifyReceived
     from .transaction import Transaction
+    from .types import WorkerState, WorkerTimer
     from .worker import Worker
 
 SIGABRT = 6
 
-WATCHDOG = "watchdog"
+WATCHDOG: Final = "watchdog"
+
+# The deadline that a state has and that a worker may put off.
+_DEADLINES: dict[WorkerState, WorkerTimer] = {w.LAUNCHING: "launch", w.TERMINATING: "kill"}
 
 
 def received(tx: Transaction, worker: Worker, event: NotifyReceived) -> None:
@@ -53,7 +59,7 @@ def received(tx: Transaction, worker: Worker, event: NotifyReceived) -> None:
 
 def _extend(tx: Transaction, worker: Worker, by: float) -> Worker:
     """EXTEND_TIMEOUT_USEC: the deadline that runs is never before that, nor brought forward."""
-    kind = {w.LAUNCHING: "launch", w.TERMINATING: "kill"}.get(worker.state)
+    kind = _DEADLINES.get(worker.state)
     late = worker.state == w.LAUNCHING and worker.overdue  # no deadline that is its own
     if kind is None or late or tx.now + by <= worker.due:
         return worker
@@ -82,7 +88,7 @@ def missed(tx: Transaction, worker: Worker, why: str = "") -> None:
     # What a person or a reload has asked for stays what follows its end.
     worker = worker.replace(stop_reason=worker.stop_reason or WATCHDOG)
     tx.put_worker(worker)
-    tx.emit(SendSignal(worker.incarnation, SIGABRT, reach(worker), stop=True))
+    tx.emit(SendSignal(worker.incarnation, SIGABRT, signal_scope(worker), stop=True))
 
 
 def _leave(tx: Transaction, worker: Worker) -> None:

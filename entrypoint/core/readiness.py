@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .events import AcceptSeen, ListenEnded, ListenSeen, ProbeFailed, RestSeen
     from .spec import AppSpec
     from .transaction import Transaction
+    from .types import ReadySource, WorkerTimer
     from .worker import Instance, Worker
 
 # An app without a port is ready once its processes have used almost no CPU for so long, and
@@ -256,7 +257,7 @@ def rested(tx: Transaction, worker: Worker, event: RestSeen) -> None:
         _look_again(tx, worker)
 
 
-def ready(tx: Transaction, worker: Worker, source: str) -> None:
+def ready(tx: Transaction, worker: Worker, source: ReadySource) -> None:
     """The worker serves. `source`: notify | node | accept | listen | health | rest | exec.
 
     Where the file asks for checks it is only up by any other source, and ready with the first
@@ -532,5 +533,5 @@ def closed(tx: Transaction, worker: Worker, event: ListenEnded) -> None:
     route(tx, worker.app)
 
 
-def _timer(kind: str, worker: Worker) -> Timer:
+def _timer(kind: WorkerTimer, worker: Worker) -> Timer:
     return Timer(kind, worker.app, worker.incarnation)

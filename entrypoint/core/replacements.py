@@ -16,10 +16,12 @@ from .restarts import after_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from .transaction import Transaction
     from .worker import AppState, Instance, Worker
 
-HEALTH = "health"
+HEALTH: Final = "health"
 
 
 def failing(tx: Transaction, worker: Worker) -> None:

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .types import TreeKill
+
 
 class ListenSpec(Record):
     """One address of an app.
@@ -114,7 +116,7 @@ class AppSpec(Record):
     shutdown_with_message: bool = False
     # What a stop ends beside the worker: `tree` its process group and all descendants, `all`
     # also those reparented before, `group` the group alone, `none` nothing.
-    treekill: str = "tree"
+    treekill: TreeKill = "tree"
     uid: int | None = None
     gid: int | None = None
     groups: tuple[int, ...] | None = None  # None: those of the user by initgroups(3)

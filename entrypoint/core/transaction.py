@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from .types import Phase
     from .worker import AppState, Instance, Worker
 
 
 class Run(Record):
     """What belongs to no app."""
 
-    phase: str = "booting"  # booting | running | draining | stopping | finished
+    phase: Phase = "booting"
     plan: Plan = Plan(apps=(), revision=0)
     shutdown: ShutdownSpec = ShutdownSpec()
     incarnations: int = 0  # numbers given so far

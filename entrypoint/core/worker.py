@@ -27,25 +27,39 @@ from __future__ import annotations
 from .record import Record
 from .spec import AppSpec
 
-LAUNCHING = "launching"
-ONLINE = "online"
-SICK = "sick"
-RETIRING = "retiring"
-TERMINATING = "terminating"
-KILLING = "killing"
-LINGERING = "lingering"
-GONE = "gone"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
-READY = "ready"
-CLOSE = "close"
-SICKEN = "sicken"
-RETIRE = "retire"
-SIGNAL = "signal"
-KILL = "kill"
-EXIT = "exit"
-LEADER_EXIT = "leader exit"
+    from .types import (
+        AppMode,
+        InstanceState,
+        PortMode,
+        Scope,
+        StopReason,
+        Transition,
+        WorkerState,
+    )
 
-LIFE: dict[str, dict[str, str]] = {
+LAUNCHING: Final = "launching"
+ONLINE: Final = "online"
+SICK: Final = "sick"
+RETIRING: Final = "retiring"
+TERMINATING: Final = "terminating"
+KILLING: Final = "killing"
+LINGERING: Final = "lingering"
+GONE: Final = "gone"
+
+READY: Final = "ready"
+CLOSE: Final = "close"
+SICKEN: Final = "sicken"
+RETIRE: Final = "retire"
+SIGNAL: Final = "signal"
+KILL: Final = "kill"
+EXIT: Final = "exit"
+LEADER_EXIT: Final = "leader exit"
+
+LIFE: dict[WorkerState, dict[Transition, WorkerState]] = {
     LAUNCHING: {
         READY: ONLINE,
         RETIRE: RETIRING,
@@ -109,7 +123,7 @@ class Worker(Record):
     slot: int
     spec: AppSpec
     launched_at: float
-    state: str = LAUNCHING
+    state: WorkerState = LAUNCHING
     pid: int = 0
     listen_visible: bool = False
     execed: bool = False
@@ -126,13 +140,11 @@ class Worker(Record):
     overdue: bool = False  # its launch has taken too long, and it is waited for nevertheless
     rests: bool = False
     up_at: float = 0.0  # when it was first ready; 0: never
-    # reload | restart | stop | scale | remove | shutdown | failed start | health |
-    # watchdog | lost | abort
-    stop_reason: str = ""
+    stop_reason: StopReason = ""
     requested_by: str = ""  # who or what asked for that, or for its replacement, as its event said
     stop_signal: int = 0
     # What signals of its end reach, once it has ended by itself (`SendSignal.scope`).
-    scope: str = ""
+    scope: Scope = ""
     queue_empty: bool = False
     delay_over: bool = False
     killed: bool = False  # SIGKILL was sent
@@ -166,7 +178,7 @@ class Worker(Record):
         """New connections may go to it."""
         return self.state == ONLINE
 
-    def after(self, what: str) -> Worker:
+    def after(self, what: Transition) -> Worker:
         """The worker after `what` of the table. Raises IllegalTransitionError."""
         following = LIFE[self.state].get(what) if self.state in LIFE else None
         if following is None:
@@ -174,12 +186,12 @@ class Worker(Record):
         return self if following == self.state else self.replace(state=following)
 
 
-RUNNING = "running"
-WAITING_RESTART = "waiting restart"
-STOPPED = "stopped"
-IDLE = "idle"  # a job that has not run yet
-FINISHED = "finished"
-ERRORED = "errored"
+RUNNING: Final = "running"
+WAITING_RESTART: Final = "waiting restart"
+STOPPED: Final = "stopped"
+IDLE: Final = "idle"  # a job that has not run yet
+FINISHED: Final = "finished"
+ERRORED: Final = "errored"
 
 
 class Instance(Record):
@@ -192,7 +204,7 @@ class Instance(Record):
     # after a reload to something newer was aborted.
     spec: AppSpec
     before: AppSpec | None = None  # during a reload that has replaced it: what ran before
-    state: str = RUNNING
+    state: InstanceState = RUNNING
     current: int = 0  # incarnation, 0 while there is none
     successor: int = 0  # incarnation, in a rolling reload
     restarts: int = 0
@@ -245,8 +257,7 @@ class AppState(Record):
     spec: AppSpec
     wanted: int
     ids: tuple[int, ...]  # of each wanted instance
-    # waiting (for depends_on) | running | stopping | stopped | removing
-    mode: str = "running"
+    mode: AppMode = "running"
     spare: tuple[int, ...] = ()
     slots: int = 0
     granted: int = 0  # slots that its shared addresses have been given
@@ -265,7 +276,7 @@ class AppState(Record):
     stop_sent: bool = False  # to stop, in the shutdown
     # Incarnation and slot of workers that crashed a moment ago (crash_queues.py).
     orphans: tuple[tuple[int, int], ...] = ()
-    port: str = ""  # refusing | paused, because a person has stopped it or scaled it to 0
+    port: PortMode = ""
     undone: tuple[str, ...] = ()  # orders about its port that failed and are to be given again
     port_pause: float = 0.0
     blocked: bool = False  # it waits for what can never come, and that was said

@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from entrypoint.core.types import PortOrder
 
-def _port(order: str) -> Callable[[Any, str], e.Event]:
+
+def _port(order: PortOrder) -> Callable[[Any, str], e.Event]:
     return lambda effect, reason: e.PortFailed(effect.app, order, reason)
 
 
