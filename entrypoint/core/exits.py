@@ -21,9 +21,12 @@ from . import worker as w
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .events import SignalRefused, WorkerExited
     from .transaction import Transaction
-    from .worker import Worker
+    from .types import StopReason
+    from .worker import Instance, Worker
 
 # The longest pause before SIGKILL is sent again to what it was refused for (s).
 LONGEST_KILL_PAUSE = 60.0
@@ -55,8 +58,6 @@ def never_forked(tx: Transaction, worker: Worker, reason: str) -> None:
 
 def exited(tx: Transaction, worker: Worker, event: WorkerExited) -> None:
     """The process is reaped."""
-    if worker.state == w.LINGERING:
-        return
     code, signum = event.code, event.signum
     if event.failure and not (signum is not None and worker.stop_reason):
         how = {} if signum is None else {"signal": signum}
@@ -105,10 +106,9 @@ def exited(tx: Transaction, worker: Worker, event: WorkerExited) -> None:
 
 def group_emptied(tx: Transaction, worker: Worker) -> None:
     """Nothing is left of the group of a process that had ended before."""
-    if worker.state == w.LINGERING:
-        worker = lifecycle.gone(tx, worker)
-        _go_on(tx, worker)
-        _gone(tx, worker)
+    worker = lifecycle.gone(tx, worker)
+    _go_on(tx, worker)
+    _gone(tx, worker)
 
 
 def signal_refused(tx: Transaction, worker: Worker, event: SignalRefused) -> None:
@@ -125,7 +125,7 @@ def never_died(tx: Transaction, worker: Worker) -> None:
     what it holds stay its own. But neither the end of the run nor the reload that it would
     hold up waits with it.
     """
-    if worker.state not in (w.KILLING, w.LINGERING) or not worker.killed:
+    if not worker.killed:
         return
     if worker.refused:
         # Nothing but a new attempt can end it; what it was refused for may be over.
@@ -193,36 +193,66 @@ def _go_on(tx: Transaction, worker: Worker, *, least: float = 0.0) -> None:
     elif instance.current != worker.incarnation:
         return
     elif app_state.mode != "running":
-        tx.put_instance(instance.replace(current=0, state=w.STOPPED))
-    elif worker.stop_reason in REPLACED:
-        reloads = app_state.reload is not None and worker.instance in app_state.reload.active
-        spec = instance.spec if worker.stop_reason == "abort" else app_state.spec
-        before = instance.spec if reloads else None
-        instance = instance.replace(current=0, unstable=(), delay=0.0, loop=(), before=before)
-        if worker.stop_reason == "restart":
-            instance = instance.replace(served=())
-        instance = restarts.restarted(tx, instance, reasons.label(worker.requested_by))
-        rolling.note_fresh(tx, lifecycle.launch(tx, instance, spec, instance.slot))
-    elif worker.stop_reason in ("", "failed start", *BROKEN):
-        reason = reasons.of_end(worker, instance)
-        crash_queues.left(tx, worker)
-        app_state = tx.the_app(worker.app)
-        successor = tx.worker(instance.successor)
-        if successor is not None and successor.state == w.LAUNCHING:
-            # Its successor is on the way and takes over when it is ready.
-            tx.put_instance(restarts.restarted(tx, instance.replace(current=0), reason))
-            return
-        if rolling.is_fresh(tx, worker) and not _has_finished(worker):
-            rolling.abort(tx, worker, _why(worker))
-            app_state = tx.the_app(worker.app)
-            instance = tx.instance(worker.app, worker.instance) or instance
-            successor = tx.worker(instance.successor)
-        after = restarts.after_exit(tx, app_state, instance, worker, reason=reason, least=least)
-        if after.state in (w.ERRORED, w.FINISHED) and successor is None:
-            rolling.done(tx, app_state.name, instance.number)
-        jobs.run_pending(tx, tx.the_app(app_state.name))
+        stay_stopped(tx, worker, instance, least)
     else:
-        tx.put_instance(instance.replace(current=0, state=w.STOPPED))
+        AFTER[worker.stop_reason](tx, worker, instance, least)
+
+
+def stay_stopped(tx: Transaction, _worker: Worker, instance: Instance, _least: float) -> None:
+    """Nothing is started in its place."""
+    tx.put_instance(instance.replace(current=0, state=w.STOPPED))
+
+
+def start_again(tx: Transaction, worker: Worker, instance: Instance, _least: float) -> None:
+    """Another worker at once: of the newest revision, after an aborted reload of the one before."""
+    app_state = tx.the_app(worker.app)
+    reloads = app_state.reload is not None and worker.instance in app_state.reload.active
+    spec = instance.spec if worker.stop_reason == "abort" else app_state.spec
+    before = instance.spec if reloads else None
+    instance = instance.replace(current=0, unstable=(), delay=0.0, loop=(), before=before)
+    if worker.stop_reason == "restart":
+        instance = instance.replace(served=())
+    instance = restarts.restarted(tx, instance, reasons.label(worker.requested_by))
+    rolling.note_fresh(tx, lifecycle.launch(tx, instance, spec, instance.slot))
+
+
+def restart_or_give_up(tx: Transaction, worker: Worker, instance: Instance, least: float) -> None:
+    """Nobody asked for this end: restart now or later, or finished, or errored (restarts.py)."""
+    reason = reasons.of_end(worker, instance)
+    crash_queues.left(tx, worker)
+    app_state = tx.the_app(worker.app)
+    successor = tx.worker(instance.successor)
+    if successor is not None and successor.state == w.LAUNCHING:
+        # Its successor is on the way and takes over when it is ready.
+        tx.put_instance(restarts.restarted(tx, instance.replace(current=0), reason))
+        return
+    if rolling.is_fresh(tx, worker) and not _has_finished(worker):
+        rolling.abort(tx, worker, _why(worker))
+        app_state = tx.the_app(worker.app)
+        instance = tx.instance(worker.app, worker.instance) or instance
+        successor = tx.worker(instance.successor)
+    after = restarts.after_exit(tx, app_state, instance, worker, reason=reason, least=least)
+    if after.state in (w.ERRORED, w.FINISHED) and successor is None:
+        rolling.done(tx, app_state.name, instance.number)
+    jobs.run_pending(tx, tx.the_app(app_state.name))
+
+
+# What follows the end of an instance's current worker, by the reason of its stop, while its app
+# is to run. (In the end of the run nothing does.)
+AFTER: dict[StopReason, Callable[[Transaction, Worker, Instance, float], None]] = {
+    "": restart_or_give_up,
+    "failed start": restart_or_give_up,
+    "health": restart_or_give_up,
+    "watchdog": restart_or_give_up,
+    "restart": start_again,
+    "reload": start_again,
+    "abort": start_again,
+    "stop": stay_stopped,
+    "scale": stay_stopped,
+    "remove": stay_stopped,
+    "shutdown": stay_stopped,
+    "lost": stay_stopped,
+}
 
 
 def _has_finished(worker: Worker) -> bool:

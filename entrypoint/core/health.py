@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 RETRY_FIRST = 0.1
 RETRY_AT_MOST = 1.0
 
-CHECKED_STATES = (w.LAUNCHING, *w.SERVING_STATES)
-
 
 def launch_bound(spec: AppSpec) -> float:
     """How long a worker may take to be ready, seconds."""
@@ -64,8 +62,6 @@ def end(tx: Transaction, worker: Worker) -> Worker:
 
 def due(tx: Transaction, worker: Worker) -> Worker | None:
     """The deadline has come. The worker if a check has failed by that, else None."""
-    if worker.state not in CHECKED_STATES:
-        return None
     if not worker.checking:
         _check(tx, worker)
         return None

@@ -25,9 +25,11 @@ from .worker import Instance, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .spec import AppSpec
     from .transaction import Transaction
-    from .types import Scope, StopReason, WorkerTimer
+    from .types import Scope, StopReason, WorkerState, WorkerTimer
 
 SIGKILL = 9
 SIGTERM = 15
@@ -156,11 +158,8 @@ def stop_workers(
     only the purpose changes: what follows its end.
     """
     workers = [each.replace(requested_by=requested_by) for each in workers]
-    retiring = [
-        each.replace(stop_reason=stop_reason)
-        for each in workers
-        if _begin_stop(tx, each, stop_reason, signum)
-    ]
+    workers = [each.replace(stop_reason=stop_reason) for each in workers]
+    retiring = [each for each in workers if STOP[each.state](tx, each, signum)]
     # The port is turned away from all of them at once, before their queues are watched.
     route(tx, app)
     for worker in retiring:
@@ -171,27 +170,51 @@ def stop_workers(
         )
 
 
-def _begin_stop(tx: Transaction, worker: Worker, stop_reason: StopReason, signum: int) -> bool:
-    """True: it retires first."""
-    worker = worker.replace(stop_reason=stop_reason)
-    if worker.state in w.STOPPING_STATES:
-        if worker.state == w.RETIRING:
-            worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGTERM)
-            _retire_further(tx, tx.put_worker(worker))
-            return False
-        tx.put_worker(worker)
-        if worker.killed and stop_reason in ("shutdown", "reload"):
-            # Neither waits for one that does not die, however long ago that was told.
-            tx.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
-        return False
-    worker = worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGTERM)
-    worker = _unwatched(tx, worker)
-    if worker.state not in w.SERVING_STATES or not _retires(tx, worker):
-        tx.put_worker(worker)
-        terminate(tx, worker)
+def stop_now(tx: Transaction, worker: Worker, signum: int) -> bool:
+    """The stop signal at once."""
+    terminate(tx, tx.put_worker(_unwatched(tx, _with_signal(worker, signum))))
+    return False
+
+
+def stop_serving(tx: Transaction, worker: Worker, signum: int) -> bool:
+    """Away from the port first, where it can retire alone; else the stop signal at once."""
+    worker = _unwatched(tx, _with_signal(worker, signum))
+    if not _retires(tx, worker):
+        terminate(tx, tx.put_worker(worker))
         return False
     tx.put_worker(worker.after(w.RETIRE))
     return True
+
+
+def stop_retiring(tx: Transaction, worker: Worker, signum: int) -> bool:
+    """It goes on retiring, as the new reason asks."""
+    _retire_further(tx, tx.put_worker(_with_signal(worker, signum)))
+    return False
+
+
+def stop_stopping(tx: Transaction, worker: Worker, _signum: int) -> bool:
+    """Only what follows its end changes."""
+    tx.put_worker(worker)
+    if worker.killed and worker.stop_reason in ("shutdown", "reload"):
+        # Neither waits for one that does not die, however long ago that was told.
+        tx.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
+    return False
+
+
+# What a stop does, whoever asked for it. True: the worker retires first.
+STOP: dict[WorkerState, Callable[[Transaction, Worker, int], bool]] = {
+    w.LAUNCHING: stop_now,
+    w.ONLINE: stop_serving,
+    w.SICK: stop_serving,
+    w.RETIRING: stop_retiring,
+    w.TERMINATING: stop_stopping,
+    w.KILLING: stop_stopping,
+    w.LINGERING: stop_stopping,
+}
+
+
+def _with_signal(worker: Worker, signum: int) -> Worker:
+    return worker.replace(stop_signal=worker.spec.kill_signal or signum or SIGTERM)
 
 
 def _retires(tx: Transaction, worker: Worker) -> bool:
@@ -208,8 +231,7 @@ def _retires(tx: Transaction, worker: Worker) -> bool:
 
 def queue_emptied(tx: Transaction, worker: Worker) -> None:
     """No connection waits on its slot."""
-    if worker.state == w.RETIRING:
-        _retire_further(tx, tx.put_worker(worker.replace(queue_empty=True)))
+    _retire_further(tx, tx.put_worker(worker.replace(queue_empty=True)))
 
 
 def queue_unknown(tx: Transaction, worker: Worker) -> None:
@@ -220,7 +242,7 @@ def queue_unknown(tx: Transaction, worker: Worker) -> None:
 
 def retire_overdue(tx: Transaction, worker: Worker) -> None:
     """It has had `retire_delay` to answer what it took."""
-    if worker.state != w.RETIRING or worker.delay_over:
+    if worker.delay_over:
         return
     worker = tx.put_worker(worker.replace(delay_over=True))
     _retire_further(tx, worker)
@@ -286,7 +308,7 @@ def terminate_overdue(tx: Transaction, worker: Worker) -> None:
         )
         terminate(tx, worker)
         return
-    if worker.killed or worker.state not in (w.TERMINATING, w.LINGERING):
+    if worker.killed:
         return
     left = worker.state == w.LINGERING
     what = "processes of the worker overdue" if left else "worker stop overdue"

@@ -169,8 +169,6 @@ def probe_failed(tx: Transaction, worker: Worker, event: ProbeFailed) -> None:
 
 def probe_again(tx: Transaction, worker: Worker) -> None:
     """Probe what could not be probed before."""
-    if worker.state not in (w.LAUNCHING, w.ONLINE):
-        return
     if worker.spec.listen and shares_port(worker.spec):
         for each in worker.spec.listen:
             if not each.optional and each.text not in worker.accepting:
@@ -372,8 +370,6 @@ def recall(tx: Transaction, instance: Instance, worker: Worker | None) -> Instan
 
 def overdue(tx: Transaction, worker: Worker) -> None:
     """The launch has taken as long as it may."""
-    if worker.state != w.LAUNCHING:
-        return
     portless = not has_port(tx, worker) and not worker.up_by
     silent = _is_silent(tx, worker)
     if portless and (silent or not worker.spec.wait_ready):

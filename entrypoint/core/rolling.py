@@ -363,11 +363,11 @@ def _resume(tx: Transaction, app: str) -> None:
         elif instance is not None and not instance.successor:
             ready = tx.worker(instance.current)
             fresh = ready is not None and ready.ready and is_fresh(tx, ready)
-            if ready is not None and fresh and not _leaves(tx, ready):
+            if ready is not None and fresh and not has_leaving(tx, ready):
                 in_place_ready(tx, instance, ready)
 
 
-def _leaves(tx: Transaction, worker: Worker) -> bool:
+def has_leaving(tx: Transaction, worker: Worker) -> bool:
     """The old worker of its instance is on its way out."""
     crew = tx.workers(worker.app)
     return any(each.instance == worker.instance and each.stop_reason == "reload" for each in crew)

@@ -10,19 +10,14 @@ from __future__ import annotations
 
 from . import (
     crash_queues,
-    exits,
     failures,
-    health,
     jobs,
     lifecycle,
     listeners,
-    memory,
-    notify,
-    readiness,
-    replacements,
     rolling,
     shutdown,
     starting,
+    table,
 )
 from . import events as e
 from . import worker as w
@@ -84,27 +79,6 @@ class Supervisor:
             e.PortFailed: failures.port_failed,
             e.RemainingEnded: lambda tx, _event: shutdown.remaining_ended(tx),
         }
-        self._worker_answers: dict[type[e.Event], Callable[[Transaction, Worker, Any], None]] = {
-            e.WorkerSpawned: self._worker_spawned,
-            e.SpawnFailed: self._spawn_failed,
-            e.WorkerExeced: self._worker_execed,
-            e.WorkerReady: self._worker_ready,
-            e.ListenSeen: readiness.listens,
-            e.AcceptSeen: self._accept_seen,
-            e.ListenEnded: self._listen_ended,
-            e.ProbeFailed: readiness.probe_failed,
-            e.RestSeen: self._rest_seen,
-            e.WorkerExited: self._worker_exited,
-            e.GroupEmptied: self._group_emptied,
-            e.SignalRefused: exits.signal_refused,
-            e.QueueEmptied: self._queue_emptied,
-            e.MemoryExceeded: self._memory_exceeded,
-            e.HealthChecked: self._health_checked,
-            e.NotifyReceived: notify.received,
-            e.WorkerUnfit: lambda tx, worker, event: replacements.unfit(tx, worker, event.reason),
-            e.QueueUnwatched: failures.queue_unwatched,
-            e.MessageNotSent: failures.message_not_sent,
-        }
 
     def handle(self, event: e.Event, now: float) -> list[Effect]:
         """What is to be done about `event` at `now` (monotonic seconds).
@@ -124,13 +98,13 @@ class Supervisor:
         if self.finished:
             return left
         tx = Transaction(self._state, now)
-        on_worker = self._worker_answers.get(type(event))
-        if on_worker is not None:
+        row = table.TABLE.get(type(event))
+        if row is not None:
             # The one place where what is stale is dropped.
             worker = tx.worker(event.incarnation)  # type: ignore[attr-defined]
             if worker is None:
                 return left
-            on_worker(tx, worker, event)
+            row[worker.state](tx, worker, event)
         else:
             self._answers[type(event)](tx, event)
         # What follows is a matter of the state alone: where the last turn has left nothing
@@ -226,88 +200,6 @@ class Supervisor:
                 leaves = shutdown.ends_programs(tx, worker, signum)
                 tx.emit(SendSignal(worker.incarnation, signum, leaves=leaves))
 
-    # -- workers ----------------------------------------------------------------
-
-    def _worker_spawned(self, tx: Transaction, worker: Worker, event: e.WorkerSpawned) -> None:
-        readiness.spawned(tx, worker, event.pid, listen_visible=event.listen_visible)
-
-    def _worker_execed(self, tx: Transaction, worker: Worker, event: e.WorkerExeced) -> None:
-        readiness.execed(tx, worker, listen_visible=event.listen_visible)
-        rolling.execed(tx, worker)
-        self._promote(tx, worker.incarnation)
-
-    def _worker_ready(self, tx: Transaction, worker: Worker, event: e.WorkerReady) -> None:
-        readiness.ready(tx, worker, event.source)
-        self._promote(tx, worker.incarnation)
-
-    def _accept_seen(self, tx: Transaction, worker: Worker, event: e.AcceptSeen) -> None:
-        readiness.accepted(tx, worker, event)
-        self._promote(tx, worker.incarnation)
-
-    def _rest_seen(self, tx: Transaction, worker: Worker, event: e.RestSeen) -> None:
-        readiness.rested(tx, worker, event)
-        self._promote(tx, worker.incarnation)
-
-    def _listen_ended(self, tx: Transaction, worker: Worker, event: e.ListenEnded) -> None:
-        readiness.closed(tx, worker, event)
-        rolling.stopped_listening(tx, worker.incarnation, event.declared or event.address)
-
-    def _promote(self, tx: Transaction, incarnation: int) -> None:
-        """A worker that came up may be what a rolling reload waits for."""
-        worker = tx.worker(incarnation)
-        if worker is None or worker.state != w.ONLINE:
-            return
-        instance = tx.instance(worker.app, worker.instance)
-        if instance is None:
-            return
-        if instance.successor == incarnation:
-            rolling.successor_ready(tx, instance, worker)
-        elif instance.successor:
-            return  # it came up late: the reload waits for its successor
-        elif instance.current == incarnation and not self._has_leaving(tx, worker):
-            rolling.in_place_ready(tx, instance, worker)
-
-    @staticmethod
-    def _has_leaving(tx: Transaction, worker: Worker) -> bool:
-        app_state = tx.the_app(worker.app)
-        if app_state.reload is None or worker.instance not in app_state.reload.active:
-            return False
-        return any(
-            other.instance == worker.instance and other.stop_reason == "reload"
-            for other in tx.workers(worker.app)
-        )
-
-    def _spawn_failed(self, tx: Transaction, worker: Worker, event: e.SpawnFailed) -> None:
-        exits.never_forked(tx, worker, event.reason)
-
-    def _worker_exited(self, tx: Transaction, worker: Worker, event: e.WorkerExited) -> None:
-        exits.exited(tx, worker, event)
-
-    def _group_emptied(self, tx: Transaction, worker: Worker, _event: e.GroupEmptied) -> None:
-        exits.group_emptied(tx, worker)
-
-    def _queue_emptied(self, tx: Transaction, worker: Worker, _event: e.QueueEmptied) -> None:
-        lifecycle.queue_emptied(tx, worker)
-
-    def _memory_exceeded(self, tx: Transaction, worker: Worker, event: e.MemoryExceeded) -> None:
-        memory.exceeded(tx, worker, event.rss)
-
-    def _health_checked(self, tx: Transaction, worker: Worker, event: e.HealthChecked) -> None:
-        if worker.checking and worker.check == event.check:
-            self._judge(tx, health.answered(tx, worker, event.reason, event.said))
-
-    def _judge(self, tx: Transaction, worker: Worker) -> None:
-        """What comes of a check."""
-        if health.is_failing(worker):
-            replacements.failing(tx, worker)
-        elif worker.check_reason:
-            return
-        elif worker.state == w.SICK:
-            replacements.recovered(tx, worker)
-        elif worker.state == w.LAUNCHING:
-            readiness.ready(tx, worker, "health")
-            self._promote(tx, worker.incarnation)
-
     # -- deadlines --------------------------------------------------------------
 
     def _timer_fired(self, tx: Transaction, event: e.TimerFired) -> None:
@@ -330,34 +222,12 @@ class Supervisor:
         else:
             worker = tx.worker(timer.incarnation)
             if worker is not None:
-                self._worker_timer(tx, timer.kind, worker)
+                table.DEADLINES[timer.kind][worker.state](tx, worker, event)
 
     def _restart_due(self, tx: Transaction, timer: e.Timer) -> None:
         for instance in list(tx.instances(timer.app)):
             if instance.restart_timer == timer.incarnation and instance.state == w.WAITING_RESTART:
                 lifecycle.launch(tx, instance, instance.spec, instance.slot)
-
-    def _worker_timer(self, tx: Transaction, kind: str, worker: Worker) -> None:
-        if kind == "kill":
-            lifecycle.terminate_overdue(tx, worker)
-        elif kind == "retire":
-            lifecycle.retire_overdue(tx, worker)
-        elif kind == "abandon":
-            exits.never_died(tx, worker)
-        elif kind == "watchdog":
-            notify.missed(tx, worker)
-        elif kind == "health":
-            failed = health.due(tx, worker)
-            if failed is not None:
-                self._judge(tx, failed)
-        elif kind == "launch":
-            readiness.overdue(tx, worker)
-            rolling.late(tx, worker.incarnation)
-            self._promote(tx, worker.incarnation)
-        elif kind == "probe":
-            readiness.probe_again(tx, worker)
-        elif kind == "prove":
-            rolling.prove_over(tx, worker)
 
     # -- what people ask --------------------------------------------------------
 
