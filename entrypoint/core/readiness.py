@@ -39,13 +39,14 @@ from .addresses import (
 from .effects import LookAt, ProbeAccept, StartTimer, StopLook, StopTimer
 from .events import Timer
 from .lifecycle import arm, awaits_readiness, route, shares_port, stop_worker, watch
+from .types import assert_never
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .events import AcceptSeen, ListenEnded, ListenSeen, ProbeFailed, RestSeen
     from .spec import AppSpec
     from .transaction import Transaction
-    from .types import ReadySource, WorkerTimer
+    from .types import OverdueRule, ReadySource, WorkerTimer
     from .worker import Instance, Worker
 
 # An app without a port is ready once its processes have used almost no CPU for so long, and
@@ -435,10 +436,12 @@ def _decide(tx: Transaction, worker: Worker) -> None:
     if rule == "wait":
         _report_late(tx, worker, "wait for it")
         tx.put_worker(worker.replace(overdue=True, failures=0, due=0.0))
-    else:
+    elif rule == "abort":
         reason = shortfall(tx, worker)
         _report_late(tx, worker, "give up on this worker")
         stop_worker(tx, worker, "failed start", requested_by=reason)
+    else:
+        assert_never(rule)
 
 
 def _is_launching(tx: Transaction, worker: Worker) -> bool:
@@ -457,8 +460,8 @@ def _report_late(tx: Transaction, worker: Worker, then: str) -> None:
     )
 
 
-def _rule(tx: Transaction, worker: Worker) -> str:
-    """`wait` or `abort`."""
+def _rule(tx: Transaction, worker: Worker) -> OverdueRule:
+    """Whether a worker that is late is waited for."""
     rule = worker.spec.on_listen_timeout
     if rule == "abort" or _succeeds(tx, worker):
         # Time alone ends no old worker, so a successor that is not ready is of no use.

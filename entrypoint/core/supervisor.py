@@ -204,25 +204,26 @@ class Supervisor:
 
     def _timer_fired(self, tx: Transaction, event: e.TimerFired) -> None:
         timer = event.timer
-        if timer == shutdown.DRAIN:
+        kind = timer.kind
+        if kind == "drain":
             if tx.run.phase == "draining":
                 shutdown.stop_all(tx)
-        elif timer == shutdown.DEADLINE:
+        elif kind == "shutdown":
             shutdown.deadline(tx)
-        elif timer == shutdown.REMAINING:
+        elif kind == "remaining":
             shutdown.remaining_overdue(tx)
-        elif timer.kind == "restart":
+        elif kind == "restart":
             self._restart_due(tx, timer)
-        elif timer.kind == "widen":
+        elif kind == "widen":
             starting.widen(tx, timer.app)
-        elif timer.kind == "orphans":
+        elif kind == "orphans":
             crash_queues.due(tx, timer)
-        elif timer.kind == "port":
+        elif kind == "port":
             failures.port_due(tx, timer.app)
         else:
             worker = tx.worker(timer.incarnation)
             if worker is not None:
-                table.DEADLINES[timer.kind][worker.state](tx, worker, event)
+                table.DEADLINES[kind][worker.state](tx, worker, event)
 
     def _restart_due(self, tx: Transaction, timer: e.Timer) -> None:
         for instance in list(tx.instances(timer.app)):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .transaction import Transaction
-    from .types import TimerKind, WorkerState
+    from .types import WorkerState, WorkerTimer
     from .worker import Worker
 
     Answer = Callable[[Transaction, Worker, Any], None]
@@ -241,7 +241,7 @@ TABLE: dict[type[e.Event], Row] = {
     e.MessageNotSent: _row(failures.message_not_sent),
 }
 
-DEADLINES: dict[TimerKind, Row] = {
+DEADLINES: dict[WorkerTimer, Row] = {
     "launch": _row(launch_overdue, nothing, nothing, nothing, nothing, nothing, nothing),
     "probe": _row(probe_due, probe_due, nothing, nothing, nothing, nothing, nothing),
     "prove": _row(prove_due),

@@ -66,6 +66,9 @@ if TYPE_CHECKING:
     # By what a worker was seen to be ready.
     ReadySource = Literal["notify", "node", "accept", "listen", "health", "rest", "exec"]
 
+    # What becomes of a worker that is not ready in time.
+    OverdueRule = Literal["wait", "abort"]
+
     # Deadlines of one worker.
     WorkerTimer = Literal[
         "launch", "prove", "probe", "health", "watchdog", "kill", "retire", "abandon"

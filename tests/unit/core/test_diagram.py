@@ -13,3 +13,5 @@ def test_the_diagram_is_that_of_the_table():
     spec.loader.exec_module(module)
     text = module.PAGE.read_text(encoding="utf-8")
     assert text == module.page(text), "run `python docs/explanation/generate.py`"
+    written = module.TABLES.read_text(encoding="utf-8")
+    assert written == module.tables(), "run `python docs/explanation/generate.py`"

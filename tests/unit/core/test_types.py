@@ -1,0 +1,79 @@
+"""Each word of core/types.py is set by the core, and no other word is.
+
+mypy does not look into `Record.replace(**changes)`, so this does.
+"""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from entrypoint.core.types import assert_never
+from tests.support import literals
+
+# Which type the field of a record has, by the name of the field.
+FIELDS = {"mode": "AppMode", "phase": "Phase", "stop_reason": "StopReason", "port": "PortMode"}
+
+
+def constants() -> dict[str, str]:
+    """Names of the core that stand for a word: `w.ERRORED`, `HEALTH`."""
+    found = {}
+    for path in literals.CORE.glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(
+                node.value, ast.Constant
+            ):
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                if isinstance(target, ast.Name) and isinstance(node.value.value, str):
+                    found[target.id] = node.value.value
+    return found
+
+
+def set_words(field: str) -> set[str]:
+    """What `.replace(field=…)` and constructors give that field, as far as it is written out."""
+    known, found = constants(), set()
+    for path in literals.CORE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                for keyword in node.keywords:
+                    if keyword.arg == field:
+                        found |= words_of(keyword.value, known)
+    return found
+
+
+def words_of(node: ast.AST, known: dict[str, str]) -> set[str]:
+    found = set()
+    for each in ast.walk(node):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            found.add(each.value)
+        elif isinstance(each, ast.Attribute) and each.attr in known:
+            found.add(known[each.attr])
+        elif isinstance(each, ast.Name) and each.id in known:
+            found.add(known[each.id])
+    return found
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_only_known_words_are_set(field):
+    assert set_words(field)
+    assert set_words(field) <= literals.words(FIELDS[field])
+
+
+@pytest.mark.parametrize("name", literals.LITERALS)
+def test_each_word_is_used_beside_its_type(name):
+    used: set[str] = set()
+    for path in [*literals.CORE.glob("*.py"), *literals.CORE.parent.glob("*/*.py")]:
+        if path.name != "types.py":
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            used |= {
+                n.value
+                for n in ast.walk(tree)
+                if isinstance(n, ast.Constant) and isinstance(n.value, str)
+            }
+    assert literals.words(name) <= used
+
+
+def test_a_case_that_is_missing_is_an_error():
+    with pytest.raises(AssertionError, match="no case for 'x'"):
+        assert_never("x")
