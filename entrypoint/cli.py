@@ -45,29 +45,30 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
   pyinit schema                                 print the JSON Schema of the file
   pyinit health [live|ready|startup]            ask the running pyinit: exit 0 or 1
   pyinit ls [--json]                            all apps and their workers
-  pyinit describe APP                           all about an app
+  pyinit describe APP                           details of an app and its workers
   pyinit logs [APP] [-f] [--lines N]            recent and following log lines
-  pyinit reload|restart|stop|start APP|all      new workers first; or old ones first; …
-  pyinit reload --config [--dry-run]            read the file again, say what changes
-  pyinit run JOB                                run it once now, wait for its end
+  pyinit reload|restart APP|all                 replace workers: new ones first; old ones first
+  pyinit stop|start APP|all                     stop all workers of an app; start it again
+  pyinit reload --config [--dry-run]            read the file again, show and make the changes
+  pyinit run JOB                                run a job once now and wait for its end
   pyinit scale APP N|+N|-N                      run more or fewer workers
   pyinit signal SIG APP|all                     send a signal to the workers
   pyinit journal                                the last events and decisions, as JSON lines
-  pyinit replay FILE                            decide again what a journal tells, anywhere
+  pyinit replay FILE                            repeat a journal's decisions, on any machine
   pyinit --version | --help
 
-PM2's names of commands (list, show, jlist, delete, …) work or say what to write.
+PM2's names of commands (list, show, jlist, delete, …) work, or print what to use instead.
 
-Without -c: $PYINIT_CONFIG, else ecosystem.yaml, .yml, .json or .config.js here. Several -c:
-the apps of all these files.
+Without -c: $PYINIT_CONFIG, else ecosystem.yaml, .yml, .json or .config.js in the working
+directory. Several -c: the apps of all these files.
 
-Signals to a running pyinit: TERM, INT, QUIT and `shutdown.signals` stop it (INT or QUIT
-during a stop ends the drain, and again kills), HUP reads the file again and reloads
-without losing a connection; others go to the workers.
+Signals to a running pyinit: TERM, INT, QUIT and `shutdown.signals` stop it. INT or QUIT
+during the stop ends the drain; once more, it kills. HUP reads the file again and reloads
+without losing a connection. All other signals go to the workers.
 
-Exit codes: the app's own when the last one has finished (128+n: killed by signal n),
-0 after a stop that went well, 1 when an app is errored, 2 for a wrong command line or
-file, 137 when the end was forced.
+Exit codes: that of the last app that has finished (128+n: killed by signal n), 0 after a
+stop that went well, 1 if an app is errored, 2 for a wrong command line or file, 137 if the
+end was forced.
 """
 
 

@@ -68,8 +68,8 @@ directory.
   free number. `NODE_APP_INSTANCE` is the instance number, the same for both, as in PM2.
 - YAML is read strictly, by 1.2's core types: `no`, `on`, `22:22` and `1_600` stay text. A key
   that is given twice is an error.
-- `pyinit check` tells every mistake at once, with file, line and column.
-- `env_NAME` is laid over `env` by `pyinit --env NAME`.
+- `pyinit check` reports every mistake at once, with file, line and column.
+- With `pyinit --env NAME` the variables of `env_NAME` are added to `env` and win over it.
 
 <!-- Below: written by `make reference` from entrypoint/config/keys.py. -->
 """
@@ -83,12 +83,12 @@ METRICS_HEAD = """\
 it, as Prometheus does, else in Prometheus' text format 0.0.4. `probes.metrics: false` switches
 it off. [How to scrape it, a dashboard and alerts](../how-to/monitor.md).
 
-- The number of series is that of the file: an app, the number of a worker, never a pid. In a
-  reload, when a number has two workers for a while, the one that is ready is told.
-- Counters never go down while pyinit runs; what is counted of an app ends with the app.
-- A page is made in pieces of 2 ms between the other work of PID 1, and shown again for nine
-  times as long as it took: however often one asks, it takes a tenth of PID 1's time at most.
-- Neither environments nor command lines are told.
+- Labels are names of apps and numbers of instances, never pids, so the number of series depends on
+  the file alone. In a reload, when an instance has two workers, the ready one is shown.
+- Counters never go down while pyinit runs. The series of an app end with the app.
+- pyinit builds a page in pieces of 2 ms between the other work of PID 1, and reuses it for nine
+  times as long as that took. However often it is scraped, it takes a tenth of PID 1's time at most.
+- Environments and command lines are never exposed.
 - A metric without a value is left out: limits that the file does not set, descriptors and PSS
   of another user's processes without CAP_SYS_PTRACE, unix sockets' drops.
 

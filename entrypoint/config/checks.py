@@ -47,20 +47,19 @@ def check_listeners(
     probes_place: tuple[Node | None, str],
 ) -> None:
     """Each address once in the file."""
-    taken: list[tuple[ListenSpec, str]] = []
+    taken: list[tuple[ListenSpec, RawApp]] = []
     for app in apps:
         node, path = app.place("listen")
         for spec in app.value("listen", ()):
             for other, owner in taken:
-                if owner != app.name and overlap(spec, other):
-                    problems.error(node, path, f"{spec.text} is already the app {owner!r}'s")
-            taken.append((spec, app.name))
+                if owner.name != app.name and overlap(spec, other):
+                    by = f"app {owner.name!r} ({_where(problems, owner.node, app.node)})"
+                    problems.error(node, path, f"{spec.text} is already used by {by}")
+            taken.append((spec, app))
     for spec in probes:
         for other, owner in taken:
             if overlap(spec, other):
-                problems.error(
-                    probes_place[0], probes_place[1], f"{spec.text} is already the app {owner!r}'s"
-                )
+                problems.error(*probes_place, f"{spec.text} is already used by app {owner.name!r}")
 
 
 def check_depends(problems: Problems, apps: tuple[RawApp, ...]) -> None:
@@ -141,7 +140,7 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
         problems.warn(node, path, "`node` is for Node programs, which this one seems not to be")
     if app.listen and app.share == "none":
         node, path = raw.place("share")
-        problems.error(node, path, "`none` and `listen` exclude each other")
+        problems.error(node, path, "cannot be `none` together with `listen`")
     if app.health is not None and app.health.http.startswith("/") and not app.listen:
         node, path = raw.place("health")
         problems.error(

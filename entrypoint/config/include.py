@@ -54,7 +54,7 @@ class Documents:
         real = _real(file)
         if real in self._seen:
             shown = file if node is None else self._reader.told(node, file)
-            self._problems.error(node, path, f"{shown} is read already, by {self._seen[real]}")
+            self._problems.error(node, path, f"{shown} is already included by {self._seen[real]}")
             return False
         self._seen[real] = by
         if len(self._seen) > MOST_FILES:
@@ -94,7 +94,7 @@ class Documents:
 
             names = sorted(glob(name))
             if not names:
-                self._problems.warn(node, where, f"no file is like {self._reader.told(node, text)}")
+                self._problems.warn(node, where, f"no file matches {self._reader.told(node, text)}")
         by = f"{trail[-1]}:{node.line}" if node.line else trail[-1]
         for name in names:
             shown = self._reader.told(node, name)

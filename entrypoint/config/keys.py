@@ -390,7 +390,8 @@ APP_KEYS: tuple[Key, ...] = (
         "watchdog",
         "time",
         "A worker must say `WATCHDOG=1` by sd_notify(3) at least so often once it is ready, else "
-        "it is ended (SIGABRT, then SIGKILL) and started again. It is told by `WATCHDOG_USEC`.",
+        "it is ended (SIGABRT, then SIGKILL) and started again. Its environment has "
+        "`WATCHDOG_USEC`.",
         "0: none",
     ),
     _own(
@@ -549,7 +550,8 @@ SHUTDOWN_KEYS: tuple[Key, ...] = (
     _own(
         "drain_delay",
         "time",
-        "Unready, but still serving, before workers are told to stop: load balancers notice.",
+        "How long pyinit is unready and still serves before it stops the workers, so that load "
+        "balancers notice.",
         "0",
     ),
     _own(
@@ -619,7 +621,7 @@ IGNORED_APP_KEYS: dict[str, str] = {
     ),
     "execute_command": "a command line is recognised by itself",
     "windowsHide": "there is no Windows here",
-    "kill_retry_time": "pyinit is told by the kernel when a process ends",
+    "kill_retry_time": "the kernel notifies pyinit when a process ends",
     "watch_options": "use `ignore_watch` and `watch_delay`",
 }
 IGNORED_TOP_KEYS: dict[str, str] = {

@@ -325,7 +325,7 @@ class _Planner:
                 if name in top and name not in ("apps", KEY):
                     first = top[name][1]
                     where = f"{self._problems.file_of(first)}:{first.line}"
-                    self._problems.error(entry[1], entry[0], f"is given already in {where}")
+                    self._problems.error(entry[1], entry[0], f"is already given in {where}")
                 top.setdefault(name, entry)
         return nodes
 

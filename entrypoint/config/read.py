@@ -189,7 +189,7 @@ class Reader(Scalars):
             if spec is MISSING:
                 continue
             if any(address.overlap(spec, other) for other in found):
-                self.problems.error(item, where, f"{spec.text} is there twice")
+                self.problems.error(item, where, f"{spec.text} is listed twice")
             found.append(spec)
         return tuple(found)
 

@@ -113,7 +113,7 @@ class Scalars:
                     self.problems.error(key_node, where[:120], f"is not a known key{near}")
             elif key.name in found:
                 first = found[key.name][0]
-                self.problems.error(key_node, where, f"says again what {first} says")
+                self.problems.error(key_node, where, f"duplicates {first}")
             elif self.ready(value_node, where) and not self._absent(value_node):
                 value = self.read(key, value_node, where)
                 if value is not MISSING:

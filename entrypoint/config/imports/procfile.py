@@ -43,7 +43,7 @@ def read(text: str, file: str, problems: Problems) -> Found:
     names = [app.name for app in apps]
     for app in apps:
         if names.count(app.name) > 1:
-            problems.error(Place(app.line), app.name, "is there twice")
+            problems.error(Place(app.line), app.name, "is defined twice")
     release = next((app for app in apps if app.name == "release"), None)
     for at, app in enumerate(apps):
         _settings(app, at)

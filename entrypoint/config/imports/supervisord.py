@@ -151,7 +151,7 @@ def _included(section: Section, folder: str, problems: Problems) -> list[Section
         pattern = pattern.replace("%(here)s", folder)  # noqa: PLW2901
         files = sorted(glob.glob(os.path.join(folder, pattern)))
         if not files:
-            left_out(problems, line, "include", f"no file is like {pattern!r}")
+            left_out(problems, line, "include", f"no file matches {pattern!r}")
         for name in files:
             with open(name, encoding="utf-8", errors="replace") as stream:
                 more = sections(stream.read())

@@ -89,7 +89,7 @@ def test_procfile_of_django_with_an_environment(convert):
     ("text", "words"),
     [
         ("web node server.js\n", "name: command"),
-        ("web: a\nweb: b\n", "is there twice"),
+        ("web: a\nweb: b\n", "is defined twice"),
         ("# nothing\n", "no program"),
     ],
 )

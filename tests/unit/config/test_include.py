@@ -74,7 +74,7 @@ def test_messages_name_the_file(folder) -> None:
     assert errors[1].startswith("b.yaml:2:11: apps[0].name: the name 'a' is taken")
     assert "a.yaml:3" in errors[1]
     assert errors[2].startswith("b.yaml:4:16: apps[0].instances: ")
-    assert errors[3].startswith("c.yaml:4:9: probes: is given already in a.yaml:5")
+    assert errors[3].startswith("c.yaml:4:9: probes: is already given in a.yaml:5")
 
 
 def test_a_syntax_error_of_an_included_file(folder) -> None:
@@ -97,9 +97,9 @@ def test_a_file_counts_once(folder) -> None:
     folder.file("b.yaml", "include: c.yaml\n")
     folder.file("c.yaml", app("c"))
     assert failed(folder, "a.yaml") == [
-        "a.yaml:1:19: include[1]: 'c.yaml' is read already, by b.yaml:1"
+        "a.yaml:1:19: include[1]: 'c.yaml' is already included by b.yaml:1"
     ]
-    assert failed(folder, "c.yaml", "c.yaml") == ["c.yaml: c.yaml is read already, by -c"]
+    assert failed(folder, "c.yaml", "c.yaml") == ["c.yaml: c.yaml is already included by -c"]
 
 
 def test_a_file_that_only_includes_and_no_app_anywhere(folder) -> None:

@@ -126,7 +126,7 @@ def test_pm2s_other_spellings(folder):
 
 def test_the_same_key_by_two_names(folder):
     [error] = folder.app_errors("script: app.js\nexec: app.js")
-    assert "apps[0].exec: says again what apps[0].script says" in error
+    assert "apps[0].exec: duplicates apps[0].script" in error
 
 
 def test_numbers_in_quotes_are_numbers_as_in_pm2(folder):
@@ -402,13 +402,13 @@ probs: {}
         ("script: app.js\nname: all", '"all" means every app'),
         ("script: app.js\nname: 'a,b'", "no comma"),
         ("script: app.js\nname: ''", "1 to 128"),
-        ("script: app.js\nlisten: [80, '80']", "is there twice"),
+        ("script: app.js\nlisten: [80, '80']", "is listed twice"),
         ("script: app.js\nlisten: {name: x}", "needs an `address`"),
         ("script: app.js\nlisten: {address: 80, mode: 660}", "for a unix socket only"),
         ("script: app.js\nlisten: {address: 'unix:/x', mode: 9}", "octal"),
         ("script: app.js\nlisten: {address: 80, name: 'a:b'}", "colon"),
         ("script: app.js\nlisten: {adress: 80}", "did you mean 'address'?"),
-        ("script: app.js\nlisten: 80\nshare: none", "exclude each other"),
+        ("script: app.js\nlisten: 80\nshare: none", "together with"),
         ("script: app.js\nlisten: 80\nhandoff: none", "nobody would accept"),
         ("script: app.js\nhandoff: fds", "hands over the addresses of `listen`"),
         ("script: tool --fd {fd}", "{fd} needs the app's `listen`"),
@@ -457,7 +457,7 @@ def test_bad_values(folder, text, said):
         ("apps: [{script: app.js}]\nshutdown: 5\n", "must be a mapping"),
         ("apps: [{script: app.js}]\nprobes: {listen: x}\n", "probes.listen: cannot be 'x'"),
         ("apps: [{script: app.js}]\nprobes: {ready_when: 200%}\n", "probes.ready_when"),
-        ("apps: [{script: app.js, listen: 80}]\nprobes: 80\n", "already the app 'app'"),
+        ("apps: [{script: app.js, listen: 80}]\nprobes: 80\n", "already used by app 'app'"),
         (
             "apps: [{name: a, script: app.js, listen: 80}, {name: b, script: app.js, listen: '0.0.0.0:80'}]",
             "apps[1].listen: ",
