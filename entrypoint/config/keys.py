@@ -78,8 +78,8 @@ APP_KEYS: tuple[Key, ...] = (
         "env_file",
         "env_file",
         "Files of variables in Compose's `.env` syntax: a path, a list of paths, or of mappings. "
-        "A relative path begins at the folder of this file. Later files go before earlier ones, "
-        "`env` before all of them.",
+        "A relative path begins at the folder of this file. Later files win over earlier ones, "
+        "and `env` wins over all of them.",
     ),
     _own(
         "env_from_file",
@@ -166,8 +166,8 @@ APP_KEYS: tuple[Key, ...] = (
         "after_stop",
         "commands",
         "Commands that run after each worker has ended, however it did, for at most "
-        "`kill_timeout`. They know how by `SERVICE_RESULT`, `EXIT_CODE` and `EXIT_STATUS`, as "
-        "systemd's ExecStopPost.",
+        "`kill_timeout`. These variables tell how: `SERVICE_RESULT`, `EXIT_CODE` and "
+        "`EXIT_STATUS`, as systemd's ExecStopPost.",
     ),
     Key("namespace", "text", "A label for a group of apps.", "default"),
     # -- how many
@@ -326,8 +326,8 @@ APP_KEYS: tuple[Key, ...] = (
     _own(
         "retire_delay",
         "time",
-        "For a worker that takes no more connections, to answer those it took, before its stop "
-        "signal; while it waits for a CPU this does not run.",
+        "How long a worker that gets no more connections may answer those it took, before its "
+        "stop signal. Time in which it waits for a CPU does not count.",
         "500",
     ),
     _own(
@@ -373,10 +373,11 @@ APP_KEYS: tuple[Key, ...] = (
     _own(
         "on_listen_timeout",
         "choice",
-        "What becomes of a worker that is not ready in time. `abort`: its start has failed. "
-        "`force`: it is waited for; of an app that never says READY=1 a worker is then ready when "
-        "it accepts connections. `auto`: `force` for the first start of an instance, `abort` "
-        "later. The new worker of a reload that is not ready in time ends the reload in any case.",
+        "What happens to a worker that is not ready in time. `abort`: its start has failed. "
+        "`force`: it is waited for; of an app that never says READY=1 a worker is then ready "
+        "when it accepts connections. `auto`: `force` for the first start of an instance, "
+        "`abort` later. The new worker of a reload that is not ready in time ends the reload in "
+        "any case.",
         "auto",
         ("auto", "force", "abort"),
     ),
