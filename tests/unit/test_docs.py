@@ -29,6 +29,36 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target.partition("#")[0]).exists(), target
 
 
+FOR_DEVELOPERS = (
+    "CONTRIBUTING.md",
+    "docs/development/contract.md",
+    "docs/development/style.md",
+    "docs/explanation/core.md",
+)
+
+
+@pytest.mark.parametrize("page", FOR_DEVELOPERS)
+def test_files_and_folders_that_a_page_names_are_there(page: str) -> None:
+    named = re.findall(r"`((?:entrypoint|tests|scripts|docs|k8s)/[\w./-]*)`", text(page))
+    assert named or page == "docs/development/contract.md"
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_folders_of_the_house_are_there() -> None:
+    house = text("CONTRIBUTING.md").partition("## The house")[2].partition("\n## ")[0]
+    rows = [line for line in house.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`([\w./]+)`", row.split(" | ")[0])]
+    assert len(named) > 8
+    assert [name for name in named if not (ROOT / "entrypoint" / name).exists()] == []
+
+
+def test_the_developers_pages_show_targets_of_make() -> None:
+    makefile = text("Makefile")
+    for page in FOR_DEVELOPERS:
+        for target in re.findall(r"(?:`|\$ )make ([a-z]+)", text(page)):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), (page, target)
+
+
 def test_the_command_line_page_has_the_help_text() -> None:
     assert HELP.rstrip() in text("docs/reference/command-line.md")
 
