@@ -79,8 +79,8 @@ METRICS_HEAD = """\
 # Metrics
 
 `GET /metrics` on `probes.listen` (and on the private socket of `pyinit health`) answers in
-[OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/) 1.0 to whoever asks for
-it, as Prometheus does, else in Prometheus' text format 0.0.4. `probes.metrics: false` switches
+[OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/) 1.0 to clients that ask
+for it, as Prometheus does, else in Prometheus' text format 0.0.4. `probes.metrics: false` switches
 it off. [How to scrape it, a dashboard and alerts](../how-to/monitor.md).
 
 - Labels are names of apps and numbers of instances, never pids, so the number of series depends on

@@ -52,7 +52,7 @@ BEHAVIOUR = (
         "different",
         (
             "no connection is lost: pyinit holds the port, and each new worker is ready before "
-            "its old one is told to stop. PM2 accepts for workers that leave"
+            "its old one gets its stop signal. PM2 accepts for workers that leave"
         ),
     ),
     (
