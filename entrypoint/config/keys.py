@@ -212,7 +212,8 @@ APP_KEYS: tuple[Key, ...] = (
         "count",
         "More unstable exits than this, within a window that slides with time, make the app "
         "`errored`. Unstable: sooner than `min_uptime`, or before the worker was ready. Stable "
-        "exits in between do not end the count. As many in a row count however far apart.",
+        "exits in between do not end the count. Those without one in between count however far "
+        "apart.",
         "16",
     ),
     Key(
