@@ -107,6 +107,17 @@ class Run:
         """What `condition` returns once it is true; shows all that was said if never."""
         return wait_until(condition, lambda: f"{what or condition}\n{self.story()}", deadline)
 
+    def _output(self, condition, what: str) -> None:
+        """Wait for what the output shows, no longer than there is somebody who writes it."""
+
+        def look() -> bool:
+            over = self.process.poll() is not None and not any(r.is_alive() for r in self._readers)
+            shown = condition()
+            assert shown or not over, f"it has ended: {what}\n{self.story()}"
+            return shown
+
+        self.until(look, what)
+
     def story(self) -> str:
         return (b"".join(self.lines) + b"--- stderr\n" + self.stderr).decode("utf-8", "replace")
 
@@ -127,7 +138,9 @@ class Run:
 
     def event(self, name: str, count: int = 1, **fields) -> dict:
         """The `count`th such event, waited for."""
-        self.until(lambda: len(self.events(name, **fields)) >= count, f"{name} {fields} × {count}")
+        self._output(
+            lambda: len(self.events(name, **fields)) >= count, f"{name} {fields} × {count}"
+        )
         return self.events(name, **fields)[count - 1]
 
     def said(self, text: str, count: int = 1, **fields) -> list[dict]:
@@ -142,7 +155,7 @@ class Run:
                 and all(record.get(key) == value for key, value in fields.items())
             ]
 
-        self.until(lambda: len(found()) >= count, f"{count} lines {text!r} {fields}")
+        self._output(lambda: len(found()) >= count, f"{count} lines {text!r} {fields}")
         return found()
 
     # -- acting --------------------------------------------------------------------------
