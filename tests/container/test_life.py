@@ -46,7 +46,8 @@ def run(engine: Engine, pyinit_image: str, tmp_path: Path) -> Run:
 
     def start(file: str, *options: str) -> AbstractContextManager[Container]:
         (tmp_path / "ecosystem.yaml").write_text(file)
-        shutil.copy(HERE / "worker.py", tmp_path)
+        for name in ("worker.py", "early.py"):
+            shutil.copy(HERE / name, tmp_path)
         tmp_path.chmod(0o755)  # the container's user is nobody here
         return engine.container(
             pyinit_image, f"--volume={tmp_path}:/app:ro", "--health-interval=1s", *options
@@ -106,6 +107,21 @@ def test_unmodified_workers_share_a_port_under_the_default_seccomp_profile(
         everyone(container, 3)
         assert container.stop() < 10
         assert container.state()["ExitCode"] == 0
+
+
+@pytest.mark.parametrize("options", [(), HARD, ("--cap-add=SYS_PTRACE",)])
+@pytest.mark.parametrize("how", ["options", "epoll"])
+def test_what_a_worker_does_with_its_socket_before_bind_holds(
+    run: Run, how: str, options: tuple[str, ...]
+) -> None:
+    """The default profile refuses pidfd_getfd(2) without CAP_SYS_PTRACE."""
+    file = apps(instances=2).replace("worker.py 8000", f"early.py 8000 {how}")
+    with run(file, *options) as container:
+        container.answers(9400, "/readyz")
+        everyone(container, 2)
+        for _ in range(10):
+            told = json.loads(container.get(8000).body)
+            assert told["same"], told["seen"]
 
 
 def test_a_killed_worker_is_replaced_and_no_connection_is_refused(run: Run) -> None:
