@@ -61,6 +61,26 @@ def test_options_hold_and_go_with_their_worker(tmp_path, no_duplicates, declared
         assert seen_options(lab, 3) == unset
 
 
+@pytest.mark.parametrize("refused", ["pidfd_open", "pidfd_getfd", "CAP_SYS_PTRACE"])
+def test_what_may_be_refused_is_not_relied_on(monkeypatch, refused):
+    def refuse(*_):
+        raise PermissionError(1, "as a seccomp profile does")
+
+    if os.geteuid() == 0 and borrow.own().capabilities & 1 << 19:
+        assert borrow.is_sure()
+    if refused == "pidfd_open":
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+    elif refused == "pidfd_getfd":
+        monkeypatch.setattr(borrow, "_get", lambda *_: -1)
+    else:
+        mine = borrow.own()
+        without = mine.replace(uid=0, capabilities=mine.capabilities & ~(1 << 19))
+        monkeypatch.setattr(borrow, "own", lambda: without)
+    before = len(os.listdir("/proc/self/fd"))
+    assert not borrow.is_sure()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 EVERY = """
 S = socket
 options = [
