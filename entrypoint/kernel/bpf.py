@@ -183,8 +183,9 @@ _IP, _TCP, _IPV6 = 0, 6, 41
 # Options that a listener has, or hands on to its connections (`socket(7)`, `tcp(7)`, `ip(7)`,
 # `ipv6(7)`): level → numbers. Few programs set these on connections, or often:
 LISTENER_OPTIONS = {
-    # SNDBUF, RCVBUF, RCVLOWAT, BINDTODEVICE, SNDBUFFORCE, RCVBUFFORCE, MARK, BUSY_POLL
-    _SOL_SOCKET: (7, 8, 18, 25, 32, 33, 36, 46),
+    # SNDBUF, RCVBUF, PASSCRED, RCVLOWAT, BINDTODEVICE, SNDBUFFORCE, RCVBUFFORCE, PASSSEC, MARK,
+    # BUSY_POLL, PASSPIDFD
+    _SOL_SOCKET: (7, 8, 16, 18, 25, 32, 33, 34, 36, 46, 76),
     # MAXSEG, DEFER_ACCEPT, WINDOW_CLAMP, CONGESTION, FASTOPEN, SAVE_SYN, FASTOPEN_NO_COOKIE
     _TCP: (2, 9, 10, 13, 23, 27, 34),
     _IP: (1, 15, 19, 21),  # TOS, FREEBIND, TRANSPARENT, MINTTL

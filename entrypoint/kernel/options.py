@@ -66,6 +66,8 @@ _NUMBERS6 = (
     (_6, 75),  # IPV6_TRANSPARENT
     (_6, 78),  # IPV6_FREEBIND
 )
+# Of unix listeners, which connections inherit (`unix(7)`): PASSCRED, PASSSEC, PASSPIDFD.
+UNIX = tuple((_S, number) for number in (16, 34, 76))
 # SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO: structs. SO_BINDTODEVICE, TCP_CONGESTION: texts.
 _BYTES = ((_S, 13, 8), (_S, 20, 16), (_S, 21, 16), (_S, 25, 16), (_T, 13, 16))
 # The kernel shows twice what was asked for (`socket(7)`).
@@ -107,6 +109,19 @@ def _copy_one(
     except OSError:
         return False
     return True
+
+
+def switch_on(source: _socket.socket, target: _socket.socket) -> None:
+    """Set those of `UNIX` on `target` that are set on `source`.
+
+    None is taken back: all workers of an app have the one listener.
+    """
+    for level, name in UNIX:
+        try:
+            if source.getsockopt(level, name):
+                target.setsockopt(level, name, 1)
+        except OSError:
+            continue  # this kernel has no such option
 
 
 def apply(

@@ -251,6 +251,8 @@ class Binding:
         fresh = group.form.family != "unix" and not again
         if alone and (own is not None or fresh):
             self._options.carry(worker.incarnation, worker.notifier, call, own, source)
+        elif group.form.family == "unix":
+            self._options.carry_unix(worker.incarnation, worker.notifier, call, source)
         if own is not None:
             own.close()
         self._follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))

@@ -140,6 +140,23 @@ class SetOptions:
             if notifier.waits(call):
                 options.apply(chosen, target, wanting)
 
+    def carry_unix(
+        self, incarnation: int, notifier: Notifier, call: Notification, target: _socket.socket
+    ) -> None:
+        """The same for a unix socket, the one listener of all workers. Raises OSError."""
+        from ..kernel import borrow, options
+
+        pid, fd = call.pid, call.args[0]
+        own = borrow.socket_of(pid, fd)
+        if own is not None:
+            options.switch_on(own, target)
+            own.close()
+            return
+        chosen = self._take(incarnation, seccomp.socket_inode(pid, fd), fd)
+        wanted = [each for each in chosen if each[:2] in options.UNIX and any(each[2])]
+        if wanted and notifier.waits(call):
+            options.apply(wanted, target, credentials.own())
+
     def _take(self, incarnation: int, inode: int, fd: int) -> tuple[tuple[int, int, bytes], ...]:
         """What was set on this socket, which is bound now as descriptor `fd`."""
         self._sure = False  # else nobody would ask

@@ -174,6 +174,38 @@ def test_a_high_descriptor_is_known_from_the_second_start_on(tmp_path, no_duplic
         assert told["app"] == "app"
 
 
+PASSES = """
+s = socket.socket(socket.AF_UNIX)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+s.bind(sys.argv[2])
+s.listen(5)
+while True:
+    c, _ = s.accept()
+    _, told, _, _ = c.recvmsg(10, 200)
+    c.sendall(b"%d" % any(kind == socket.SCM_CREDENTIALS for _, kind, _ in told))
+    c.close()
+"""
+
+
+@pytest.mark.parametrize("had", ["a duplicate", "no duplicate"])
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_unix_listener_passes_the_credentials_that_its_worker_asked_for(
+    tmp_path, request, had, declared
+):
+    if had == "no duplicate":
+        request.getfixturevalue("no_duplicates")
+    path = str(tmp_path / "s")
+    listen = (spec(f"unix:{path}"),) if declared else ()
+    with Lab(program(tmp_path, PASSES, 1, path), listen=listen, handoff="intercept") as lab:
+        lab.run(2)
+        for _ in range(6):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(10)
+                client.connect(path)
+                client.sendall(b"hi")
+                assert client.recv(10) == b"1"
+
+
 HOSTILE = """
 import mmap
 libc = ctypes.CDLL(None, use_errno=True)
