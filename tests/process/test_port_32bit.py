@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from tests.support.portlab import Lab, free_port, get, spec
+from tests.support.portlab import Lab, get, spec
+from tests.support.ports import free_port
 
 # Without a C library, which need not be installed. argv: how, port. Answers $SLOT.
 PROGRAM = r"""

@@ -14,7 +14,8 @@ import pytest
 
 from entrypoint.kernel import borrow
 from tests.process.test_port_faithful import ANSWER
-from tests.support.portlab import Lab, free_port, get, spec
+from tests.support.portlab import Lab, get, spec
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 # For some seconds, from several threads and children: argv 1 port, 2 seconds.

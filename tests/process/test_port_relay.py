@@ -12,7 +12,8 @@ import sys
 import pytest
 
 from tests.process.test_port_faithful import ANSWER
-from tests.support.portlab import Lab, free_port, spec
+from tests.support.portlab import Lab, spec
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 # Slot 0 accepts nothing and closes its listener at SIGUSR2; the others serve.
