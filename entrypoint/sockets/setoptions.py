@@ -10,7 +10,7 @@ reported. Options that only listeners have, or few programs use, are, of each de
 that many programs set on each connection (SO_KEEPALIVE and its times, SO_LINGER, timeouts) are
 reported of descriptors up to the highest at which a worker of this app has bound before: a
 listener holds its number, and connections get higher ones. At an app's first start that number
-is not known. Then `LEAST` is taken for it, and what is missed is said once it is seen.
+is not known. `LEAST` is the least that is taken for it; what is missed is said once it is seen.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class SetOptions:
             self._sure = borrow.is_sure()
         if self._sure:
             return ()
-        upto = self._highest if self._highest >= 0 else LEAST + given
+        # The next worker may have one more descriptor open.
+        upto = max(self._highest, LEAST + given)
         self._lives[incarnation] = _Life(upto)
         return (f"setsockopt:{upto}",)
 
