@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.support import namespace
+
+if sys.dont_write_bytecode:
+    # To rewrite the asserts of all tests takes longer than most of them. Where nothing may be
+    # written beside the sources (PYTHONDONTWRITEBYTECODE), what comes of it is kept elsewhere.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).resolve().parents[1] / ".cache" / "pycache")
 
 
 @pytest.hookimpl(tryfirst=True)
