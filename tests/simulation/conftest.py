@@ -6,6 +6,10 @@ import signal
 
 import pytest
 
+from tests.support import examples
+
+examples.choose()
+
 # CPU time of one test (s); the machine of test_machine.py has many histories.
 CPU_LIMIT = 20
 MACHINE_LIMIT = 3600

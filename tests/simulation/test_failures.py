@@ -14,6 +14,7 @@ from entrypoint.core import events as e
 from entrypoint.core.spec import HealthSpec
 from entrypoint.shell import failed_effects
 from tests.simulation.world import SIGTERM, Script, World, plan, shared
+from tests.support.examples import DEEP
 
 EVERY = sorted(f.Effect.__subclasses__(), key=lambda each: each.__name__)
 
@@ -100,7 +101,7 @@ def test_each_kind_of_effect_may_fail_twice(kind):
     world.run_until(lambda: world.exit_code is not None, within=40.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=600 if DEEP else 15, deadline=None)
 @given(seed=st.integers(0, 2**32), often=st.sampled_from([0.05, 0.3, 0.9]))
 def test_whatever_fails_for_a_while_the_app_comes_back(seed, often):
     draws = random.Random(seed)

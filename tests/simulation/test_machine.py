@@ -5,8 +5,6 @@ Quick and the same each time by default; `PYINIT_SIMULATION=deep` looks further,
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -28,8 +26,7 @@ from tests.simulation.world import (
     plan,
     shared,
 )
-
-DEEP = os.environ.get("PYINIT_SIMULATION", "") == "deep"
+from tests.support.examples import DEEP
 
 NAMES = ("web", "job", "db")
 
@@ -374,7 +371,7 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=4000 if DEEP else 60,
+    max_examples=4000 if DEEP else 40,
     stateful_step_count=60 if DEEP else 25,
     deadline=None,
     derandomize=not DEEP,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from entrypoint import loop as loops
 from entrypoint.loop import READ, WRITE, Loop
+from tests.support.examples import DEEP
 
 
 class Failed(Exception):
@@ -98,7 +99,7 @@ scripts = st.lists(st.lists(st.tuples(steps, st.integers(0, 7)), max_size=4), ma
 
 
 @given(script=scripts, count=st.integers(1, 8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3000 if DEEP else 100)
 def test_an_event_reaches_only_the_file_that_had_it(script, count):
     world = World(script)
     try:
@@ -112,7 +113,6 @@ def test_an_event_reaches_only_the_file_that_had_it(script, count):
 
 
 @given(script=scripts, count=st.integers(1, 8))
-@settings(max_examples=100, deadline=None)
 def test_no_ready_descriptor_is_forgotten(script, count):
     world = World(script)
     try:

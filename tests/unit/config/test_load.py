@@ -628,7 +628,6 @@ _TREES = st.recursive(
 )
 _SETTINGS = settings(
     deadline=None,
-    max_examples=120,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
