@@ -100,8 +100,21 @@ def exited(tx: Transaction, worker: Worker, event: WorkerExited) -> None:
     if worker.state == w.GONE:
         _go_on(tx, worker)
         _gone(tx, worker)
-    elif lifecycle.shares_port(worker.spec) and worker.stop_reason not in REPLACED:
+    elif worker.stop_reason not in REPLACED and _all_share_port(tx, worker):
         _go_on(tx, worker)
+
+
+def _all_share_port(tx: Transaction, worker: Worker) -> bool:
+    """It does, and so does whatever may be started in its place.
+
+    One that binds its port itself, before or after a change of the file, must not meet what is
+    left of this one.
+    """
+    specs = [worker.spec, tx.the_app(worker.app).spec]
+    instance = tx.instance(worker.app, worker.instance)
+    if instance is not None:
+        specs += [instance.spec, instance.before or instance.spec]
+    return all(lifecycle.shares_port(spec) for spec in specs)
 
 
 def group_emptied(tx: Transaction, worker: Worker) -> None:

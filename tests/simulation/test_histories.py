@@ -379,3 +379,20 @@ def test_a_loop_of_workers_that_crash_late_and_never_were_ready_ends(world):
     world.boot(shared(max_restarts=2, on_listen_timeout="force"))
     world.run_until(lambda: bool(world.said("app errored")), 300)
     assert len(world.processes) == 3
+
+
+@pytest.mark.parametrize("pause", [0.0, 1.0])
+def test_one_that_binds_for_itself_does_not_meet_what_a_shared_one_left(world, pause):
+    """`fork` → `cluster`, and the first of those crashes: what it had started holds the port."""
+    old = app(treekill="tree", restart_delay=pause)
+    new = shared(treekill="tree", restart_delay=pause)
+    world.usual = lambda spawn: (
+        Script(says_after=None, ends_after=0.5, code=1, strays="stubborn")
+        if spawn.spec == new
+        else Script()
+    )
+    world.up(old)
+    reread(world, new)
+    world.run_until(lambda: world.said("reload aborted"))
+    world.settle(30)
+    assert world.one().spec == old
