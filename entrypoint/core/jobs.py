@@ -17,7 +17,7 @@ from . import rolling
 from . import worker as w
 from .effects import ReportOutcome, StopTimer
 from .events import Timer
-from .lifecycle import launch, shares_port, stop_workers
+from .lifecycle import await_leftover, launch, shares_port, stop_workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +138,9 @@ def start_anew(tx: Transaction, instance: Instance) -> None:
     """Launch the newest spec in a place that has no worker; what failed before is forgotten."""
     tx.emit(StopTimer(Timer("restart", instance.app, instance.restart_timer)))
     fresh = instance.replace(unstable=(), delay=0.0, loop=(), served=())
-    launch(tx, fresh, tx.the_app(instance.app).spec, instance.slot)
+    spec = tx.the_app(instance.app).spec
+    if not await_leftover(tx, fresh, spec, "restart"):
+        launch(tx, fresh, spec, instance.slot)
 
 
 def remember(tx: Transaction, worker: Worker) -> None:

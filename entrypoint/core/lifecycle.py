@@ -90,6 +90,24 @@ def launch(
     return worker
 
 
+def await_leftover(
+    tx: Transaction, instance: Instance, spec: AppSpec, stop_reason: StopReason
+) -> bool:
+    """What is left of the last worker of an instance that has none has to end first.
+
+    True: its end, for `stop_reason`, starts the next one. One that binds its port itself must
+    not meet what may still hold it.
+    """
+    crew = () if shares_port(spec) else tx.workers(instance.app)
+    left = [e for e in crew if (e.instance, e.slot) == (instance.number, instance.slot)]
+    if not left:
+        return False
+    tx.put_worker(left[-1].replace(stop_reason=stop_reason))
+    current = left[-1].incarnation
+    tx.put_instance(instance.replace(state=w.RUNNING, current=current, restart_timer=0))
+    return True
+
+
 def arm(tx: Transaction, worker: Worker, kind: WorkerTimer, delay: float) -> Worker:
     """The deadline of its launch or of its stop."""
     tx.emit(StartTimer(_timer(kind, worker), delay))

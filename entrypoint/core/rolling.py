@@ -20,7 +20,15 @@ from . import worker as w
 from .addresses import accepts
 from .effects import GrowPort, LookAt, ReleaseSlot, ReportOutcome, StartTimer, StopTimer
 from .events import Timer
-from .lifecycle import awaits_readiness, has_slots, launch, shares_port, stop_worker, stop_workers
+from .lifecycle import (
+    await_leftover,
+    awaits_readiness,
+    has_slots,
+    launch,
+    shares_port,
+    stop_worker,
+    stop_workers,
+)
 from .readiness import launch_bound, min_ready, recall, shortfall
 from .restarts import restarted
 from .worker import AppState, Instance, Reload, Worker
@@ -266,6 +274,8 @@ def _replace(tx: Transaction, app_state: AppState, instance: Instance) -> None:
     elif current is None:
         # It finished, is errored, or waits for a restart: start.
         tx.emit(StopTimer(Timer("restart", app_state.name, instance.restart_timer)))
+        if await_leftover(tx, instance, app_state.spec, "reload"):
+            return
         instance = instance.replace(unstable=(), delay=0.0, loop=(), before=instance.spec)
         note_fresh(tx, launch(tx, instance, app_state.spec, instance.slot))
     else:

@@ -396,3 +396,19 @@ def test_one_that_binds_for_itself_does_not_meet_what_a_shared_one_left(world, p
     world.run_until(lambda: world.said("reload aborted"))
     world.settle(30)
     assert world.one().spec == old
+
+
+@pytest.mark.parametrize("by", ["file", "person"])
+def test_nor_what_one_left_that_had_crashed_before_the_file_changed(world, by):
+    """It waits for its restart while its children end; the file now says `fork`."""
+    old = shared(treekill="tree", restart_delay=5.0, kill_timeout=8.0)
+    world.upcoming.append(Script(ends_after=0.5, code=1, strays="stubborn"))
+    world.up(old)
+    world.run_until(lambda: not world.live())
+    if by == "person":
+        world.emit(e.StopRequested("web"))
+    reread(world, new := app(treekill="tree"))
+    if by == "person":
+        world.emit(e.StartRequested("web"))
+    world.settle(30)
+    assert world.one().spec == new
