@@ -93,6 +93,16 @@ def has_port(tx: Transaction, worker: Worker) -> bool:
     return listens or bool(required(tx, worker))
 
 
+def sibling_serves(tx: Transaction, worker: Worker) -> bool:
+    """Another instance of the same settings serves on a port: perhaps this one is meant to."""
+    return any(
+        other.incarnation != worker.incarnation
+        and other.spec == worker.spec
+        and any(counts(tx, other, key) for key in other.accepting)
+        for other in tx.workers(worker.app)
+    )
+
+
 def served_by(worker: Worker, now: float) -> tuple[str, ...]:
     """Undeclared addresses that its successor has to serve too."""
     declared = {each.text for each in worker.spec.listen}

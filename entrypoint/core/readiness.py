@@ -35,6 +35,7 @@ from .addresses import (
     key_of,
     required,
     served_by,
+    sibling_serves,
 )
 from .effects import LookAt, ProbeAccept, StartTimer, StopLook, StopTimer
 from .events import Timer
@@ -392,8 +393,9 @@ def overdue(tx: Transaction, worker: Worker) -> None:
 
 def _await_rest(tx: Transaction, worker: Worker) -> None:
     """No port so far, and none is expected."""
-    if worker.spec.wait_ready:
+    if worker.spec.wait_ready or sibling_serves(tx, worker):
         _report_late(tx, worker, "wait until its processes rest")
+    if worker.spec.wait_ready:
         tx.emit(LookAt(worker.incarnation, worker.app))
     worker = tx.put_worker(worker.replace(overdue=True, failures=0))
     worker = arm(tx, worker, "launch", REST_AT_MOST)

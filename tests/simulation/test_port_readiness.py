@@ -22,6 +22,9 @@ class Core:
         spec = AppSpec("web", command, "/", exec_mode="cluster", share="slots", **keys)
         self.emit(e.Booted(Plan((spec,))))
         self.up(1)
+        for incarnation in range(2, spec.instances + 1):
+            self.advance(0.1)
+            self.up(incarnation)
 
     def emit(self, event: e.Event) -> None:
         for effect in self.core.handle(event, self.now):
@@ -118,3 +121,28 @@ def test_a_declared_port_of_the_kernels_range_counts():
     core.emit(e.ListenSeen(1, address, address, passing=True, chosen=True))
     core.emit(e.AcceptSeen(1, address, address))
     assert core.states() == ["online"]
+
+
+def test_one_that_has_no_port_while_its_sibling_serves_on_one_is_named():
+    """A server that finds the port in use, and asks for another one for ever (Robyn)."""
+    core = Core(listen_timeout=3.0, instances=2)
+    core.emit(e.ListenSeen(1, "0.0.0.0:8080"))
+    core.emit(e.AcceptSeen(1, "0.0.0.0:8080"))
+    core.advance(3.1)
+    (late,) = core.said("worker not ready in time")
+    assert late["instance"] == 1
+    assert late["reason"].startswith("not listening")
+    assert late["then"] == "wait until its processes rest"
+    assert core.states() == ["online", "launching"]
+    core.emit(e.ListenSeen(2, "0.0.0.0:8080"))
+    core.emit(e.AcceptSeen(2, "0.0.0.0:8080"))
+    assert core.states() == ["online", "online"]
+
+
+def test_instances_without_any_port_are_ready_at_rest():
+    core = Core(listen_timeout=3.0, instances=2)
+    for incarnation in (1, 2):
+        core.emit(e.RestSeen(incarnation, rests=True))
+    core.advance(3.1)
+    assert core.states() == ["online", "online"]
+    assert not core.said("worker not ready in time")
