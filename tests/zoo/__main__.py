@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from . import table
 from .catalog import SERVERS
-from .trial import BUILD, CACHE, KINDS, MODULES, PROGRAMS, ROOT, VENV, Trial
+from .trial import CACHE, KINDS, ROOT, ZOO, Trial
 
 if TYPE_CHECKING:
     from .catalog import Server
@@ -31,23 +31,23 @@ RESULTS = CACHE / "results.jsonl"
 
 def prepare() -> None:
     """A copy of the programs beside the modules that they load."""
-    shutil.rmtree(PROGRAMS, ignore_errors=True)
-    shutil.copytree(ROOT / "tests/zoo/programs", PROGRAMS)
-    (PROGRAMS / "node_modules").symlink_to(MODULES)
-    BUILD.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(ZOO.programs, ignore_errors=True)
+    shutil.copytree(ROOT / "tests/zoo/programs", ZOO.programs)
+    (ZOO.programs / "node_modules").symlink_to(ZOO.modules)
+    ZOO.build.mkdir(parents=True, exist_ok=True)
 
 
 def missing(server: Server) -> str:
     """What the row needs and this machine lacks; empty when nothing."""
     for need in server.needs:
-        if not shutil.which(need, path=f"{VENV}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"):
+        if not shutil.which(need, path=f"{ZOO.venv}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"):
             return f"no {need} here"
     if not server.build:
         return ""
-    stamp = BUILD / f"{''.join(c if c.isalnum() else '-' for c in server.name)}.made"
+    stamp = ZOO.build / f"{''.join(c if c.isalnum() else '-' for c in server.name)}.made"
     if stamp.exists() and stamp.read_text() == server.build:
         return ""
-    line = server.build.replace("{build}", str(BUILD)).replace("{programs}", str(PROGRAMS))
+    line = server.build.replace("{build}", str(ZOO.build)).replace("{programs}", str(ZOO.programs))
     made = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     if made.returncode:
         return f"does not compile: {(made.stderr or made.stdout).strip()[-300:]}"

@@ -11,14 +11,14 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
-from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .asking import BEGINNINGS, WrongAnswerError, ask, connect
+from .load import CLIENTS, Load
 from .processes import accepted, children, inner, sockets, tree
 
 if TYPE_CHECKING:
@@ -26,15 +26,23 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache/zoo"
-PROGRAMS = CACHE / "programs"
-BUILD = CACHE / "build"
-VENV = CACHE / "venv/bin"
-MODULES = CACHE / "node/node_modules"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where programs and tools of a trial are. `boot`: how long a worker waits first (s)."""
+
+    programs: Path = CACHE / "programs"
+    build: Path = CACHE / "build"
+    venv: Path = CACHE / "venv/bin"
+    modules: Path = CACHE / "node/node_modules"
+    boot: float = 1.5
+
+
+ZOO = Home()
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
 
 WORKERS = 3
-BOOT = 1.5  # how long each worker waits before it becomes the program (s)
-CLIENTS = 3
 # How long anything may take on a busy machine (s).
 DEADLINE = 60.0
 KINDS = ("tcp", "undeclared", "unix")
@@ -42,55 +50,11 @@ KINDS = ("tcp", "undeclared", "unix")
 PROVOKED = ("worker exited", "reload aborted", "worker not ready in time")
 
 
-class Load:
-    """Clients that ask again and again, a new connection each, until the block ends."""
-
-    def __init__(self, server: Server, address: int | str) -> None:
-        self._server, self._address = server, address
-        self.counts: Counter[str] = Counter()
-        self.slowest = 0.0
-        self._ends = threading.Event()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(CLIENTS)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ends.set()
-        for thread in self._threads:
-            thread.join(15)
-
-    def _run(self) -> None:
-        while not self._ends.is_set():
-            began = time.monotonic()
-            try:
-                ask(self._server.speaks, self._address, 12.0)
-                kind = "ok"
-            except TimeoutError:
-                kind = "timed out"
-            except ConnectionRefusedError:
-                kind = "refused"
-            except FileNotFoundError:
-                kind = "no such path"
-            except (OSError, WrongAnswerError) as error:
-                kind = f"{type(error).__name__} {error}"[:80]
-            self.counts[kind] += 1
-            self.slowest = max(self.slowest, time.monotonic() - began)
-            self._ends.wait(0.03)
-
-    @property
-    def failed(self) -> str:
-        """What did not come, in words; empty when everything did."""
-        return ", ".join(f"{n} {kind}" for kind, n in self.counts.items() if kind != "ok")
-
-
 class Trial:
     """`with Trial(server, kind) as trial:`; `checks` runs all five."""
 
-    def __init__(self, server: Server, kind: str) -> None:
-        self.server, self.kind = server, kind
+    def __init__(self, server: Server, kind: str, home: Home = ZOO) -> None:
+        self.server, self.kind, self.home = server, kind, home
         self.dir = Path(tempfile.mkdtemp(prefix="zoo-"))
         self.port = _free_port()
         self.metrics, self.probe = self.port + 1, self.port + 2
@@ -132,7 +96,7 @@ class Trial:
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
-                cwd=PROGRAMS,
+                cwd=self.home.programs,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -146,7 +110,7 @@ class Trial:
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def _configure(self) -> None:
-        text = (PROGRAMS / "conf" / self.server.conf).read_text()
+        text = (self.home.programs / "conf" / self.server.conf).read_text()
         unix = self.kind == "unix"
         words = {
             "@DIR@": str(self.dir),
@@ -165,30 +129,31 @@ class Trial:
     def _environment(self) -> dict[str, str]:
         env = {**os.environ, **dict(self.server.env), "PYINIT_RUN_DIR": str(self.dir / "run")}
         env.pop("NOTIFY_SOCKET", None)
-        env["PATH"] = f"{VENV}:{env['PATH']}:/usr/sbin"
+        env["PATH"] = f"{self.home.venv}:{env['PATH']}:/usr/sbin"
         return env
 
     def _write(self) -> None:
         command = self.server.unix if self.kind == "unix" else self.server.tcp
+        home, programs = self.home, str(self.home.programs)
         words = {
             "port": str(self.port), "path": str(self.dir / "app.sock"), "dir": str(self.dir),
-            "programs": str(PROGRAMS), "build": str(BUILD), "py": str(VENV / "python"),
-            "bin": str(VENV), "js": str(MODULES),
+            "programs": programs, "build": str(home.build), "py": str(home.venv / "python"),
+            "bin": str(home.venv), "js": str(home.modules),
         }  # fmt: skip
         for word, value in words.items():
             command = command.replace(f"{{{word}}}", value)
         env = {
-            "ZOO_DIR": str(self.dir), "PROGRAMS": str(PROGRAMS), "BOOT": str(BOOT),
+            "ZOO_DIR": str(self.dir), "PROGRAMS": programs, "BOOT": str(home.boot),
             "PORT": str(self.port), "NODE_ENV": "production", "TMPDIR": str(self.dir),
         }  # fmt: skip
         if self.kind == "tcp":
             env["METRICS"] = str(self.metrics)
         if self.server.direct:
-            env["NODE_OPTIONS"] = f"--require {PROGRAMS}/boot.js"
+            env["NODE_OPTIONS"] = f"--require {programs}/boot.js"
         else:
-            command = f"sh {PROGRAMS}/boot.sh {command}"
+            command = f"sh {programs}/boot.sh {command}"
         app: dict[str, object] = {
-            "name": "web", "script": command, "cwd": str(PROGRAMS), "exec_mode": "cluster",
+            "name": "web", "script": command, "cwd": programs, "exec_mode": "cluster",
             "instances": WORKERS, "env": env,
         }  # fmt: skip
         if self.kind != "undeclared":
