@@ -2,8 +2,8 @@
 
     python -m tests.zoo [NAME…] [--kind tcp|undeclared|unix] [--jobs N] [--publish] [--list]
 
-A name chooses rows whose name or language contains it. Each result is kept in
-.cache/zoo/results.jsonl, where a later one replaces it. `--publish` makes
+A name chooses the row of that name, else rows whose name contains it or whose language it is.
+Each result is kept in .cache/zoo/results.jsonl, where a later one replaces it. `--publish` makes
 docs/reference/servers.md from all that are kept. Exit code 1: a row is silently wrong.
 """
 
@@ -95,11 +95,7 @@ def main() -> int:
     parser.add_argument("--bare", action="store_true", help="try the commands without pyinit")
     options = parser.parse_args()
     names = [name.lower() for name in options.names]
-    chosen = [
-        server
-        for server in SERVERS
-        if not names or any(n in server.name.lower() or n == server.language.lower() for n in names)
-    ]
+    chosen = [server for server in SERVERS if not names or any(_means(n, server) for n in names)]
     if options.list:
         for server in chosen:
             print(f"{server.language:8} {server.name}")
@@ -136,6 +132,14 @@ def main() -> int:
     if options.publish:
         table.write(ROOT / "docs/reference/servers.md", kept_results())
     return 1 if silent else 0
+
+
+def _means(name: str, server: Server) -> bool:
+    """The server of that very name, if there is one; else each that contains it."""
+    known = server.name.lower()
+    if any(name == each.name.lower() for each in SERVERS):
+        return name == known
+    return name in known or name == server.language.lower()
 
 
 def kept_results() -> list[dict[str, object]]:
