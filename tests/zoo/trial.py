@@ -339,7 +339,7 @@ class Trial:
             for kind, n in load.counts.items()
             if kind.startswith(("Connection", "Wrong", "Broken"))
         )
-        lost -= 0
+
         if not back:
             return "no new worker became ready"
         rest = {
