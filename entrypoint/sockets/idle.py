@@ -8,7 +8,8 @@ its signal, which it finds when it goes on; else it goes on at once, and is held
 little later.
 
 A hold takes some milliseconds. A worker that is never found idle (kept connections) gets its
-signal after `PATIENCE` all the same.
+signal after `PATIENCE` all the same. On a busy machine threads take long to stop: then it is
+tried for longer, until there were some looks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # How long an idle moment is looked for (s).
 PATIENCE = 0.5
+# It was looked at least so often by then, or so long (s) was tried.
+_LOOKS, _LONGEST = 5, 3.0
 # Between two holds; varied, so as not to keep step with the load (s).
 _PAUSES = (0.004, 0.007, 0.011, 0.005, 0.009)
 # How often it is looked whether all threads have stopped, and how many times.
@@ -45,6 +48,7 @@ class Idle:
         self._then = then
         self._began = loop.now()
         self._holds = 0
+        self._looks = 0
         self._held: tuple[int, ...] = ()
         self._steps = 0
         self._hold()
@@ -82,13 +86,16 @@ class Idle:
                 self._later(_STEP, self._look)
             else:
                 self._again()
-        elif self._is_idle():
+            return
+        self._looks += 1
+        if self._is_idle():
             self._go()
         else:
             self._again()
 
     def _is_idle(self) -> bool:
-        strict = self._loop.now() - self._began < _STRICT * PATIENCE
+        early = self._loop.now() - self._began < _STRICT * PATIENCE
+        strict = early or self._looks < _LOOKS - 1
         if strict and any(suspend.only_waits(pid) is False for pid in self._held):
             return False
         taken = sockdiag.accepted(self._paths)
@@ -104,7 +111,8 @@ class Idle:
 
     def _again(self) -> None:
         self._release()
-        if self._loop.now() - self._began > PATIENCE:
+        tried = self._loop.now() - self._began
+        if tried > (PATIENCE if self._looks >= _LOOKS else _LONGEST):
             self._then()
         else:
             self._later(_PAUSES[self._holds % len(_PAUSES)], self._hold)
