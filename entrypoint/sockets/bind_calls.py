@@ -101,10 +101,10 @@ class Binding:
     ) -> None:
         self._loop = loop
         self._app = app
-        self._listeners = listeners
+        self.listeners = listeners
         self._log = log
         self._observed = listen_visible
-        self._pid_of = pid_of
+        self.pid_of = pid_of
         self._options = options
         # Workers of this app get sockets that we make, from their next start on.
         self.makes_sockets = False
@@ -155,7 +155,7 @@ class Binding:
                     "connections to others costs them a notification",
                 },
             )
-        if not worker.makes and not self._listeners.serves(worker.incarnation):
+        if not worker.makes and not self.listeners.serves(worker.incarnation):
             self._observed(worker.incarnation, "unfit", {"reason": reason})
 
     def _drop_birth(self, call: seccomp.Notification) -> None:
@@ -178,7 +178,7 @@ class Binding:
         that is 0. Other options are not reported.
         """
         value, size = call.args[3:5]
-        held = self._listeners.held_by(
+        held = self.listeners.held_by(
             worker.incarnation, seccomp.socket_inode(call.pid, call.args[0])
         )
         if held is None or held.listens or held.reported:
@@ -207,7 +207,7 @@ class Binding:
             return False
         if not self._is_stream(asked, pid, fd) or not seccomp.same_network(pid):
             return False
-        if self._listeners.of_inode(seccomp.socket_inode(pid, fd)) is not None:
+        if self.listeners.of_inode(seccomp.socket_inode(pid, fd)) is not None:
             return False  # bound already: EINVAL, as the kernel says
         claim = self._claim(worker, call, asked)
         if claim is None:
@@ -218,10 +218,10 @@ class Binding:
         except seccomp.NotTakenError:
             # The same bind is answered again later: it finds the address as it was.
             if claim.group.form not in worker.bound:
-                self._listeners.give_back(worker.incarnation, claim)
+                self.listeners.give_back(worker.incarnation, claim)
             raise
         finally:
-            self._listeners.abandon(claim)
+            self.listeners.abandon(claim)
 
     def _give(self, worker: Worker, call: seccomp.Notification, claim: Claim) -> bool:
         """Answer a bind with the socket of `claim`, or bind the worker's own into its group.
@@ -242,7 +242,7 @@ class Binding:
                 worker.notifier.answer(call, error.errno or errno.EINVAL)
                 return True
             worker.notifier.answer(call)
-            self._bound(worker, claim, inode, pid, fd)
+            self.bound(worker, claim, inode, pid, fd)
             return True
         flags = seccomp.descriptor_flags(pid, fd)
         again = group.holders.get(worker.slot) == worker.incarnation
@@ -255,10 +255,10 @@ class Binding:
             self._options.carry_unix(worker.incarnation, worker.notifier, call, source)
         if own is not None:
             own.close()
-        self._follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
+        self.follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
         if not worker.notifier.put(call, source.fileno(), fd, cloexec=bool(flags & os.O_CLOEXEC)):
             return True  # killed meanwhile, or its call begins anew
-        self._bound(worker, claim, inode_of(source.fileno()), pid, fd)
+        self.bound(worker, claim, inode_of(source.fileno()), pid, fd)
         worker.notifier.answer(call)
         return True
 
@@ -279,7 +279,7 @@ class Binding:
 
     def _is_tied(self, worker: Worker, call: seccomp.Notification) -> bool:
         pid, fd = call.pid, call.args[0]
-        tree = look.tree(self._pid_of(worker.incarnation) or pid)
+        tree = look.tree(self.pid_of(worker.incarnation) or pid)
         return borrow.is_tied(pid, fd, seccomp.socket_inode(pid, fd), tree)
 
     def _cannot_replace(self, worker: Worker, call: seccomp.Notification, claim: Claim) -> bool:
@@ -289,11 +289,11 @@ class Binding:
         """
         reason = "a socket was in an epoll set, or duplicated, before its bind"
         form = claim.group.form
-        self._listeners.give_back(worker.incarnation, claim)
+        self.listeners.give_back(worker.incarnation, claim)
         if form.family != "unix" and not worker.makes:
             self._needs_our_sockets(worker, reason)
             return False
-        alone = not claim.group.users and self._listeners.step_aside(
+        alone = not claim.group.users and self.listeners.step_aside(
             claim, lasting=self._app.instances == 1
         )
         if alone:
@@ -331,8 +331,9 @@ class Binding:
         for birth in births:
             prepare(birth)
 
-    def _bound(self, worker: Worker, claim: Claim, inode: int, pid: int, fd: int) -> None:
-        held = self._listeners.hold(worker.incarnation, worker.slot, claim, inode)
+    def bound(self, worker: Worker, claim: Claim, inode: int, pid: int, fd: int) -> None:
+        """The worker has the socket of that inode now, of this claim."""
+        held = self.listeners.hold(worker.incarnation, worker.slot, claim, inode)
         held.pid, held.fd = borrow.group_of(pid), fd
         form = claim.group.form
         if form not in worker.bound:
@@ -352,7 +353,7 @@ class Binding:
         protocol = seccomp.protocol_of(pid, fd)
         if protocol == "UNIX" and seccomp.kernel_version() < _STREAMS_NAMED:
             # It may be a datagram socket: believe only the file.
-            return self._listeners.declares_path(self._absolute(pid, asked.path))
+            return self.listeners.declares_path(self._absolute(pid, asked.path))
         return protocol in sockaddr.PROTOCOLS[asked.family]
 
     def _claim(self, worker: Worker, call: seccomp.Notification, asked: Asked) -> Claim | None:
@@ -364,20 +365,20 @@ class Binding:
             mode = seccomp.socket_mode(pid, call.args[0]) & ~caller.umask
             if path is None or not worker.notifier.waits(call):
                 return None
-            return self._listeners.claim(
+            return self.listeners.claim(
                 incarnation, asked.replace(path=path), wanted=wanted.replace(mode=mode)
             )
         if asked.port == 0:
             command = seccomp.command_line(pid)
             if not worker.notifier.waits(call) or not addresses.means_serve(command):
                 return None
-            return self._listeners.claim_port(incarnation, addresses.ports_of_serve(command))
+            return self.listeners.claim_port(incarnation, addresses.ports_of_serve(command))
         v6only: bool | None = False
         if asked.host == addresses.ANY6:
             v6only = self._options.is_v6only(incarnation, pid, call.args[0])
         if not worker.notifier.waits(call):
             return None
-        return self._listeners.claim(incarnation, asked, wanted=wanted, v6only=v6only)
+        return self.listeners.claim(incarnation, asked, wanted=wanted, v6only=v6only)
 
     def _absolute(self, pid: int, path: str) -> str | None:
         if path.startswith("@"):
@@ -388,14 +389,15 @@ class Binding:
         path = os.path.normpath(os.path.join(folder, path))
         if len(os.fsencode(path)) > unixpath.PATH_MAX:
             return None
-        groups = self._listeners.unix_groups()
+        groups = self.listeners.unix_groups()
         if any(group.form.path == path for group in groups):
             return path
         # By another name of its folder it is the same socket.
         known = group_at(pid, path, groups) if groups else None
         return known.form.path if known is not None else path
 
-    def _follow_mode(self, worker: Worker, claim: Claim, *, nonblocking: bool) -> None:
+    def follow_mode(self, worker: Worker, claim: Claim, *, nonblocking: bool) -> None:
+        """The worker's socket was like that: what it gets in its place follows."""
         group = claim.group
         if not nonblocking and (
             # Of several sockets that a worker binds to one address a non-blocking one
@@ -412,18 +414,19 @@ class Binding:
         inode = seccomp.socket_inode(call.pid, call.args[0])
         if not inode:
             return self._listen_unread(worker, call)
-        claim = self._listeners.of_inode(inode)
+        claim = self.listeners.of_inode(inode)
         if claim is None:
             self._drop_birth(call)
             return False
         if not worker.notifier.waits(call):
             return False
-        self._begin(worker, call, claim, inode)
+        self.begin(worker, call, claim, inode)
         return True
 
-    def _begin(self, worker: Worker, call: seccomp.Notification, claim: Claim, inode: int) -> None:
+    def begin(self, worker: Worker, call: seccomp.Notification, claim: Claim, inode: int) -> None:
+        """Answer the call with which the worker listens on that socket."""
         claim.group.users.add(worker.incarnation)
-        self._listeners.begin(claim, inode)
+        self.listeners.begin(claim, inode)
         worker.listened_at = worker.listened_at or self._loop.now()
         self._options.listens(worker.incarnation)
         # Not made: a worker's own backlog would replace ours.
@@ -443,12 +446,12 @@ class Binding:
         if own is None:
             return False
         inode = bound[0].inode
-        if self._listeners.others_listen(own):
+        if self.listeners.others_listen(own):
             # Its bind joined the group of another app, which PID 1 holds as well.
             own.close()
             worker.notifier.answer(call, errno.EADDRINUSE)
             return True
-        claim = self._listeners.claim_bound(worker.incarnation, worker.slot, own)
-        self._bound(worker, claim, inode, pid, call.args[0])
-        self._begin(worker, call, claim, inode)
+        claim = self.listeners.claim_bound(worker.incarnation, worker.slot, own)
+        self.bound(worker, claim, inode, pid, call.args[0])
+        self.begin(worker, call, claim, inode)
         return True

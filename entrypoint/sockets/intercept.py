@@ -206,6 +206,11 @@ class Interception:
         return serve is not None and serve(worker, call)
 
     def _remove(self, worker: Worker, call: seccomp.Notification) -> bool:
+        renamed = None if worker.gone else worker.unix.renamed(call)
+        if renamed is not None:
+            from .renames import serve_at
+
+            return serve_at(self._binding, worker, call, *renamed)
         if not worker.unix.removal(call) or not worker.notifier.waits(call):
             return False
         worker.notifier.answer(call)

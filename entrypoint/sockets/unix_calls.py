@@ -7,6 +7,7 @@ another instance serves already: they find us.
 
 - *Removing or moving the path away* is answered 0 and not done. The path is that of PID 1's
   socket as long as the app has it.
+- *Moving a socket that it has just bound over it* means that the worker serves there (renames.py).
 - *Moving another file over it* goes on: it is what the program wants to serve from now on.
 - *Shutting the socket down* is answered 0 and not done: a unix socket once shut down stays so, for
   all who hold it.
@@ -66,6 +67,28 @@ class UnixCalls:
                 if found is not None:
                     return True
         return False
+
+    def renamed(self, call: seccomp.Notification) -> tuple[UnixGroup, UnixGroup] | None:
+        """A socket of ours that no file declares moves to the path of one that is declared.
+
+        Raises OSError.
+        """
+        groups = self._listeners.unix_groups()
+        if "rename" not in call.call or len(groups) < 2 or _exchanges(call):
+            return None
+        ends = _ends(call)
+        names = {os.fsencode(name) for group in groups for name in group.names}
+        found: list[UnixGroup] = []
+        for folder, pointer in ends:
+            path = self._memory.text(call.pid, pointer)
+            if path.rpartition(b"/")[2] not in names:
+                return None
+            group = self._at(call.pid, folder, os.fsdecode(path), groups)
+            if group is None:
+                return None
+            found.append(group)
+        source, target = found
+        return (source, target) if target.declared and not source.declared else None
 
     def ends_listener(self, call: seccomp.Notification) -> bool:
         """A shutdown of a socket of ours that listens: it is answered 0. Raises OSError."""
@@ -150,9 +173,21 @@ def _paths(call: seccomp.Notification) -> tuple[tuple[int, int], ...]:
     if call.call in ("unlink", "rename"):
         return ((_AT_FDCWD, args[0]),)
     first = (_signed(args[0]), args[1])
-    if call.call == "renameat2" and args[4] & _RENAME_EXCHANGE:
+    if _exchanges(call):
         return (first, (_signed(args[2]), args[3]))
     return (first,)
+
+
+def _exchanges(call: seccomp.Notification) -> bool:
+    return call.call == "renameat2" and bool(call.args[4] & _RENAME_EXCHANGE)
+
+
+def _ends(call: seccomp.Notification) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The same of both paths of a rename."""
+    args = call.args
+    if call.call == "rename":
+        return (_AT_FDCWD, args[0]), (_AT_FDCWD, args[1])
+    return (_signed(args[0]), args[1]), (_signed(args[2]), args[3])
 
 
 def _signed(argument: int) -> int:

@@ -112,6 +112,11 @@ class UnixGroup(Group):
         if self.file is not None:
             self.file.set_mode(mode)
 
+    def take_mode(self, other: Group) -> None:
+        """The worker has set the mode of its own file, if ours is not declared."""
+        if self._mode is None and self.file is not None and other.file is not None:
+            self.file.set_mode(other.file.act(os.stat).st_mode & 0o777)
+
     def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:  # noqa: ARG002
         """A unix socket once shut down stays so: bind another at its path.
 

@@ -315,3 +315,56 @@ def test_a_worker_that_leaves_cannot_shut_down_the_socket_of_its_successor(top):
         # It is the same socket, not one that was made anew and that nobody accepts from.
         assert path.stat().st_ino == inode
         assert not lab.happened("closed")
+
+
+# As haproxy: a path of its own first, with the mode that clients need, then in one step.
+RENAMES = """
+import os, socket, sys
+path, how = sys.argv[1:]
+temporary = f"{path}.{os.getpid()}.tmp"
+s = socket.socket(socket.AF_UNIX)
+s.bind(temporary)
+os.chmod(temporary, 0o640)
+if how == "listens first":
+    s.listen()
+os.link(path, path + ".bak")
+os.rename(temporary, path)
+os.unlink(path + ".bak")
+if how == "listens later":
+    s.listen()
+print("left", [name for name in os.listdir(os.path.dirname(path)) if "tmp" in name], flush=True)
+while True:
+    conn, _ = s.accept()
+    conn.sendall(b"%d" % os.getpid())
+    conn.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["listens first", "listens later"])
+def test_a_socket_that_a_worker_renames_to_the_path_is_the_apps(top, how):
+    path = top / "a.sock"
+    (top / "renames.py").write_text(RENAMES)
+    listen = (spec(f"unix:{path}"),)
+    with Lab([PYTHON, str(top / "renames.py"), str(path), how], listen=listen) as lab:
+        inode = path.stat().st_ino
+        workers = [lab.start(0)]
+        lab.listening(*workers)
+        workers.append(lab.start(1))
+        lab.listening(*workers)
+        lab.steer(0, 1)
+        assert path.stat().st_ino == inode
+        assert path.stat().st_mode & 0o777 == 0o640
+        wait_until(lambda: lab.text().count("left []") == 2, what=lab.text)
+        assert lab.happened("listening", workers[1])[-1]["address"] == f"unix:{path}"
+
+        def answer() -> int:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(10)
+                client.connect(str(path))
+                return int(client.recv(100))
+
+        pids = {worker.pid for worker in workers}
+        seen: set[int] = set()
+        wait_until(lambda: seen.add(answer()) or seen == pids, what="both serve")
+        lab.stop(workers[0])
+        assert answer() == workers[1].pid

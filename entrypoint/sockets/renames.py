@@ -1,0 +1,85 @@
+"""A worker binds a temporary path and renames it to a path of the app: it means that path.
+
+haproxy does so, to take the path over in one step. Each worker's temporary path is another one,
+so pyinit has a socket for each; the worker gets the app's socket in its place at the rename, and
+the temporary one is gone. Where something else refers to the worker's socket already (an epoll
+set, a duplicate) the rename goes on in the kernel: the path then leads to that worker alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.kernel import (
+    borrow,
+    credentials,
+    look,
+    seccomp,
+)
+
+from .app_sockets import Wanted
+from .claims import inode_of
+from .sockaddr import Asked
+from .unix_group import UnixGroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .address import Claim
+    from .bind_calls import Binding, Worker
+    from .claims import Held
+
+
+def serve_at(
+    binding: Binding,
+    worker: Worker,
+    call: seccomp.Notification,
+    source: UnixGroup,
+    target: UnixGroup,
+) -> bool:
+    """Answer a rename of `source`'s path to `target`'s. Raises OSError.
+
+    False: let it go on.
+    """
+    listeners = binding.listeners
+    held = next(
+        (each for each in listeners.claims.of(worker.incarnation) if each.group is source), None
+    )
+    if held is None or not _can_replace(binding, worker, call, held):
+        return False
+    caller = credentials.caller(call.pid)
+    asked = Asked("unix", path=target.form.path)
+    claim = listeners.claim(worker.incarnation, asked, wanted=Wanted(caller.credentials))
+    if claim is None or not worker.notifier.waits(call):
+        return False
+    _replace(binding, worker, call, held, claim)
+    return True
+
+
+def _can_replace(binding: Binding, worker: Worker, call: seccomp.Notification, held: Held) -> bool:
+    """It is the caller's own descriptor, and nothing else refers to it."""
+    pid, fd = held.pid, held.fd
+    if borrow.group_of(call.pid) != pid or seccomp.socket_inode(pid, fd) != held.inode:
+        return False
+    tree = look.tree(binding.pid_of(worker.incarnation) or pid)
+    return not borrow.is_tied(pid, fd, held.inode, tree)
+
+
+def _replace(
+    binding: Binding, worker: Worker, call: seccomp.Notification, held: Held, claim: Claim
+) -> None:
+    flags = seccomp.descriptor_flags(held.pid, held.fd)
+    sock = claim.group.hand(worker.slot, worker.incarnation)
+    binding.follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
+    cloexec = bool(flags & os.O_CLOEXEC)
+    if not worker.notifier.put(call, sock.fileno(), held.fd, cloexec=cloexec):
+        return  # killed meanwhile, or its call begins anew
+    if isinstance(claim.group, UnixGroup):
+        claim.group.take_mode(held.group)
+    listens = held.listens
+    binding.listeners.dropped(held)
+    inode = inode_of(sock.fileno())
+    binding.bound(worker, claim, inode, held.pid, held.fd)
+    if listens:
+        binding.begin(worker, call, claim, inode)
+    else:
+        worker.notifier.answer(call)
