@@ -107,6 +107,10 @@ class Families:
         """The worker's family, if there was a reason to make one."""
         return self._families.get(incarnation)
 
+    def is_sending(self, incarnation: int) -> bool:
+        """A stop signal is on its way, and not yet sent to all."""
+        return incarnation in self._rounds
+
     def forget(self, incarnation: int) -> None:
         """Nothing of the worker matters any more."""
         family = self._families.pop(incarnation, None)

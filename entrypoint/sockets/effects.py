@@ -251,7 +251,15 @@ class PortEffects:
             return
         from .idle import Idle
 
-        Idle(self._loop, key, started.pid, paths, emptied)
+        families = self._children.families
+        Idle(
+            self._loop,
+            key,
+            started.pid,
+            paths,
+            emptied,
+            lambda: families.is_sending(incarnation),
+        )
 
     def chosen(self, started: Started, inode: int) -> bool | None:
         """The kernel chose the port of that listener of a worker; None: its bind was not seen.

@@ -30,22 +30,35 @@ _LOOKS, _LONGEST = 5, 3.0
 _PAUSES = (0.004, 0.007, 0.011, 0.005, 0.009)
 # How often it is looked whether all threads have stopped, and how many times.
 _STEP, _STEPS = 0.001, 8
+# And how many times whether the signal is sent.
+_SENDING = 500
 # The first holds want to see each thread in a call that waits: between two calls a program
 # may be on its way to the next accept(2).
 _STRICT = 0.7
 
 
 class Idle:
-    """Call `then` at such a moment, or in the end. `paths` are the sockets' names."""
+    """Call `then` at such a moment, or in the end. `paths` are the sockets' names.
+
+    `sending()`: the signal that `then` has begun to send is not yet sent to all. The worker is
+    held until it is: else it could take a connection before.
+    """
 
     def __init__(
-        self, loop: Loop, key: object, pid: int, paths: tuple[str, ...], then: Callable[[], None]
+        self,
+        loop: Loop,
+        key: object,
+        pid: int,
+        paths: tuple[str, ...],
+        then: Callable[[], None],
+        sending: Callable[[], bool] = lambda: False,
     ) -> None:
         self._loop = loop
         self._key = ("idle", key)
         self._pid = pid
         self._paths = paths
         self._then = then
+        self._sending = sending
         self._began = loop.now()
         self._holds = 0
         self._looks = 0
@@ -107,6 +120,14 @@ class Idle:
         try:
             self._then()
         finally:
+            self._steps = 0
+            self._release_when_sent()
+
+    def _release_when_sent(self) -> None:
+        self._steps += 1
+        if self._steps < _SENDING and self._sending():
+            self._later(_STEP, self._release_when_sent)
+        else:
             self._release()
 
     def _again(self) -> None:

@@ -32,6 +32,7 @@ class Worker:
         self.busy = False
         self.stopped_at: float | None = None
         self.signal_at = 0.0
+        self.sent_at = 0.0
         suspend = SimpleNamespace(
             suspend=self.suspend,
             resume=self.resume,
@@ -64,11 +65,11 @@ class Worker:
         def signal() -> None:
             self.signal_at = self.loop.time
 
-        idle.Idle(self.loop, "key", 7, ("/a",), signal)
+        idle.Idle(self.loop, "key", 7, ("/a",), signal, lambda: self.loop.time < self.sent_at)
 
     def run(self, seconds: float) -> None:
         end = self.loop.time + seconds
-        while self.loop.next is not None and not self.signal_at:
+        while self.loop.next is not None and not (self.signal_at and self.stopped_at is None):
             when, what = self.loop.next
             if when > end:
                 break
@@ -89,6 +90,19 @@ def test_an_idle_worker_gets_it_at_once_and_while_it_is_held(worker):
     worker.run(1)
     assert worker.signal_at - 100 < 0.01
     assert worker.stopped_at is None  # it goes on
+
+
+def test_it_is_held_until_the_signal_is_sent(worker):
+    """A large tree, or a busy machine: it must not take a connection before."""
+    worker.sent_at = 100.05
+    worker.begin()
+    assert worker.signal_at == 0.0 or worker.stopped_at is not None
+    worker.run(0.04)
+    assert worker.signal_at
+    assert worker.stopped_at is not None
+    worker.run(1)
+    assert worker.stopped_at is None
+    assert 100.05 <= worker.loop.time < 100.07
 
 
 def test_a_worker_with_kept_connections_gets_it_in_the_end(worker):
