@@ -7,9 +7,10 @@ for a moment (SIGSTOP). If none of its processes has a connection, it cannot tak
 its signal, which it finds when it goes on; else it goes on at once, and is held again a
 little later.
 
-A hold takes some milliseconds. A worker that is never found idle (kept connections) gets its
-signal after `PATIENCE` all the same. On a busy machine threads take long to stop: then it is
-tried for longer, until there were some looks.
+A hold takes some milliseconds. A worker that keeps a connection is never found idle and gets its
+signal after `PATIENCE` all the same. It is tried for longer where that may help: one that has
+other connections in hand at each look is idle in between, and on a busy machine threads take long
+to stop.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 # How long an idle moment is looked for (s).
 PATIENCE = 0.5
-# It was looked at least so often by then, or so long (s) was tried.
+# Looks that tell a kept connection; how long is tried without one (s).
 _LOOKS, _LONGEST = 5, 3.0
 # Between two holds; varied, so as not to keep step with the load (s).
 _PAUSES = (0.004, 0.007, 0.011, 0.005, 0.009)
@@ -62,6 +63,8 @@ class Idle:
         self._began = loop.now()
         self._holds = 0
         self._looks = 0
+        # Connections that it had in hand at each look.
+        self._kept: set[int] | None = None
         self._held: tuple[int, ...] = ()
         self._steps = 0
         self._hold()
@@ -114,7 +117,9 @@ class Idle:
         taken = sockdiag.accepted(self._paths)
         if taken is None:
             return True  # nothing can be seen, now or later
-        return not taken or not look.sockets(self._held, taken).holders
+        held = set(look.sockets(self._held, taken).holders) if taken else set()
+        self._kept = held if self._kept is None else self._kept & held
+        return not held
 
     def _go(self) -> None:
         try:
@@ -133,7 +138,8 @@ class Idle:
     def _again(self) -> None:
         self._release()
         tried = self._loop.now() - self._began
-        if tried > (PATIENCE if self._looks >= _LOOKS else _LONGEST):
+        keeps = self._looks >= _LOOKS and self._kept
+        if tried > (PATIENCE if keeps else _LONGEST):
             self._then()
         else:
             self._later(_PAUSES[self._holds % len(_PAUSES)], self._hold)

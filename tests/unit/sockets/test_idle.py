@@ -29,7 +29,8 @@ class Worker:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.loop = Loop()
         self.stops_after = 0.0
-        self.busy = False
+        self.busy = self.churns = False
+        self.looks = 0
         self.stopped_at: float | None = None
         self.signal_at = 0.0
         self.sent_at = 0.0
@@ -37,7 +38,7 @@ class Worker:
             suspend=self.suspend,
             resume=self.resume,
             is_suspended=lambda _pid: self.suspended(),
-            only_waits=lambda _pid: not self.busy,
+            only_waits=lambda _pid: True,
         )
         patch.setattr(idle, "suspend", suspend)
         patch.setattr(
@@ -45,10 +46,14 @@ class Worker:
             "look",
             SimpleNamespace(
                 tree=lambda pid: (pid,),
-                sockets=lambda _pids, _taken: SimpleNamespace(holders=self.busy),
+                sockets=lambda _pids, _taken: SimpleNamespace(holders=self.holders()),
             ),
         )
         patch.setattr(idle, "sockdiag", SimpleNamespace(accepted=lambda _paths: {1}))
+
+    def holders(self) -> dict[int, tuple[int, ...]]:
+        self.looks += 1
+        return {self.looks if self.churns else 1: (7,)} if self.busy else {}
 
     def suspend(self, _pids: object) -> bool:
         if self.stopped_at is None:
@@ -110,6 +115,16 @@ def test_a_worker_with_kept_connections_gets_it_in_the_end(worker):
     worker.begin()
     worker.run(5)
     assert idle.PATIENCE <= worker.signal_at - 100 < 2 * idle.PATIENCE
+
+
+def test_one_that_has_other_connections_at_each_look_is_tried_for_longer(worker):
+    worker.busy = worker.churns = True
+    worker.begin()
+    worker.run(4 * idle.PATIENCE)
+    assert not worker.signal_at
+    worker.busy = False
+    worker.run(1)
+    assert worker.signal_at
 
 
 def test_on_a_busy_machine_it_is_tried_for_longer(worker):
