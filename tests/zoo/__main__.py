@@ -67,12 +67,13 @@ def one(server: Server, kind: str) -> dict[str, object]:
         folder, short = str(trial.dir), "DIR"
         checks = {name: seen.replace(folder, short) for name, seen in checks.items()}
         wrong = {name: seen for name, seen in checks.items() if seen}
+        about = set().union(*(table.EXPLAINS.get(name, ()) for name in wrong))
         result: dict[str, object] = {
             "server": server.name,
             "language": server.language,
             "kind": kind,
             "checks": checks,
-            "said": [s.replace(folder, short) for s in trial.complaints()] if wrong else [],
+            "said": [s.replace(folder, short) for s in trial.complaints(about)] if wrong else [],
             "events": trial.events() if wrong else [],
             "seconds": round(time.monotonic() - began, 1),
         }

@@ -60,7 +60,7 @@ def accepted(address: int | str) -> set[int]:
     """Inodes of the server's ends of connections to the address."""
     found: set[int] = set()
     if isinstance(address, str):
-        for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        for line in Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:]:
             words = line.split()
             if len(words) > 7 and words[7] == address and words[5] == "03":
                 found.add(int(words[6]))
