@@ -34,6 +34,23 @@ def two_are_replaced_in_place_at_once(world):
 
 
 @history
+def one_in_place_fails_while_another_proves_the_release(world):
+    world.usual = lambda _spawn: SILENT
+    world.boot(app(instances=3, reload_parallel=2, min_ready=3.0, listen_timeout=2.0))
+    world.advance(0.5)
+    for number, process in enumerate(world.live()):
+        serves(world, process, 4000 + number)
+    world.advance(1)
+    world.emit(e.ReloadRequested("web"))
+    world.advance(0.5)
+    for process in world.live()[-2:]:
+        serves(world, process, 4000 + process.instance)
+    world.advance(1)
+    world.crash(world.live()[-1])
+    world.settle(20)
+
+
+@history
 def one_in_place_is_ready_while_the_old_one_leaves(world):
     world.usual = lambda _spawn: Script(says_after=None, undying=True, ignores=True)
     world.boot(app(instances=2, reload_parallel=2, kill_timeout=2.0, listen_timeout=2.0))
