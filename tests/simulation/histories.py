@@ -175,6 +175,15 @@ def one_that_is_depended_on_closes_its_listener_during_the_stop(world):
 
 
 @history
+def a_stop_finds_no_app(world):
+    world.up(app("job"))
+    read_again(world)
+    world.settle(10)
+    world.remaining_at_end = "obeys"
+    ends(world)
+
+
+@history
 def a_second_signal_hurries_and_a_third_forces(world):
     stubborn = Script(ignores=True)
     world.usual = lambda _spawn: stubborn
