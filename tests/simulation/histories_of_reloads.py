@@ -239,3 +239,34 @@ def the_old_one_gives_up_before_its_successor_is_ready(world):
     world.crash(world.one(1))
     world.crash(world.live()[0])
     world.settle(20)
+
+
+@history
+def the_one_that_is_being_reloaded_is_scaled_away(world):
+    world.up(shared(instances=3))
+    world.emit(e.ReloadRequested("web", instances=(2, 0)))
+    world.advance(0.005)
+    world.emit(e.ScaleRequested("web", 2))
+    world.settle(20)
+
+
+@history
+def a_reload_follows_one_that_was_aborted_at_once(world):
+    world.up(shared(instances=3, reload_parallel=2, kill_timeout=3.0))
+    world.upcoming.append(Script(ends_after=0.05, code=1))
+    world.usual = lambda _spawn: Script(accepts_after=1.0, ignores=True)
+    world.emit(e.ReloadRequested("web"))
+    world.advance(0.1)
+    world.usual = lambda _spawn: Script()
+    world.emit(e.ReloadRequested("web"))
+    world.settle(30)
+
+
+@history
+def what_has_said_that_it_is_ready_is_no_job(world):
+    world.usual = lambda _spawn: Script(says="notify", ends_after=20.0)
+    once = {"autorestart": False, "cron_restart": "0 3 * * *"}
+    world.boot(app("says", wait_ready=True, **once), app("keeper", wait_ready=True))
+    world.settle(5)
+    world.emit(e.ScheduleDue("says"))
+    world.settle(10)
