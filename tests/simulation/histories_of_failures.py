@@ -236,3 +236,14 @@ def jobs_end_in_several_ways(world: World):
     world.emit(e.StartRequested("job"))
     world.settle(10)
     ends(world)
+
+
+@history
+def a_check_that_succeeds_is_no_listener(world):
+    checked = HealthSpec(http="/", interval=2.0, timeout=1.0, failures=2)
+    world.up(shared(instances=2, health=checked))
+    process = world.one(0)
+    world.close_listener(process, "127.0.0.1:5000")
+    world.settle(7)
+    world.listen(process, "127.0.0.1:5000")
+    world.settle(7)
