@@ -247,3 +247,19 @@ def a_check_that_succeeds_is_no_listener(world):
     world.settle(7)
     world.listen(process, "127.0.0.1:5000")
     world.settle(7)
+
+
+@history
+def stale_timers_do_nothing(world):
+    world.up(shared(instances=2, restart_delay=5.0))
+    world.crash(world.one(1))
+    for kind in ("restart", "launch", "prove", "probe", "health", "watchdog", "kill", "retire"):
+        if kind != "restart":
+            world.emit(e.TimerFired(e.Timer(kind, "web", 2)))
+        world.emit(e.TimerFired(e.Timer(kind, "web", 99)))
+    for kind in ("widen", "orphans", "port", "restart"):
+        world.emit(e.TimerFired(e.Timer(kind, "nothing", 1)))
+    world.emit(e.TimerFired(e.Timer("drain")))
+    world.emit(e.TimerFired(e.Timer("deadline")))
+    world.emit(e.TimerFired(e.Timer("remaining")))
+    world.settle(10)
