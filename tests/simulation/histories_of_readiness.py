@@ -347,3 +347,14 @@ def crashes_at_the_same_age_are_one_loop(world):
     world.settle(13)
     world.usual = lambda _spawn: Script()
     world.settle(60)
+
+
+@history
+def a_program_without_a_port_rests_and_is_checked(world):
+    checked = HealthSpec(command=("true",), interval=2.0, timeout=1.0, failures=2)
+    world.usual = lambda _spawn: Script(says_after=None, well_from=12.0)
+    world.boot(shared(listen=(), health=checked, listen_timeout=2.0))
+    world.settle(20)
+    world.usual = lambda _spawn: Script(says_after=None, well_from=None)
+    world.emit(e.RestartRequested("web"))
+    world.settle(40)
