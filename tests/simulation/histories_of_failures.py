@@ -263,3 +263,25 @@ def stale_timers_do_nothing(world):
     world.emit(e.TimerFired(e.Timer("deadline")))
     world.emit(e.TimerFired(e.Timer("remaining")))
     world.settle(10)
+
+
+@history
+def a_sick_worker_is_well_again_and_crashes(world):
+    def answer(reason: str) -> None:
+        number, process.check = process.check, 0
+        world.emit(e.HealthChecked(process.incarnation, number, reason))
+
+    checked = HealthSpec(http="/", interval=2.0, timeout=1.0, failures=1)
+    world.upcoming.append(Script(check_takes=None))
+    world.usual = lambda _spawn: Script(says_after=None)
+    world.boot(shared(health=checked, listen_timeout=30.0, min_uptime=1.0))
+    world.advance(0.5)
+    process = world.one()
+    answer("")
+    world.advance(2.5)
+    answer("503 Service Unavailable")
+    world.advance(2.5)
+    answer("")
+    world.advance(0.5)
+    world.crash(process, 1)
+    world.settle(5)

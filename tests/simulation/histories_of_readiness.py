@@ -113,7 +113,8 @@ def a_reload_in_place_expects_the_ports_of_before(world):
     listens(world, first, "127.0.0.1:4003")  # for too short a time
     listens(world, first, "127.0.0.1:4004", passing=True)
     world.advance(2)
-    for served in ((4000, 4001, 4002), (4000,), (4100,), ()):
+    listens(world, first, "127.0.0.1:4005", lasting=True)
+    for served in ((4000, 4001, 4002, 4005), (), (4000, 4001), (4000,), (4100,)):
         world.emit(e.ReloadRequested("web"))
         world.advance(1)
         process = world.one()

@@ -270,3 +270,12 @@ def what_has_said_that_it_is_ready_is_no_job(world):
     world.settle(5)
     world.emit(e.ScheduleDue("says"))
     world.settle(10)
+
+
+@history
+def the_old_one_gives_up_while_its_successor_proves_the_release(world):
+    world.up(shared(instances=2, max_restarts=0, min_uptime=60.0, min_ready=3.0, on_errored="keep"))
+    world.emit(e.ReloadRequested("web"))
+    world.advance(1)
+    world.crash(world.live()[0])
+    world.settle(20)
