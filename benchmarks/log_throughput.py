@@ -19,7 +19,8 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from entrypoint.core.spec import LogSpec
-from entrypoint.logs.pump import LogPump, worker_pipe
+from entrypoint.logs.pump import LogPump
+from entrypoint.logs.stream import worker_pipe
 from entrypoint.loop import Loop
 
 KINDS = {

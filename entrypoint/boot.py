@@ -54,13 +54,14 @@ def _dispatch(argv: list[str], early: Sequence[int]) -> int:
 
         return run_command(argv, early)
     _open_missing()
-    if not starts_a_run(argv):
+    starts_run = starts_a_run(argv)
+    if not starts_run:
         _ordinary_signals()
         if any(number in _STOPS for number in early):
             return 128 + next(number for number in early if number in _STOPS)
     from .cli import main as run_cli
 
-    return run_cli(argv, early)
+    return run_cli(argv, early, starts_run=starts_run)
 
 
 def _is_program(argv: list[str]) -> bool:

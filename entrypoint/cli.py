@@ -76,10 +76,11 @@ class UsageError(Exception):
     """The command line is wrong; the text is a sentence."""
 
 
-def main(argv: list[str], early: Sequence[int] = ()) -> int:
+def main(argv: list[str], early: Sequence[int] = (), *, starts_run: bool = True) -> int:
     """Do what `argv` (without the program's name) says; the exit code.
 
-    `early`: signals that came before the handlers of a run were there.
+    `early`: signals that came before the handlers of a run were there. `starts_run`: the words
+    begin the life of an init (`boot.starts_a_run`).
     """
     word = argv[0] if argv else ""
     if word in ("-h", "--help", "help"):
@@ -88,10 +89,9 @@ def main(argv: list[str], early: Sequence[int] = ()) -> int:
     if word in ("-V", "--version"):
         print(f"pyinit {__version__}")
         return 0
-    from .boot import starts_a_run
     from .client import pm2_command_line
 
-    command = None if starts_a_run(argv) else _commands().get(word)
+    command = None if starts_run else _commands().get(word)
     if command is not None:
         return command(argv[1:])
     try:

@@ -14,11 +14,19 @@ from __future__ import annotations
 from entrypoint import __version__
 from entrypoint.core import diff
 from entrypoint.core import events as e
-from entrypoint.core.record import Record
 from entrypoint.kernel import signals
 from entrypoint.logs.schema import encode
 
 from . import completion, status_payload
+from .arguments import (
+    Arguments,
+    Target,
+    WrongError,
+    event_of,
+    preview_of,
+    refuse_parts,
+    wanted_of,
+)
 from .line_stream import Stream
 from .log_follower import Follower
 from .operations import Operation
@@ -29,15 +37,49 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Sequence
+    from typing import Protocol
 
+    from entrypoint.api.recent_logs import Recent
     from entrypoint.core.effects import Effect
-    from entrypoint.core.view import AppView, View
+    from entrypoint.core.events import Event
+    from entrypoint.core.spec import Plan
+    from entrypoint.core.supervisor import Supervisor
+    from entrypoint.core.view import View
     from entrypoint.http.http1 import Request
     from entrypoint.http.limiter import Room
+    from entrypoint.logs.pump import LogPump
+    from entrypoint.loop import Loop
+    from entrypoint.shell.children import Children
+    from entrypoint.shell.config_reload import Rereading
+    from entrypoint.shell.dispatch import Dispatch
+    from entrypoint.shell.journaling import Journaling
     from entrypoint.shell.loader import Outcome
-    from entrypoint.shell.runtime import Runtime
+    from entrypoint.shell.schedules import Schedules
+    from entrypoint.sockets.effects import PortEffects
 
     from .socket_path import Peer
+
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        children: Children
+        core: Supervisor
+        dispatch: Dispatch
+        journal: Journaling
+        loop: Loop
+        plan: Plan
+        ports: PortEffects
+        pump: LogPump
+        recent: Recent | None
+        rereading: Rereading
+        schedules: Schedules
+
+        def emit(self, event: Event) -> None:
+            """Hand an event to the core."""
+
+        def log(self, level: str, event: str, fields: dict[str, object]) -> None:
+            """Log one event of pyinit's own."""
+
 
 LINES = "application/x-ndjson"
 TEXT = "text/plain; charset=utf-8"
@@ -45,29 +87,11 @@ BYTES = "application/octet-stream"
 # Queued at a time for a client that reads a long answer.
 PIECE = 32 * 1024
 
-# More workers of one app than any machine is meant to run: a typing error.
-INSTANCES_LIMIT = 1000
 LOG_LINES = 20
 LOG_LINES_LIMIT = 100_000
 
 QUESTIONS = ("apps", "describe", "logs", "journal")
 COMMANDS = ("reload", "restart", "stop", "start", "run", "scale", "signal")
-
-
-class Target(Record):
-    """What a command is for: an app, or only these instances of it (by their ids)."""
-
-    app: AppView
-    instances: tuple[int, ...] = ()
-
-
-class _Wrong(Exception):
-    """The command cannot be done; `status` and fields of the answer."""
-
-    def __init__(self, status: int, error: str, **fields: object) -> None:
-        super().__init__(error)
-        self.status = status
-        self.fields = fields
 
 
 class Service:
@@ -97,7 +121,7 @@ class Service:
             if verb == "logs":
                 return self._logs(chosen if arguments.every("app") else [], arguments)
             return self._command(verb, chosen, arguments, peer)
-        except _Wrong as wrong:
+        except WrongError as wrong:
             return _problem(wrong.status, str(wrong), wrong.fields)
 
     def _view(self) -> View:
@@ -115,7 +139,9 @@ class Service:
         names = arguments.every("app")
         unknown = [name for name in names if name not in (*by_name, *by_id, "all")]
         if unknown:
-            raise _Wrong(404, "unknown app", unknown=unknown, apps=list(by_name), ids=list(by_id))
+            raise WrongError(
+                404, "unknown app", unknown=unknown, apps=list(by_name), ids=list(by_id)
+            )
         whole = names or ["all"]
         if "all" in whole and "all" not in by_name:
             return [Target(app) for app in apps]
@@ -140,7 +166,7 @@ class Service:
         return _json({"apps": told_of})
 
     def _logs(self, chosen: Sequence[Target], arguments: Arguments) -> Handover:
-        layout = self._runtime.pump.layout
+        layout = self._runtime.pump.form.layout
         whole = len(chosen) == len(self._view().apps) and not any(t.instances for t in chosen)
         named = () if whole else tuple((t.app.name, t.instances) for t in chosen)
         choice = Choice(named, layout.keys.app, layout.keys.instance)
@@ -148,8 +174,8 @@ class Service:
         pump = self._runtime.pump
         recent = self._runtime.recent
         if recent is None:
-            raise _Wrong(409, "no lines are kept yet")
-        kind = LINES if pump.format in ("json", "raw") else TEXT
+            raise WrongError(409, "no lines are kept yet")
+        kind = LINES if pump.form.name in ("json", "raw") else TEXT
         follower = Follower(recent, choice, layout)
         if not arguments.flag("follow"):
             return self._hand_over(kind, lambda stream: stream.end(recent.last(choice, lines)))
@@ -163,7 +189,7 @@ class Service:
     def _journal(self) -> Handover:
         recorder = self._runtime.journal.recorder
         if recorder is None:
-            raise _Wrong(409, "no journal is kept yet")
+            raise WrongError(409, "no journal is kept yet")
         dump = recorder.dump(__version__)
         return self._hand_over(BYTES, lambda stream: _send_all(stream, dump))
 
@@ -178,12 +204,12 @@ class Service:
         """An answer that goes on: `begin(stream)` once its head is on the way."""
         import json  # structlog has loaded it
 
-        spec = self._runtime.pump.spec
+        spec = self._runtime.pump.form.spec
         # ASCII: `\\u` for everything else.
         log_keys = json.dumps([spec.keys, dict(spec.names)])
         head = (
             f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\n"
-            f"X-Pyinit-Log-Format: {self._runtime.pump.format}\r\n"
+            f"X-Pyinit-Log-Format: {self._runtime.pump.form.name}\r\n"
             f"X-Pyinit-Log-Keys: {log_keys}\r\nConnection: close\r\n\r\n"
         )
 
@@ -199,21 +225,21 @@ class Service:
     ) -> Answer | Handover:
         phase = self._view().phase
         if phase != "running":
-            raise _Wrong(409, f"pyinit is {phase}: it ends")
+            raise WrongError(409, f"pyinit is {phase}: it ends")
         dry = arguments.flag("dry_run")
         config = arguments.flag("config")
         if not config and not arguments.every("app"):
-            raise _Wrong(400, "which app? name one, or `all`")
+            raise WrongError(400, "which app? name one, or `all`")
         if verb == "signal":
             return self._signal(chosen, arguments, peer)
         if verb == "reload" and config:
             return self._reload_config(peer, dry=dry)
-        _refuse_parts(verb, chosen)
+        refuse_parts(verb, chosen)
         if verb == "run":
             self._check_runnable(chosen)
         wanted = dict.fromkeys((target.app.name for target in chosen), 0)
         if verb == "scale":
-            wanted = {t.app.name: _instances(t.app, arguments.one("to")) for t in chosen}
+            wanted = {t.app.name: wanted_of(t.app, arguments.one("to")) for t in chosen}
         if verb == "reload":
             chosen = self._reloadable(chosen, arguments)
         if verb == "start":
@@ -221,7 +247,7 @@ class Service:
             named = arguments.every("app")
             chosen = [t for t in chosen if t.app.name in named or not completion.waits(t.app)]
         if dry:
-            return _json({"changes": [_would(verb, target) for target in chosen]})
+            return _json({"changes": [preview_of(verb, target) for target in chosen]})
         self._log(verb, chosen, peer, to=arguments.one("to"))
 
         def begin(stream: Stream) -> None:
@@ -232,7 +258,7 @@ class Service:
                 view,
             )
             for target in chosen:
-                self._runtime.emit(_event(verb, target, wanted[target.app.name]))
+                self._runtime.emit(event_of(verb, target, wanted[target.app.name]))
             # A busy core decides later: the view must not be that of before the command.
             self._runtime.dispatch.after(lambda: self._asked(operation))
 
@@ -249,13 +275,13 @@ class Service:
             spec = self._runtime.plan.app(name)
             if spec is None or spec.autorestart:
                 text = f"{name} is kept running: only an app with `autorestart: false` is run once"
-                raise _Wrong(400, f"{text}; `pyinit restart {name}` starts it again")
+                raise WrongError(400, f"{text}; `pyinit restart {name}` starts it again")
 
     def _reloadable(self, chosen: list[Target], arguments: Arguments) -> list[Target]:
         stopped = [target.app.name for target in chosen if target.app.stopped]
         if stopped and len(stopped) == len(chosen):
             names = ", ".join(stopped)
-            raise _Wrong(409, f"{names}: stopped; `pyinit start {' '.join(stopped)}` starts it")
+            raise WrongError(409, f"{names}: stopped; `pyinit start {' '.join(stopped)}` starts it")
         named = arguments.every("app")
         return [t for t in chosen if not t.app.stopped or t.app.name in named]
 
@@ -264,7 +290,7 @@ class Service:
         try:
             signum = signals.parse_signal(text)
         except ValueError as error:
-            raise _Wrong(400, str(error), signal=text, signals=sorted(signals.names)) from None
+            raise WrongError(400, str(error), signal=text, signals=sorted(signals.names)) from None
         name = signals.name_of(signum)
         self._log("signal", chosen, peer, signal=name)
         reached = [
@@ -363,32 +389,6 @@ class Service:
         self._watch()
 
 
-class Arguments:
-    """The query of a request. Its errors are answers."""
-
-    def __init__(self, query: tuple[tuple[str, str], ...]) -> None:
-        self._query = query
-
-    def every(self, name: str) -> list[str]:
-        """All values of that name."""
-        return [value for key, value in self._query if key == name]
-
-    def one(self, name: str) -> str:
-        """The last value of that name, or nothing."""
-        return (self.every(name) or [""])[-1]
-
-    def flag(self, name: str) -> bool:
-        """Whether it is on."""
-        return self.one(name) not in ("", "0")
-
-    def number(self, name: str, default: int, limit: int) -> int:
-        """A number from 0 to `limit`."""
-        text = self.one(name) or str(default)
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= limit):
-            raise _Wrong(400, f"{name}: {text!r} is not a number from 0 to {limit}")
-        return int(text)
-
-
 def _send_all(stream: Stream, answer: bytes) -> None:
     """Queue a long answer piece by piece, as the client takes it."""
     at = 0
@@ -405,23 +405,6 @@ def _send_all(stream: Stream, answer: bytes) -> None:
 
     stream.room_again = more
     more()
-
-
-def _instances(app: AppView, text: str) -> int:
-    """How many workers `4`, `+2` or `-1` mean for this app."""
-    number = text[1:] if text[:1] in ("+", "-") else text
-    if not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise _Wrong(400, f"{text!r} is not a number of workers: write 4, +2 or -1")
-    count = int(number)
-    if text[:1] == "+":
-        count += app.wanted
-    elif text[:1] == "-":
-        count = app.wanted - count
-        if count < 0:
-            raise _Wrong(400, f"{app.name} has {app.wanted} workers: {number} fewer is below 0")
-    if count > INSTANCES_LIMIT:
-        raise _Wrong(400, f"{count} workers: at most {INSTANCES_LIMIT} for an app")
-    return count
 
 
 def _goals_of(changes: Sequence[diff.Change], view: View) -> list[completion.Goal]:
@@ -442,41 +425,6 @@ def _goals_of(changes: Sequence[diff.Change], view: View) -> list[completion.Goa
             # What is stopped will be what it should be when it is started.
             found.append(completion.goal_for(app, verbs[change.kind], change.now))
     return found
-
-
-def _refuse_parts(verb: str, chosen: list[Target]) -> None:
-    """How many run is the app's number, and what is stopped is the app: no holes in it."""
-    part = next((target for target in chosen if target.instances), None)
-    if part is None:
-        return
-    name = part.app.name
-    if verb in ("stop", "start", "run", "scale"):
-        text = f"{verb} takes an app, not the worker of one"
-        if verb == "stop":
-            text += f": `pyinit scale {name} -1` runs one fewer, `pyinit stop {name}` none"
-        raise _Wrong(400, text)
-    if part.app.stopped:
-        raise _Wrong(409, f"{name}: stopped; `pyinit start {name}` starts it")
-
-
-def _event(verb: str, target: Target, wanted: int) -> e.Event:
-    app = target.app.name
-    if verb == "scale":
-        return e.ScaleRequested(app, wanted)
-    if verb == "stop":
-        return e.StopRequested(app)
-    if verb == "start":
-        return e.StartRequested(app)
-    if verb == "run":
-        return e.RunRequested(app)
-    if verb == "restart":
-        return e.RestartRequested(app, "pyinit restart", target.instances)
-    return e.ReloadRequested(app, "pyinit reload", target.instances)
-
-
-def _would(verb: str, target: Target) -> str:
-    count = len(target.instances or completion.running(target.app))
-    return f"{target.app.name}: would {verb} {count} worker{'' if count == 1 else 's'}"
 
 
 def _json(value: object) -> Answer:

@@ -24,7 +24,7 @@ import errno
 import os
 import struct
 
-from entrypoint.kernel import unixpath
+from entrypoint.kernel import socket_file, unixpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _listen(folder: unixpath.Folder, name: str, address: str) -> _socket.socket:
     sock = _stream_socket()
     try:
         _unlink(folder, draft)
-        unixpath.bind_with_mode(sock, folder.by_descriptor(draft), 0o600)
+        socket_file.bind_with_mode(sock, folder.by_descriptor(draft), 0o600)
         sock.listen(BACKLOG)
         os.rename(draft, name + SUFFIX, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
     except BaseException:
@@ -171,7 +171,7 @@ def _sweep(folder: unixpath.Folder, keep: str) -> None:
     for name in names:
         if name != keep and name.endswith(SUFFIX):
             try:
-                unixpath.remove_stale(folder, name)
+                socket_file.remove_stale(folder, name)
             except OSError:
                 continue  # gone meanwhile
 

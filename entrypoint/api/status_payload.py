@@ -9,11 +9,24 @@ from entrypoint.logs.schema import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
-    from entrypoint.core.spec import AppSpec
+    from entrypoint.core.spec import AppSpec, Plan
     from entrypoint.core.view import AppView, View, WorkerView
-    from entrypoint.shell.runtime import Runtime
+    from entrypoint.loop import Loop
+    from entrypoint.shell.children import Children
+    from entrypoint.shell.schedules import Schedules
+    from entrypoint.sockets.effects import PortEffects
+
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        children: Children
+        loop: Loop
+        plan: Plan
+        ports: PortEffects
+        schedules: Schedules
+
 
 # Of the spec, as the file calls them, in the order in which they are shown.
 SHOWN = (

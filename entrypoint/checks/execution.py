@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from entrypoint.kernel import kill, process, signals
+from entrypoint.kernel import child_report, kill, process, signals
 from entrypoint.kernel.reap import exit_code
 from entrypoint.loop import READ
 from entrypoint.shell.spawn_request import check_request
@@ -105,8 +105,8 @@ class ExecCheck:
             self._ended(how, said)
 
     def _failure(self) -> str:
-        for message in process.read_channel(self._channel):
-            if isinstance(message, process.SpawnFailed):
+        for message in child_report.read_channel(self._channel):
+            if isinstance(message, child_report.SpawnFailed):
                 return message.text
         return ""
 

@@ -9,9 +9,9 @@ path, has no such way: any worker of the app answers.
 
 from __future__ import annotations
 
-from entrypoint.config import address
 from entrypoint.core.record import Record
 from entrypoint.kernel import sockets
+from entrypoint.sockets import declared_address
 from entrypoint.sockets.landing import LOCAL4 as _LOCAL4
 from entrypoint.sockets.landing import LOCAL6 as _LOCAL6
 from entrypoint.sockets.landing import landing
@@ -87,9 +87,9 @@ def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Targ
     host, path = "localhost", "/"
     authority = health.tcp
     if health.http:
-        authority, path = address.parse_url(health.http)
+        authority, path = declared_address.parse_url(health.http)
         host = authority.removesuffix(":80")
-    spec = address.parse(authority, dual_stack=True)
+    spec = declared_address.parse(authority, dual_stack=True)
     local = spec.host in (_ANY4, _ANY6) or authority.startswith("localhost:")
     group = _own_group(spec, started, ports, local=local)
     if group is not None:

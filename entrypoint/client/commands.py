@@ -10,20 +10,15 @@ import argparse
 import difflib
 import json
 import os
-import shlex
-import shutil
 import signal as signals
 import sys
-import time
 from contextlib import closing
-from datetime import datetime
 
 from entrypoint import __version__
 from entrypoint.api import socket_path
-from entrypoint.kernel import proc
-from entrypoint.logs.console import Style, wants_colour
+from entrypoint.logs.console import Style
 
-from . import single_command, table
+from . import description, single_command, usage
 from .connection import Refusal, Reply, ask
 from .health import NoSocket, Unanswered
 from .pm2_command_line import is_config_file, without_pm2s
@@ -34,10 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-# Between two looks at the CPU time (s).
-CPU_INTERVAL = 0.25
 INTERRUPTED = 130
-RED = b"\x1b[31m"
 
 EPILOG = "Ask the pyinit of this container; only root and its own user may."
 
@@ -262,10 +254,6 @@ def _answer(method: str, command: str, query: list[tuple[str, str]], path: str) 
     raise Unanswered("pyinit closed the connection without an answer")
 
 
-def _colour() -> bool:
-    return wants_colour(os.environ, sys.stdout.isatty())
-
-
 # -- questions ----------------------------------------------------------------------------
 
 
@@ -278,7 +266,7 @@ def measured(socket: str = "") -> dict[str, Any]:
         if alone is None:
             raise
         found = single_command.listed(alone)
-    _measure(found["apps"])
+    usage.measure(found["apps"])
     return found
 
 
@@ -287,175 +275,25 @@ def _ls(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
         return 0
-    print(_table(found["apps"]))
+    print(description.app_table(found["apps"]))
     for app in found["apps"]:
-        _print_words(app, f"{app['name']}, ")
-        _print_job(app, f"{app['name']}: ")
+        description.print_words(app, f"{app['name']}, ")
+        description.print_job(app, f"{app['name']}: ")
     if found["phase"] != "running":
         print(f"pyinit is {found['phase']}")
-    _print_config_error(found)
+    description.print_config_error(found)
     return 0
-
-
-def _table(apps: list[dict[str, Any]]) -> str:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    return table.table(apps, colour=_colour(), plain=not _can_print("↺┌│…"), width=width)
-
-
-def _print_config_error(found: dict[str, Any]) -> None:
-    if found["config_error"]:
-        text = f"config rejected, revision {found['revision']} runs on: {found['config_error']}"
-        print(Style(colour=_colour()).paint(text, RED).decode())
-
-
-def _can_print(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def _measure(apps: list[dict[str, Any]]) -> None:
-    """CPU (% of one core, just now) and memory of each worker with all below it.
-
-    Read here and not by PID 1: we share its PID namespace, and it has better things to do.
-    """
-    workers = [worker for app in apps for worker in app["workers"] if worker["pid"]]
-    before = {worker["pid"]: _cpu(worker["pid"]) for worker in workers}
-    began = time.monotonic()
-    if workers:
-        time.sleep(CPU_INTERVAL)
-    took = max(time.monotonic() - began, 0.001)
-    for worker in workers:
-        pid = worker["pid"]
-        used = max(0.0, _cpu(pid) - before[pid])
-        worker["cpu"] = round(100 * used / took, 1)
-        worker["memory"] = proc.tree_rss(pid)
-
-
-def _cpu(pid: int) -> float:
-    members = (proc.stat(member) for member in proc.tree(pid))
-    return sum(member.cpu for member in members if member is not None)
 
 
 def _describe(options: argparse.Namespace) -> int:
     found = _answer("GET", "describe", _apps(options), options.socket)
-    _measure(found["apps"])
+    usage.measure(found["apps"])
     if options.json:
         print(json.dumps(found["apps"]))
         return 0
     for app in found["apps"]:
-        _print_app(app)
+        description.print_app(app)
     return 0
-
-
-def _print_app(app: dict[str, Any]) -> None:
-    """What a person asks first, then the settings, then the workers."""
-    workers = app["workers"]
-    told: dict[str, object] = {
-        "name": app["name"],
-        "status": _status(app),
-        "listening": app["listening"],
-        "restarts": sum(worker["restarts"] for worker in workers),
-    }
-    if app.get("left_behind"):
-        left = app["left_behind"]
-        told["left behind"] = [f"{each['name']} (pid {each['pid']})" for each in left]
-    if "command" in app:
-        told["command"] = shlex.join(app["command"])
-    told["file"] = f"{app['source']}, revision {app['revision']}"
-    known = {
-        "workers",
-        "left_behind",
-        "config_error",
-        "variables",
-        "command",
-        "mode",
-        *_IN_STATUS,
-        *told,
-    }
-    if app.get("watch") and not app["ignore_watch"]:
-        app["ignore_watch"] = "names that begin with a dot, and node_modules"
-    told.update((key, _setting(key, value)) for key, value in app.items() if key not in known)
-    if "variables" in app:
-        told["env"] = f"{app['variables']} variables"
-    width = max(len(name) for name in told)
-    for name, value in told.items():
-        print(f"{name.ljust(width)}  {_shown(value)}")
-    print()
-    print(_table([app]))
-    _print_words(app)
-    _print_job(app)
-    for worker in workers:
-        if worker["last_exit"]:
-            print(f"last exit of {_who({**worker, 'pid': 0})}: {worker['last_exit']}")
-    _print_config_error(app)
-    print()
-
-
-def _print_words(app: dict[str, Any], before: str = "") -> None:
-    """What workers say of themselves, and what their checks say."""
-    for worker in app["workers"]:
-        who = f"{before}{_who({**worker, 'pid': 0})}"
-        if worker["said"] or worker["reloading"]:
-            print(f"{who} says: {worker['said'] or 'reloading'}")
-        if worker.get("stuck"):
-            print(f"{who} cannot be ended: {worker['stuck']}")
-        if worker["health_reason"]:
-            print(f"{who} fails its checks: {worker['health_reason']}")
-
-
-def _print_job(app: dict[str, Any], before: str = "") -> None:
-    """When it ran, how that ended, when it runs again."""
-    job = app.get("job")
-    if not job:
-        return
-    said = []
-    if job["running"] and app["mode"] and job["last_start"]:
-        said.append(f"running for {table.span(_seconds_since(job['last_start']))}")
-    if job["last_duration"] is not None:
-        took = f"took {job['last_duration']:.3g} s, exit code {job['last_exit_code']}"
-        ago = ""
-        if not job["running"] and job["last_start"]:
-            ago = f" {table.span(_seconds_since(job['last_start']))} ago"
-        said.append(f"last run{ago} {took}")
-    if job["skipped"]:
-        said.append(f"{job['skipped']} skipped")
-    if job["pending"]:
-        said.append("one more run waits for the end of this one")
-    if job["next_run"]:
-        said.append(f"next run in {table.span(-_seconds_since(job['next_run']))}")
-    print(before + "; ".join(said or ["no run yet"]))
-
-
-def _seconds_since(stamp: str) -> float:
-    return time.time() - datetime.fromisoformat(stamp).timestamp()
-
-
-_IN_STATUS = (
-    *("wanted", "job", "ready", "was_ready", "reloading", "errored", "finished", "stopped"),
-    *("source", "revision"),
-)
-
-
-def _status(app: dict[str, Any]) -> str:
-    states = [word for word in ("errored", "finished", "stopped", "reloading") if app[word]]
-    return ", ".join((f"{app['ready']} of {app['wanted']} workers ready", *states))
-
-
-def _setting(key: str, value: object) -> object:
-    if key == "max_memory_restart":
-        return table.memory(value) if isinstance(value, int) and value else None
-    return f"{value:g} s" if isinstance(value, float) else value
-
-
-def _shown(value: object) -> str:
-    if value is True or value is False:
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
-    return "-" if value in (None, "") else str(value)
 
 
 def _logs(options: argparse.Namespace) -> int:
@@ -468,7 +306,7 @@ def _logs(options: argparse.Namespace) -> int:
             text = "log.format is raw: workers write past pyinit, only its own events are here"
             print(text, file=sys.stderr)
         preset, names = json.loads(reply.fields.get("x-pyinit-log-keys", '["default", {}]'))
-        rendering = Rendering(Style(colour=_colour()), preset, names)
+        rendering = Rendering(Style(colour=description.colour()), preset, names)
         render: Callable[[bytes], bytes] = rendering.line
         if options.json or kind == "console":
             render = bytes
@@ -525,7 +363,7 @@ def _signal(options: argparse.Namespace) -> int:
         print(json.dumps(found))
     else:
         for worker in found["workers"]:
-            print(f"{worker['app']}: {_who(worker)}: {found['signal']} sent")
+            print(f"{worker['app']}: {description.worker_name(worker)}: {found['signal']} sent")
     if not found["workers"]:
         return _complain("pyinit signal", "there is no worker to send it to")
     return 0
@@ -566,7 +404,7 @@ def _tell(found: dict[str, Any]) -> None:
         text = _outcome(found)
     elif "instance" in found:
         at = f"worker {found['worker']} of {found['total']}"
-        text = f"{found['app']}: {at}: {_who(found)}: {found['state']}"
+        text = f"{found['app']}: {at}: {description.worker_name(found)}: {found['state']}"
     elif "changes" in found:
         text = "\n".join(found["changes"]) or "there is nothing to do"
     elif "change" in found:
@@ -579,13 +417,6 @@ def _tell(found: dict[str, Any]) -> None:
         text = found.get("note") or found.get("message") or ""
     if text:
         print(text, flush=True)
-
-
-def _who(worker: dict[str, Any]) -> str:
-    """`id 3, pid 17`; by its instance number when it has no id any more."""
-    number = worker["id"]
-    name = f"id {number}" if number not in (None, -1) else f"instance {worker['instance']}"
-    return f"{name}, pid {worker['pid']}" if worker["pid"] else name
 
 
 def _outcome(found: dict[str, Any]) -> str:

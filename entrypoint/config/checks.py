@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from entrypoint.core.shutdown import killing_after
+from entrypoint.sockets.declared_address import overlap, parse
 
 from . import findings
-from .address import overlap, parse
 from .read import Reader
 
 TYPE_CHECKING = False

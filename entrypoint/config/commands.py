@@ -13,8 +13,9 @@ from entrypoint.logs.console import wants_colour
 from . import keys
 from .convert import converted
 from .errors import ConfigErrors, Problems, suggest
+from .files import find
 from .findings import BY_CODE, PAGES, rendered
-from .load import find, load
+from .load import load
 from .report import Report, codes, summary
 from .schema import schema as make_schema
 from .starter import write

@@ -11,7 +11,8 @@ import os
 from . import emit, findings, keys
 from .comments import Comments
 from .errors import Problems
-from .load import File, app_nodes, find, read_bytes, read_file, read_text, to_native
+from .files import File, app_nodes, find, read_bytes, read_file, to_native
+from .load import read_text
 from .references import KEPT, Environment, Reference, is_secret, left_to_run, looks_secret
 from .tree import Node, decode
 from .variables import escape

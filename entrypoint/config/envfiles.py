@@ -12,16 +12,38 @@ import os
 from entrypoint.core.record import Record
 
 from . import dotenv, keys
-from .read import MISSING
+from .scalars import MISSING
 from .tree import MOST_BYTES, Node
 from .variables import is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Protocol
 
-    from .read import Reader
+    from .errors import Problems
+    from .keys import Key
+
+    class Reader(Protocol):
+        """What is used of `read.Reader`."""
+
+        files: dict[str, None]
+        problems: Problems
+
+        def fail(self, node: Node, path: str, message: str) -> Any:
+            """Note an error; MISSING."""
+
+        def ready(self, node: Node, path: str) -> bool:
+            """Replace the variables in a text; whether that went well."""
+
+        def read_text(self, node: Node, path: str) -> Any:
+            """A text, or MISSING."""
+
+        def section(
+            self, node: Node, path: str, table: tuple[Key, ...]
+        ) -> dict[str, tuple[str, Node, Any]]:
+            """All keys of a mapping: name → (its path, its value's node, the value)."""
+
 
 # execve(2): one argument or variable, with its name, "=" and the NUL, is at most 32 pages.
 MOST_VARIABLE = 32 * 4096 - 1

@@ -1,12 +1,6 @@
-"""A file → `Plan`: found, parsed, typed, resolved, checked. Every error is told at once.
-
-PM2's rules for the top level hold: `apps` (or `pm2`) is a list or one mapping, or the
-file itself is such a list, or one app.
-"""
+"""A file → `Plan`: found, parsed, typed, resolved, checked. Every error is told at once."""
 
 from __future__ import annotations
-
-import os
 
 from entrypoint.core.record import Record
 from entrypoint.core.spec import (
@@ -21,11 +15,20 @@ from entrypoint.kernel import cgroup
 from . import checks, findings, keys, units
 from .apps import read_app, resolve_app
 from .errors import Problems
+from .files import (
+    COMMAND_LINE,
+    File,
+    add_options,
+    app_nodes,
+    find,
+    read_app_of,
+    read_file,
+    to_native,
+)
 from .include import KEY, Document, Documents
-from .jsonfile import parse_json
 from .logkeys import read_log_keys
 from .read import MISSING, Reader
-from .tree import MOST_BYTES, Node, decode, parse_yaml
+from .tree import Node, parse_yaml
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,31 +43,6 @@ if TYPE_CHECKING:
     Top = dict[str, tuple[str, Node, Any]]
     Keys = tuple[tuple[str, object], ...]
     CommandLine = tuple[Keys, Keys, str]
-
-NAMES = (
-    "ecosystem.yaml",
-    "ecosystem.yml",
-    "ecosystem.json",
-    "ecosystem.config.js",
-    "ecosystem.config.cjs",
-    "ecosystem.config.mjs",
-)
-# In place of a file's name, where a program was given.
-COMMAND_LINE = "command line"
-_SCRIPT_EXTENSIONS = (".js", ".cjs", ".mjs")
-
-
-class File(Record):
-    """A file that was parsed. `environ` is what it left of the environment.
-
-    `pm2`: PM2's rules hold for it, and `tree` is as PM2 would read it.
-    `node` is the version of the node that evaluated it.
-    """
-
-    tree: Node
-    environ: Mapping[str, str]
-    pm2: bool = False
-    node: str = ""
 
 
 class Loaded(Record):
@@ -124,144 +102,6 @@ def load(
         warnings,
         problems.notes,
     )
-
-
-def find(path: str | None, environ: Mapping[str, str]) -> str:
-    """The file to read: `path`, `$PYINIT_CONFIG`, or a usual name in the working folder.
-
-    Raises ConfigErrors when there is none.
-    """
-    if path is None:
-        path = environ.get("PYINIT_CONFIG") or None
-    if path is not None:
-        return path
-    for name in NAMES:
-        if os.path.exists(name):
-            return name
-    raise Problems("pyinit").stop(
-        None,
-        "",
-        f"no configuration: none of {', '.join(NAMES[:4])} in {os.getcwd()}; "
-        "use -c FILE or PYINIT_CONFIG, or begin with `pyinit ecosystem`",
-    )
-
-
-def read_file(
-    file: str, environ: Mapping[str, str], problems: Problems, env_name: str = ""
-) -> File:
-    """The file's nodes, by its extension. Raises ConfigErrors."""
-    from entrypoint.config.pm2.formats import is_pm2
-
-    data = read_bytes(file, problems)
-    if file.endswith(_SCRIPT_EXTENSIONS):
-        from .jsfile import parse_js
-        from .jsplaces import put_places
-
-        args = (file, "--env", env_name) if env_name else (file,)
-        found = parse_js(file, environ, problems, args)
-        source = data.decode("utf-8", "replace")
-        put_places(found.tree, source)
-        return File(found.tree, found.environ, is_pm2(file, found.tree), found.version)
-    text = decode(data, problems)
-    if not text.strip():
-        raise problems.stop(None, "", "is empty")
-    tree = parse_json(text, problems) if file.endswith(".json") else parse_yaml(text, problems)
-    if tree.is_null:
-        raise problems.stop(None, "", "is empty")
-    return File(tree, environ, is_pm2(file, tree))
-
-
-def read_app_of(app: tuple[tuple[str, object], ...]) -> File:
-    """The file that the command line of `pyinit start PROGRAM` stands for."""
-    from entrypoint.config.pm2.values import made
-
-    return File(made([dict(app)]), os.environ, pm2=True)
-
-
-def add_options(file: File, options: tuple[tuple[str, object], ...], problems: Problems) -> None:
-    """Lay options of the command line over the apps of a file, as PM2 does."""
-    from entrypoint.config.pm2.values import is_falsy, made
-
-    for node, _ in app_nodes(file.tree, problems) if options else ():
-        for key, value in options if node.kind == "map" else ():
-            given = node.get(key)
-            # These count where the file says nothing.
-            if key in {"watch", "ignore_watch", "namespace"} and given and not is_falsy(given):
-                continue
-            option = made(value)
-            node.entries[key] = (option, option)
-
-
-def to_native(
-    file: File,
-    before: Mapping[str, str],
-    problems: Problems,
-    env_name: str = "",
-    *,
-    look: bool = True,
-) -> None:
-    """Turn a PM2 file's nodes into pyinit's keys, in place."""
-    from entrypoint.config.pm2.translate import translate
-
-    translate(
-        file.tree,
-        app_nodes,
-        problems,
-        environ=file.environ,
-        before=before,
-        env_name=env_name,
-        look=look,
-    )
-
-
-def read_text(text: str, problems: Problems) -> None:
-    """Check the text of a YAML file, and nothing beside it: scripts, users, variables."""
-    reader = Reader(problems, {}, cgroup.usable_cpus)
-    reader.look = False
-    tree = parse_yaml(text, problems)
-    documents = (Document(problems.file, tree),)
-    _Planner(reader, "", (), {tree: File(tree, {})}).plan(documents)
-
-
-def read_bytes(file: str, problems: Problems) -> bytes:
-    """The content of a file. Raises ConfigErrors."""
-    try:
-        # Not blocking: a FIFO would wait for a writer.
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no name of a file"
-        raise problems.stop(None, "", f"cannot be read: {reason}") from None
-    parts = []
-    total = 0
-    try:
-        while total <= MOST_BYTES and (part := os.read(fd, 1 << 16)):
-            parts.append(part)
-            total += len(part)
-    except OSError as error:
-        raise problems.stop(None, "", f"cannot be read: {error.strerror}") from None
-    finally:
-        os.close(fd)
-    return b"".join(parts)
-
-
-def app_nodes(tree: Node, problems: Problems) -> list[tuple[Node, str]]:
-    """The apps of a file and their paths, in all forms that PM2 takes."""
-    if tree.kind == "seq":
-        return [(item, f"[{index}]") for index, item in enumerate(tree.items)]
-    if tree.kind != "map":
-        raise problems.stop(tree, "", "must be a mapping with `apps`")
-    for word in ("apps", "pm2"):
-        apps = tree.get(word)
-        if apps is None:
-            continue
-        if apps.kind == "seq":
-            return [(item, f"{word}[{index}]") for index, item in enumerate(apps.items)]
-        if apps.kind == "map":
-            return [(apps, word)]
-        if not apps.is_null:
-            problems.error(apps, word, "must be a list of apps")
-        return []
-    return [(tree, "")]
 
 
 class _Planner:
@@ -465,3 +305,12 @@ def _with_rule(app: AppSpec, default: str) -> AppSpec:
 def _is_app(tree: Node) -> bool:
     script = {word for word, key in keys.by_spelling(keys.APP_KEYS).items() if key.name == "script"}
     return any(word in script for word in tree.entries)
+
+
+def read_text(text: str, problems: Problems) -> None:
+    """Check the text of a YAML file, and nothing beside it: scripts, users, variables."""
+    reader = Reader(problems, {}, cgroup.usable_cpus)
+    reader.look = False
+    tree = parse_yaml(text, problems)
+    documents = (Document(problems.file, tree),)
+    _Planner(reader, "", (), {tree: File(tree, {})}).plan(documents)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from entrypoint.core.spec import DependsSpec, HealthSpec, ListenSpec
 from entrypoint.kernel import signals
+from entrypoint.sockets import declared_address
 
-from . import address, keys, units, words
+from . import keys, units, words
 from .scalars import MISSING, Scalars
 from .tree import Node, core_value
 
@@ -179,7 +180,7 @@ class Reader(Scalars):
 
     def read_address(self, node: Node, path: str) -> Any:
         """One address."""
-        return self._parsed(node, path, address.parse)
+        return self._parsed(node, path, declared_address.parse)
 
     def read_listen(self, node: Node, path: str) -> Any:
         """Addresses: a tuple of ListenSpec."""
@@ -188,7 +189,7 @@ class Reader(Scalars):
             spec = self._listen_one(item, where)
             if spec is MISSING:
                 continue
-            if any(address.overlap(spec, other) for other in found):
+            if any(declared_address.overlap(spec, other) for other in found):
                 self.problems.error(item, where, f"{spec.text} is listed twice")
             found.append(spec)
         return tuple(found)
@@ -229,12 +230,14 @@ class Reader(Scalars):
             return self.fail(place, where, 'must be a path ("/healthz") or an http:// URL')
         if ways[0] == "http":
             try:
-                address.parse_url(target if target[0] != "/" else f"http://localhost{target}")
+                declared_address.parse_url(
+                    target if target[0] != "/" else f"http://localhost{target}"
+                )
             except ValueError as error:
                 return self.fail(place, where, str(error))
         if ways[0] == "tcp":
             try:
-                address.parse(core_value(target))
+                declared_address.parse(core_value(target))
             except ValueError as error:
                 return self.fail(place, where, str(error))
         if not target:

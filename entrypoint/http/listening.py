@@ -6,7 +6,7 @@ import _socket
 import errno
 import os
 
-from entrypoint.kernel import unixpath
+from entrypoint.kernel import socket_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _SENTENCES = {
 
 
 # By path, of the unix sockets that are listened on.
-_files: dict[str, unixpath.SocketFile] = {}
+_files: dict[str, socket_file.SocketFile] = {}
 
 
 class ListenError(OSError):
@@ -87,7 +87,7 @@ def _listen_unix(spec: ListenSpec) -> _socket.socket:
     sock = _stream_socket(_socket.AF_UNIX)
     try:
         mode = 0o666 if spec.mode is None else spec.mode
-        file = unixpath.bind(sock, spec.path, mode=mode, replace_stale=True, hidden=False)
+        file = socket_file.bind(sock, spec.path, mode=mode, replace_stale=True, hidden=False)
         if file is not None:
             _files[spec.path] = file
         sock.listen(spec.backlog)

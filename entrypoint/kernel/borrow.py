@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from . import look, seccomp
+from . import calling_process, look
 from .credentials import look_at, own
 
 TYPE_CHECKING = False
@@ -110,7 +110,7 @@ def is_tied(pid: int, fd: int, inode: int, others: Collection[int] = ()) -> bool
 
     `others` are processes that may hold it too. Raises OSError where it may not be looked.
     """
-    if seccomp.descriptor_flags(pid, fd) & _ASYNC:
+    if calling_process.descriptor_flags(pid, fd) & _ASYNC:
         return True
     if look_at(pid, lambda: _is_tied(pid, inode)):
         return True
@@ -136,3 +136,16 @@ def _is_tied(pid: int, inode: int) -> bool:
         except FileNotFoundError:
             continue  # closed meanwhile
     return False
+
+
+def v6only_of(pid: int, fd: int) -> bool | None:
+    """IPV6_V6ONLY of a process's socket; None when it cannot be known."""
+    theirs = socket_of(pid, fd)
+    if theirs is None:
+        return None
+    try:
+        return bool(theirs.getsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY))
+    except OSError:
+        return None
+    finally:
+        theirs.close()

@@ -27,7 +27,7 @@ import time
 
 from entrypoint.core.record import Record
 
-from . import rights, unixpath
+from . import rights, socket_file, unixpath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class NotifySocket:
             try:
                 # Any user may write; SO_PASSCRED tells who it is.
                 where = folder.folder.by_descriptor(name)
-                unixpath.bind_with_mode(self._socket, where, 0o666)
+                socket_file.bind_with_mode(self._socket, where, 0o666)
             except OSError:
                 self._file = ""  # the disk is full, or somebody removed the folder
             else:

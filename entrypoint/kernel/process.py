@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable, Sequence
 
+    from .child_report import Reporter
+
     # What is called in the child with stage, errno and detail. It need not return.
     Report = Callable[[str, int, str], None]
 else:
@@ -102,53 +104,13 @@ class Child(Record):
     channel: int
 
 
-class FilterInstalled(Record):
-    """The seccomp filter is on; `fd` is its notifier, now the caller's to close."""
-
-    fd: int
-
-
-class FilterRefused(Record):
-    """The kernel or the runtime refused the filter; the start went on without it."""
-
-    errno: int
-
-
-class SpawnFailed(Record):
-    """Nothing was executed. `detail` says more where errno is not the whole story."""
-
-    stage: str
-    errno: int
-    detail: str = ""
-
-    @property
-    def text(self) -> str:
-        """`chdir: No such file or directory (/srv/app)`."""
-        if not self.errno:
-            return f"{self.stage}: {self.detail}"
-        said = f"{self.stage}: {os.strerror(self.errno)}"
-        return f"{said} ({self.detail})" if self.detail else said
-
-    @property
-    def exit_code(self) -> int:
-        """A shell's: 127 when there is no such command, else 126."""
-        return 127 if self.stage == "exec" and self.errno == errno.ENOENT else 126
-
-
-class Executing(Record):
-    """All is set up and execve(2) is called now, with no signal blocked any more."""
-
-
-class Execed(Record):
-    """The channel was closed: after Executing by execve(2), else the child was killed."""
-
-
-def fork_child(request: SpawnRequest, report: Report, keep: int = -1) -> int:
+def fork_child(request: SpawnRequest, report: Report, channel: Reporter | None = None) -> int:
     """Fork and, in the child, set up and exec `request`; the child's pid in the parent.
 
-    `report` is called in the child when it fails, which then exits with 127. `keep` is
-    a descriptor that stays open until exec. Raises OSError when fork(2) fails (EAGAIN:
-    a `pids` limit), ValueError when two descriptors want the same number.
+    `report` is called in the child when it fails, which then exits with 127. `channel` is
+    the same where it has a descriptor, which stays open until exec. Raises OSError when
+    fork(2) fails (EAGAIN: a `pids` limit), ValueError when two descriptors want the same
+    number.
     """
     moves = _moves(request)
     parent = os.getpid()
@@ -161,7 +123,7 @@ def fork_child(request: SpawnRequest, report: Report, keep: int = -1) -> int:
     try:
         pid = os.fork()
         if pid == 0:
-            _become(request, moves, parent, report, keep)
+            _become(request, moves, parent, report, channel)
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     if request.new_group and not request.new_session:
@@ -174,8 +136,10 @@ def fork_child(request: SpawnRequest, report: Report, keep: int = -1) -> int:
 
 
 def spawn(request: SpawnRequest) -> Child:
-    """Start a process; `read_channel` tells how far it came. Errors as `fork_child`."""
+    """Start a process; `child_report` reads how far it came. Errors as `fork_child`."""
     import _socket
+
+    from .child_report import Reporter
 
     if request.install_filter:
         from .seccomp import preload
@@ -192,7 +156,8 @@ def spawn(request: SpawnRequest) -> Child:
             request = request.replace(parent_death_signal=0)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     try:
-        pid = fork_child(request, _Reporter(theirs), theirs.fileno())
+        reporter = Reporter(theirs)  # type: ignore[arg-type]
+        pid = fork_child(request, reporter, reporter)
     except BaseException:
         ours.close()
         raise
@@ -200,73 +165,6 @@ def spawn(request: SpawnRequest) -> Child:
         theirs.close()
     ours.setblocking(False)
     return Child(pid, ours.detach())
-
-
-def read_channel(fd: int) -> tuple[Record, ...]:
-    """What a child has said: FilterInstalled, FilterRefused, Executing, SpawnFailed, Execed.
-
-    Never blocks. Execed is the end of file without a SpawnFailed before it: after either
-    nothing more will come. Raises OSError as recvmsg(2).
-    """
-    import _socket
-    import sys
-
-    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
-    told: list[Record] = []
-    try:
-        while True:
-            try:
-                message, ancillary, _flags, _address = channel.recvmsg(
-                    4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC
-                )
-            except BlockingIOError:
-                break
-            except ConnectionResetError:
-                message, ancillary = b"", []
-            if not message:
-                told.append(Execed())
-                break
-            if message == b"filter":
-                for level, kind, data in ancillary:
-                    if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                        told.append(FilterInstalled(int.from_bytes(data[:4], sys.byteorder)))
-                continue
-            if message == b"exec":
-                told.append(Executing())
-                continue
-            stage, number, detail = message.split(b"\0", 2)
-            if stage == b"refused":
-                told.append(FilterRefused(int(number)))
-                continue
-            told.append(SpawnFailed(stage.decode(), int(number), detail.decode("utf-8", "replace")))
-            break
-    finally:
-        channel.detach()
-    return tuple(told)
-
-
-class _Reporter:
-    """The child's end of the channel, callable as a `Report`."""
-
-    def __init__(self, channel: object) -> None:
-        self.channel = channel
-
-    def __call__(self, stage: str, number: int, detail: str) -> None:
-        text = detail.encode("utf-8", "replace")[:2048]
-        self._send([stage.encode() + b"\0" + str(number).encode() + b"\0" + text])
-
-    def filter_installed(self, notifier: int) -> None:
-        import _socket
-        import sys
-
-        data = notifier.to_bytes(4, sys.byteorder)
-        self._send([b"filter"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)])
-
-    def executing(self) -> None:
-        self._send([b"exec"])
-
-    def _send(self, *message: object) -> None:
-        self.channel.sendmsg(*message)  # type: ignore[attr-defined]
 
 
 def _moves(request: SpawnRequest) -> dict[int, int]:
@@ -283,10 +181,15 @@ def _moves(request: SpawnRequest) -> dict[int, int]:
 
 
 def _become(
-    request: SpawnRequest, moves: dict[int, int], parent: int, report: Report, keep: int
+    request: SpawnRequest,
+    moves: dict[int, int],
+    parent: int,
+    report: Report,
+    channel: Reporter | None,
 ) -> None:
     """The child's whole life until exec. Never returns."""
     stage = "fork"
+    keep = channel.fileno() if channel is not None else -1
     try:
         gc.disable()
         _signal.set_wakeup_fd(-1)
@@ -305,8 +208,8 @@ def _become(
         stage = "descriptors"
         if moves:
             keep = _place(moves, keep)
-            if isinstance(report, _Reporter):
-                report.channel = _as_channel(keep)
+            if channel is not None:
+                channel.reopen(keep)
         if request.close_others:
             _close_others(moves, keep)
         if request.controlling:
@@ -350,13 +253,13 @@ def _become(
             _run_before(request, report)
         for name in request.own_pid:
             request.env[name] = str(os.getpid())
-        if request.install_filter and isinstance(report, _Reporter):
-            _filter(report, request.filter_calls)
+        if request.install_filter and channel is not None:
+            _filter(channel, request.filter_calls)
         stage = "exec"
         _signal.pthread_sigmask(_signal.SIG_SETMASK, request.mask)
-        if isinstance(report, _Reporter):
+        if channel is not None:
             # After the mask: a signal that waited for that ends a child which never ran.
-            report.executing()
+            channel.executing()
         execute(request.argv, request.env)
     except ExecError as error:
         detail = f"{error.filename}: {error.detail}" if error.detail else str(error.filename)
@@ -430,12 +333,6 @@ def _place(moves: dict[int, int], keep: int) -> int:
     return keep
 
 
-def _as_channel(fd: int) -> object:
-    import _socket
-
-    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
-
-
 def _close_others(moves: dict[int, int], keep: int) -> None:
     """Close every descriptor that is not meant for the program.
 
@@ -491,7 +388,7 @@ def _name_of(uid: int | None) -> str:
         return ""
 
 
-def _filter(report: _Reporter, calls: tuple[str, ...]) -> None:
+def _filter(report: Reporter, calls: tuple[str, ...]) -> None:
     from .seccomp import install_filter
 
     try:

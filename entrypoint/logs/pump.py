@@ -8,10 +8,10 @@ streams are read no more, their pipes fill, and the workers' writes wait. The lo
 on: nothing here blocks but `flush`, the last thing pyinit does.
 
 Memory, whatever workers do: at most output.HIGH_WATER unwritten plus what one read may
-become, `_READ_LIMIT` of it (32 KiB of empty lines: 6 MB of records); for each stream its
+become, `READ_LIMIT` of it (32 KiB of empty lines: 6 MB of records); for each stream its
 unfinished line, at most wrap.LINE_LIMIT, and for all streams together `_HELD_LIMIT`:
 above it lines are cut at `_FAIR_LIMIT`; the last 4 KiB of stderr for each worker; and
-`_EVENTS_LIMIT` of pyinit's own events.
+what event_output.py allows of pyinit's own events.
 
 Fairness: a turn of the loop reads `_TURN_LIMIT` for all streams that have something,
 evenly, so signals and probes wait some milliseconds at most.
@@ -22,18 +22,19 @@ holder closes them; `closed` tells when.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 
+from .event_output import EventOutput
 from .events import Events
-from .layout import Flat, Keys, layout
-from .multiline import PAUSE, Joiner
+from .log_format import LogFormat
+from .multiline import PAUSE
 from .output import Output
 from .schema import STDERR, STDOUT, encode
+from .stream import PIPE_READS, PIPE_SIZE, READ_LIMIT, Shares, Stream, count_lines
 from .tails import Tails
 from .unfinished import Unfinished
-from .wrap import LINE_LIMIT, JsonWrapper, RawWrapper, Wrapper
+from .wrap import LINE_LIMIT, JsonWrapper, RawWrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,78 +43,16 @@ if TYPE_CHECKING:
     from entrypoint.core.spec import AppSpec, LogSpec
     from entrypoint.loop import Loop
 
-    from .console import Style
 
 READ = 1  # select.EPOLLIN
-_READ_LIMIT = 32 * 1024
 _READ_LEAST = 4 * 1024
 _TURN_LIMIT = 256 * 1024
 _HELD_LIMIT = 8 << 20
 _FAIR_LIMIT = 64 * 1024
-_EVENTS_LIMIT = 1 << 20
 # With this much unwritten, a dead worker's pipe is left to itself for its last lines.
 _TAIL_PENDING = 2 << 20
-# A pipe's size: what a worker may write ahead of us. 64 KiB by default; more means
-# fewer switches between the two. Pages are only used while there is something in them.
-_PIPE_SIZE = 256 * 1024
 # Between two tries where there was no memory for what was read (s).
 _MEMORY_PAUSE = 0.05
-# Reads that empty a pipe of the greatest size, 1 MiB (fs.pipe-max-size).
-_PIPE_READS = (1 << 20) // _READ_LIMIT
-
-
-def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, int]:
-    """A pipe for one stream of a worker: (our end, non-blocking; the worker's end).
-
-    With `uid` the pipe is given to the worker's user: `open("/dev/stdout")`, which web
-    servers' configurations are fond of, opens the pipe again and asks for the right to.
-    Raises OSError (EMFILE).
-    """
-    ours, theirs = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(ours, False)
-    try:
-        fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-    except OSError:
-        pass  # over /proc/sys/fs/pipe-user-pages-soft: it works with 64 KiB as well
-    if uid is not None:
-        try:
-            os.fchown(theirs, uid, -1 if gid is None else gid)
-        except OSError:
-            pass  # without CAP_CHOWN there is no other user to give it to
-    return ours, theirs
-
-
-class Stream:
-    """One pipe of one worker."""
-
-    __slots__ = (
-        "_pump", "app", "cut", "fd", "fed_at", "heavy", "incarnation", "instance", "name", "paused",
-        "pid", "showing", "tally", "tty", "unread", "wrapper",
-    )  # fmt: skip
-
-    def __init__(
-        self, pump: LogPump, fd: int, name: str, app: str, instance: int, incarnation: int, pid: int
-    ) -> None:
-        self._pump = pump
-        self.fd = fd
-        self.name = name
-        self.app = app
-        self.instance = instance
-        self.incarnation = incarnation
-        self.pid = pid
-        self.tally = [0, 0]
-        self.paused = False
-        self.tty = False
-        self.cut = b""  # a CR at the end of a read: a newline may follow
-        self.unread = b""  # read, and not passed on yet: there was no memory for it
-        self.fed_at = 0.0
-        self.showing = False  # a timer will show the line that has not ended
-        self.heavy = False  # its last lines cost ten times the others
-        self.wrapper: Wrapper
-
-    def readable(self, _events: int) -> None:
-        """What the loop calls."""
-        self._pump.readable(self)
 
 
 class LogPump:
@@ -134,53 +73,37 @@ class LogPump:
     ) -> None:
         self._loop = loop
         self._fds = (fd_out, fd_raw)
-        self._environ = os.environ if environ is None else environ
+        self.form = LogFormat(spec, self._fds, os.environ if environ is None else environ)
         self._streams: dict[int, Stream] = {}
         self._paused: list[Stream] = []
         self._open: dict[int, int] = {}  # incarnation: its streams not at their end
         self._closed: dict[int, list[Callable[[], None]]] = {}
         self._tails = Tails()
-        self._timed: frozenset[str] = frozenset()  # apps with PM2's `time`
-        self._rules: dict[str, str] = {}  # app: its rule for what is one record
         self._held = 0
-        self._events_lost = 0
         # (app, stream): lines and bytes that its workers wrote, for the metrics.
         self.tallies: dict[tuple[str, str], list[int]] = {}
-        self._turn = self._ready_now = self._ready_before = 0
+        self._shares = Shares(_TURN_LIMIT)
         # Told of all records on their way to stdout, with their app ("": pyinit itself).
         self.tap: Callable[[str, bytes], None] | None = None
-        self._style: Style | None = None
-        self._choose(spec)
         # Where lines go, and our own events: the same, but for `raw`.
-        self._out = self._events_out = Output(loop, fd_out, self._resume, shared=self._raw)
-        if self._raw:
-            self._events_out = Output(loop, fd_raw, self._resume, shared=True)
-        self._outs = {self._out, self._events_out}
+        raw = self.form.raw
+        self._out = Output(loop, fd_out, self._resume, shared=raw)
+        self._outs = {self._out}
+        if raw:
+            self._outs.add(Output(loop, fd_raw, self._resume, shared=True))
+        self._events_out = EventOutput(
+            self._other_output() if raw else self._out, self._report_lost
+        )
         self._unfinished = Unfinished(
             loop, self._take_part, self._write_part, self._tap, self._stamp
         )
         self._follow_format()
         self._events = Events(
-            self._write_event, level=spec.level, style=self._style, layout=self.layout
+            self._write_event,
+            level=spec.level,
+            style=self.form.style,
+            layout=self.form.layout,
         )
-
-    def _choose(self, spec: LogSpec) -> None:
-        """What `spec` means for the descriptors that are here."""
-        self.spec = spec
-        self.format = spec.format
-        self._raw = spec.format == "raw"
-        terminal = os.isatty(self._fds[self._raw])
-        if self.format == "auto":
-            self.format = "console" if terminal else "json"
-        if self.format == "console" or (self.format == "raw" and terminal):
-            if self._style is None:
-                from .console import Style, wants_colour
-
-                self._style = Style(colour=wants_colour(self._environ, terminal))
-        else:
-            self._style = None
-        self._terminal = terminal and self.format == "console"
-        self.layout = Flat(Keys()) if self._style is not None else layout(spec.keys, spec.names)
 
     def configure(self, spec: LogSpec, apps: Sequence[AppSpec] = ()) -> None:
         """Go on as `spec` says, also for the streams that are open.
@@ -188,35 +111,35 @@ class LogPump:
         To and from `raw` counts for workers that start from now on: the others keep the
         descriptors that they have.
         """
-        self._timed = frozenset(app.name for app in apps if app.time)
-        self._rules = {app.name: app.multiline for app in apps if app.multiline}
-        raw = self._raw
+        form = self.form
+        form.set_apps(apps)
+        raw = form.raw
         self._unfinished.break_line()
-        self._choose(spec)
-        if self._style is not None:
-            self._style.expect(f"{app.name}:{max(0, app.instances - 1)}" for app in apps)
-        self._events.configure(level=spec.level, style=self._style, layout=self.layout)
-        if raw != self._raw:
+        form.choose(spec)
+        form.expect(apps)
+        self._events.configure(level=spec.level, style=form.style, layout=form.layout)
+        if raw != form.raw:
             # Some workers write past us from now on, or still do.
             self._out.share()
-            others = self._outs - {self._out}
-            if not others:
-                others.add(Output(self._loop, self._fds[1], self._resume, shared=True))
-                self._outs |= others
-            self._events_out = others.pop() if self._raw else self._out
+            if len(self._outs) == 1:
+                self._outs.add(Output(self._loop, self._fds[1], self._resume, shared=True))
+            self._events_out.out = self._other_output() if form.raw else self._out
         self._follow_format()
         for stream in self._streams.values():
             self._wrap(stream)
 
+    def _other_output(self) -> Output:
+        return next(iter(self._outs - {self._out}))
+
     def _follow_format(self) -> None:
         self._unfinished.configure(
-            console=self._style is not None, terminal=self._out if self._terminal else None
+            console=self.form.style is not None,
+            terminal=self._out if self.form.terminal else None,
         )
 
     def _wrap(self, stream: Stream) -> None:
         """Give the stream a wrapper of the present format, with what the old one held."""
-        wrapper: Wrapper
-        if self._raw and stream.tty:
+        if self.form.raw and stream.tty:
             # It cannot write past us.
             before = getattr(stream, "wrapper", None)
             if before is not None:
@@ -224,22 +147,11 @@ class LogPump:
                 self._write(stream.app, before.end(self._stamp()), stream)
             stream.wrapper = RawWrapper()
             return
-        rule = self._rules.get(stream.app, "")
-        joiner = Joiner(rule) if rule else None
-        if self._style is not None:
-            from .console import ConsoleWrapper
-
-            timed = stream.app in self._timed
-            wrapper = ConsoleWrapper(
-                stream.app, stream.instance, stream.name, self._style, time=timed, joiner=joiner
-            )
-        else:
-            form = self.layout.lines(stream.app, stream.instance, stream.pid, stream.name)
-            wrapper = JsonWrapper(form, joiner)
+        wrapper = self.form.wrapper(stream)
         old = getattr(stream, "wrapper", None)
         if old is not None:
             self._held -= old.held
-            self._write(stream.app, wrapper.go_on(old, self.layout.stamp(time.time_ns())))
+            self._write(stream.app, wrapper.go_on(old, self._stamp()))
             self._held += wrapper.held
         stream.wrapper = wrapper
 
@@ -265,16 +177,15 @@ class LogPump:
         before each line of `console`; JSON has it anyway. `multiline` is a rule of
         multiline.py, or "". `tty`: the first is a terminal, and both streams.
         """
-        if with_time and app not in self._timed:
-            self._timed |= {app}
-        if multiline:
-            self._rules[app] = multiline
+        self.form.add_app(app, with_time=with_time, multiline=multiline)
         self._open.setdefault(incarnation, 0)
         for fd, name in ((stdout_fd, STDOUT), (stderr_fd, STDERR)):
             if fd is None or fd < 0:
                 continue
             os.set_blocking(fd, False)
-            stream = self._streams[fd] = Stream(self, fd, name, app, instance, incarnation, pid)
+            stream = self._streams[fd] = Stream(
+                self.readable, fd, name, app, instance, incarnation, pid
+            )
             stream.tty = tty
             stream.tally = self.tallies.setdefault((app, name), stream.tally)
             self._wrap(stream)
@@ -313,14 +224,14 @@ class LogPump:
         for stream in list(self._streams.values()):
             if stream.incarnation == incarnation:
                 # Its size bounds what can be in the pipe; a grandchild may go on writing.
-                for _ in range(_PIPE_SIZE // _READ_LIMIT):
+                for _ in range(PIPE_SIZE // READ_LIMIT):
                     if self._out.pending > _TAIL_PENDING or not self._read_tail(stream):
                         break
         return self._tails.lines(incarnation)
 
     def _read_tail(self, stream: Stream) -> int:
         try:
-            return self._read(stream, _READ_LIMIT)
+            return self._read(stream, READ_LIMIT)
         except MemoryError:
             self._pause_for_memory(stream)
             return 0
@@ -335,15 +246,11 @@ class LogPump:
             stream.paused = True
             self._paused.append(stream)
             return
-        if self._turn != self._loop.wakeups:
-            self._turn = self._loop.wakeups
-            self._ready_before, self._ready_now = self._ready_now, 0
-        self._ready_now += 1
-        share = _TURN_LIMIT // max(self._ready_before, self._ready_now)
+        share = self._shares.next(self._loop.wakeups)
         if stream.heavy:
             share //= 8
         try:
-            self._read(stream, min(_READ_LIMIT, max(_READ_LEAST, share)))
+            self._read(stream, min(READ_LIMIT, max(_READ_LEAST, share)))
         except MemoryError:
             self._pause_for_memory(stream)
             raise
@@ -380,7 +287,7 @@ class LogPump:
             if wrapper.held > wrapper.waiting:
                 stream.tally[0] += 1
             held = wrapper.held
-            self._write(stream.app, wrapper.end(self.layout.stamp(time.time_ns())), stream)
+            self._write(stream.app, wrapper.end(self._stamp()), stream)
             self._held -= held
             self._end(stream)
             return 0
@@ -401,7 +308,7 @@ class LogPump:
 
     def _feed(self, stream: Stream, data: bytes) -> None:
         wrapper = stream.wrapper
-        when = self.layout.stamp(time.time_ns())
+        when = self._stamp()
         held = wrapper.held
         limit = LINE_LIMIT if self._held < _HELD_LIMIT else _FAIR_LIMIT
         if isinstance(wrapper, JsonWrapper):
@@ -431,7 +338,7 @@ class LogPump:
             self.tap(app, record)
 
     def _stamp(self) -> str:
-        return self.layout.stamp(time.time_ns())
+        return self.form.layout.stamp(time.time_ns())
 
     def _pause_for_memory(self, stream: Stream) -> None:
         """Read no more of it until there is memory for what was read."""
@@ -462,7 +369,7 @@ class LogPump:
             self._loop.call_at(stream, self._loop.now() + PAUSE, lambda: self._settle(stream))
             return
         self._held -= stream.wrapper.waiting
-        self._write(stream.app, stream.wrapper.settle(self.layout.stamp(time.time_ns())))
+        self._write(stream.app, stream.wrapper.settle(self._stamp()))
 
     def _end(self, stream: Stream) -> None:
         if not stream.paused:
@@ -494,13 +401,10 @@ class LogPump:
             self.event("warning", "structlog cannot be imported", {"error": problem})
 
     def _write_event(self, record: bytes) -> None:
-        if self._events_out.pending > _EVENTS_LIMIT:
-            self._events_lost += 1
-            if self._events_lost == 1:
-                self._events_out.drained(self._tell_events_lost)
+        if not self._events_out.takes():
             return
         self._unfinished.break_line()
-        self._events_out.write(record)
+        self._events_out.out.write(record)
         if self.tap is not None:
             self.tap("", record)
 
@@ -509,8 +413,7 @@ class LogPump:
         if self.tap is not None:
             self.tap(app, records)
 
-    def _tell_events_lost(self) -> None:
-        lost, self._events_lost = self._events_lost, 0
+    def _report_lost(self, lost: int) -> None:
         fields = {"events": lost, "reason": "stdout was blocked"}
         self.event("warning", "events of pyinit were dropped", fields)
 
@@ -547,10 +450,10 @@ class LogPump:
                 # Late, what is in the pipe is still taken if stdout takes it, yet not
                 # what a grandchild adds all the time.
                 late = self._loop.now() >= deadline
-                if late and (self._out.pending or reads >= _PIPE_READS):
+                if late and (self._out.pending or reads >= PIPE_READS):
                     break
                 try:
-                    if not self._read(stream, _READ_LIMIT):
+                    if not self._read(stream, READ_LIMIT):
                         break
                 except MemoryError:
                     if late:
@@ -560,20 +463,20 @@ class LogPump:
         left = self._end_all()
         self._out.drain(deadline)
         left += sum(out.lost + out.lines for out in self._outs)
-        return left + self._events_lost
+        return left + self._events_out.lost
 
     def last_word(self, level: str, event: str, fields: Mapping[str, object]) -> bytes:
         """An event as a record of this log, for where it does not go."""
-        when = self.layout.stamp(time.time_ns())
-        return encode(self.layout.record(when, level, event, fields)) + b"\n"
+        when = self._stamp()
+        return encode(self.form.layout.record(when, level, event, fields)) + b"\n"
 
     def _end_all(self) -> int:
         """Tell the unfinished lines; the number of further lines left in the pipes."""
         self._unfinished.break_line()
-        when = self.layout.stamp(time.time_ns())
+        when = self._stamp()
         left = 0
         for stream in self._streams.values():
-            in_pipe = _count_lines(stream.fd)
+            in_pipe = count_lines(stream.fd)
             held = stream.wrapper.held
             unfinished = held > stream.wrapper.waiting
             self._out.write(stream.wrapper.end(when, more=in_pipe > 0))
@@ -592,19 +495,3 @@ class LogPump:
         self._open.clear()
         for out in self._outs:
             out.close()
-
-
-def _count_lines(fd: int) -> int:
-    """Lines that are left in a pipe."""
-    lines = 0
-    last = b"\n"
-    for _ in range(_PIPE_READS):
-        try:
-            data = os.read(fd, _READ_LIMIT)
-        except OSError:
-            break
-        if not data:
-            break
-        lines += data.count(b"\n")
-        last = data[-1:]
-    return lines + (last != b"\n")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from entrypoint.loop import Loop
 
     from .output import Output
-    from .pump import Stream
+    from .stream import Stream
 
 # How long a line may stay unfinished before it is shown so far (s): for people, and for
 # programs, which must put its parts together.

@@ -33,11 +33,38 @@ from .weighing import Weighing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
+    from entrypoint.core.spec import Plan
+    from entrypoint.core.supervisor import Supervisor
     from entrypoint.core.view import AppView, View, WorkerView
-    from entrypoint.shell.runtime import Runtime
+    from entrypoint.http.server import ProbeServer
+    from entrypoint.logs.pump import LogPump
+    from entrypoint.loop import Loop
+    from entrypoint.metrics.tallies import Tallies
+    from entrypoint.shell.children import Children
+    from entrypoint.shell.failures import Failures
+    from entrypoint.shell.schedules import Schedules
+    from entrypoint.shell.turn_times import Turns
+    from entrypoint.sockets.effects import PortEffects
 
     Done = Callable[[Answer], None]
+
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        children: Children
+        core: Supervisor
+        failures: Failures
+        loop: Loop
+        plan: Plan
+        ports: PortEffects
+        probes: ProbeServer | None
+        pump: LogPump
+        schedules: Schedules
+        tallies: Tallies
+        turns: Turns
+
 
 # Seconds of work in one turn of the loop.
 SLICE = 0.002

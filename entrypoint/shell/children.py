@@ -12,6 +12,7 @@ from collections import deque
 from entrypoint.core import events as e
 from entrypoint.core.record import Record
 from entrypoint.kernel import (
+    child_report,
     kill,
     process,
     reap,
@@ -192,17 +193,17 @@ class Children:
         started = self._started.get(incarnation)
         if started is None or started.channel < 0:
             return
-        for message in process.read_channel(started.channel):
-            if isinstance(message, process.FilterInstalled):
+        for message in child_report.read_channel(started.channel):
+            if isinstance(message, child_report.FilterInstalled):
                 started = self._put(started.replace(listen_visible=True))
                 self._on_filter(started, message.fd)
-            elif isinstance(message, process.FilterRefused):
+            elif isinstance(message, child_report.FilterRefused):
                 self._on_refused(message.errno)
-            elif isinstance(message, process.Executing):
+            elif isinstance(message, child_report.Executing):
                 started = self._put(started.replace(executing=True))
             else:
                 started = self._close_channel(started)
-                if isinstance(message, process.SpawnFailed):
+                if isinstance(message, child_report.SpawnFailed):
                     # The exit that follows tells it, so that there is one end only.
                     started = self._put(started.replace(failure=message.text))
                 elif not started.executing:

@@ -173,7 +173,7 @@ def main(argv: list[str], early: Sequence[int] = ()) -> int:
 
 def _failed(stage: str, number: int, detail: str) -> None:
     """In the child: say why, and exit as a shell would."""
-    from entrypoint.kernel.process import SpawnFailed
+    from entrypoint.kernel.child_report import SpawnFailed
 
     failure = SpawnFailed(stage, number, detail)
     _say(f"pyinit: {failure.text}")

@@ -18,12 +18,46 @@ from .loader import Loading, Outcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
+    from entrypoint.core.events import Event
     from entrypoint.core.spec import Plan
+    from entrypoint.core.supervisor import Supervisor
+    from entrypoint.http.server import ProbeServer
+    from entrypoint.logs.pump import LogPump
+    from entrypoint.loop import Loop
+    from entrypoint.sockets.effects import PortEffects
 
-    from .runtime import Runtime
+    from .children import Children
+    from .file_watch import Watching
+    from .loader import Source
+    from .schedules import Schedules
 
     Preview = Callable[[Outcome], bool]
+
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        children: Children
+        core: Supervisor
+        loop: Loop
+        plan: Plan
+        ports: PortEffects
+        probes: ProbeServer | None
+        pump: LogPump
+        schedules: Schedules
+        source: Source
+        watching: Watching
+
+        def emit(self, event: Event) -> None:
+            """Hand an event to the core."""
+
+        def internal_error(self, where: str, error: BaseException, app: str = "") -> None:
+            """Log and count a bug, or a shortage. Never raises."""
+
+        def log(self, level: str, event: str, fields: dict[str, object]) -> None:
+            """Log one event of pyinit's own."""
+
 
 # A file that takes longer is not read (s): a `.config.js` may hang.
 LOAD_AT_MOST = 60.0

@@ -14,10 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from entrypoint.core.events import Event
     from entrypoint.core.spec import AppSpec, Plan
+    from entrypoint.loop import Loop
     from entrypoint.watch.watcher import Watcher
-
-    from .runtime import Runtime
 
 # The key of the watcher of the file itself; no app has an empty name.
 CONFIG = ""
@@ -31,8 +31,17 @@ def _config_files(plan: Plan) -> tuple[str, ...]:
 class Watching:
     """One watcher for each app with `watch`, and one for the file (`watch_config`)."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(
+        self,
+        loop: Loop,
+        emit: Callable[[Event], None],
+        log: Callable[[str, str, dict[str, object]], None],
+        reload_config: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._emit = emit
+        self._log = log
+        self._reload_config = reload_config
         self._watchers: dict[str, tuple[object, Watcher]] = {}
 
     def follow(self, plan: Plan) -> None:
@@ -59,12 +68,10 @@ class Watching:
         """Watch the files of an app; the file of pyinit is watched by itself, if at all."""
         from entrypoint.watch.ignoring import ignorer
 
-        runtime = self._runtime
-
         def changed(path: str) -> None:
-            told = os.path.relpath(path, spec.cwd) if path.startswith(spec.cwd + "/") else path
-            runtime.log("info", "files changed", {"app": spec.name, "path": told})
-            runtime.emit(e.RenewRequested(spec.name, "files changed"))
+            shown = os.path.relpath(path, spec.cwd) if path.startswith(spec.cwd + "/") else path
+            self._log("info", "files changed", {"app": spec.name, "path": shown})
+            self._emit(e.RenewRequested(spec.name, "files changed"))
 
         by_pattern = ignorer(spec.ignore_watch, spec.cwd, spec.watch)
         own = {os.fsencode(path) for path in config}
@@ -77,11 +84,9 @@ class Watching:
         )
 
     def _start_config(self, config: tuple[str, ...]) -> Watcher | None:
-        runtime = self._runtime
-
         def changed(path: str) -> None:
-            runtime.log("info", "config changed", {"path": path})
-            runtime.rereading.begin()
+            self._log("info", "config changed", {"path": path})
+            self._reload_config()
 
         return self._watcher({"config": config[0]}, config, lambda _path: False, changed)
 
@@ -97,7 +102,7 @@ class Watching:
             from entrypoint.watch.watcher import Watcher
 
             return Watcher(
-                self._runtime.loop,
+                self._loop,
                 roots,
                 ignored,
                 changed,
@@ -109,7 +114,7 @@ class Watching:
             return None
 
     def _failed(self, what: dict[str, object], sentence: str) -> None:
-        self._runtime.log("error", "cannot watch", {**what, "reason": sentence})
+        self._log("error", "cannot watch", {**what, "reason": sentence})
 
     def close(self) -> None:
         """Stop watching."""

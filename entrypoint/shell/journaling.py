@@ -11,11 +11,25 @@ from entrypoint.core import effects as f
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Protocol
 
     from entrypoint.core import events as e
+    from entrypoint.core.supervisor import Supervisor
     from entrypoint.journal.recorder import Recorder, Turned
+    from entrypoint.loop import Loop
 
-    from .runtime import Runtime
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        core: Supervisor
+        loop: Loop
+
+        def internal_error(self, where: str, error: BaseException, app: str = "") -> None:
+            """Log and count a bug, or a shortage. Never raises."""
+
+        def log(self, level: str, event: str, fields: dict[str, object]) -> None:
+            """Log one event of pyinit's own."""
+
 
 # An excerpt of the same app is logged at most so often (s).
 _EXCERPT_EVERY = {"app errored": 10.0, "internal error": 60.0}

@@ -9,12 +9,13 @@ import os
 
 from entrypoint.core import events as e
 from entrypoint.kernel import (
+    child_report,
     limits,
     process,
     reap,
     signals,
 )
-from entrypoint.logs.pump import worker_pipe
+from entrypoint.logs.stream import worker_pipe
 from entrypoint.sockets.errors import ListenerDownError
 
 from .children import Started
@@ -23,9 +24,35 @@ from .spawn_request import after_request, instance_number, request_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.core.effects import Spawn
+    from typing import Protocol
 
-    from .runtime import Runtime
+    from entrypoint.core.effects import Spawn
+    from entrypoint.core.events import Event
+    from entrypoint.logs.pump import LogPump
+    from entrypoint.loop import Loop
+    from entrypoint.sockets.effects import PortEffects
+
+    from .children import Children
+    from .terminals import Terminals
+
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        children: Children
+        is_init: bool
+        loop: Loop
+        ports: PortEffects
+        pump: LogPump
+        terminals: Terminals
+
+        def emit(self, event: Event) -> None:
+            """Hand an event to the core."""
+
+        def internal_error(self, where: str, error: BaseException, app: str = "") -> None:
+            """Log and count a bug, or a shortage. Never raises."""
+
+        def log(self, level: str, event: str, fields: dict[str, object]) -> None:
+            """Log one event of pyinit's own."""
 
 
 class Launching:
@@ -65,7 +92,7 @@ class Launching:
                 ours, theirs = ([fd] for fd in runtime.terminals.open(spec))
                 stdin = theirs[0]
                 request = request.replace(stdout=stdin, stderr=stdin, controlling=True)
-            elif runtime.pump.format != "raw":
+            elif runtime.pump.form.name != "raw":
                 for _ in range(2):
                     reading, writing = worker_pipe(spec.uid, spec.gid)
                     ours.append(reading)
@@ -111,7 +138,7 @@ class Launching:
         try:
             ports = runtime.ports.get(spec.name)
             request = after_request(started, ports, init=runtime.is_init)
-            if runtime.pump.format != "raw":
+            if runtime.pump.form.name != "raw":
                 for _ in range(2):
                     reading, writing = worker_pipe(spec.uid, spec.gid)
                     ours.append(reading)
@@ -139,9 +166,9 @@ class Launching:
         """The commands of `after_stop` have ended."""
         code = reap.exit_code(status)
         channel = self._after.pop(started.incarnation)
-        said = process.read_channel(channel)
+        said = child_report.read_channel(channel)
         os.close(channel)
-        failed = next((each for each in said if isinstance(each, process.SpawnFailed)), None)
+        failed = next((each for each in said if isinstance(each, child_report.SpawnFailed)), None)
         if failed is not None:
             self._cannot_clean(started, failed.text.removeprefix("before_start: "))
         elif code:

@@ -12,9 +12,22 @@ from entrypoint.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.kernel.notify import Message, NotifyFolder, NotifySocket
+    from typing import Protocol
 
-    from .runtime import Runtime
+    from entrypoint.core.events import Event
+    from entrypoint.kernel.notify import Message, NotifyFolder, NotifySocket
+    from entrypoint.loop import Loop
+
+    from .children import Children
+
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        children: Children
+        loop: Loop
+
+        def emit(self, event: Event) -> None:
+            """Hand an event to the core."""
 
 
 class Notifying:

@@ -27,9 +27,26 @@ from .descendants import name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.core.effects import StopRemaining
+    from typing import Protocol
 
-    from .runtime import Runtime
+    from entrypoint.core.effects import StopRemaining
+    from entrypoint.core.events import Event
+    from entrypoint.loop import Loop
+
+    from .children import Children
+
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        children: Children
+        loop: Loop
+
+        def emit(self, event: Event) -> None:
+            """Hand an event to the core."""
+
+        def log(self, level: str, event: str, fields: dict[str, object]) -> None:
+            """Log one event of pyinit's own."""
+
 
 # How often it is looked for children that have just been reparented (s).
 LOOK = 0.05

@@ -114,7 +114,7 @@ class Runtime:
         self.rereading = Rereading(self)
         self.tallies = Tallies()
         self.turns = Turns(loop, self.tallies.turn_seconds, os.environ)
-        self.watching = Watching(self)
+        self.watching = Watching(loop, self.emit, self.log, self.rereading.begin)
         self.schedules = Schedules(self)
         self.terminals = Terminals(self)
         self._checker: Checker | None = None  # made with the first check

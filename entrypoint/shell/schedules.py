@@ -19,10 +19,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime, tzinfo
+    from typing import Protocol
 
+    from entrypoint.core.events import Event
     from entrypoint.core.spec import AppSpec, Plan
+    from entrypoint.loop import Loop
 
-    from .runtime import Runtime
+    from .children import Children
+
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        children: Children
+        loop: Loop
+        plan: Plan
+
+        def emit(self, event: Event) -> None:
+            """Hand an event to the core."""
+
+        def log(self, level: str, event: str, fields: dict[str, object]) -> None:
+            """Log one event of pyinit's own."""
+
 
 # Seconds between two looks at an app's memory: at half of the limit and below, near it,
 # and while it grows fast.

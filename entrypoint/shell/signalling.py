@@ -7,10 +7,26 @@ from entrypoint.kernel import proc, signals, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.core import effects as f
+    from typing import Protocol
 
-    from .children import Started
-    from .runtime import Runtime
+    from entrypoint.core import effects as f
+    from entrypoint.core.events import Event
+    from entrypoint.sockets.effects import PortEffects
+
+    from .children import Children, Started
+
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        children: Children
+        ports: PortEffects
+
+        def emit(self, event: Event) -> None:
+            """Hand an event to the core."""
+
+        def log(self, level: str, event: str, fields: dict[str, object]) -> None:
+            """Log one event of pyinit's own."""
+
 
 # How many processes of a worker are asked whether they catch a signal.
 _ASKED = 64

@@ -15,10 +15,24 @@ from entrypoint.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.core.spec import AppSpec
+    from typing import Protocol
+
+    from entrypoint.core.spec import AppSpec, Plan
+    from entrypoint.logs.pump import LogPump
+    from entrypoint.loop import Loop
 
     from .children import Started
-    from .runtime import Runtime
+
+    class Runtime(Protocol):
+        """What is used of the run."""
+
+        loop: Loop
+        plan: Plan
+        pump: LogPump
+
+        def log(self, level: str, event: str, fields: dict[str, object]) -> None:
+            """Log one event of pyinit's own."""
+
 
 _SIZE = 4096
 

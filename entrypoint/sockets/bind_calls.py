@@ -23,18 +23,18 @@ import struct
 
 from entrypoint.kernel import (
     borrow,
+    calling_process,
     credentials,
     look,
     seccomp,
     sockets,
-    unixpath,
 )
 
 from . import addresses, sockaddr
 from .app_sockets import Wanted
 from .claims import inode_of
 from .listeners import UNUSED_AFTER
-from .unix_calls import UnixCalls, group_at
+from .unix_calls import UnixCalls, bound_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Binding:
     def make_socket(self, worker: Worker, call: seccomp.Notification) -> bool:
         """Answer socket(2) of a worker that gets sockets of ours, until it has listened."""
         settled = worker.listened_at and self._loop.now() - worker.listened_at > UNUSED_AFTER
-        if settled or not seccomp.same_network(call.pid):
+        if settled or not calling_process.same_network(call.pid):
             return False
         if self._births is None:
             from .created_sockets import Births
@@ -162,13 +162,13 @@ class Binding:
         """The socket is none of ours after all."""
         if self._births is None:
             return
-        sock = self._births.take(seccomp.socket_inode(call.pid, call.args[0]))
+        sock = self._births.take(calling_process.socket_inode(call.pid, call.args[0]))
         if sock is not None:
             sock.close()
 
     def _own(self, pid: int, fd: int) -> _socket.socket | None:
         """A duplicate of the worker's socket, where there is one to be had."""
-        born = self._births.take(seccomp.socket_inode(pid, fd)) if self._births else None
+        born = self._births.take(calling_process.socket_inode(pid, fd)) if self._births else None
         return born if born is not None else borrow.socket_of(pid, fd)
 
     def tell_listening(self, worker: Worker, call: seccomp.Notification) -> bool:
@@ -179,15 +179,15 @@ class Binding:
         """
         value, size = call.args[3:5]
         held = self.listeners.held_by(
-            worker.incarnation, seccomp.socket_inode(call.pid, call.args[0])
+            worker.incarnation, calling_process.socket_inode(call.pid, call.args[0])
         )
         if held is None or held.listens or held.reported:
             return False
-        (room,) = struct.unpack("=i", seccomp.read_memory(call.pid, size, 4))
+        (room,) = struct.unpack("=i", calling_process.read_memory(call.pid, size, 4))
         if room < 4 or not worker.notifier.waits(call):
             return False
-        seccomp.write_memory(call.pid, value, struct.pack("=i", 0))
-        seccomp.write_memory(call.pid, size, struct.pack("=i", 4))
+        calling_process.write_memory(call.pid, value, struct.pack("=i", 0))
+        calling_process.write_memory(call.pid, size, struct.pack("=i", 4))
         worker.notifier.answer(call)
         return True
 
@@ -198,16 +198,16 @@ class Binding:
         if size < 2 or call.args[2] > 128:
             return False
         try:
-            asked = sockaddr.parse(seccomp.read_memory(pid, call.args[1], size))
+            asked = sockaddr.parse(calling_process.read_memory(pid, call.args[1], size))
         except PermissionError:
             self._bind_unread(worker, call)
             return False
         if asked is None or self._is_passing(asked, pid):
             self._drop_birth(call)
             return False
-        if not self._is_stream(asked, pid, fd) or not seccomp.same_network(pid):
+        if not self._is_stream(asked, pid, fd) or not calling_process.same_network(pid):
             return False
-        if self.listeners.of_inode(seccomp.socket_inode(pid, fd)) is not None:
+        if self.listeners.of_inode(calling_process.socket_inode(pid, fd)) is not None:
             return False  # bound already: EINVAL, as the kernel says
         claim = self._claim(worker, call, asked)
         if claim is None:
@@ -244,7 +244,7 @@ class Binding:
             worker.notifier.answer(call)
             self.bound(worker, claim, inode, pid, fd)
             return True
-        flags = seccomp.descriptor_flags(pid, fd)
+        flags = calling_process.descriptor_flags(pid, fd)
         again = group.holders.get(worker.slot) == worker.incarnation
         source = group.hand(worker.slot, worker.incarnation)
         alone = not group.single or len(group.users) < 2
@@ -280,7 +280,7 @@ class Binding:
     def _is_tied(self, worker: Worker, call: seccomp.Notification) -> bool:
         pid, fd = call.pid, call.args[0]
         tree = look.tree(self.pid_of(worker.incarnation) or pid)
-        return borrow.is_tied(pid, fd, seccomp.socket_inode(pid, fd), tree)
+        return borrow.is_tied(pid, fd, calling_process.socket_inode(pid, fd), tree)
 
     def _cannot_replace(self, worker: Worker, call: seccomp.Notification, claim: Claim) -> bool:
         """Its socket is tied to something, and we cannot have it; or it is a unix socket.
@@ -347,13 +347,15 @@ class Binding:
         """Any port will do, so it is nobody's address: clients ask for that, often."""
         if asked.family == "unix" or asked.port:
             return False
-        return not addresses.means_serve(seccomp.command_line(pid))
+        return not addresses.means_serve(calling_process.command_line(pid))
 
     def _is_stream(self, asked: Asked, pid: int, fd: int) -> bool:
-        protocol = seccomp.protocol_of(pid, fd)
+        protocol = calling_process.protocol_of(pid, fd)
         if protocol == "UNIX" and seccomp.kernel_version() < _STREAMS_NAMED:
             # It may be a datagram socket: believe only the file.
-            return self.listeners.declares_path(self._absolute(pid, asked.path))
+            return self.listeners.declares_path(
+                bound_path(pid, asked.path, self.listeners.unix_groups())
+            )
         return protocol in sockaddr.PROTOCOLS[asked.family]
 
     def _claim(self, worker: Worker, call: seccomp.Notification, asked: Asked) -> Claim | None:
@@ -361,15 +363,15 @@ class Binding:
         caller = credentials.caller(pid)
         wanted = Wanted(caller.credentials)
         if asked.family == "unix":
-            path = self._absolute(pid, asked.path)
-            mode = seccomp.socket_mode(pid, call.args[0]) & ~caller.umask
+            path = bound_path(pid, asked.path, self.listeners.unix_groups())
+            mode = calling_process.socket_mode(pid, call.args[0]) & ~caller.umask
             if path is None or not worker.notifier.waits(call):
                 return None
             return self.listeners.claim(
                 incarnation, asked.replace(path=path), wanted=wanted.replace(mode=mode)
             )
         if asked.port == 0:
-            command = seccomp.command_line(pid)
+            command = calling_process.command_line(pid)
             if not worker.notifier.waits(call) or not addresses.means_serve(command):
                 return None
             return self.listeners.claim_port(incarnation, addresses.ports_of_serve(command))
@@ -379,22 +381,6 @@ class Binding:
         if not worker.notifier.waits(call):
             return None
         return self.listeners.claim(incarnation, asked, wanted=wanted, v6only=v6only)
-
-    def _absolute(self, pid: int, path: str) -> str | None:
-        if path.startswith("@"):
-            return path
-        folder = seccomp.directory_of(pid)
-        if folder is None:
-            return None
-        path = os.path.normpath(os.path.join(folder, path))
-        if len(os.fsencode(path)) > unixpath.PATH_MAX:
-            return None
-        groups = self.listeners.unix_groups()
-        if any(group.form.path == path for group in groups):
-            return path
-        # By another name of its folder it is the same socket.
-        known = group_at(pid, path, groups) if groups else None
-        return known.form.path if known is not None else path
 
     def follow_mode(self, worker: Worker, claim: Claim, *, nonblocking: bool) -> None:
         """The worker's socket was like that: what it gets in its place follows."""
@@ -411,7 +397,7 @@ class Binding:
 
     def listen(self, worker: Worker, call: seccomp.Notification) -> bool:
         """Answer a listen of any socket."""
-        inode = seccomp.socket_inode(call.pid, call.args[0])
+        inode = calling_process.socket_inode(call.pid, call.args[0])
         if not inode:
             return self._listen_unread(worker, call)
         claim = self.listeners.of_inode(inode)

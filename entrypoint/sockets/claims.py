@@ -18,9 +18,9 @@ from __future__ import annotations
 import os
 
 from entrypoint.kernel import (
+    calling_process,
     look,
     proc,
-    seccomp,
     tree,
 )
 
@@ -162,7 +162,7 @@ class Claims:
             self._ended(held)
 
     def _holds(self, held: Held) -> bool | None:
-        if held.fd >= 0 and seccomp.socket_inode(held.pid, held.fd) == held.inode:
+        if held.fd >= 0 and calling_process.socket_inode(held.pid, held.fd) == held.inode:
             return True
         root = self._pid_of(held.incarnation)
         if not root:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from entrypoint.kernel.credentials import Credentials
-    from entrypoint.kernel.unixpath import SocketFile
+    from entrypoint.kernel.socket_file import SocketFile
 
 # Places of sockets beyond those of the slots, of which there are fewer.
 _EXTRA = 1 << 20

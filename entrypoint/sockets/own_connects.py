@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 
-from entrypoint.kernel import seccomp
+from entrypoint.kernel import calling_process, seccomp
 
 from . import sockaddr
 
@@ -79,14 +79,15 @@ class OwnConnects:
         if incarnation not in self._reported or not groups or not 2 < call.args[2] <= 128:
             return 0
         size = min(call.args[2], sockaddr.MAX_SIZE)
-        asked = sockaddr.parse(seccomp.read_memory(call.pid, call.args[1], size))
+        asked = sockaddr.parse(calling_process.read_memory(call.pid, call.args[1], size))
         if asked is None or asked.family == "unix":
             return 0
         found = next((group for group in groups if _leads_to(asked, group)), None)
         if (
             found is None
-            or seccomp.protocol_of(call.pid, call.args[0]) not in sockaddr.PROTOCOLS[asked.family]
-            or not seccomp.same_network(call.pid)
+            or calling_process.protocol_of(call.pid, call.args[0])
+            not in sockaddr.PROTOCOLS[asked.family]
+            or not calling_process.same_network(call.pid)
         ):
             return 0
         self._refused.setdefault(incarnation, refused)[found] = refused.get(found, 0) + 1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entrypoint.kernel.inotify import Inotify
-    from entrypoint.kernel.unixpath import SocketFile
+    from entrypoint.kernel.socket_file import SocketFile
     from entrypoint.loop import Loop
 
     from .group import Group

@@ -419,12 +419,6 @@ class Ports:
         if channel is not None:
             channel.send(message)
 
-    def disconnect(self, incarnation: int) -> None:
-        """Cluster's graceful end: it stops accepting, finishes, and leaves."""
-        channel = self._channels.get(incarnation)
-        if channel is not None:
-            channel.disconnect()
-
     def leaving(self, incarnation: int) -> None:
         """The worker was sent a stop signal (`NodeChannel.leaving`)."""
         self._listeners.claims.leaving(incarnation)

@@ -12,6 +12,7 @@ import os
 
 from entrypoint.kernel import (
     borrow,
+    calling_process,
     credentials,
     look,
     seccomp,
@@ -58,7 +59,7 @@ def serve_at(
 def _can_replace(binding: Binding, worker: Worker, call: seccomp.Notification, held: Held) -> bool:
     """It is the caller's own descriptor, and nothing else refers to it."""
     pid, fd = held.pid, held.fd
-    if borrow.group_of(call.pid) != pid or seccomp.socket_inode(pid, fd) != held.inode:
+    if borrow.group_of(call.pid) != pid or calling_process.socket_inode(pid, fd) != held.inode:
         return False
     tree = look.tree(binding.pid_of(worker.incarnation) or pid)
     return not borrow.is_tied(pid, fd, held.inode, tree)
@@ -67,7 +68,7 @@ def _can_replace(binding: Binding, worker: Worker, call: seccomp.Notification, h
 def _replace(
     binding: Binding, worker: Worker, call: seccomp.Notification, held: Held, claim: Claim
 ) -> None:
-    flags = seccomp.descriptor_flags(held.pid, held.fd)
+    flags = calling_process.descriptor_flags(held.pid, held.fd)
     sock = claim.group.hand(worker.slot, worker.incarnation)
     binding.follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
     cloexec = bool(flags & os.O_CLOEXEC)

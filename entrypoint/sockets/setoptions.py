@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from entrypoint.kernel import (
     bpf,
+    calling_process,
     credentials,
-    seccomp,
     sockets,
 )
 
@@ -89,10 +89,10 @@ class SetOptions:
         pid = call.pid
         fd, level, number, value, size = call.args[:5]
         size &= 0xFFFFFFFF
-        inode = seccomp.socket_inode(pid, fd)
+        inode = calling_process.socket_inode(pid, fd)
         if not inode or not 0 < size <= _SIZE:
             return
-        data = seccomp.read_memory(pid, value, size)
+        data = calling_process.read_memory(pid, value, size)
         if not notifier.waits(call):
             return
         life.in_vain += 1
@@ -109,11 +109,13 @@ class SetOptions:
 
     def is_v6only(self, incarnation: int, pid: int, fd: int) -> bool | None:
         """IPV6_V6ONLY of a worker's socket; None when it cannot be known."""
-        known = seccomp.v6only_of(pid, fd)
+        from entrypoint.kernel import borrow
+
+        known = borrow.v6only_of(pid, fd)
         life = self._lives.get(incarnation)
         if known is not None or life is None:
             return known
-        value = life.chosen.get(seccomp.socket_inode(pid, fd), {}).get(sockets.V6ONLY)
+        value = life.chosen.get(calling_process.socket_inode(pid, fd), {}).get(sockets.V6ONLY)
         return sockets.is_fresh_v6only() if value is None else any(value)
 
     def carry(
@@ -135,7 +137,7 @@ class SetOptions:
             return
         options.reset(target)
         pid, fd = call.pid, call.args[0]
-        chosen = self._take(incarnation, seccomp.socket_inode(pid, fd), fd)
+        chosen = self._take(incarnation, calling_process.socket_inode(pid, fd), fd)
         if chosen:
             wanting = credentials.caller(pid).credentials
             if notifier.waits(call):
@@ -153,7 +155,7 @@ class SetOptions:
             options.switch_on(own, target)
             own.close()
             return
-        chosen = self._take(incarnation, seccomp.socket_inode(pid, fd), fd)
+        chosen = self._take(incarnation, calling_process.socket_inode(pid, fd), fd)
         wanted = [each for each in chosen if each[:2] in options.UNIX and any(each[2])]
         if wanted and notifier.waits(call):
             options.apply(wanted, target, credentials.own())

@@ -26,7 +26,7 @@ _INET6_SIZE = 28
 
 MAPPED = "::ffff:"
 
-# The kernel's names of stream sockets (`seccomp.protocol_of`), by family.
+# The kernel's names of stream sockets (`calling_process.protocol_of`), by family.
 PROTOCOLS = {
     "inet": ("TCP", "MPTCP"),  # Go asks for MPTCP; plain TCP is its own fallback
     "inet6": ("TCPv6", "MPTCPv6"),

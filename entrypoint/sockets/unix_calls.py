@@ -24,6 +24,7 @@ import errno
 import os
 
 from entrypoint.kernel import (
+    calling_process,
     credentials,
     memory,
     seccomp,
@@ -94,7 +95,7 @@ class UnixCalls:
         """A shutdown of a socket of ours that listens: it is answered 0. Raises OSError."""
         if call.args[0] >= 1 << 31:
             return False
-        inode = seccomp.socket_inode(call.pid, call.args[0])
+        inode = calling_process.socket_inode(call.pid, call.args[0])
         groups = self._listeners.unix_groups()
         return any(group.listening and inode in group.inodes for group in groups)
 
@@ -114,7 +115,7 @@ class UnixCalls:
             return 0
         if asked.path.startswith("@"):
             found = next((group for group in groups if group.form.path == asked.path), None)
-            if not seccomp.same_network(call.pid):
+            if not calling_process.same_network(call.pid):
                 return 0
         else:
             found = self._at(call.pid, _AT_FDCWD, asked.path, groups, follow=True)
@@ -157,14 +158,31 @@ def _reached(path: str, groups: list[UnixGroup], *, follow: bool) -> UnixGroup |
         folder.close()
 
 
+def bound_path(pid: int, path: str, groups: list[UnixGroup]) -> str | None:
+    """The path that a process means, as `groups` spell it; None when it is not one of ours."""
+    if path.startswith("@"):
+        return path
+    folder = calling_process.directory_of(pid)
+    if folder is None:
+        return None
+    path = os.path.normpath(os.path.join(folder, path))
+    if len(os.fsencode(path)) > unixpath.PATH_MAX:
+        return None
+    if any(group.form.path == path for group in groups):
+        return path
+    # By another name of its folder it is the same socket.
+    known = group_at(pid, path, groups) if groups else None
+    return known.form.path if known is not None else path
+
+
 def _absolute(pid: int, folder: int, path: str) -> str | None:
     """None where the process sees other files than we do."""
-    here = seccomp.directory_of(pid)
+    here = calling_process.directory_of(pid)
     if here is None or not path:
         return None
     if path.startswith("/") or folder == _AT_FDCWD:
         return os.path.join(here, path)
-    return os.path.join(seccomp.target_of(pid, folder), path)
+    return os.path.join(calling_process.target_of(pid, folder), path)
 
 
 def _paths(call: seccomp.Notification) -> tuple[tuple[int, int], ...]:

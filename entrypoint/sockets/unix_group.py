@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from entrypoint.kernel import sockets, unixpath
+from entrypoint.kernel import socket_file, sockets
 from entrypoint.kernel.credentials import act_as
 
 from .errors import ListenerDownError
@@ -46,7 +46,7 @@ class UnixGroup(Group):
     def _bind(self) -> _socket.socket:
         sock = sockets.unix_stream()
         try:
-            self.file = unixpath.bind(
+            self.file = socket_file.bind(
                 sock,
                 self.form.path,
                 mode=self._mode,

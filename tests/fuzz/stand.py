@@ -10,7 +10,7 @@ from entrypoint.api.socket_path import Peer
 from entrypoint.core import events as e
 from entrypoint.core.spec import LogSpec
 from entrypoint.http.limiter import Room
-from entrypoint.logs.layout import Flat, Keys
+from entrypoint.logs.log_format import LogFormat
 from entrypoint.loop import Loop
 from entrypoint.shell.journaling import Journaling
 from tests.simulation.world import World, app, plan, shared
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Pump:
-    layout = Flat(Keys())
-    format = "json"
-    spec = LogSpec()
+    form = LogFormat(LogSpec(format="json"), (1, 2), {})
 
 
 class _Rereading:

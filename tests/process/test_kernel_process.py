@@ -11,8 +11,9 @@ import sys
 
 import pytest
 
-from entrypoint.kernel import kill, process, reap, signals
-from entrypoint.kernel.process import Execed, Executing, SpawnFailed, SpawnRequest
+from entrypoint.kernel import child_report, kill, process, reap, signals
+from entrypoint.kernel.child_report import Execed, Executing, SpawnFailed
+from entrypoint.kernel.process import SpawnRequest
 from entrypoint.shell.command import Command, Options
 from tests.support.namespace import Init, signal_sets, state
 from tests.support.wait import wait_until
@@ -33,7 +34,7 @@ def spawned(*argv, output=True, whole=False, **fields):
     with open(reading, "rb") as file:
         said = file.read()
     _, status = os.waitpid(child.pid, 0)
-    messages = process.read_channel(child.channel)
+    messages = child_report.read_channel(child.channel)
     os.close(child.channel)
     if not whole:
         messages = tuple(each for each in messages if each != Executing())
@@ -67,7 +68,7 @@ def test_the_channel_never_blocks():
     try:
         told: tuple[object, ...] = ()
         while Execed() not in told:
-            told += process.read_channel(child.channel)
+            told += child_report.read_channel(child.channel)
         assert told == (Executing(), Execed())
     finally:
         os.kill(child.pid, signal.SIGKILL)
@@ -269,10 +270,10 @@ def test_without_privilege_the_change_of_user_is_refused_by_name():
 def test_a_worker_dies_with_its_parent(tmp_path):
     program = """
 import os
-from entrypoint.kernel import process
+from entrypoint.kernel import child_report, process
 child = process.spawn(process.SpawnRequest(
     ("sleep", "1000"), dict(os.environ), parent_death_signal=9))
-while process.Execed() not in process.read_channel(child.channel):
+while child_report.Execed() not in child_report.read_channel(child.channel):
     pass
 print(child.pid, flush=True)
 os.kill(os.getpid(), 9)

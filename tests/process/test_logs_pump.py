@@ -19,7 +19,8 @@ import pytest
 
 from entrypoint.core.spec import LogSpec
 from entrypoint.logs.output import HIGH_WATER, Output
-from entrypoint.logs.pump import LogPump, worker_pipe
+from entrypoint.logs.pump import LogPump
+from entrypoint.logs.stream import worker_pipe
 from entrypoint.logs.wrap import JsonWrapper
 from entrypoint.loop import Loop
 from tests.support.wait import wait_until
@@ -469,7 +470,7 @@ def test_auto_is_console_with_colour_on_a_terminal(bench):
     tty.setraw(theirs)
     os.set_blocking(ours, False)
     b = bench("auto", fd_out=theirs, environ={"TERM": "xterm"})
-    assert b.pump.format == "console"
+    assert b.pump.form.name == "console"
     b.start("print('hello'); print('there', flush=True)")
     b.reader = ours
     b.until(lambda: b"there" in b.output)

@@ -63,7 +63,7 @@ process.on('message', (m) => console.log('told', m));
             client.sendall(b"GET / HTTP/1.0\r\n\r\n")
             wait_until(lambda: lab.queue(0) == 0)
             with lab.lock:
-                lab.ports.disconnect(worker.incarnation)
+                lab.ports._channels[worker.incarnation].disconnect()
             # What it has accepted it finishes.
             assert b"".join(iter(lambda: client.recv(1000), b"")).endswith(b"done")
         wait_until(lambda: lab._ended(worker))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.kernel import credentials, sockets, unixpath
+from entrypoint.kernel import credentials, socket_file, sockets, unixpath
 
 NOBODY = 65534
 # Other users may not be let into the folder of ours.
@@ -37,7 +37,7 @@ def bind():
     def make(path, **keys):
         sock = sockets.unix_stream()
         made.append(sock)
-        file = unixpath.bind(sock, str(path), **keys)
+        file = socket_file.bind(sock, str(path), **keys)
         if file is not None:
             made.append(file)
         return sock, file
@@ -293,7 +293,7 @@ def test_a_user_who_swaps_everything_all_the_time_gets_nothing(top, owned):
             sock = sockets.unix_stream()
             try:
                 path = str(app / "run" / "a.sock")
-                file = unixpath.bind(sock, path, mode=0o666, replace_stale=True)
+                file = socket_file.bind(sock, path, mode=0o666, replace_stale=True)
                 counted["bound"] += 1
                 for _ in range(3):
                     file.restore()
@@ -334,7 +334,7 @@ def test_binding_for_a_worker_makes_nothing_that_it_could_not_make(top):
             sock = sockets.unix_stream()
             try:
                 path = str(app / "run" / "a.sock")
-                file = unixpath.bind(sock, path, mode=0o666, credentials=nobody)
+                file = socket_file.bind(sock, path, mode=0o666, credentials=nobody)
                 bound += 1
                 file.remove()
                 file.close()

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from entrypoint.core.spec import AppSpec, ListenSpec
-from entrypoint.kernel import kill, process, signals
+from entrypoint.kernel import child_report, kill, process, signals
 from entrypoint.loop import READ, Loop
 from entrypoint.sockets.ports import Ports
 from tests.support.wait import wait_until
@@ -129,12 +129,12 @@ class Lab:
         return worker
 
     def _channel(self, worker: Worker) -> None:
-        for message in process.read_channel(worker.channel):
-            if isinstance(message, process.FilterInstalled):
+        for message in child_report.read_channel(worker.channel):
+            if isinstance(message, child_report.FilterInstalled):
                 self.ports.attach_filter(worker.incarnation, worker.slot, message.fd)
-            elif isinstance(message, process.Executing):
+            elif isinstance(message, child_report.Executing):
                 continue
-            elif isinstance(message, process.Execed):
+            elif isinstance(message, child_report.Execed):
                 self.loop.unregister(worker.channel)
                 os.close(worker.channel)
             else:

@@ -5,9 +5,10 @@ import signal
 
 import pytest
 
-from entrypoint.config import address, units
+from entrypoint.config import units
 from entrypoint.config.variables import VariableError, escape, replace
 from entrypoint.config.words import quote, split, split_words
+from entrypoint.sockets import declared_address
 
 
 @pytest.mark.parametrize(
@@ -106,14 +107,14 @@ def test_no_cron_patterns(text):
      ("unix:@name", "unix:@name"), ("[::]:5000", "[::]:5000")],
 )  # fmt: skip
 def test_addresses(value, text):
-    assert address.parse(value).text == text
+    assert declared_address.parse(value).text == text
 
 
 @pytest.mark.parametrize("value", [5000, "5000", ":5000", "*:5000"])
 def test_a_bare_port_is_every_address(value):
-    assert address.parse(value, dual_stack=True).text == "[::]:5000"
-    assert not address.parse(value, dual_stack=True).v6only
-    assert address.parse(value, dual_stack=False).text == "0.0.0.0:5000"
+    assert declared_address.parse(value, dual_stack=True).text == "[::]:5000"
+    assert not declared_address.parse(value, dual_stack=True).v6only
+    assert declared_address.parse(value, dual_stack=False).text == "0.0.0.0:5000"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_a_bare_port_is_every_address(value):
 )  # fmt: skip
 def test_no_addresses(value):
     with pytest.raises(ValueError, match=r"address|port|host|socket"):
-        address.parse(value)
+        declared_address.parse(value)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +135,12 @@ def test_no_addresses(value):
      ("unix:/a", "unix:/a", True), ("unix:/a", "[::]:80", False)],
 )  # fmt: skip
 def test_addresses_that_overlap(one, other, same):
-    assert address.overlap(address.parse(one), address.parse(other)) is same
-    assert address.overlap(address.parse(other), address.parse(one)) is same
+    assert (
+        declared_address.overlap(declared_address.parse(one), declared_address.parse(other)) is same
+    )
+    assert (
+        declared_address.overlap(declared_address.parse(other), declared_address.parse(one)) is same
+    )
 
 
 def test_variables():

@@ -379,7 +379,7 @@ class TestCommand:
 def test_a_name_that_another_folder_uses_too_is_the_cores():
     from entrypoint.core import events
     from entrypoint.journal.packing import kinds
-    from entrypoint.kernel import process
+    from entrypoint.kernel import child_report
 
-    assert process.SpawnFailed.__name__ == events.SpawnFailed.__name__
+    assert child_report.SpawnFailed.__name__ == events.SpawnFailed.__name__
     assert kinds()["SpawnFailed"] is events.SpawnFailed

@@ -12,7 +12,8 @@ from entrypoint.core.spec import ListenSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .tree import Plain
+    # What a scalar of a file may be.
+    Plain = str | int | float | bool | None
 
 _FORMS = (
     'an address is a port (5000), "127.0.0.1:5000", "[::1]:5000", '

@@ -1,0 +1,160 @@
+"""The process that makes a call, as /proc shows it: its memory, its descriptors, its view of files.
+
+Reading needs what ptrace(2) needs: the same user and a dumpable process, or CAP_SYS_PTRACE,
+which Docker does not give to root. A root pyinit therefore takes on the worker's effective
+user for the moment of the read (`credentials.look_at`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from .credentials import look_at
+
+
+def _read_file(path: str, size: int, offset: int = 0) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, size, offset)
+    finally:
+        os.close(fd)
+
+
+def read_memory(pid: int, address: int, size: int) -> bytes:
+    """Up to `size` bytes of the process's memory. Raises OSError (EIO: no such address)."""
+    if not 0 < address < 1 << 63:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+    data = look_at(pid, lambda: _read_file(f"/proc/{pid}/mem", size, address))
+    return bytes(data)
+
+
+def write_memory(pid: int, address: int, data: bytes) -> None:
+    """Write into the process's memory. Raises OSError (EIO, EFAULT: no such address)."""
+    if not 0 < address < 1 << 63:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+
+    def write() -> None:
+        fd = os.open(f"/proc/{pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, data, address)
+        finally:
+            os.close(fd)
+
+    look_at(pid, write)
+
+
+def protocol_of(pid: int, fd: int) -> str:
+    """The kernel's name of the protocol of a process's socket; "" when it is none.
+
+    `TCP`, `TCPv6`, `MPTCP`, `MPTCPv6`, `UNIX-STREAM`; `UNIX` for a datagram socket, and
+    for a stream one before Linux 5.15. Raises OSError when it may not be looked at.
+    """
+    pinned = _pin_socket(pid, fd)
+    if pinned < 0:
+        return ""
+    try:
+        name = os.getxattr(f"/proc/self/fd/{pinned}", "system.sockprotoname")
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT):
+            return ""
+        raise
+    finally:
+        os.close(pinned)
+    return bytes(name).rstrip(b"\0").decode("ascii", "replace")
+
+
+def _pin_socket(pid: int, fd: int) -> int:
+    """An O_PATH descriptor of a process's socket; -1 when the descriptor is none.
+
+    Pinned, because the process may put a file there meanwhile, and a question to a file may
+    wait for its file system. Raises OSError.
+    """
+    path = f"/proc/{pid}/fd/{fd}"
+    try:
+        pinned = int(look_at(pid, lambda: os.open(path, os.O_PATH | os.O_CLOEXEC)))
+    except FileNotFoundError:
+        return -1
+    try:
+        if os.readlink(f"/proc/self/fd/{pinned}").startswith("socket:["):
+            return pinned
+    except OSError:
+        os.close(pinned)
+        raise
+    os.close(pinned)
+    return -1
+
+
+def socket_inode(pid: int, fd: int) -> int:
+    """The inode of a process's socket, 0 when the descriptor is none."""
+    try:
+        target = look_at(pid, lambda: os.readlink(f"/proc/{pid}/fd/{fd}"))
+    except OSError:
+        return 0
+    if not target.startswith("socket:["):
+        return 0
+    return int(target[8:-1])
+
+
+def descriptor_flags(pid: int, fd: int) -> int:
+    """O_NONBLOCK and O_CLOEXEC of a process's descriptor (`proc(5)`, fdinfo)."""
+    text = look_at(pid, lambda: _read_file(f"/proc/{pid}/fdinfo/{fd}", 4096))
+    for line in text.splitlines():
+        if line.startswith(b"flags:"):
+            return int(line[6:], 8)
+    return 0
+
+
+def same_network(pid: int) -> bool:
+    """The process is in our network namespace.
+
+    The files below /proc/PID/net are others in each namespace, and may be looked at without
+    any rights to the process.
+    """
+    try:
+        theirs, ours = os.stat(f"/proc/{pid}/net/tcp"), os.stat("/proc/self/net/tcp")
+    except OSError:
+        return False
+    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+# What paths of a process mean: its root, its mounts, its working directory.
+_VIEW = ("root", "ns/mnt", "cwd")
+
+
+def directory_of(pid: int) -> str | None:
+    """The process's working directory; None when it sees other files."""
+    try:
+        root, mounts, folder = look_at(
+            pid, lambda: tuple(os.readlink(f"/proc/{pid}/{name}") for name in _VIEW)
+        )
+        if root != os.readlink("/proc/self/root") or mounts != os.readlink("/proc/self/ns/mnt"):
+            return None
+        return str(folder)
+    except OSError:
+        return None
+
+
+def target_of(pid: int, fd: int) -> str:
+    """Where a process's descriptor of a folder leads. Raises OSError."""
+    return str(look_at(pid, lambda: os.readlink(f"/proc/{pid}/fd/{fd}")))
+
+
+def command_line(pid: int) -> tuple[str, ...]:
+    """The first words of the process's command line; () when it cannot be read."""
+    try:
+        data = _read_file(f"/proc/{pid}/cmdline", 4096)
+    except OSError:
+        return ()
+    return tuple(os.fsdecode(word) for word in data.split(b"\0")[:-1])
+
+
+def socket_mode(pid: int, fd: int) -> int:
+    """The mode of a process's socket, which bind(2) gives to its file. Raises OSError."""
+    pinned = _pin_socket(pid, fd)
+    if pinned < 0:
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+    try:
+        return os.fstat(pinned).st_mode & 0o7777
+    finally:
+        os.close(pinned)

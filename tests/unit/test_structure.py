@@ -1,0 +1,220 @@
+"""The files of the package: how long they are, in which folders, and which imports which."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "entrypoint"
+
+LINES = 450
+# The longer ones, each with its bound and the reason.
+LONGER = {
+    "config/keys.py": (660, "a table: a key and its meaning in each line"),
+    "config/pm2/app.py": (500, "not split yet"),
+    "config/convert.py": (470, "not split yet"),
+    "core/readiness.py": (560, "not split yet"),
+    "core/rolling.py": (620, "not split yet"),
+    "logs/pump.py": (500, "not split yet"),
+    "shell/runtime.py": (510, "not split yet"),
+}
+
+# Loaded at once, loaded in a function, or for the type checker only.
+AT_ONCE, IN_CALL, TYPES = "at once", "in a call", "types"
+
+# The folders that the files of a folder may import; `entrypoint/` itself has four files.
+# docs/explanation/core.md shows the same table.
+ROOT_FILES = {"__main__", "boot", "cli", "loop"}
+MAY_IMPORT = {
+    "core": set(),
+    "kernel": {"core"},
+    "logs": {"core", "loop"},
+    "watch": {"kernel", "loop"},
+    "journal": {"core", "logs"},
+    "sockets": {"core", "kernel", "loop"},
+    "http": {"api", "core", "kernel", "loop"},
+    "checks": {"core", "kernel", "loop", "shell", "sockets"},
+    "metrics": {"api", "core", "kernel", "loop"},
+    "api": {"core", "kernel", "logs", "loop", "shell"},
+    "config": {"core", "kernel", "logs", "shell", "sockets", "watch"},
+    "client": {"api", "core", "journal", "kernel", "logs"},
+    "shell": {
+        *("api", "checks", "config", "core", "http", "journal", "kernel", "logs", "loop"),
+        *("metrics", "sockets", "watch"),
+    },
+}
+
+Edges = list[tuple[str, str]]
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def is_type_checking(node: ast.If) -> bool:
+    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports_of(name: str, source: str, known: set[str], *, package: bool) -> Edges:
+    """The modules of the package that this one imports, and how."""
+    folder = name.split(".") if package else name.split(".")[:-1]
+    found: Edges = []
+
+    def take(node: ast.Import | ast.ImportFrom, how: str) -> None:
+        if isinstance(node, ast.Import):
+            found.extend((each.name, how) for each in node.names if each.name in known)
+            return
+        base = node.module or ""
+        if node.level:
+            above = folder[: len(folder) - node.level + 1]
+            base = ".".join((*above, *((node.module,) if node.module else ())))
+        for each in node.names:
+            inner = f"{base}.{each.name}"
+            if inner in known or base in known:
+                found.append((inner if inner in known else base, how))
+
+    def visit(nodes: list[ast.stmt], how: str) -> None:
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                take(node, how)
+            elif isinstance(node, ast.If) and is_type_checking(node):
+                visit(node.body, TYPES)
+                visit(node.orelse, how)
+            else:
+                inner = how
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and how != TYPES:
+                    inner = IN_CALL
+                for field in ("body", "orelse", "finalbody"):
+                    visit(getattr(node, field, []), inner)
+                for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+                    visit(part.body, inner)
+
+    visit(ast.parse(source).body, AT_ONCE)
+    return [(target, how) for target, how in found if target != name]
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, Edges]:
+    known = modules()
+    return {
+        name: imports_of(
+            name, path.read_text("utf-8"), set(known), package=path.name == "__init__.py"
+        )
+        for name, path in known.items()
+    }
+
+
+def folder_of(name: str) -> str:
+    """`core` of `entrypoint.core.spec`, `loop` of `entrypoint.loop`, "" of the package."""
+    return name.partition(".")[2].partition(".")[0]
+
+
+def circle(graph: dict[str, Edges], kinds: set[str]) -> list[str]:
+    """The first circle of files, or nothing."""
+    sorter = TopologicalSorter(
+        {name: {to for to, how in edges if how in kinds} for name, edges in graph.items()}
+    )
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {
+        str(path.relative_to(PACKAGE)): len(path.read_text("utf-8").splitlines())
+        for path in modules().values()
+    }
+    bounds = {name: LONGER.get(name, (LINES, ""))[0] for name in lengths}
+    assert {name: size for name, size in lengths.items() if size > bounds[name]} == {}
+    # What is short enough now needs no exception; the core is being split.
+    short = {name for name in LONGER if lengths.get(name, 0) <= LINES}
+    assert {name for name in short if not name.startswith("core/")} == set()
+
+
+@pytest.mark.parametrize("kinds", [{AT_ONCE}, {AT_ONCE, IN_CALL}, {AT_ONCE, IN_CALL, TYPES}])
+def test_no_circle_of_files(graph: dict[str, Edges], kinds: set[str]) -> None:
+    assert circle(graph, kinds) == []
+
+
+def test_a_circle_is_found() -> None:
+    known = {"entrypoint.a.x", "entrypoint.a.y", "entrypoint.b.z"}
+    sources = {
+        "entrypoint.a.x": "from . import y\n",
+        "entrypoint.a.y": "def later():\n    try:\n        import entrypoint.b.z\n"
+        "    except ImportError:\n        pass\n",
+        "entrypoint.b.z": "if TYPE_CHECKING:\n    from entrypoint.a.x import X\n",
+    }
+    graph = {n: imports_of(n, text, known, package=False) for n, text in sources.items()}
+    assert graph == {
+        "entrypoint.a.x": [("entrypoint.a.y", AT_ONCE)],
+        "entrypoint.a.y": [("entrypoint.b.z", IN_CALL)],
+        "entrypoint.b.z": [("entrypoint.a.x", TYPES)],
+    }
+    assert circle(graph, {AT_ONCE, IN_CALL}) == []
+    assert len(circle(graph, {AT_ONCE, IN_CALL, TYPES})) == 4
+
+
+def test_few_files_are_in_no_folder() -> None:
+    loose = {path.stem for path in PACKAGE.glob("*.py")}
+    assert loose == {*ROOT_FILES, "__init__"}
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(MAY_IMPORT)
+
+
+def test_folders_import_what_they_may(graph: dict[str, Edges]) -> None:
+    """For the type checker anything may be named: test_no_circle_of_files bounds it."""
+    found: dict[str, set[str]] = {folder: set() for folder in MAY_IMPORT}
+    against = []
+    for name, edges in graph.items():
+        folder = folder_of(name)
+        if folder not in MAY_IMPORT:
+            continue
+        for target, how in edges:
+            to = folder_of(target)
+            if how == TYPES or to in ("", folder):
+                continue  # "": the version
+            found[folder].add(to)
+            if to not in MAY_IMPORT[folder]:
+                against.append(f"{name} imports {target} ({how})")
+    assert against == []
+    # What is not used any more is no longer allowed.
+    assert found == MAY_IMPORT
+
+
+def test_the_kernel_imports_records_alone(graph: dict[str, Edges]) -> None:
+    targets = {
+        target
+        for name, edges in graph.items()
+        for target, _ in edges
+        if folder_of(name) == "kernel" and folder_of(target) != "kernel"
+    }
+    assert targets == {"entrypoint.core.record"}
+
+
+def test_pid_1_reads_files_in_a_child_alone(graph: dict[str, Edges]) -> None:
+    """`shell/loader.py` imports the reader of files in its child; nothing imports commands."""
+    importers = {
+        name
+        for name, edges in graph.items()
+        for target, how in edges
+        if how != TYPES
+        and folder_of(target) in ("config", "client")
+        and folder_of(name) not in ("config", "client", "boot", "cli")
+    }
+    assert importers == {"entrypoint.shell.loader"}
+
+
+def test_the_page_shows_the_table() -> None:
+    page = (ROOT / "docs/explanation/core.md").read_text("utf-8")
+    for folder, others in MAY_IMPORT.items():
+        row = f"| `{folder}` | {', '.join(f'`{each}`' for each in sorted(others)) or 'nothing'} |"
+        assert row in page, row
