@@ -21,7 +21,7 @@ import struct
 
 from entrypoint.core.record import Record
 
-from . import bpf, unixpath
+from . import unixpath
 from .credentials import act_as
 
 TYPE_CHECKING = False
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import socket as _socket
     from collections.abc import Mapping
 
+    from . import bpf
     from .credentials import Credentials
 else:
     import _socket
@@ -361,7 +362,9 @@ def pending_error(sock: _socket.socket) -> int:
 def _attach(sock: _socket.socket, option: int, program: bpf.Program) -> None:
     import ctypes  # array would do, but its import brings `collections` along
 
-    code = ctypes.create_string_buffer(bpf.pack(program))
+    from .bpf import pack
+
+    code = ctypes.create_string_buffer(pack(program))
     described = struct.pack("=HxxxxxxQ", len(program), ctypes.addressof(code))
     sock.setsockopt(_socket.SOL_SOCKET, option, described)
 
@@ -374,7 +377,9 @@ def steer(
     `directed`: those of this host from that source port go to that place instead.
     Unprivileged. Raises OSError (EINVAL: not in a group; ENOPROTOOPT: gVisor).
     """
-    _attach(member, _SO_ATTACH_REUSEPORT_CBPF, bpf.steering(indices, directed))
+    from .bpf import steering
+
+    _attach(member, _SO_ATTACH_REUSEPORT_CBPF, steering(indices, directed))
 
 
 def take_no_more(sock: _socket.socket) -> None:
@@ -384,7 +389,9 @@ def take_no_more(sock: _socket.socket) -> None:
     listener is closed. A shutdown(2) would reset the queue and make servers spin on
     EINVAL.
     """
-    _attach(sock, _SO_ATTACH_FILTER, bpf.no_new_connections())
+    from .bpf import no_new_connections
+
+    _attach(sock, _SO_ATTACH_FILTER, no_new_connections())
 
 
 def take_again(sock: _socket.socket) -> None:

@@ -25,15 +25,15 @@ from entrypoint.core.supervisor import Supervisor
 from entrypoint.kernel import kill, reap, signals
 from entrypoint.logs import boot_messages
 from entrypoint.logs.pump import LogPump
-from entrypoint.loop import READ, Loop
+from entrypoint.loop import Loop
 from entrypoint.metrics.tallies import Tallies
 from entrypoint.sockets.effects import PortEffects
 from entrypoint.sockets.errors import PortErrors
 
+from .caught_signals import CaughtSignals
 from .children import Children
 from .config_reload import Rereading
 from .dispatch import Dispatch
-from .environment import Terminal, no_terminal
 from .exits import Exits
 from .failures import Failures
 from .file_watch import Watching
@@ -41,6 +41,7 @@ from .journaling import Journaling
 from .launch import Launching
 from .reaper import Reaping
 from .remaining import Remaining
+from .reports import Reports
 from .schedules import Schedules
 from .signalling import Signalling
 from .terminals import Terminals
@@ -70,8 +71,6 @@ FLUSH_AT_MOST = 5.0
 LAST_WORD_AT_MOST = 0.1
 # How long the starts of many workers may hold up what is loaded after them (s).
 SPAWNS_AT_MOST = 5.0
-# The pause before signals that met a shortage of memory are looked at again (s).
-MEMORY_PAUSE = 0.01
 # How long what SIGKILL was sent to may take to be reaped in the end (s).
 SWEEP_AT_MOST = 2.0
 
@@ -104,25 +103,31 @@ class Runtime:
         self._remaining = Remaining(self)
         self.looking = Looking(loop, self.children, self.emit, self.ports.chosen)
         self.is_init = kill.is_init()
-        self._pipe = pipe
-        self._terminal = Terminal()
         # What is left of `_after_first_spawns`, and when it no longer waits for the workers.
         self._late: deque[Callable[[], None]] = deque()
         self._late_by = 0.0
-        # Signals that came and were not handled yet.
-        self._signals: deque[int] = deque()
         self.rereading = Rereading(self)
         self.tallies = Tallies()
         self.turns = Turns(loop, self.tallies.turn_seconds, os.environ)
         self.watching = Watching(loop, self.emit, self.log, self.rereading.begin)
         self.schedules = Schedules(self)
         self.terminals = Terminals(self)
+        self._signals = CaughtSignals(
+            loop,
+            pipe,
+            self.emit,
+            is_init=self.is_init,
+            child_ended=self._child_ended,
+            resized=self.terminals.resize,
+            failed=self.internal_error,
+        )
         self._checker: Checker | None = None  # made with the first check
         self.probes: ProbeServer | None = None
         self._collector: Collector | None = None
         self._service: Service | None = None
         self.recent: Recent | None = None
         signalling = Signalling(self)
+        reports = Reports(self)
         perform: dict[type[f.Effect], Callable[..., None]] = {
             f.Spawn: self._launching.spawn,
             f.SendSignal: signalling.send,
@@ -147,7 +152,7 @@ class Runtime:
             f.ClosePort: self._close_port,
             f.ReadPlan: lambda _effect: self.rereading.begin(),
             f.ReleaseWorker: self._forget,
-            f.Report: self._report,
+            f.Report: reports.report,
             f.Count: self.tallies.count,
             f.StopRemaining: self._remaining.stop,
             f.Finish: self._finish,
@@ -234,7 +239,7 @@ class Runtime:
         `early`: signals that came during boot, none of them a stop. `remarks`: what does not
         work where it runs.
         """
-        self.loop.register(self._pipe.fd, READ, self._signals_arrived)
+        self._signals.watch()
         for warning in warnings:
             self.log("warning", "config warning", {"reason": warning})
         for remark in remarks:
@@ -244,7 +249,7 @@ class Runtime:
         self.emit(e.Booted(self.plan))
         for signum in early:
             if signum != signals.SIGCHLD:
-                self._signal_arrived(signum)
+                self._signals.handle(signum)
         self._reaping.reap()
         self._late_by = self.loop.now() + SPAWNS_AT_MOST
         self._late.extend(
@@ -279,7 +284,7 @@ class Runtime:
     def _recovered(self) -> None:
         """There is memory again: look for what may have been missed."""
         self._reaping.reap()
-        self._take_signals()
+        self._signals.handle_waiting()
 
     def _after_first_spawns(self) -> None:
         """What no worker has to wait for: one step a turn, once all workers are started.
@@ -323,34 +328,9 @@ class Runtime:
 
     # -- the world → events -----------------------------------------------------------
 
-    def _signals_arrived(self, _events: int) -> None:
-        try:
-            self._signals.extend(self._pipe.read())
-            self._take_signals()
-        except MemoryError as error:
-            self.internal_error("signals", error)
-            self.loop.call_at("signals", self.loop.now() + MEMORY_PAUSE, self._signals_again)
-
-    def _signals_again(self) -> None:
-        self._signals_arrived(READ)
-
-    def _take_signals(self) -> None:
-        while self._signals:
-            # It stays the first one until it is handled: memory may run out.
-            self._signal_arrived(self._signals[0])
-            self._signals.popleft()
-
-    def _signal_arrived(self, signum: int) -> None:
-        if signum == signals.SIGCHLD:
-            self._reaping.reap()
-            self._remaining.look()
-        elif signum in signals.CAUGHT and signum not in signals.SUSPENDS:
-            name = signals.name_of(signum)
-            gone = signum == signals.SIGHUP and self._terminal.hung_up()
-            resized = signum == signals.SIGWINCH and not (self.is_init and no_terminal())
-            if resized:
-                self.terminals.resize()
-            self.emit(e.SignalArrived(signum, terminal_gone=gone, resized=resized, name=name))
+    def _child_ended(self) -> None:
+        self._reaping.reap()
+        self._remaining.look()
 
     def _observed(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
         """What a worker did with its port or said over Node's channel."""
@@ -415,41 +395,6 @@ class Runtime:
         self.children.forget(effect.incarnation)
         self._launching.forget(effect.incarnation)
 
-    def _report(self, effect: f.Report) -> None:
-        fields = dict(effect.fields)
-        if isinstance(fields.get("signal"), int):
-            fields["signal"] = signals.name_of(fields["signal"])  # type: ignore[arg-type]
-        level = effect.level
-        if "incarnation" in fields:
-            reason = self._background(fields)
-            level = "error" if reason else level
-            fields = self.exits.explain(fields, reason)
-        if effect.event in ("run finished", "run skipped"):
-            fields.update(self.schedules.told(str(fields.get("app"))))
-        self.log(level, effect.event, fields)
-        if effect.event == "app errored":
-            self.journal.excerpt(effect.event, str(fields.get("app", "")))
-
-    def _background(self, fields: dict[str, object]) -> str:
-        """Why an end with exit code 0 is none, if the program went into the background."""
-        if fields.get("expected") or fields.get("exit_code") != 0:
-            return ""
-        incarnation, uptime = fields["incarnation"], fields.get("uptime")
-        if not isinstance(incarnation, int) or not isinstance(uptime, float):
-            return ""
-        started = self.children.get(incarnation)
-        # What is not started again keeps its daemons: that may be what it is for.
-        if started is None or not started.spec.autorestart:
-            return ""
-        from . import background
-
-        if uptime > background.QUICKLY:
-            return ""
-        left = background.left_behind(
-            incarnation, started.pid, started.spec, self.children.pids, uptime
-        )
-        return background.explain(left) if left else ""
-
     # -- the end ------------------------------------------------------------------------
 
     def _finish(self, effect: f.Finish) -> None:
@@ -463,7 +408,9 @@ class Runtime:
         deadline = self.loop.now() + SWEEP_AT_MOST
         if self._ends_by:
             deadline = min(deadline, self._ends_by)
-        self._name_what_is_killed()
+        left = self._remaining.names()
+        if left["count"]:
+            self.log("warning", "processes killed", left)
         self._sweep()
         while self._children_left() and self.loop.now() < deadline:
             self.loop.turn(0.05)
@@ -477,11 +424,6 @@ class Runtime:
         self._flush(code)
         return code
 
-    def _name_what_is_killed(self) -> None:
-        left = self._remaining.names()
-        if left["count"]:
-            self.log("warning", "processes killed", left)
-
     def _flush(self, code: int) -> None:
         """Pass on every log line; say elsewhere how many nobody took."""
         deadline = self.loop.now() + FLUSH_AT_MOST
@@ -490,8 +432,8 @@ class Runtime:
         lost = self.pump.flush(deadline)
         if lost:
             # Not on stdout, which takes nothing. stderr may be the same pipe: no waiting.
-            told = self.pump.last_word("error", "log lines were not delivered", {"lines": lost})
-            boot_messages.put(told, 2, LAST_WORD_AT_MOST)
+            line = self.pump.last_word("error", "log lines were not delivered", {"lines": lost})
+            boot_messages.put(line, 2, LAST_WORD_AT_MOST)
             sentence = f"{lost} log lines were not delivered: nobody read stdout"
             self.exits.tell_orchestrator(sentence, failed=code != 0)
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 
 from entrypoint.kernel import (
-    calling_process,
     look,
     proc,
     tree,
@@ -162,6 +161,8 @@ class Claims:
             self._ended(held)
 
     def _holds(self, held: Held) -> bool | None:
+        from entrypoint.kernel import calling_process  # with the first claim
+
         if held.fd >= 0 and calling_process.socket_inode(held.pid, held.fd) == held.inode:
             return True
         root = self._pid_of(held.incarnation)

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import errno
 
-from entrypoint.kernel import calling_process, seccomp
-
 from . import sockaddr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from entrypoint.kernel import seccomp
+
     from .group import Group
     from .listeners import Listeners
 
@@ -68,6 +68,8 @@ class OwnConnects:
 
     def answer(self, incarnation: int, call: seccomp.Notification) -> int:
         """The errno of a connect, 0 to let it go. Raises OSError."""
+        from entrypoint.kernel import calling_process  # with the first filter
+
         refused = self._refused.get(incarnation, {})
         groups = [
             group

@@ -15,8 +15,9 @@ from entrypoint.config.tree import Node
 from entrypoint.core.record import Record
 
 from . import programs, schema
+from .defaults import add_defaults
 from .serving import serving
-from .values import is_falsy, literal, mapping, plain, sequence, split, text_of
+from .values import as_texts, is_falsy, literal, literals, mapping, plain, sequence, split, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,13 @@ class Translation:
         self._command()
         self._environment()
         self._values()
-        self._defaults()
+        add_defaults(
+            self.entries,
+            self._given,
+            context.before,
+            self._problems,
+            self._where("kill_signal"),
+        )
 
     # -- helpers ------------------------------------------------------------------------
 
@@ -265,10 +272,10 @@ class Translation:
         if chosen is not None:
             self._options(chosen[1].entries, f"env_{self._context.env_name}")
         if found:
-            self._put("env", mapping(_as_texts(found), place), place)
+            self._put("env", mapping(as_texts(found), place), place)
         for word in [word for word in self.entries if word.startswith("env_")]:
             key_node, node = self.entries[word]
-            texts = _as_texts(self._scalars_of(word, node.entries))
+            texts = as_texts(self._scalars_of(word, node.entries))
             self.entries[word] = (key_node, mapping(texts, node))
 
     def _scalars_of(
@@ -356,7 +363,7 @@ class Translation:
             items = node.items if node.kind == "seq" else [node]
             return sequence([plain(text_of(item), item) for item in items], node)
         if node.kind != "scalar" or key in {"watch", "filter_env"}:
-            return _literals(node)
+            return literals(node)
         text = text_of(node).strip()
         if not text:
             return None
@@ -418,74 +425,3 @@ class Translation:
         value = instances[1].value
         if isinstance(value, int) and value < -1:
             self._put("exec_mode", literal("fork", instances[1]))
-
-    def _defaults(self) -> None:
-        """What PM2 does for every app, by pyinit's keys."""
-        before = self._context.before
-        place = Node("scalar")  # they have no place in the file
-        if "kill_signal" not in self.entries:
-            self._put("kill_signal", literal(self._kill_signal(before), place))
-        for key, variable in (
-            ("kill_timeout", "PM2_KILL_TIMEOUT"),
-            ("listen_timeout", "PM2_GRACEFUL_LISTEN_TIMEOUT"),
-        ):
-            text = before.get(variable, "")
-            if key not in self.entries and text.isascii() and text.isdigit():
-                self._put(key, plain(text, place))
-        if before.get("PM2_KILL_USE_MESSAGE") and "shutdown_with_message" not in self.entries:
-            self._put("shutdown_with_message", plain("true", place))
-        if before.get("PM2_PROCESS_INSTANCE_VAR"):
-            self._put("instance_var", literal(before["PM2_PROCESS_INSTANCE_VAR"], place))
-        mode = self.entries.get("exec_mode")
-        if "stdin" not in self.entries and not (mode and mode[1].text.startswith("cluster")):
-            self._put("stdin", literal("open", place))
-        without = self._given.get("disable_source_map_support")
-        maps = without is None or is_falsy(without[1])
-        for key, value in (
-            ("ipc", "true"),
-            ("pm2_env", "true"),
-            ("placeholders", "false"),
-            ("source_maps", "true" if maps else "false"),
-        ):
-            if key not in self.entries:
-                self._put(key, plain(value, place))
-
-    def _kill_signal(self, before: Mapping[str, str]) -> str:
-        text = before.get("PM2_KILL_SIGNAL", "")
-        if not text:
-            return "SIGINT"
-        from entrypoint.config import units
-
-        try:
-            units.signal_number(text)
-        except ValueError as error:
-            where = self._where("kill_signal")
-            message = f"PM2_KILL_SIGNAL in the environment is ignored: {error}"
-            self._problems.warn(None, where, message, f.KILL_SIGNAL_VARIABLE)
-            return "SIGINT"
-        return text
-
-
-def _as_texts(entries: Mapping[str, tuple[Node, Node]]) -> dict[str, tuple[Node, Node]]:
-    """Variables as PM2 writes them: numbers by JavaScript's rules, null as `null`."""
-    found = {}
-    for name, (key, value) in entries.items():
-        made = value
-        if value.kind == "scalar":
-            made = literal(_date(value) or text_of(value), value)
-        found[name] = (key, made)
-    return found
-
-
-def _date(node: Node) -> str:
-    """A date of YAML as JavaScript writes it; only YAML has texts without quotes."""
-    text = node.text
-    bare = node.plain and len(text) == 10 and text[4] == text[7] == "-"
-    return f"{text}T00:00:00.000Z" if bare and text.replace("-", "").isdigit() else ""
-
-
-def _literals(node: Node) -> Node:
-    """Texts of a list as texts, whatever they look like."""
-    if node.kind != "seq":
-        return node
-    return sequence([literal(text_of(item), item) for item in node.items], node)

@@ -6,6 +6,8 @@ from entrypoint.config.tree import Node, scalar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from entrypoint.config.tree import Plain
 
 # PM2's expression for the words of a text.
@@ -125,3 +127,28 @@ def split(text: str) -> list[str]:
         if word.strip():
             words.append(word)
     return words
+
+
+def as_texts(entries: Mapping[str, tuple[Node, Node]]) -> dict[str, tuple[Node, Node]]:
+    """Variables as PM2 writes them: numbers by JavaScript's rules, null as `null`."""
+    found = {}
+    for name, (key, value) in entries.items():
+        made = value
+        if value.kind == "scalar":
+            made = literal(_date(value) or text_of(value), value)
+        found[name] = (key, made)
+    return found
+
+
+def _date(node: Node) -> str:
+    """A date of YAML as JavaScript writes it; only YAML has texts without quotes."""
+    text = node.text
+    bare = node.plain and len(text) == 10 and text[4] == text[7] == "-"
+    return f"{text}T00:00:00.000Z" if bare and text.replace("-", "").isdigit() else ""
+
+
+def literals(node: Node) -> Node:
+    """Texts of a list as texts, whatever they look like."""
+    if node.kind != "seq":
+        return node
+    return sequence([literal(text_of(item), item) for item in node.items], node)
