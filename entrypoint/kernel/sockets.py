@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import socket as _socket
     from collections.abc import Mapping
 
-    from . import bpf
     from .credentials import Credentials
 else:
     import _socket
@@ -359,13 +358,11 @@ def pending_error(sock: _socket.socket) -> int:
     return sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
 
 
-def _attach(sock: _socket.socket, option: int, program: bpf.Program) -> None:
+def _attach(sock: _socket.socket, option: int, program: bytes) -> None:
     import ctypes  # array would do, but its import brings `collections` along
 
-    from .bpf import pack
-
-    code = ctypes.create_string_buffer(pack(program))
-    described = struct.pack("=HxxxxxxQ", len(program), ctypes.addressof(code))
+    code = ctypes.create_string_buffer(program)
+    described = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
     sock.setsockopt(_socket.SOL_SOCKET, option, described)
 
 
@@ -377,21 +374,20 @@ def steer(
     `directed`: those of this host from that source port go to that place instead.
     Unprivileged. Raises OSError (EINVAL: not in a group; ENOPROTOOPT: gVisor).
     """
-    from .bpf import steering
+    from . import bpf
 
-    _attach(member, _SO_ATTACH_REUSEPORT_CBPF, steering(indices, directed))
+    _attach(member, _SO_ATTACH_REUSEPORT_CBPF, bpf.pack(bpf.steering(indices, directed)))
 
 
 def take_no_more(sock: _socket.socket) -> None:
     """Leave the queue to whoever accepts, and let new connections knock in vain.
 
-    Their SYN is dropped, so a client tries again after a second, and is refused once the
-    listener is closed. A shutdown(2) would reset the queue and make servers spin on
-    EINVAL.
+    Their SYN is dropped, so a client tries again after a second, and is refused once the listener
+    is closed. A shutdown(2) would reset the queue and make servers spin on EINVAL.
     """
-    from .bpf import no_new_connections
+    from . import bpf
 
-    _attach(sock, _SO_ATTACH_FILTER, no_new_connections())
+    _attach(sock, _SO_ATTACH_FILTER, bpf.pack(bpf.no_new_connections()))
 
 
 def take_again(sock: _socket.socket) -> None:
