@@ -280,9 +280,9 @@ def stop_listening(sock: _socket.socket) -> None:
 def accept(sock: _socket.socket) -> _socket.socket:
     """The next connection of its queue. Raises OSError.
 
-    Never waits. O_NONBLOCK belongs to the open file, so a worker that shares the listener
-    decides about it, and it may take the connection before us: then the wait is interrupted.
-    (By ctypes: Python would make the call again.)
+    Never waits. O_NONBLOCK belongs to the open file, so a worker that shares the listener decides
+    about it, and it may take the connection before us: then the wait is interrupted. (By ctypes:
+    Python would make the call again.)
     """
     import ctypes
 
@@ -410,9 +410,6 @@ def connect_to_self(sock: _socket.socket) -> _socket.socket:
     except OSError:
         pass  # EINPROGRESS; anything else means that one stranger takes the place
     return client
-
-
-# -- who has it ------------------------------------------------------------------------
 
 
 def holder_of(port: int) -> str:
