@@ -96,7 +96,14 @@ def test_a_run_in_which_each_kind_of_effect_fails_twice(tmp_path) -> None:
         assert get(port)[1] == "ok"
         assert run.stop() in (0, 137)
         failed = {line[6:] for line in run.stderr.decode().splitlines() if line[:6] == "fault "}
-        assert failed >= {"Spawn", "Steer", "StartTimer", "SendSignal", "StartCheck", "Forget"}
+        assert failed >= {
+            "Spawn",
+            "RouteTo",
+            "StartTimer",
+            "SendSignal",
+            "StartCheck",
+            "ReleaseWorker",
+        }
 
 
 @pytest.mark.skipif(not shutil.which("nsenter"), reason="there is no `nsenter`")
