@@ -14,7 +14,6 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Iterable
 else:
     import _signal
 
@@ -221,14 +220,6 @@ def release(number: int) -> None:
 def take_pending(number: int) -> None:
     """Drop what is pending of a signal that is held."""
     _signal.sigtimedwait((number,), 0)
-
-
-def restore_defaults(keep: Iterable[int] = ()) -> None:
-    """Undo the launcher's handlers, but for `keep`: for commands that are no init."""
-    kept = frozenset(keep)
-    for number in ALL - kept - {SIGKILL, SIGSTOP, SIGPIPE, SIGXFSZ}:
-        if callable(_signal.getsignal(number)):
-            _signal.signal(number, _signal.SIG_DFL)
 
 
 def ignored() -> tuple[int, ...]:
