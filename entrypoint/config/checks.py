@@ -96,28 +96,27 @@ def _check_condition(
 
 
 def _cycles(wanted: dict[str, list[str]]) -> list[tuple[str, ...]]:
-    """One cycle for each strand that has one, found without recursion."""
-    found = []
-    done: set[str] = set()
-    for start, first in wanted.items():
-        if start in done:
-            continue
-        trail: list[str] = [start]
-        todo = [iter(first)]
-        on_trail = {start}
-        while trail:
-            following = next(todo[-1], None)
-            if following is None:
-                todo.pop()
-                on_trail.discard(trail[-1])
-                done.add(trail.pop())
-            elif following in on_trail:
-                found.append(tuple(trail[trail.index(following) :]))
-            elif following not in done:
-                trail.append(following)
-                on_trail.add(following)
-                todo.append(iter(wanted[following]))
-    return found
+    """Cycles that have no app in common, each from its first app in the file on."""
+    from graphlib import CycleError, TopologicalSorter
+
+    order = list(wanted)
+    found: list[tuple[str, ...]] = []
+    left = wanted
+    while True:
+        try:
+            TopologicalSorter(left).prepare()
+        except CycleError as error:
+            # Each is what the next one waits for, and the first is the last again.
+            cycle = error.args[1][:0:-1]
+            at = cycle.index(min(cycle, key=order.index))
+            found.append((*cycle[at:], *cycle[:at]))
+            left = {
+                name: [each for each in names if each not in cycle]
+                for name, names in left.items()
+                if name not in cycle
+            }
+        else:
+            return found
 
 
 def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
