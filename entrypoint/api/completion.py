@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from entrypoint.core import view as v
 from entrypoint.core.record import Record
-from entrypoint.core.rolling import NOTE
+from entrypoint.core.reload_abort import NOTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
-"""Apps come, change and go: from the plan to pools."""
+"""Apps come, change and go: from the plan to their state."""
 
 from __future__ import annotations
 
-from . import crash_queues, jobs, rolling
+from . import crash_queues, jobs, rolling, slots
 from . import worker as w
 from .depends import exit_code, may_start, obstacles
 from .diff import keeps_workers
@@ -49,7 +49,7 @@ def change_app(tx: Transaction, app_state: AppState, spec: AppSpec) -> None:
     untrimmed = app_state.untrimmed or (shares_port(app_state.spec) and not kept)
     app_state = tx.put_app(app_state.replace(spec=spec, untrimmed=untrimmed))
     if app_state.slots:
-        app_state = rolling.grow_port(tx, app_state)
+        app_state = slots.grow_port(tx, app_state)
     # The reload first: instances that the scaling adds begin with the new spec.
     if not kept and not jobs.keeps_run(tx, app_state):
         rolling.begin(tx, app_state, "config changed")

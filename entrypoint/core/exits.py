@@ -1,7 +1,7 @@
-"""What the end of a worker means: for its place, for its slot, for a reload.
+"""What the end of a worker means: for its instance, for its slot, for a reload.
 
 A worker ends twice: first the process that we started, then the last of its group.
-Where two workers of an instance can live side by side the place goes on after the
+Where two workers of an instance can live side by side the instance goes on after the
 first; else what is left of the group holds the port, and it goes on after the second.
 """
 
@@ -13,9 +13,11 @@ from . import (
     lifecycle,
     readiness,
     reasons,
+    reload_abort,
     replacements,
     restarts,
     rolling,
+    slots,
 )
 from . import worker as w
 
@@ -199,7 +201,7 @@ def _go_on(tx: Transaction, worker: Worker, *, least: float = 0.0) -> None:
     if instance.successor == worker.incarnation and worker.stop_reason == "restart":
         rolling.succeed_again(tx, instance)
     elif instance.successor == worker.incarnation:
-        rolling.abort(tx, worker, _why(worker))
+        reload_abort.abort(tx, worker, _why(worker))
         current = tx.worker(instance.current)
         if current is not None:
             replacements.in_vain(tx, current, worker.ended_at - worker.launched_at)
@@ -240,7 +242,7 @@ def restart_or_give_up(tx: Transaction, worker: Worker, instance: Instance, leas
         tx.put_instance(restarts.restarted(tx, instance.replace(current=0), reason))
         return
     if rolling.is_fresh(tx, worker) and not _has_finished(worker):
-        rolling.abort(tx, worker, _why(worker))
+        reload_abort.abort(tx, worker, _why(worker))
         app_state = tx.the_app(worker.app)
         instance = tx.instance(worker.app, worker.instance) or instance
         successor = tx.worker(instance.successor)
@@ -291,7 +293,7 @@ def _gone(tx: Transaction, worker: Worker) -> None:
     rolling.forget_proof(tx, worker)
     instance = tx.instance(worker.app, worker.instance)
     if instance is None or instance.slot != worker.slot:
-        rolling.free_slot(tx, worker.app, worker.slot)
+        slots.free_slot(tx, worker.app, worker.slot)
     if worker.stop_reason == "reload" and instance is not None and not instance.successor:
         current = tx.worker(instance.current)
         # Also one that is sick by now, which nothing replaces before this reload goes on.

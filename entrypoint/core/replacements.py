@@ -13,6 +13,7 @@ from . import rolling
 from . import worker as w
 from .lifecycle import kill, route, shares_port, stop_worker
 from .restarts import after_failure
+from .slots import surges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _free_to_replace(tx: Transaction, worker: Worker, instance: Instance) -> App
 
 
 def _surges(tx: Transaction, worker: Worker) -> bool:
-    return rolling.surges(tx.the_app(worker.app)) and shares_port(worker.spec)
+    return surges(tx.the_app(worker.app)) and shares_port(worker.spec)
 
 
 def _its_instance(tx: Transaction, worker: Worker) -> Instance | None:

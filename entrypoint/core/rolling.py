@@ -18,75 +18,25 @@ from __future__ import annotations
 from . import listeners, reasons
 from . import worker as w
 from .addresses import accepts
-from .effects import GrowPort, LookAt, ReleaseSlot, ReportOutcome, StartTimer, StopTimer
+from .effects import LookAt, ReportOutcome, StartTimer, StopTimer
 from .events import Timer
 from .lifecycle import (
     await_leftover,
     awaits_readiness,
-    has_slots,
     launch,
     shares_port,
     stop_worker,
     stop_workers,
 )
-from .readiness import launch_bound, min_ready, recall, shortfall
+from .overdue import shortfall
+from .readiness import launch_bound, min_ready, recall
 from .restarts import restarted
+from .slots import fit_slots, free_slot, surges, take_slot
 from .worker import AppState, Instance, Reload, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .transaction import Transaction
-
-
-def surges(app_state: AppState) -> bool:
-    """Two workers of one instance can live side by side."""
-    return shares_port(app_state.spec)
-
-
-def fit_slots(tx: Transaction, app_state: AppState) -> AppState:
-    """As many slots as instances, and spare ones to surge into."""
-    slots = app_state.wanted + app_state.spec.surge if surges(app_state) else app_state.wanted
-    if slots <= app_state.slots:
-        return app_state
-    used = {instance.slot for instance in tx.instances(app_state.name)}
-    fresh = tuple(n for n in range(app_state.slots, slots) if n not in used)
-    app_state = tx.put_app(app_state.replace(slots=slots, spare=(*app_state.spare, *fresh)))
-    return grow_port(tx, app_state)
-
-
-def grow_port(tx: Transaction, app_state: AppState) -> AppState:
-    """Have as many slots on each shared address as the app counts."""
-    if not shares_port(app_state.spec):
-        return app_state
-    tx.emit(GrowPort(app_state.name, app_state.slots))
-    return tx.put_app(app_state.replace(granted=app_state.slots))
-
-
-def take_slot(tx: Transaction, app_state: AppState) -> int:
-    """A slot that no place has; the lowest, so that numbers stay small.
-
-    There is none while workers that were scaled away, or that do not die, still have theirs.
-    """
-    if not app_state.spare:
-        app_state = tx.put_app(
-            app_state.replace(slots=app_state.slots + 1, spare=(app_state.slots,))
-        )
-        app_state = grow_port(tx, app_state)
-    slot = min(app_state.spare)
-    at = app_state.spare.index(slot)
-    tx.put_app(app_state.replace(spare=(*app_state.spare[:at], *app_state.spare[at + 1 :])))
-    return slot
-
-
-def free_slot(tx: Transaction, app: str, slot: int) -> None:
-    """Keep it for others, unless a place or something that is left of a worker has it."""
-    app_state = tx.the_app(app)
-    if slot in app_state.spare or any(instance.slot == slot for instance in tx.instances(app)):
-        return
-    if not any(worker.slot == slot for worker in tx.workers(app)):
-        tx.put_app(app_state.replace(spare=(*app_state.spare, slot)))
-        if has_slots(app_state.spec):
-            tx.emit(ReleaseSlot(app, slot))
 
 
 def scale(tx: Transaction, app_state: AppState, wanted: int) -> None:
@@ -118,12 +68,12 @@ def drop_from_reload(tx: Transaction, app_state: AppState, instances: tuple[int,
     )
     proving = tx.worker(reload.proving)
     if proving is not None and proving.instance in instances:
-        reload = _unproven(tx, reload, proving.app)
+        reload = unproven(tx, reload, proving.app)
     tx.put_app(app_state.replace(reload=reload))
-    _resume(tx, app_state.name)
+    resume(tx, app_state.name)
 
 
-def _unproven(tx: Transaction, reload: Reload, app: str) -> Reload:
+def unproven(tx: Transaction, reload: Reload, app: str) -> Reload:
     """Another successor is to prove that the release works."""
     tx.emit(StopTimer(Timer("prove", app, reload.proving)))
     return reload.replace(proving=0, lives=False)
@@ -138,8 +88,8 @@ def forget_proof(tx: Transaction, worker: Worker) -> None:
         or app_state.reload.proving != worker.incarnation
     ):
         return
-    tx.put_app(app_state.replace(reload=_unproven(tx, app_state.reload, worker.app)))
-    _resume(tx, worker.app)
+    tx.put_app(app_state.replace(reload=unproven(tx, app_state.reload, worker.app)))
+    resume(tx, worker.app)
 
 
 def _remove_instance(tx: Transaction, instance: Instance) -> list[Worker]:
@@ -176,7 +126,7 @@ def begin(
         repairs = tuple(n for n in known if n in active or n not in only)
     total = len({*queue, *active})
     if app_state.reload is not None and app_state.reload.proving:
-        _unproven(tx, app_state.reload, app_state.name)
+        unproven(tx, app_state.reload, app_state.name)
     # What the last reload has replaced is what was before this one.
     _forget_before(tx, app_state.name, active)
     fresh = tuple(
@@ -188,7 +138,7 @@ def begin(
     tx.put_app(app_state.replace(reload=reload))
     tx.report("info", "reload started", app=app_state.name, workers=len(queue), reason=reason)
     tx.emit(ReportOutcome(app_state.name, "reload", "started", len(queue)))
-    _resume(tx, app_state.name)
+    resume(tx, app_state.name)
     advance(tx, app_state.name)
 
 
@@ -359,10 +309,10 @@ def prove_over(tx: Transaction, worker: Worker) -> None:
         _take_over(tx, instance, worker)
     elif instance is not None:
         done(tx, worker.app, worker.instance)
-    _resume(tx, worker.app)
+    resume(tx, worker.app)
 
 
-def _resume(tx: Transaction, app: str) -> None:
+def resume(tx: Transaction, app: str) -> None:
     """Successors that are ready, and waited for another to prove the release."""
     app_state = tx.the_app(app)
     for number in app_state.reload.active if app_state.reload is not None else ():
@@ -393,32 +343,6 @@ def execed(tx: Transaction, worker: Worker) -> None:
         return
     if _repairs(tx.the_app(worker.app), instance):
         done(tx, worker.app, worker.instance)
-
-
-def late(tx: Transaction, incarnation: int) -> None:
-    """A worker started where the old one had been is waited for without a bound.
-
-    The reload is not: it goes no further.
-    """
-    worker = tx.worker(incarnation)
-    if worker is None or not worker.overdue or worker.due or worker.state != w.LAUNCHING:
-        return
-    if is_fresh(tx, worker):
-        abort(tx, worker, shortfall(tx, worker))
-
-
-def stopped_listening(tx: Transaction, incarnation: int, address: str) -> None:
-    """A worker that the reload has started is no longer ready: the reload goes no further."""
-    worker = tx.worker(incarnation)
-    if worker is None or worker.state != w.LAUNCHING or not worker.overdue or worker.due:
-        return
-    why = f"no longer listening on {address}"
-    instance = tx.instance(worker.app, worker.instance)
-    if instance is not None and instance.successor == incarnation:
-        # It has replaced no worker yet. Its end aborts the reload.
-        stop_worker(tx, worker, "failed start", requested_by=why)
-    elif is_fresh(tx, worker):
-        abort(tx, worker, why)
 
 
 def in_place_ready(tx: Transaction, instance: Instance, worker: Worker) -> None:
@@ -493,99 +417,7 @@ def go_without(tx: Transaction, old: Worker) -> None:
         done(tx, old.app, old.instance)
 
 
-# -- a successor failed -----------------------------------------------------------------
-
-
 def is_fresh(tx: Transaction, worker: Worker) -> bool:
     """The reload under way has started it."""
     app_state = tx.the_app(worker.app)
     return app_state.reload is not None and worker.incarnation in app_state.reload.fresh
-
-
-def abort(tx: Transaction, failed: Worker, why: str) -> None:
-    """A worker that the reload under way has started has ended: the rest stays as it is.
-
-    Unless the file says something else by now: then what failed is not what is asked for,
-    and its instance waits in the queue for its turn.
-    """
-    app, number = failed.app, failed.instance
-    instance = tx.instance(app, number)
-    if instance is not None and instance.successor == failed.incarnation:
-        instance = tx.put_instance(instance.replace(successor=0))
-    app_state = tx.the_app(app)
-    reload = app_state.reload
-    if reload is None:
-        return
-    if failed.spec != app_state.spec and number in reload.queue and number in reload.active:
-        if instance is not None and tx.worker(instance.successor) is not None:
-            return  # its turn goes on: it has a successor already
-        active = tuple(n for n in reload.active if n != number)
-        if reload.proving == failed.incarnation:
-            reload = _unproven(tx, reload, app)
-        tx.put_app(app_state.replace(reload=reload.replace(active=active)))
-        _resume(tx, app)
-        return
-    if reload.proving:
-        _unproven(tx, reload, app)
-    tx.put_app(app_state.replace(reload=None))
-    begun, rolled = [], 0
-    for each in list(tx.instances(app)):
-        worker = tx.worker(each.successor)
-        if worker is not None:
-            tx.put_instance(each.replace(successor=0))
-            begun.append(worker)
-        elif each.current in reload.fresh:
-            rolled += 1
-        current = tx.worker(each.current)
-        if current is not None and current.stop_reason == "reload":
-            # It was to make room for the release that has failed.
-            tx.put_worker(current.replace(stop_reason="abort"))
-        _run_before(tx, app, each.number, reload)
-    stop_workers(tx, app, begun, "abort", requested_by=why)
-    tx.count("reload", app, "aborted", tx.now - reload.started_at)
-    kept = _kept(tx.the_app(app).ready, rolled)
-    tx.emit(ReportOutcome(app, "reload", "aborted", reload.total, why, number, kept))
-    tx.report(
-        "error",
-        "reload aborted",
-        app=app,
-        instance=number,
-        because=why,
-        then=kept,
-        note=NOTE,
-    )
-    for each in list(tx.instances(app)):
-        if each.current != failed.incarnation:
-            _revive(tx, app, each.number)
-
-
-NOTE = (
-    "restarts use the old revision of the file; code that was overwritten on disk cannot come back"
-)
-
-
-def _kept(ready: int, rolled: int) -> str:
-    if not ready:
-        return "none is ready"
-    if rolled:
-        return f"the other old workers stay, {rolled} of the new ones too"
-    return "the old workers stay"
-
-
-def _run_before(tx: Transaction, app: str, number: int, reload: Reload) -> None:
-    """From now on a restart of this instance runs what ran before the reload."""
-    instance = tx.instance(app, number)
-    if instance is None or instance.before is None:
-        return
-    mine = instance.current in reload.fresh or number in reload.active or not instance.current
-    spec = instance.before if mine else instance.spec
-    tx.put_instance(instance.replace(spec=spec, before=None))
-
-
-def _revive(tx: Transaction, app: str, number: int) -> None:
-    """Where the old worker crashed during its reload: what worked before is started again."""
-    instance = tx.instance(app, number)
-    if instance is None or instance.successor or instance.state != w.RUNNING:
-        return
-    if tx.worker(instance.current) is None:
-        launch(tx, instance, instance.spec, instance.slot)

@@ -16,7 +16,7 @@ from .effects import StartTimer, StopTimer
 from .events import Timer
 from .jobs import begins_idle
 from .lifecycle import awaits_readiness, launch
-from .rolling import fit_slots, surges, take_slot
+from .slots import fit_slots, surges, take_slot
 from .worker import AppState, Instance, Starting, Worker
 
 TYPE_CHECKING = False

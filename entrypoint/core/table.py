@@ -21,7 +21,9 @@ from . import (
     lifecycle,
     memory,
     notify,
+    overdue,
     readiness,
+    reload_abort,
     replacements,
     rolling,
 )
@@ -96,7 +98,7 @@ def rest_seen(tx: Transaction, worker: Worker, event: e.RestSeen) -> None:
 def listen_ended(tx: Transaction, worker: Worker, event: e.ListenEnded) -> None:
     """Remembered; one that was online launches again until it has a listener."""
     readiness.closed(tx, worker, event)
-    rolling.stopped_listening(tx, worker.incarnation, event.declared or event.address)
+    reload_abort.stopped_listening(tx, worker.incarnation, event.declared or event.address)
 
 
 def memory_exceeded(tx: Transaction, worker: Worker, event: e.MemoryExceeded) -> None:
@@ -124,8 +126,8 @@ def check_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
 
 def launch_overdue(tx: Transaction, worker: Worker, _event: e.Event) -> None:
     """Given up, or waited for without a bound; a reload goes no further."""
-    readiness.overdue(tx, worker)
-    rolling.late(tx, worker.incarnation)
+    overdue.overdue(tx, worker)
+    reload_abort.late(tx, worker.incarnation)
     promote(tx, worker.incarnation)
 
 
