@@ -416,12 +416,13 @@ class Runtime:
             self.loop.turn(0.05)
             if not self.is_init:
                 self._sweep()  # one by one: what was forked meanwhile is not among them
-        if self.probes is not None:
-            self.probes.close()
-        self.watching.close()
-        self._launching.close()
-        self.terminals.close()
-        self._flush(code)
+        ends = [self.watching.close, self._launching.close, self.terminals.close]
+        ends += [lambda: self._flush(code)]
+        for end in [self.probes.close, *ends] if self.probes is not None else ends:
+            try:
+                end()
+            except Exception as error:  # noqa: BLE001  the others follow, the exit code stays
+                self.failures.report("end", error)
         return code
 
     def _flush(self, code: int) -> None:

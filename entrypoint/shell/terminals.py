@@ -58,8 +58,10 @@ class Terminals:
         self._take_keys()
 
     def _ended(self, incarnation: int) -> None:
-        _, fd = self._open.pop(incarnation)
-        os.close(fd)
+        # What a worker wrote last may be read after `close`.
+        _, fd = self._open.pop(incarnation, (None, -1))
+        if fd >= 0:
+            os.close(fd)
 
     def resize(self) -> None:
         """Our own terminal has another size now."""

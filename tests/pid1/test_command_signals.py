@@ -216,7 +216,7 @@ sys.exit(7)
 GATHERING = """
 import sys
 import time
-from entrypoint import command
+from entrypoint.shell import command
 command.GATHER = 0.5
 sys.exit(command.main(sys.argv[1:]))
 """

@@ -29,7 +29,10 @@ print("size", *os.get_terminal_size())
 os.close(os.open("/dev/tty", os.O_RDWR))
 print("foreground", os.tcgetpgrp(0) == os.getpgrp() == os.getsid(0))
 print("to stderr", file=sys.stderr)
-signal.signal(signal.SIGWINCH, lambda *_: print("size", *os.get_terminal_size(), flush=True))
+# It may interrupt a print, which cannot be entered twice.
+signal.signal(
+    signal.SIGWINCH, lambda *_: os.write(1, b"size %d %d\\n" % tuple(os.get_terminal_size()))
+)
 while True:
     name = input("Name? ")
     print("hello", name, flush=True)
@@ -72,6 +75,29 @@ def test_the_end_of_a_worker_with_a_terminal(tmp_path) -> None:
         assert not run.events("internal error")
 
 
+# A process of another session holds the terminal until the end of the container kills it.
+HOLDS = """
+import os, signal, time
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("held", flush=True)
+    time.sleep(1000)
+signal.pause()
+"""
+
+
+def test_a_terminal_that_is_held_until_the_end(tmp_path) -> None:
+    (tmp_path / "holds.py").write_text(HOLDS)
+    keys = {"tty": True, "treekill": False, "kill_timeout": 200}
+    apps = [{"name": "a", "script": f"{sys.executable} holds.py", **keys}]
+    with Run(tmp_path, apps) as run:
+        run.said("held")
+        assert run.stop() == 0
+        assert run.events("processes killed")
+        assert not run.events("internal error")
+
+
 class Terminal:
     """pyinit on a terminal, as `docker run -it` has it."""
 
@@ -95,13 +121,19 @@ class Terminal:
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def until(self, text: bytes) -> None:
+    def until(self, text: bytes, after: bytes = b"") -> None:
         def seen() -> bool:
             with contextlib.suppress(BlockingIOError):
                 self.seen += os.read(self.ours, 65536)
-            return text in self.seen
+            return text in self.seen.partition(after)[2] if after else text in self.seen
 
         wait_until(seen, self.seen.decode)
+
+    def rest(self) -> str:
+        with contextlib.suppress(OSError):
+            while data := os.read(self.ours, 65536):
+                self.seen += data
+        return self.seen.decode()
 
     def type(self, text: bytes) -> None:
         os.write(self.ours, text)
@@ -119,11 +151,12 @@ def test_what_is_typed_reaches_the_first_worker(tmp_path, log) -> None:
         if log == "console":
             # One line, as on any terminal.
             assert b"Name? Bob\r\n" in terminal.seen
+        terminal.until(b"Name? ", after=b"hello Bob")
         terminal.resize(40, 120)
         terminal.until(b"size 120 40")
         # Ctrl-C is pyinit's.
         terminal.type(b"\x03")
-        assert terminal.process.wait(DEADLINE) == 0
+        assert terminal.process.wait(DEADLINE) == 0, terminal.rest()
         assert termios.tcgetattr(terminal.theirs) == terminal.attributes
     finally:
         terminal.process.send_signal(signal.SIGKILL)

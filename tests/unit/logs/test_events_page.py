@@ -16,7 +16,8 @@ CALLS = {"report": 0, "report_of": 1, "log": 0, "_log": 0, "event": 0, "last_wor
 # Pass on what others report.
 FORWARDS = {
     "entrypoint/core/transaction.py",  # report_of
-    "entrypoint/shell/runtime.py",  # effects.Report
+    "entrypoint/shell/reports.py",  # effects.Report
+    "entrypoint/shell/runtime.py",
     "entrypoint/logs/events.py",
     "entrypoint/logs/boot_messages.py",
     "entrypoint/client/records.py",
