@@ -5,6 +5,7 @@ Nothing of it may be served wrongly to another worker, stay behind in PID 1, or 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -129,6 +130,8 @@ def duplicates(request, monkeypatch):
 
 
 def descriptors():
+    # What earlier tests of this process have left to the garbage collector does not count.
+    gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -166,7 +169,7 @@ def test_races_leave_nothing_behind_and_harm_no_sibling(tmp_path, duplicates, de
         for _ in range(5):
             assert get(port) == "1"
         assert not lab.errors
-    wait_until(lambda: descriptors() == before, "its descriptors are back")
+    wait_until(lambda: descriptors() <= before, "its descriptors are back")
 
 
 def test_a_flood_of_sockets_keeps_within_the_budget(tmp_path, duplicates):
@@ -189,4 +192,4 @@ def test_a_flood_of_sockets_keeps_within_the_budget(tmp_path, duplicates):
             wait_until(lambda: listens() and lab.happened("listening", worker), timeout=60)
         assert get(port) == "0"
         assert most - before < 600
-    wait_until(lambda: descriptors() == before, "its descriptors are back")
+    wait_until(lambda: descriptors() <= before, "its descriptors are back")
