@@ -8,11 +8,12 @@ runs is in no call: who is to be sure looks again.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from functools import partial
 
-from . import look
+from . import calling_process, look
 from .credentials import look_at
 
 TYPE_CHECKING = False
@@ -114,15 +115,14 @@ def _selects(pid: int, count: int, address: int, listeners: set[int]) -> bool:
 
 
 def _memory(pid: int, address: int, size: int) -> bytes:
-    if not 0 < address < 1 << 63 or size <= 0:
+    if size <= 0:
         return b""
-    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.pread(fd, size, address)
-    except OSError:
-        return b""  # not mapped any more
-    finally:
-        os.close(fd)
+        return calling_process.read_memory(pid, address, size)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.EFAULT):
+            return b""  # not mapped any more
+        raise
 
 
 def _read(path: str, size: int) -> bytes:
