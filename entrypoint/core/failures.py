@@ -43,7 +43,8 @@ def message_not_sent(tx: Transaction, worker: Worker, event: MessageNotSent) -> 
 def queue_unwatched(tx: Transaction, worker: Worker, event: QueueUnwatched) -> None:
     """Whether connections wait for it is not known: they are not waited for."""
     tx.report_of(worker, "warning", "accept queue not watched", reason=event.reason)
-    lifecycle.queue_unknown(tx, worker)
+    if worker.state == w.RETIRING:
+        lifecycle.queue_emptied(tx, worker)
 
 
 def port_failed(tx: Transaction, event: PortFailed) -> None:

@@ -248,14 +248,8 @@ def _retires(tx: Transaction, worker: Worker) -> bool:
 
 
 def queue_emptied(tx: Transaction, worker: Worker) -> None:
-    """No connection waits on its slot."""
+    """No connection waits on its slot, or none can be waited for."""
     _retire_further(tx, tx.put_worker(worker.replace(queue_empty=True)))
-
-
-def queue_unknown(tx: Transaction, worker: Worker) -> None:
-    """Whether its slot has connections waiting cannot be known."""
-    if worker.state == w.RETIRING:
-        _retire_further(tx, tx.put_worker(worker.replace(queue_empty=True)))
 
 
 def retire_overdue(tx: Transaction, worker: Worker) -> None:
