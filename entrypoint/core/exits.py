@@ -40,11 +40,9 @@ FORK_PAUSE = 1.0
 NEVER_RAN = reasons.NEVER_RAN
 # As an exit code: of a sick worker that ended well when it was told to.
 NO_GOOD = 1
-# Purposes of a stop that is pyinit's answer to a worker which is of no use, and how its end
-# is told.
+# Reasons of a stop that is pyinit's answer to a worker which is of no use, and what its last
+# exit is called.
 BROKEN = {"health": "unhealthy", "watchdog": "watchdog"}
-# Purposes of a stop after which another worker is started in the same place.
-REPLACED = ("restart", "reload", "abort")
 
 
 def never_forked(tx: Transaction, worker: Worker, reason: str) -> None:
@@ -102,7 +100,7 @@ def exited(tx: Transaction, worker: Worker, event: WorkerExited) -> None:
     if worker.state == w.GONE:
         _go_on(tx, worker)
         _gone(tx, worker)
-    elif worker.stop_reason not in REPLACED and _all_share_port(tx, worker):
+    elif AFTER[worker.stop_reason] is not start_again and _all_share_port(tx, worker):
         _go_on(tx, worker)
 
 
