@@ -131,7 +131,7 @@ class Sharing(Endings):
         if app.share == "one":
             for address in self._held.lasting:
                 for group in address.groups.values():
-                    self._attended.unite(group)
+                    self._monitor.unite(group)
 
     def _declare(self, address: Address, spec: ListenSpec) -> None:
         """The file says this of it now: what is not its address may be new."""
@@ -145,7 +145,7 @@ class Sharing(Endings):
             try:
                 if not group.declared:
                     group.declare(self.slots)
-                    self._attended.note(address, group)
+                    self._monitor.note(address, group)
                 group.tune(spec.backlog, spec.mode)
             except OSError as error:
                 reason = os.strerror(error.errno or 0)
@@ -168,7 +168,7 @@ class Sharing(Endings):
         """
         address = self._held.give(form)
         if address is not None:
-            self._attended.let_go(address)
+            self._monitor.let_go(address)
             self.claims.drop(address)
             for group in address.groups.values():
                 group.forget_workers()
@@ -182,11 +182,11 @@ class Sharing(Endings):
     def _welcome(self, address: Address) -> None:
         for group in address.groups.values():
             group.steer(self._steered)
-            self._attended.note(address, group)
+            self._monitor.note(address, group)
             # What waits in a slot that is none of ours is for whoever has one.
             for place in group.descriptors:
                 if group.slot_of(place) == place and place not in self._steered:
-                    self.vacancies.vacate(place)
+                    self.unowned.vacate(place)
 
     def trim(self) -> None:
         """No worker of an earlier revision is left: close what is not declared any more."""
@@ -197,7 +197,7 @@ class Sharing(Endings):
         """`listen`: all that the file declares, of which this is one. Raises OSError."""
         address = opened(spec, listen, self.slots, self._group)
         for group in address.groups.values():
-            self._attended.note(address, group)
+            self._monitor.note(address, group)
         return address
 
     def _group(self, address: Address, form: Form, wanted: Wanted | None = None) -> Group:
@@ -234,14 +234,14 @@ class Sharing(Endings):
         self.slots = max(self.slots, slots)
         for address, group in self._held.groups():
             group.grow(self.slots)
-            self._attended.note(address, group)
+            self._monitor.note(address, group)
 
     def steer(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots only; () means all."""
         self._steered = slots
         for _, group in self._held.groups():
             group.steer(slots)
-        self.vacancies.steered(slots)
+        self.unowned.steered(slots)
 
     def queue_length(self, slot: int) -> int:
         """Connections that wait for this slot and could be accepted by no other."""
@@ -263,20 +263,20 @@ class Sharing(Endings):
     def pause(self) -> None:
         """Refuse connections, keep the addresses; `resume` takes them again."""
         for _, group in self._held.groups():
-            self._attended.look_away(group)
+            self._monitor.look_away(group)
             group.pause()
 
     def resume(self) -> None:
         """Take connections again where they were taken. Raises OSError."""
         for address, group in self._held.groups():
-            self._attended.look_away(group)
+            self._monitor.look_away(group)
             group.resume()
-            self._attended.note(address, group)
+            self._monitor.note(address, group)
 
     def close(self) -> None:
         """Close all."""
         self._loop.cancel(("unused", self._app.name))
-        self._attended.close()
+        self._monitor.close()
         for _, group in self._held.groups():
             group.close()
         self._held.clear()
@@ -298,7 +298,7 @@ class Sharing(Endings):
     def _repair(self, group: Group) -> None:
         """Have a socket for a worker that starts. Raises ListenerDownError."""
         try:
-            self._attended.repair(group)
+            self._monitor.repair(group)
         except OSError as error:
             reason = reason_of(group.form.family, error)
             number = error.errno or errno.ENOTCONN

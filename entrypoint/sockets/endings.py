@@ -7,7 +7,7 @@ from entrypoint.kernel import sockets
 from .claims import Claims, inode_of
 from .claims import Held as Holding
 from .errors import reason_of
-from .listener_monitor import Attended
+from .listener_monitor import ListenerMonitor
 from .listener_registry import Held
 from .path_watch import PathWatch
 
@@ -46,7 +46,7 @@ class Endings:
         self._held = Held()
         self.claims = Claims(app, log, pid_of, self._claim_ended)
         self._saw = saw
-        self._attended = Attended(
+        self._monitor = ListenerMonitor(
             loop,
             self._held.groups,
             self._revived,
@@ -60,7 +60,7 @@ class Endings:
         # A worker has listened somewhere, closed it and served on: ports of this app that
         # are bound later may be for one connection alone.
         self._one_time = False
-        self.vacancies = self._attended.vacancies
+        self.unowned = self._monitor.unowned
 
     def _revived(self, group: Group, slots: tuple[int, ...]) -> None:
         where = {"app": self._app.name, "address": group.form.text}
@@ -96,7 +96,7 @@ class Endings:
     def _settle(self, address: Address) -> None:
         """Nobody may wait where nobody accepts."""
         for group in address.deserted():
-            self._attended.look_away(group)
+            self._monitor.look_away(group)
             self._pass_on(address, group)
             group.quiet()
 
@@ -104,7 +104,7 @@ class Endings:
         waiting = group.waiting()
         forms = tuple(other.form for other in address.groups.values() if other.users)
         for sock, length in waiting:
-            self._attended.proxy().take(sock, length, forms, closing=True)
+            self._monitor.proxy().take(sock, length, forms, closing=True)
 
     def _connection_arrived(self, group: Group, inode: int) -> None:
         self.claims.look_at(inode)
@@ -143,7 +143,7 @@ class Endings:
         if not group.declared and not self.claims.of_inode(held.inode):
             self._close_socket(held.address, group, held.inode)
         else:
-            self._attended.refresh(group, (held.slot,))
+            self._monitor.refresh(group, (held.slot,))
         if held.listens:
             fields: dict[str, object] = {"address": group.form.text, "declared": group.declared}
             self._saw(held.incarnation, "closed", fields)
@@ -160,9 +160,9 @@ class Endings:
         )
         waiting = 0 if group.form.family == "unix" else sockets.queue_length(sock)
         if waiting and forms:
-            self._attended.proxy().take(sock, waiting, forms, closing=True)
+            self._monitor.proxy().take(sock, waiting, forms, closing=True)
         group.remove(inode)
-        self._attended.forget(sock)
+        self._monitor.forget(sock)
         sock.close()
         if group.empty and not group.declared:
             self._forget_address(address)
@@ -199,7 +199,7 @@ class Endings:
             self._close_socket(held.address, held.group, held.inode)
 
     def _close_address(self, address: Address) -> None:
-        self._attended.let_go(address)
+        self._monitor.let_go(address)
         self.claims.drop(address)
         for group in address.groups.values():
             group.close()

@@ -19,7 +19,7 @@ from entrypoint.loop import (
 
 from .address import Claim
 from .claims import LONGEST_PAUSE, PAUSE, inode_of
-from .unowned_slots import Vacancies
+from .unowned_slots import UnownedSlots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 REVIVE_PAUSE, LONGEST_REVIVE_PAUSE = 0.25, 2.0
 
 
-class Attended:
+class ListenerMonitor:
     """`groups()`: all that there are; `revived(group, slots)` is told of those that fell.
 
     `arrived(group, inode)` is called for a connection to a socket that a worker has, at
@@ -80,7 +80,7 @@ class Attended:
         # Slots whose sockets workers have shut down, in that order, until they are revived.
         self._fallen: dict[Group, list[int]] = {}
         self._early: Early | None = None
-        self.vacancies = Vacancies(loop, self._watched_groups, self.proxy, self.refresh)
+        self.unowned = UnownedSlots(loop, self._watched_groups, self.proxy, self.refresh)
 
     def note(self, address: Address, group: Group) -> None:
         """Know its sockets again, and hear when a worker shuts one down."""
@@ -187,7 +187,7 @@ class Attended:
 
     def _events(self, group: Group, place: int, fd: int) -> int:
         """READ where a connection has a meaning for us."""
-        passes_on = self.vacancies.events(group, place)
+        passes_on = self.unowned.events(group, place)
         if passes_on or fd in self._resting:
             return passes_on
         held = self._claims.of_inode(self._watched[fd])
@@ -205,8 +205,8 @@ class Attended:
             self._fallen.setdefault(group, []).append(place)
             key = ("revive", id(group))
             self._loop.call_at(key, self._loop.now(), lambda: self._try_revive(group))
-        elif self.vacancies.events(group, place):
-            self.vacancies.arrived(group, place)
+        elif self.unowned.events(group, place):
+            self.unowned.arrived(group, place)
         else:
             self._rest(group, place, fd)
             self._arrived(group, self._watched[fd])

@@ -199,7 +199,7 @@ class Listeners(Sharing):
             group = self._group(address, form)
             group.open(self.slots)
             address.groups[form] = group
-            self._attended.note(address, group)
+            self._monitor.note(address, group)
         self._repair(group)
         group.users.add(incarnation)
         if group.mend():
@@ -235,7 +235,7 @@ class Listeners(Sharing):
     def _adopt(self, incarnation: int, form: Form, wanted: Wanted) -> Address:
         again = Address(None)
         if self._held.take_back(form, again):
-            self._attended.note(again, again.groups[form])
+            self._monitor.note(again, again.groups[form])
             return again
         inherited = self._inherited(form)
         if inherited is not None:
@@ -258,7 +258,7 @@ class Listeners(Sharing):
         address.late = self.serves(incarnation)
         for bound, group in address.groups.items():
             self._held.adopted[bound] = address
-            self._attended.note(address, group)
+            self._monitor.note(address, group)
         return address
 
     def _beside_assumed(self, incarnation: int, form: Form) -> bool:
@@ -298,11 +298,11 @@ class Listeners(Sharing):
 
     def of_descriptor(self, fd: int) -> Claim | None:
         """Whose socket this descriptor of ours is."""
-        return self._attended.claim_of(os.fstat(fd).st_ino)
+        return self._monitor.claim_of(os.fstat(fd).st_ino)
 
     def of_inode(self, inode: int) -> Claim | None:
         """Whose socket that is."""
-        return self._attended.claim_of(inode)
+        return self._monitor.claim_of(inode)
 
     def accepted_by(self, incarnation: int, port: int = 0) -> Group | None:
         """Where this worker accepts: its first address, or that of TCP port `port`."""
@@ -316,13 +316,13 @@ class Listeners(Sharing):
 
     def hold(self, incarnation: int, slot: int, claim: Claim, inode: int) -> Holding:
         """The worker has this socket of `claim` now."""
-        self._attended.note(claim.address, claim.group)
+        self._monitor.note(claim.address, claim.group)
         group = claim.group
         held = self.claims.add(Holding(incarnation, slot, claim.address, group, inode))
         sock = group.of_inode(inode)
         if sock is not None and group.form.family != "unix" and not group.listens_at(inode):
-            self._attended.await_connect(sock, lambda: self.dropped(held))
-        self._attended.refresh(group, (slot,))
+            self._monitor.await_connect(sock, lambda: self.dropped(held))
+        self._monitor.refresh(group, (slot,))
         return held
 
     def held_by(self, incarnation: int, inode: int) -> Holding | None:
@@ -337,7 +337,7 @@ class Listeners(Sharing):
         return any(
             each.port == form.port
             and each.family in ("inet", "inet6")
-            and self._attended.claim_of(each.inode) is None
+            and self._monitor.claim_of(each.inode) is None
             and form.overlaps(Form(each.family, each.host, each.port, v6only=each.v6only))
             and (
                 addresses.is_any(each.host) or addresses.is_any(form.host) or each.host == form.host
@@ -361,7 +361,7 @@ class Listeners(Sharing):
             group.on_demand = True
         group.users.add(incarnation)
         group.join(slot, incarnation, own)
-        self._attended.note(address, group)
+        self._monitor.note(address, group)
         return Claim(group, address, adopted)
 
     def give_back(self, incarnation: int, claim: Claim) -> None:
@@ -395,7 +395,7 @@ class Listeners(Sharing):
         replaced = group.begins(inode)
         for held in self.claims.of_inode(inode):
             held.listens = True
-        self._attended.note(claim.address, group)
+        self._monitor.note(claim.address, group)
         if replaced is not None:
             fd = replaced.fileno()
             self._loop.call_at(

@@ -181,11 +181,11 @@ class Ports:
 
     def occupy(self, slot: int) -> None:
         """A worker is started that will accept on this slot."""
-        self._listeners.vacancies.occupy(slot)
+        self._listeners.unowned.occupy(slot)
 
     def vacate(self, slot: int) -> None:
         """Nobody accepts on this slot: what still comes there is passed on to the others."""
-        self._listeners.vacancies.vacate(slot)
+        self._listeners.unowned.vacate(slot)
 
     def queue_length(self, slot: int) -> int:
         """Connections that wait for this slot and that no other could accept."""
@@ -201,7 +201,7 @@ class Ports:
 
     def relay_queue(self, slot: int) -> None:
         """Pass on what waits on a slot whose worker has crashed."""
-        self._listeners.vacancies.relay(slot, everybody=self._app.relay)
+        self._listeners.unowned.relay(slot, everybody=self._app.relay)
 
     def pause(self) -> None:
         """Refuse connections, keep the addresses. Nobody accepts any more."""

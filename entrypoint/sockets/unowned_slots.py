@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PAUSE = 0.05
 
 
-class Vacancies:
+class UnownedSlots:
     """The vacant slots of one app. `groups()` are those whose sockets the loop watches.
 
     `changed(group, slots)` is called when other events of their sockets count from now on.
