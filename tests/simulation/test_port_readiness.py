@@ -4,53 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.core.spec import AppSpec, Plan
-from entrypoint.core.supervisor import Supervisor
+from entrypoint.core.spec import AppSpec
+from tests.simulation.bare import BareCore
 
 
-class Core:
-    """One worker of an app without `listen`, driven event by event."""
+class Core(BareCore):
+    """The workers of an app without `listen`."""
 
     def __init__(self, command: tuple[str, ...] = ("x",), **keys) -> None:
-        self.core = Supervisor()
-        self.now = 100.0
-        self.timers: dict[e.Timer, float] = {}
-        self.probed: list[str] = []
-        self.reports: list[f.Report] = []
-        spec = AppSpec("web", command, "/", exec_mode="cluster", share="slots", **keys)
-        self.emit(e.Booted(Plan((spec,))))
-        self.up(1)
-        for incarnation in range(2, spec.instances + 1):
-            self.advance(0.1)
-            self.up(incarnation)
-
-    def emit(self, event: e.Event) -> None:
-        for effect in self.core.handle(event, self.now):
-            if isinstance(effect, f.StartTimer):
-                self.timers[effect.timer] = self.now + effect.delay
-            elif isinstance(effect, f.StopTimer):
-                self.timers.pop(effect.timer, None)
-            elif isinstance(effect, f.ProbeAccept):
-                self.probed.append(effect.address)
-            elif isinstance(effect, f.Report):
-                self.reports.append(effect)
-
-    def up(self, incarnation: int) -> None:
-        self.emit(e.WorkerSpawned(incarnation, 100 + incarnation))
-        self.emit(e.WorkerExeced(incarnation))
-
-    def advance(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self.timers and min(self.timers.values()) <= until:
-            timer = min(self.timers, key=self.timers.__getitem__)
-            self.now = self.timers.pop(timer)
-            self.emit(e.TimerFired(timer))
-        self.now = until
-
-    def states(self) -> list[str]:
-        return [worker.state for worker in self.core.view().apps[0].workers]
+        super().__init__(AppSpec("web", command, "/", exec_mode="cluster", share="slots", **keys))
 
     def said(self, event: str) -> list[dict]:
         return [dict(each.fields) for each in self.reports if each.event == event]

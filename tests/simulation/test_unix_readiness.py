@@ -4,53 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.core.spec import AppSpec, ListenSpec, Plan
-from entrypoint.core.supervisor import Supervisor
+from entrypoint.core.spec import AppSpec, ListenSpec
+from tests.simulation.bare import BareCore
 
 PATH, PORT = "unix:/run/a.sock", "127.0.0.1:80"
 UNIX = ListenSpec("unix", path="/run/a.sock")
 TCP = ListenSpec("inet", "127.0.0.1", 80)
 
 
-class Core:
-    """One worker of an app, driven event by event."""
+class Core(BareCore):
+    """One worker of an app with these addresses."""
 
     def __init__(self, *listen: ListenSpec, **keys) -> None:
-        self.core = Supervisor()
-        self.now = 100.0
-        self.timers: dict[e.Timer, float] = {}
-        self.said: list[str] = []
-        spec = AppSpec(
-            "web", ("x",), "/", exec_mode="cluster", share="slots", listen=listen, **keys
+        super().__init__(
+            AppSpec("web", ("x",), "/", exec_mode="cluster", share="slots", listen=listen, **keys)
         )
-        self.emit(e.Booted(Plan((spec,))))
-        self.up(1)
 
-    def emit(self, event: e.Event) -> None:
-        for effect in self.core.handle(event, self.now):
-            if isinstance(effect, f.StartTimer):
-                self.timers[effect.timer] = self.now + effect.delay
-            elif isinstance(effect, f.StopTimer):
-                self.timers.pop(effect.timer, None)
-            elif isinstance(effect, f.Report):
-                self.said.append(effect.event)
-
-    def up(self, incarnation: int) -> None:
-        self.emit(e.WorkerSpawned(incarnation, 100 + incarnation))
-        self.emit(e.WorkerExeced(incarnation))
-
-    def advance(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self.timers and min(self.timers.values()) <= until:
-            timer = min(self.timers, key=self.timers.__getitem__)
-            self.now = self.timers.pop(timer)
-            self.emit(e.TimerFired(timer))
-        self.now = until
-
-    def states(self) -> list[str]:
-        return [worker.state for worker in self.core.view().apps[0].workers]
+    @property
+    def said(self) -> list[str]:
+        return [each.event for each in self.reports]
 
 
 def test_one_that_listens_on_a_path_and_rests_is_ready_after_listen_timeout():
