@@ -183,8 +183,9 @@ def _ready(app: AppView, ready_when: str) -> Check:
         return Check(app.name, note="finished")
     if not app.wanted:
         return Check(app.name, "scaled to 0")
-    if app.ready_workers >= needed(ready_when, app.wanted):
-        return Check(app.name, note=_stuck(app))
+    if app.ready_workers >= needed(ready_when, app.wanted, was_ready=app.was_ready):
+        missing = app.ready_workers < app.wanted
+        return Check(app.name, note=_waiting(app) if missing else _stuck(app))
     return Check(app.name, _waiting(app))
 
 
@@ -208,16 +209,18 @@ def _started(app: AppView) -> Check:
     return Check(app.name, _waiting(app))
 
 
-def needed(ready_when: str, wanted: int) -> int:
+def needed(ready_when: str, wanted: int, *, was_ready: bool) -> int:
     """How many ready workers make an app of `wanted` workers ready.
 
-    `all`; `any`; a number (at most all); `50%` rounded up, at least one.
+    `auto`: all until all were ready once (`was_ready`), then one: a request that crashes a worker
+    in each of several containers must not take all of them out of a Service. `all`; `any`;
+    a number (at most all); `50%` rounded up, at least one.
     """
-    if ready_when == "any":
+    if ready_when == "any" or (ready_when == "auto" and was_ready):
         return min(1, wanted)
     number = ready_when.removesuffix("%")
     if not (number.isascii() and number.isdigit()):
-        return wanted  # `all`; the file was checked when it was read
+        return wanted  # `all`, `auto`; the file was checked when it was read
     if ready_when.endswith("%"):
         return min(wanted, max(1, -(-wanted * int(number) // 100)))
     return min(wanted, int(number))

@@ -479,8 +479,9 @@ PROBES_KEYS: tuple[Key, ...] = (
     _own(
         "ready_when",
         "ready_when",
-        "Workers of an app that make it ready: `all`, `any`, a number, or a percentage.",
-        "all",
+        "Workers of an app that make it ready: `auto` (all once, then any), `all`, `any`, a "
+        "number, or a percentage.",
+        "auto",
     ),
     _own("metrics", "bool", "Answer /metrics there.", "true"),
 )

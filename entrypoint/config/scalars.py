@@ -298,12 +298,12 @@ class Scalars:
     read_group = read_user
 
     def read_ready_when(self, node: Node, path: str) -> Any:
-        """`all`, `any`, a number, a percentage."""
+        """`auto`, `all`, `any`, a number, a percentage."""
         text = node.text.strip() if node.kind == "scalar" else ""
         digits = text.removesuffix("%")
-        if text in {"all", "any"}:
+        if text in {"auto", "all", "any"}:
             return text
         number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 6 else 0
         if number > 0 and (text == digits or number <= 100):
             return text
-        return self.fail(node, path, "must be all, any, a number of workers or a percentage")
+        return self.fail(node, path, "must be auto, all, any, a number of workers or a percentage")

@@ -47,7 +47,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "instances": {"type": ["integer", "string"], "examples": [2, "max", -1]},
     "user": _SCALAR,
     "group": _SCALAR,
-    "ready_when": {"type": ["string", "integer"], "examples": ["all", "any", 2, "50%"]},
+    "ready_when": {"type": ["string", "integer"], "examples": ["auto", "all", "any", 2, "50%"]},
     "strings": _STRINGS,
     "words": _STRINGS,
     "codes": {

@@ -168,7 +168,7 @@ class ProbeSpec(Record):
     """`probes:`; empty `listen` means no probe server."""
 
     listen: tuple[ListenSpec, ...] = ()
-    ready_when: str = "all"  # all | any | N | N%
+    ready_when: str = "auto"  # auto | all | any | N | N%
     metrics: bool = True
 
 

@@ -219,3 +219,31 @@ def test_what_waits_for_a_crashed_worker_goes_to_its_siblings_while_another_boot
         assert {body for _, body in got} == {"127.0.0.1"}
         # All of them before the next worker of that slot is there.
         assert len(run.events("worker ready")) == 2, run.story()
+
+
+def test_a_container_that_serves_stays_ready_while_a_crashed_worker_boots(folder):
+    """By default readiness asks for all workers once, and for one of them afterwards."""
+    port = free_ports(2)
+    probe = port + 1
+    (folder / "gated.py").write_text(
+        "import os, socket, time\n"
+        f"listener = socket.create_server(('127.0.0.1', {port}))\n"
+        "while os.path.exists('slow'):\n"
+        "    time.sleep(0.05)\n"
+        "while True:\n"
+        "    listener.accept()[0].close()\n"
+    )
+    app = cluster("python3 gated.py", listen=f"127.0.0.1:{port}", instances=2)
+    with Run(folder, [app], probes={"listen": f"127.0.0.1:{probe}"}) as run:
+        run.event("app ready")
+        (folder / "slow").touch()
+        for ended, (code, told) in enumerate(
+            ((200, "[+]web 1 of 2"), (503, "[-]web failed: 0 of 2"))
+        ):
+            victim = next(each["pid"] for each in commands.workers(run, "web") if each["ready"])
+            os.kill(run.outer_pid(victim), signal.SIGKILL)
+            run.event("worker started", 3 + ended)
+            found, page = get(probe, "/readyz?verbose")
+            assert (found, told in page) == (code, True), page
+        (folder / "slow").unlink()
+        run.until(lambda: get(probe, "/readyz")[0] == 200, "readiness")

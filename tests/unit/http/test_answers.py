@@ -183,12 +183,34 @@ def test_startup_is_passed_once_and_for_all():
     ],
 )
 def test_ready_when(ready_when, wanted, workers):
-    assert needed(ready_when, wanted) == workers
+    for was_ready in (False, True):
+        assert needed(ready_when, wanted, was_ready=was_ready) == workers
     if wanted:
         enough = view(app(wanted=wanted, ready=workers))
         short = view(app(wanted=wanted, ready=workers - 1))
         assert ask("/readyz", enough, ready_when=ready_when).status == 200
         assert ask("/readyz", short, ready_when=ready_when).status == 503
+
+
+@pytest.mark.parametrize(("wanted", "first", "later"), [(4, 4, 1), (1, 1, 1), (0, 0, 0)])
+def test_by_default_an_app_that_was_ready_needs_one_worker(wanted, first, later):
+    assert needed("auto", wanted, was_ready=False) == first
+    assert needed("auto", wanted, was_ready=True) == later
+
+
+def test_a_container_that_serves_stays_ready_after_its_start():
+    starting = view(app(wanted=4, ready=3))
+    assert "[-]api failed: 3 of 4 workers ready" in text("/readyz", starting, ready_when="auto")
+    assert ask("/startupz", starting, ready_when="auto").status == 503
+    crashed = worker(1, ready=False, state=states.WAITING_RESTART, last_exit="exit code 1")
+    seen = view(app(wanted=4, ready=1, was_ready=True, workers=(worker(), crashed)))
+    assert ask("/readyz", seen, ready_when="auto").status == 200
+    # What is missing is told, and no failure.
+    assert "[+]api 1 of 4 workers ready (1: waiting restart, exit code 1): ok" in text(
+        "/readyz?verbose", seen, ready_when="auto"
+    )
+    gone = view(app(wanted=4, ready=0, was_ready=True))
+    assert "[-]api failed: 0 of 4 workers ready" in text("/readyz", gone, ready_when="auto")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"])
