@@ -106,7 +106,7 @@ class RawApp(Record):
     node: Node
     values: Values
 
-    def place(self, *names: str) -> tuple[Node, str]:
+    def location(self, *names: str) -> tuple[Node, str]:
         """Node and path of the first of `names` that the file has, else of the app."""
         for name in names:
             if name in self.values:
@@ -204,7 +204,7 @@ def environment(
     if reader.look and app.value("expand_file_env"):
         from . import envfiles
 
-        envfiles.expand(reader, env, app.value("expand_file_env"), *app.place("expand_file_env"))
+        envfiles.expand(reader, env, app.value("expand_file_env"), *app.location("expand_file_env"))
     return env
 
 
@@ -240,14 +240,14 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         if reader.look:
             identity = users.resolve(app.value("uid"), app.value("gid"))
     except users.UserError as error:
-        node, where = app.place(error.key, "uid")
+        node, where = app.location(error.key, "uid")
         given = str(app.value(error.key))
         message = str(error).replace(quoted(given), reader.told(node, given))
         reader.fail(node, where, message)
     env = environment(reader, app, environ, identity)
     cwd = os.path.normpath(os.path.join(os.getcwd(), app.value("cwd", "")))
     if reader.look and not os.path.isdir(cwd):
-        node, where = app.place("cwd")
+        node, where = app.location("cwd")
         reader.fail(node, where, f"there is no folder {_folder(reader, app, cwd)}")
         return None
     found = _command(reader, app, env, environ, cwd)
@@ -311,7 +311,7 @@ def _has_source_maps(reader: Reader, env: Mapping[str, str]) -> bool:
 
 def _each(app: RawApp, key: str) -> list[tuple[Node, str]]:
     """The texts of a key that holds one or a list of them, each with its path."""
-    node, where = app.place(key)
+    node, where = app.location(key)
     if node.kind != "seq":
         return [(node, where)]
     return [(item, f"{where}[{number}]") for number, item in enumerate(node.items)]
@@ -351,7 +351,7 @@ def _check_ignored(reader: Reader, app: RawApp, cwd: str) -> None:
 
 def _folder(reader: Reader, app: RawApp, cwd: str) -> str:
     """`cwd` for a message."""
-    node, _ = app.place("cwd")
+    node, _ = app.location("cwd")
     return reader.told(node, cwd) if node.replaced else cwd
 
 
@@ -368,7 +368,7 @@ def _command(
         args=app.value("args", ()),
         interpreter=app.value("interpreter", ""),
         interpreter_args=app.value("interpreter_args", ()),
-        told=lambda key, text: reader.told(app.place(key)[0], text),
+        told=lambda key, text: reader.told(app.location(key)[0], text),
         folder=_folder(reader, app, cwd),
     )
     if not reader.look:
@@ -376,11 +376,11 @@ def _command(
     try:
         found = command.resolve(wanted)
     except command.CommandError as error:
-        node, where = app.place(error.key, "script")
+        node, where = app.location(error.key, "script")
         reader.fail(node, where, str(error))
         return None
     if any("\0" in word for word in found.argv):
-        reader.fail(*app.place("args", "script"), "cannot hold a NUL")
+        reader.fail(*app.location("args", "script"), "cannot hold a NUL")
         return None
     if not path:
         # Without a PATH of its own the worker could not find the word again.

@@ -27,7 +27,7 @@ def check_names(problems: Problems, apps: Iterable[RawApp]) -> None:
             first[app.name] = app
             continue
         where = _where(problems, first[app.name].node, app.node)
-        node, path = app.place("name")
+        node, path = app.location("name")
         hint = "" if "name" in app.values else "; give this one a `name`"
         problems.error(node, path, f"the name {app.name!r} is taken by the app in {where}{hint}")
 
@@ -44,12 +44,12 @@ def check_listeners(
     problems: Problems,
     apps: Iterable[RawApp],
     probes: tuple[ListenSpec, ...],
-    probes_place: tuple[Node | None, str],
+    probes_location: tuple[Node | None, str],
 ) -> None:
     """Each address once in the file."""
     taken: list[tuple[ListenSpec, RawApp]] = []
     for app in apps:
-        node, path = app.place("listen")
+        node, path = app.location("listen")
         for spec in app.value("listen", ()):
             for other, owner in taken:
                 if owner.name != app.name and overlap(spec, other):
@@ -59,7 +59,9 @@ def check_listeners(
     for spec in probes:
         for other, owner in taken:
             if overlap(spec, other):
-                problems.error(*probes_place, f"{spec.text} is already used by app {owner.name!r}")
+                problems.error(
+                    *probes_location, f"{spec.text} is already used by app {owner.name!r}"
+                )
 
 
 def check_depends(problems: Problems, apps: tuple[RawApp, ...]) -> None:
@@ -67,7 +69,7 @@ def check_depends(problems: Problems, apps: tuple[RawApp, ...]) -> None:
     by_name = {app.name: app for app in apps}
     wanted: dict[str, list[str]] = {}
     for app in apps:
-        node, path = app.place("depends_on")
+        node, path = app.location("depends_on")
         wanted[app.name] = []
         for depends in app.value("depends_on", ()):
             if depends.app not in by_name:
@@ -78,7 +80,7 @@ def check_depends(problems: Problems, apps: tuple[RawApp, ...]) -> None:
                 wanted[app.name].append(depends.app)
                 _check_condition(problems, by_name[depends.app], depends.condition, node, path)
     for cycle in _cycles(wanted):
-        node, path = by_name[cycle[0]].place("depends_on")
+        node, path = by_name[cycle[0]].location("depends_on")
         problems.error(node, path, f"waits for itself: {' → '.join((*cycle, cycle[0]))}")
 
 
@@ -124,13 +126,13 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
     words = "\0".join((*app.command, *(value for _, value in raw.value("env", {}).items())))
     for placeholder in ("{fd}", "{port}"):
         if placeholder in words and not app.listen and app.placeholders:
-            node, path = raw.place("script")
+            node, path = raw.location("script")
             problems.error(node, path, f"{placeholder} needs the app's `listen`, which is missing")
     if app.tty and app.stdin == "open":
-        problems.warn(*raw.place("stdin"), "a `tty` is its input already")
+        problems.warn(*raw.location("stdin"), "a `tty` is its input already")
     if app.overlap and not app.cron_restart and app.autorestart:
-        problems.warn(*raw.place("overlap"), "is for apps with `cron_restart`, or run by hand")
-    node, path = raw.place("handoff")
+        problems.warn(*raw.location("overlap"), "is for apps with `cron_restart`, or run by hand")
+    node, path = raw.location("handoff")
     if app.handoff == "none" and app.listen:
         problems.error(node, path, "with `none` nobody would accept on the addresses of `listen`")
     elif app.handoff == "fds" and not app.listen:
@@ -138,29 +140,29 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
     elif app.handoff == "node" and not app.node:
         problems.warn(node, path, "`node` is for Node programs, which this one seems not to be")
     if app.listen and app.share == "none":
-        node, path = raw.place("share")
+        node, path = raw.location("share")
         problems.error(node, path, "cannot be `none` together with `listen`")
     if app.health is not None and app.health.http.startswith("/") and not app.listen:
-        node, path = raw.place("health")
+        node, path = raw.location("health")
         problems.error(
             node, path, "a path needs the app's `listen`; write a whole http:// URL instead"
         )
     if app.health is not None and app.health.tcp and _is_own(app, app.health.tcp):
-        node, path = raw.place("health")
+        node, path = raw.location("health")
         problems.warn(
             node,
             path,
             "pyinit itself listens there, so a connection is always taken; ask by `http` or `exec`",
         )
     if app.shutdown_with_message and not app.node:
-        node, path = raw.place("shutdown_with_message")
+        node, path = raw.location("shutdown_with_message")
         problems.warn(node, path, "only Node programs get the message; this one gets the signal")
 
 
 def note_pm2(problems: Problems, raw: RawApp, app: AppSpec) -> None:
     """Differences from PM2 that show only in the resolved app."""
     if app.exec_mode == "cluster" and not app.node and app.command:
-        node, path = raw.place("exec_mode", "instances")
+        node, path = raw.location("exec_mode", "instances")
         text = "cluster mode of a program that node does not run: PM2 loads it as JavaScript"
         problems.note(node, path, text, findings.CLUSTER_OF_OTHERS)
     if "kill_timeout" not in raw.values:
@@ -181,7 +183,7 @@ def check_times(
     problems: Problems,
     apps: tuple[AppSpec, ...],
     shutdown: ShutdownSpec,
-    place: tuple[Node | None, str],
+    location: tuple[Node | None, str],
 ) -> None:
     """Warn when the times of a shutdown do not fit into each other."""
     if problems.errors:
@@ -191,14 +193,14 @@ def check_times(
     killing = killing_after(shutdown.timeout)
     if 0 < killing < needed:
         problems.warn(
-            *place,
+            *location,
             f"drain_delay and kill_timeout may take {needed:g} s ({_which(apps)}), but after "
             f"{killing:g} s of the timeout of {shutdown.timeout:g} s what is left is killed",
         )
         needed = shutdown.timeout
     if 0 < shutdown.grace < needed:
         problems.warn(
-            *place,
+            *location,
             f"the shutdown may take {needed:g} s (drain_delay {shutdown.drain_delay:g} s, then "
             f"{_which(apps)}), but the orchestrator ends everything after {shutdown.grace:g} s",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .jsplaces import comments as of_javascript
+from .jslocations import comments as of_javascript
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -107,11 +107,11 @@ class _Conversion:
         self, environ: Mapping[str, str], problems: Problems
     ) -> tuple[File, tuple[str, ...], tuple[str, ...]]:
         from .jsfile import parse_js
-        from .jsplaces import put_places
+        from .jslocations import put_locations
 
         args = (self._name, *(("--env", self._env_name) if self._env_name else ()))
         found = parse_js(self._name, environ, problems, args, trace=True)
-        put_places(found.tree, read_bytes(self._name, problems).decode("utf-8", "replace"))
+        put_locations(found.tree, read_bytes(self._name, problems).decode("utf-8", "replace"))
         return File(found.tree, found.environ, pm2=True), found.reads, found.files
 
     def _other(self, environ: Mapping[str, str]) -> dict[str, Node]:

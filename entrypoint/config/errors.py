@@ -1,6 +1,6 @@
 """What is wrong with a file, in sentences for the person who must mend it.
 
-All problems are collected and told at once, sorted by their place in the file. A
+All problems are collected and told at once, sorted by their location in the file. A
 message never holds a value of an environment: those may be secrets.
 """
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Protocol
 
-    class Place(Protocol):
+    class Location(Protocol):
         """Anything with a position in the file; line and column begin at 1."""
 
         line: int
@@ -27,7 +27,7 @@ MOST_SUGGESTIONS = 40
 
 
 class ConfigError(Record):
-    """One problem. `line` 0: the place is not known (a `.config.js` file).
+    """One problem. `line` is 0 when the location is not known (a `.config.js` file).
 
     `path` is the key's path in the file, such as `apps[0].instances`. `code` is the number
     of a finding (findings.py). `severity` is `error`, `warning` or `note`.
@@ -42,18 +42,18 @@ class ConfigError(Record):
     severity: str = "error"
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """`file:line:column`, or the file alone."""
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
     def __str__(self) -> str:
         """The problem as `file:line:column: path: message (CODE)`."""
         message = f"{self.message} ({self.code})" if self.code else self.message
-        return ": ".join(part for part in (self.place, self.path, message) if part)
+        return ": ".join(part for part in (self.location, self.path, message) if part)
 
 
 class ConfigErrors(Exception):
-    """The file cannot be used. `errors` has at least one entry, sorted by place."""
+    """The file cannot be used. `errors` has at least one entry, sorted by location."""
 
     def __init__(self, errors: Iterable[ConfigError], warnings: Iterable[ConfigError] = ()) -> None:
         self.errors = tuple(errors)
@@ -73,12 +73,12 @@ class Problems:
         self._suggested = 0
         self._dropped = 0
 
-    def error(self, place: Place | None, path: str, message: str) -> None:
-        """Note an error. The same one about the same place is told once."""
-        self._note(self._make(place, path, message))
+    def error(self, location: Location | None, path: str, message: str) -> None:
+        """Note an error. The same one about the same location is told once."""
+        self._note(self._make(location, path, message))
 
     def error_in(self, file: str, line: int, column: int, path: str, message: str) -> None:
-        """Note an error at a place of another file, which the key at `path` names."""
+        """Note an error at a location of another file, which the key at `path` names."""
         self._note(ConfigError(file, line, column, path, message))
 
     def has_error_at(self, path: str) -> bool:
@@ -93,61 +93,61 @@ class Problems:
         else:
             self._errors[found] = None
 
-    def warn(self, place: Place | None, path: str, message: str, code: str = "") -> None:
+    def warn(self, location: Location | None, path: str, message: str, code: str = "") -> None:
         """Add a warning: the file can be used."""
-        self._add(self._warnings, place, path, message, code, "warning")
+        self._add(self._warnings, location, path, message, code, "warning")
 
-    def note(self, place: Place | None, path: str, message: str, code: str = "") -> None:
+    def note(self, location: Location | None, path: str, message: str, code: str = "") -> None:
         """Add a note: a difference that needs no action. Only `pyinit check` shows it."""
-        self._add(self._notes, place, path, message, code, "note")
+        self._add(self._notes, location, path, message, code, "note")
 
     def _add(
         self,
         kind: dict[ConfigError, None],
-        place: Place | None,
+        location: Location | None,
         path: str,
         message: str,
         code: str,
         severity: str,
     ) -> None:
-        found = self._make(place, path, message).replace(code=code, severity=severity)
+        found = self._make(location, path, message).replace(code=code, severity=severity)
         if found not in kind and len(kind) < MOST_ERRORS:
             kind[found] = None
 
-    def stop(self, place: Place | None, path: str, message: str) -> ConfigErrors:
+    def stop(self, location: Location | None, path: str, message: str) -> ConfigErrors:
         """For what ends the reading: `raise problems.stop(…)`, with all found so far."""
-        self.error(place, path, message)
+        self.error(location, path, message)
         return self.as_exception()
 
-    def _make(self, place: Place | None, path: str, message: str) -> ConfigError:
-        line = place.line if place is not None else 0
-        column = place.column if place is not None and place.line else 0
-        return ConfigError(self.file_of(place), line, column, path, message)
+    def _make(self, location: Location | None, path: str, message: str) -> ConfigError:
+        line = location.line if location is not None else 0
+        column = location.column if location is not None and location.line else 0
+        return ConfigError(self.file_of(location), line, column, path, message)
 
-    def file_of(self, place: Place | None) -> str:
-        """The file that this place is in."""
-        return getattr(place, "file", "") or self.file
+    def file_of(self, location: Location | None) -> str:
+        """The file that this location is in."""
+        return getattr(location, "file", "") or self.file
 
     @property
     def errors(self) -> tuple[ConfigError, ...]:
-        """All errors by place; when there are very many, the first and their number."""
+        """All errors by location; when there are very many, the first and their number."""
         # This file's first.
-        found = sorted(self._errors, key=lambda e: (e.file != self.file, e.file, _by_place(e)))
+        found = sorted(self._errors, key=lambda e: (e.file != self.file, e.file, _by_location(e)))
         if self._dropped:
             found.append(ConfigError(self.file, 0, 0, "", f"and {self._dropped} more errors"))
         return tuple(found)
 
     @property
     def warnings(self) -> tuple[ConfigError, ...]:
-        """All warnings by place."""
+        """All warnings by location."""
         found = self._warnings
-        return tuple(sorted(found, key=lambda e: (e.file != self.file, e.file, _by_place(e))))
+        return tuple(sorted(found, key=lambda e: (e.file != self.file, e.file, _by_location(e))))
 
     @property
     def notes(self) -> tuple[ConfigError, ...]:
-        """All notes by place."""
+        """All notes by location."""
         found = self._notes
-        return tuple(sorted(found, key=lambda e: (e.file != self.file, e.file, _by_place(e))))
+        return tuple(sorted(found, key=lambda e: (e.file != self.file, e.file, _by_location(e))))
 
     def as_exception(self) -> ConfigErrors:
         """The errors and warnings so far, to be raised."""
@@ -182,6 +182,6 @@ def quoted(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
-def _by_place(error: ConfigError) -> tuple[int, int]:
-    # What has no place (line 0) concerns the whole file and comes first.
+def _by_location(error: ConfigError) -> tuple[int, int]:
+    # What has no location (line 0) concerns the whole file and comes first.
     return (error.line, error.column)

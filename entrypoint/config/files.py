@@ -27,7 +27,7 @@ NAMES = (
     "ecosystem.config.cjs",
     "ecosystem.config.mjs",
 )
-# In place of a file's name, where a program was given.
+# Instead of a file's name, where a program was given.
 COMMAND_LINE = "command line"
 _SCRIPT_EXTENSIONS = (".js", ".cjs", ".mjs")
 
@@ -74,12 +74,12 @@ def read_file(
     data = read_bytes(file, problems)
     if file.endswith(_SCRIPT_EXTENSIONS):
         from .jsfile import parse_js
-        from .jsplaces import put_places
+        from .jslocations import put_locations
 
         args = (file, "--env", env_name) if env_name else (file,)
         found = parse_js(file, environ, problems, args)
         source = data.decode("utf-8", "replace")
-        put_places(found.tree, source)
+        put_locations(found.tree, source)
         return File(found.tree, found.environ, is_pm2(file, found.tree), found.version)
     text = decode(data, problems)
     if not text.strip():

@@ -1,7 +1,7 @@
 """The documents of a plan: the files of `-c`, and those that they include.
 
 Every node of a document but the first knows its file, so that each message names the right
-place. A file is read once: a cycle, and a file that two others include, are errors.
+location. A file is read once: a cycle, and a file that two others include, are errors.
 """
 
 from __future__ import annotations

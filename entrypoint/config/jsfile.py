@@ -86,7 +86,7 @@ import(require('url').pathToFileURL(file).href).then((module) => {
 class Evaluated(Record):
     """What a `.config.js` exports, and the environment that it leaves.
 
-    `tree` has no places yet. `version` is node's, such as `v22.18.0`.
+    `tree` has no locations yet. `version` is node's, such as `v22.18.0`.
     """
 
     tree: Node
@@ -126,7 +126,7 @@ def parse_js(
     tree, changes, version = whole.get("config"), whole.get("env"), whole.get("version")
     if tree is None or changes is None or version is None:
         raise problems.stop(None, "", "exports no configuration")
-    _forget_places(tree)
+    _forget_locations(tree)
     return Evaluated(
         tree,
         _changed(environ, changes),
@@ -152,8 +152,8 @@ def _changed(environ: Mapping[str, str], changes: Node) -> dict[str, str]:
     return found
 
 
-def _forget_places(tree: Node) -> None:
-    """The places are those of node's answer, which nobody sees.
+def _forget_locations(tree: Node) -> None:
+    """The locations are those of node's answer, which nobody sees.
 
     Nor is anything replaced: the file is a program that reads its environment itself,
     and a `${X}` that is left over is meant for a shell.
@@ -232,13 +232,13 @@ def _failure(text: str, file: str, problems: Problems) -> Exception:
         message, stack = str(problem["message"]), str(problem["stack"])
     except (ValueError, KeyError, TypeError):
         return problems.stop(None, "", "node ended without an answer")
-    place = None
+    location = None
     at = stack.find(f"{file}:")
     if at >= 0:
         numbers = stack[at + len(file) + 1 :].split("\n", 1)[0].split(":")
         digits = [part.rstrip(")") for part in numbers[:2]]
         if digits and digits[0].isascii() and digits[0].isdigit():
             column = int(digits[1][:9]) if len(digits) > 1 and digits[1].isdigit() else 1
-            place = Node("scalar", int(digits[0][:9]), column)
+            location = Node("scalar", int(digits[0][:9]), column)
     first = message.strip().split("\n", 1)[0][:300]
-    return problems.stop(place, "", f"JavaScript: {first}")
+    return problems.stop(location, "", f"JavaScript: {first}")

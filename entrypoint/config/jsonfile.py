@@ -1,4 +1,4 @@
-"""JSON into the same nodes as YAML, with places.
+"""JSON into the same nodes as YAML, with locations.
 
 PM2 evaluates a `.json` file as a JavaScript literal, and people rely on it: comments,
 commas before a closing bracket, single quotes and keys without quotes are read too.
@@ -163,7 +163,7 @@ class _Parser:
         return key
 
     def _scalar(self, char: str) -> Node:
-        place = self._new("scalar")
+        location = self._new("scalar")
         if char and char in _QUOTES:
             node = scalar(self._string(char), plain=False)
         else:
@@ -177,7 +177,7 @@ class _Parser:
                 self._at = start
                 raise self._fail("a value is missing here; strings are written in double quotes")
             node = scalar(word, plain=True)
-        node.line, node.column = place.line, place.column
+        node.line, node.column = location.line, location.column
         return node
 
     def _string(self, quote: str) -> str:

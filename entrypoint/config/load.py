@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Loaded(Record):
-    """A file that can be run. `details` are the warnings with their places."""
+    """A file that can be run. `details` are the warnings with their locations."""
 
     plan: Plan
     warnings: tuple[str, ...] = ()
@@ -132,8 +132,8 @@ class _Planner:
         apps = self._selected(tuple(app for app in raw if app is not None))
         self._check_env_name(apps)
         resolved = self._resolve(apps)
-        probes, probes_place = self._probes(top)
-        checks.check_listeners(self._problems, apps, probes.listen, probes_place)
+        probes, probes_location = self._probes(top)
+        checks.check_listeners(self._problems, apps, probes.listen, probes_location)
         shutdown = self._shutdown(top, resolved)
         log, multiline = self._log(top)
         return Plan(
@@ -207,7 +207,7 @@ class _Planner:
             for depends in app.depends_on:
                 if depends.app not in names and self._only:
                     self._problems.warn(
-                        *raw.place("depends_on"), f"{depends.app!r} is left out by --only"
+                        *raw.location("depends_on"), f"{depends.app!r} is left out by --only"
                     )
             kept = tuple(depends for depends in app.depends_on if depends.app in names)
             file = self._files[raw.node]
@@ -278,22 +278,22 @@ class _Planner:
             path, node, _ = top["shutdown"]
             self._problems.error(node, path, "must be a mapping, such as {drain_delay: 5s}")
             return ShutdownSpec()
-        place = (
+        location = (
             (top["shutdown"][1], top["shutdown"][0]) if "shutdown" in top else (None, "shutdown")
         )
         if "grace" not in values:
-            values["grace"] = self._told_grace(place)
+            values["grace"] = self._told_grace(location)
         spec = ShutdownSpec(**values)
-        checks.check_times(self._problems, apps, spec, place)
+        checks.check_times(self._problems, apps, spec, location)
         return spec
 
-    def _told_grace(self, place: tuple[Node | None, str]) -> float:
+    def _told_grace(self, location: tuple[Node | None, str]) -> float:
         """`PYINIT_GRACE`: what the one who sets the grace says beside it, 0 when nothing."""
         text = self._environ.get("PYINIT_GRACE", "")
         try:
             return units.seconds(text) if text else 0.0
         except ValueError as error:
-            self._problems.warn(*place, f"PYINIT_GRACE in the environment is ignored: {error}")
+            self._problems.warn(*location, f"PYINIT_GRACE in the environment is ignored: {error}")
             return 0.0
 
 

@@ -35,19 +35,19 @@ def read_log_keys(reader: Reader, node: Node, path: str) -> Any:
     preset = values["preset"][2] if "preset" in values else "default"
     named = {name: values[name] for name in NAMEABLE if name in values}
     if preset == "otel" and named:
-        where, place, _ = next(iter(named.values()))
-        return reader.fail(place, where, "otel's fields have the names of its data model")
-    for where, place, name in named.values():
+        where, location, _ = next(iter(named.values()))
+        return reader.fail(location, where, "otel's fields have the names of its data model")
+    for where, location, name in named.values():
         if not name.strip() or len(name) > 64 or not name.isprintable():
-            return reader.fail(place, where, "a key has 1 to 64 printable characters")
+            return reader.fail(location, where, "a key has 1 to 64 printable characters")
     names = {role: name for role, (_, _, name) in named.items()}
     seen: dict[str, str] = {}
     whole = PRESETS[preset].replace(**names)
     for role in NAMEABLE:
         name = getattr(whole, role)
         if name in _TAKEN or name in seen or name in dict(whole.constants):
-            where, place, _ = named.get(role) or next(iter(named.values()))
+            where, location, _ = named.get(role) or next(iter(named.values()))
             other = f"is what `{seen[name]}` is called" if name in seen else "is a key of its own"
-            return reader.fail(place, where, f"{name!r} {other}; choose another name")
+            return reader.fail(location, where, f"{name!r} {other}; choose another name")
         seen[name] = role
     return LogKeys(preset, tuple(names.items()))

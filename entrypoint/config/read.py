@@ -206,13 +206,13 @@ class Reader(Scalars):
         changes = {name: value for name, (_, _, value) in values.items() if name != "address"}
         for name, family in (("mode", "unix"), ("v6only", "inet6")):
             if name in values and spec.family != family:
-                where, place, _ = values[name]
+                where, location, _ = values[name]
                 kind = "a unix socket" if family == "unix" else "an IPv6 address"
-                self.problems.error(place, where, f"is for {kind} only")
+                self.problems.error(location, where, f"is for {kind} only")
         # LISTEN_FDNAMES is a list with colons, sd_listen_fds(3).
         if ":" in changes.get("name", ""):
-            where, place, _ = values["name"]
-            self.problems.error(place, where, "cannot hold a colon")
+            where, location, _ = values["name"]
+            self.problems.error(location, where, "cannot hold a colon")
         return spec.replace(**changes)
 
     def read_health(self, node: Node, path: str) -> Any:
@@ -225,23 +225,23 @@ class Reader(Scalars):
             return self.fail(node, path, "needs exactly one of http, tcp and exec")
         if ways[0] not in values:
             return MISSING
-        where, place, target = values[ways[0]]
+        where, location, target = values[ways[0]]
         if ways[0] == "http" and not target.startswith(("/", "http://")):
-            return self.fail(place, where, 'must be a path ("/healthz") or an http:// URL')
+            return self.fail(location, where, 'must be a path ("/healthz") or an http:// URL')
         if ways[0] == "http":
             try:
                 declared_address.parse_url(
                     target if target[0] != "/" else f"http://localhost{target}"
                 )
             except ValueError as error:
-                return self.fail(place, where, str(error))
+                return self.fail(location, where, str(error))
         if ways[0] == "tcp":
             try:
                 declared_address.parse(core_value(target))
             except ValueError as error:
-                return self.fail(place, where, str(error))
+                return self.fail(location, where, str(error))
         if not target:
-            return self.fail(place, where, "is empty")
+            return self.fail(location, where, "is empty")
         changes = {name: value for name, (_, _, value) in values.items()}
         if "exec" in changes:
             changes["command"] = changes.pop("exec")
@@ -261,11 +261,11 @@ class Reader(Scalars):
             if "start" not in node.entries:
                 self.problems.error(node, path, "needs a `start`, or is true")
             return MISSING
-        where, place, pattern = values["start"]
+        where, location, pattern = values["start"]
         try:
             check_pattern(pattern)
         except ValueError as error:
-            return self.fail(place, where, str(error))
+            return self.fail(location, where, str(error))
         return f"^{pattern}"
 
     def read_commands(self, node: Node, path: str) -> Any:

@@ -1,4 +1,4 @@
-"""Findings for people: one line each in the form of compilers, the place in the file below.
+"""Findings for people: one line each in the form of compilers, the location in the file below.
 
 ecosystem.json:3:5: warning: apps[0].out_file: is ignored: … [PM2-002]
   3 |     "out_file": "/var/log/api.log",
@@ -39,15 +39,15 @@ class Report:
         code = f" [{finding.code}]" if finding.code else ""
         where = f"{finding.path}: " if finding.path else ""
         severity = self._paint(f"{finding.severity}:", _COLOURS[finding.severity])
-        place = self._paint(f"{printable(finding.place)}:", _BOLD)
+        location = self._paint(f"{printable(finding.location)}:", _BOLD)
         said = printable(f"{where}{finding.message}{code}")
-        return "\n".join((f"{place} {severity} {said}", *self._excerpt(finding)))
+        return "\n".join((f"{location} {severity} {said}", *self._excerpt(finding)))
 
     def _paint(self, text: str, colour: str) -> str:
         return f"{colour}{text}{_RESET}" if self._colour else text
 
     def _excerpt(self, finding: ConfigError) -> list[str]:
-        """The place and what begins its line; nothing beside it, which may be a secret."""
+        """The location and what begins its line; nothing beside it, which may be a secret."""
         lines = self._lines(finding.file)
         if not 0 < finding.line <= len(lines):
             return []
@@ -81,7 +81,7 @@ class Report:
 
 
 def _holds_value(path: str, word: str) -> bool:
-    """The finding is about an environment, and the place is not the key itself.
+    """The finding is about an environment, and the location is not the key itself.
 
     Also of a file of variables, whose every line may hold a secret.
     """
@@ -92,7 +92,7 @@ def _holds_value(path: str, word: str) -> bool:
 
 
 def _is_beginning(text: str) -> bool:
-    """Blanks, brackets and at most one key stand before the place."""
+    """Blanks, brackets and at most one key stand before the location."""
     rest = text.lstrip(" -{[").rstrip()
     return not rest or (rest[-1] == ":" and _KEY.issuperset(rest[:-1].strip("'\"")))
 

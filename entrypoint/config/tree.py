@@ -1,4 +1,4 @@
-"""The file as a tree of nodes that know their place, before any key has a meaning.
+"""The file as a tree of nodes that know their location, before any key has a meaning.
 
 Types are those of the YAML 1.2 core schema (https://yaml.org/spec/1.2.2/ §10.3), so
 `no`, `on`, `22:22`, `1_600` and `2024-01-01` are strings. PyYAML's own resolver follows
@@ -28,12 +28,12 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class Node:
-    """One value and its place.
+    """One value and its location.
 
     `kind` is `scalar`, `map` or `seq`. A scalar has `value` (typed by the core schema)
     and `text` (as it was written); `plain` when it had no quotes. A map has `entries`
     (key → key node, value node), a seq has `items`. `line` and `column` begin at 1 and
-    are 0 when the place is not known.
+    are 0 when the location is not known.
     """
 
     __slots__ = (
@@ -153,12 +153,12 @@ def decode(data: bytes, problems: Problems) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", "replace")
         raise problems.stop(
-            _place(before), "", f"byte 0x{data[error.start]:02x} is not UTF-8; save it as UTF-8"
+            _location(before), "", f"byte 0x{data[error.start]:02x} is not UTF-8; save it as UTF-8"
         ) from None
     for index, char in enumerate(text):
         if not _is_printable(char):
             raise problems.stop(
-                _place(text[:index]), "", f"control character U+{ord(char):04X} is not allowed"
+                _location(text[:index]), "", f"control character U+{ord(char):04X} is not allowed"
             )
     return text
 
@@ -170,7 +170,7 @@ def _is_printable(char: str) -> bool:
     return char >= "\xa0" and char not in "\ufffe\uffff" and not "\ud800" <= char <= "\udfff"
 
 
-def _place(before: str) -> Node:
+def _location(before: str) -> Node:
     line = before.count("\n") + 1
     return Node("scalar", line, len(before) - (before.rfind("\n") + 1) + 1)
 
@@ -184,8 +184,8 @@ def parse_yaml(text: str, problems: Problems) -> Node:
         return _Builder(problems).build(reader)
     except yamlevents.syntax_errors() as error:
         mark = error.problem_mark or error.context_mark
-        place = None if mark is None else Node("scalar", mark.line + 1, mark.column + 1)
-        raise problems.stop(place, "", _syntax_message(error, text)) from None
+        location = None if mark is None else Node("scalar", mark.line + 1, mark.column + 1)
+        raise problems.stop(location, "", _syntax_message(error, text)) from None
 
 
 def _syntax_message(error: Any, text: str) -> str:
@@ -228,9 +228,9 @@ class _Builder:
             elif name == "DocumentStartEvent":
                 documents += 1
                 if documents > 1:
-                    place = Node("scalar", line, column)
+                    location = Node("scalar", line, column)
                     raise self._problems.stop(
-                        place, "", "a second document begins here; one file holds one"
+                        location, "", "a second document begins here; one file holds one"
                     )
             elif name == "StreamEndEvent":
                 break
@@ -275,12 +275,12 @@ class _Builder:
         self._add(node, None)
 
     def _alias(self, anchor: str, line: int, column: int) -> Node:
-        place = Node("scalar", line, column)
+        location = Node("scalar", line, column)
         node = self._anchors.get(anchor)
         if node is None:
-            raise self._problems.stop(place, "", f"no anchor &{anchor[:40]} stands before this")
+            raise self._problems.stop(location, "", f"no anchor &{anchor[:40]} stands before this")
         if node in self._open:
-            raise self._problems.stop(place, "", f"*{anchor[:40]} would contain itself")
+            raise self._problems.stop(location, "", f"*{anchor[:40]} would contain itself")
         return node
 
     def _add(self, node: Node, anchor: str | None) -> None:

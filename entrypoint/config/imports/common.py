@@ -44,7 +44,7 @@ class Found(Record):
     notes: tuple[str, ...] = ()
 
 
-class Place:
+class Location:
     """A line of the file, for a finding."""
 
     def __init__(self, line: int) -> None:
@@ -54,7 +54,7 @@ class Place:
 
 def left_out(problems: Problems, line: int, what: str, why: str) -> None:
     """Say that a line is not taken."""
-    problems.warn(Place(line) if line else None, what[:120], why, IMPORTED)
+    problems.warn(Location(line) if line else None, what[:120], why, IMPORTED)
 
 
 def hide_secrets(found: Found, problems: Problems) -> None:
@@ -70,9 +70,9 @@ def hide_secrets(found: Found, problems: Problems) -> None:
         ]
         app.keys["env"] = env | {name: Raw(f"${{{name}}}") for name in secrets}
         for name in secrets:
-            place = Place(app.line) if app.line else None
+            location = Location(app.line) if app.line else None
             path = f"{app.name}.env.{name}"
-            problems.warn(place, path, left_to_run(name), CONVERTED_LITERAL)
+            problems.warn(location, path, left_to_run(name), CONVERTED_LITERAL)
 
 
 def _refers(value: object) -> bool:

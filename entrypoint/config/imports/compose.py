@@ -10,7 +10,7 @@ import re
 
 from entrypoint.config.pm2.values import text_of
 
-from .common import App, Found, Place, Raw, left_out
+from .common import App, Found, Location, Raw, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _service(name: str, service: Node, chosen: set[str], problems: Problems) -> 
     command = service.get("command")
     if not words:
         text = "has no command: it is the image's CMD, which does not stand here; write `script`"
-        problems.error(Place(service.line), f"{where}.command", text)
+        problems.error(Location(service.line), f"{where}.command", text)
     elif command is not None and command.kind != "seq" and service.get("entrypoint") is None:
         app.keys["script"] = _text(text_of(command))
     else:

@@ -11,7 +11,7 @@ import re
 
 from entrypoint.config import units
 
-from .common import App, Found, Place, left_out
+from .common import App, Found, Location, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def read(text: str, file: str, problems: Problems) -> Found:
         if found is None and variable:
             _set(env, variable[1], variable[2], number, problems)
         elif found is None:
-            problems.error(Place(number), "", "is no line of a crontab: 5 fields and a command")
+            problems.error(Location(number), "", "is no line of a crontab: 5 fields and a command")
         elif year := _YEAR.match(found[1]):
             why = f"has a year ({year[1]}), supercronic's seventh field: write 5 or 6 fields"
-            problems.error(Place(number), "", why)
+            problems.error(Location(number), "", why)
         else:
             app = _job(found, number, names, problems, system=system)
             app.comments, comments = comments, []

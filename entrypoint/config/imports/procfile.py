@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-from .common import App, Found, Place, Raw, left_out
+from .common import App, Found, Location, Raw, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read(text: str, file: str, problems: Problems) -> Found:
             continue
         found = _LINE.match(stripped)
         if found is None:
-            problems.error(Place(number), "", "must be `name: command`, as in a Procfile")
+            problems.error(Location(number), "", "must be `name: command`, as in a Procfile")
             continue
         app = App(found[1], number)
         app.comments, comments = comments, []
@@ -43,7 +43,7 @@ def read(text: str, file: str, problems: Problems) -> Found:
     names = [app.name for app in apps]
     for app in apps:
         if names.count(app.name) > 1:
-            problems.error(Place(app.line), app.name, "is defined twice")
+            problems.error(Location(app.line), app.name, "is defined twice")
     release = next((app for app in apps if app.name == "release"), None)
     for at, app in enumerate(apps):
         _settings(app, at)

@@ -8,7 +8,7 @@ import re
 
 from entrypoint.config import words
 
-from .common import App, Found, Place, Raw, left_out
+from .common import App, Found, Location, Raw, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def _program(
     if env:
         app.keys["env"] = env
     if "script" not in app.keys:
-        problems.error(Place(section.line), name, "needs a `command`")
+        problems.error(Location(section.line), name, "needs a `command`")
     return app
 
 
@@ -307,7 +307,7 @@ def _command(app: App, text: str, name: str, line: int, problems: Problems) -> N
     try:
         split = words.split(text)
     except ValueError as error:
-        problems.error(Place(line), f"{name}.command", str(error))
+        problems.error(Location(line), f"{name}.command", str(error))
         return
     if split.shell == "no":
         app.keys["script"] = text

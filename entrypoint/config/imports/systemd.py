@@ -7,7 +7,7 @@ import re
 
 from entrypoint.config import words
 
-from .common import App, Found, Place, left_out
+from .common import App, Found, Location, left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _environment(unit: Unit, problems: Problems) -> dict[str, str]:
         try:
             found = words.split_words(value)
         except ValueError as error:
-            problems.error(Place(line), "Service.Environment", str(error))
+            problems.error(Location(line), "Service.Environment", str(error))
             continue
         for word in found:
             name, mark, text = word.partition("=")
@@ -241,7 +241,7 @@ def _command(app: App, found: tuple[int, str], problems: Problems) -> None:
     try:
         split = list(words.split_words(text))
     except ValueError as error:
-        problems.error(Place(line), "Service.ExecStart", str(error))
+        problems.error(Location(line), "Service.ExecStart", str(error))
         return
     if "@" in prefix and len(split) > 1:
         del split[1]
@@ -411,6 +411,6 @@ def _remaining(unit: Unit, problems: Problems) -> None:
             left_out(problems, 0, name, why)
 
 
-def _line(unit: Unit, key: str) -> Place | None:
+def _line(unit: Unit, key: str) -> Location | None:
     found = unit.all("Service", key)
-    return Place(found[-1][0]) if found else None
+    return Location(found[-1][0]) if found else None

@@ -71,8 +71,8 @@ class Translation:
     def _where(self, word: str) -> str:
         return f"{self._path}.{word}"[:120] if self._path else word[:120]
 
-    def _warn(self, word: str, message: str, code: str, place: Node | None = None) -> None:
-        self._problems.warn(place or self._node, self._where(word), message, code)
+    def _warn(self, word: str, message: str, code: str, location: Node | None = None) -> None:
+        self._problems.warn(location or self._node, self._where(word), message, code)
 
     def _put(self, word: str, value: Node, key: Node | None = None) -> None:
         self.entries[word] = (key or value, value)
@@ -249,10 +249,10 @@ class Translation:
     def _environment(self) -> None:
         """`env`, `port`, `deploy.NAME.env`, in this order, become `env`."""
         found: dict[str, tuple[Node, Node]] = {}
-        place = self._node
+        location = self._node
         if "env" in self._given:
             key_node, node = self._given.pop("env")
-            place = key_node
+            location = key_node
             if node.kind == "map":
                 found.update(node.entries)
             else:
@@ -272,7 +272,7 @@ class Translation:
         if chosen is not None:
             self._options(chosen[1].entries, f"env_{self._context.env_name}")
         if found:
-            self._put("env", mapping(as_texts(found), place), place)
+            self._put("env", mapping(as_texts(found), location), location)
         for word in [word for word in self.entries if word.startswith("env_")]:
             key_node, node = self.entries[word]
             texts = as_texts(self._scalars_of(word, node.entries))

@@ -27,27 +27,27 @@ def add_defaults(
 
     `before` is the environment of the container, which sets some of the defaults.
     """
-    place = Node("scalar")  # they have no place in the file
+    location = Node("scalar")  # they have no location in the file
 
     def put(word: str, value: Node) -> None:
         entries[word] = (value, value)
 
     if "kill_signal" not in entries:
-        put("kill_signal", literal(_kill_signal(before, problems, kill_signal_path), place))
+        put("kill_signal", literal(_kill_signal(before, problems, kill_signal_path), location))
     for key, variable in (
         ("kill_timeout", "PM2_KILL_TIMEOUT"),
         ("listen_timeout", "PM2_GRACEFUL_LISTEN_TIMEOUT"),
     ):
         text = before.get(variable, "")
         if key not in entries and text.isascii() and text.isdigit():
-            put(key, plain(text, place))
+            put(key, plain(text, location))
     if before.get("PM2_KILL_USE_MESSAGE") and "shutdown_with_message" not in entries:
-        put("shutdown_with_message", plain("true", place))
+        put("shutdown_with_message", plain("true", location))
     if before.get("PM2_PROCESS_INSTANCE_VAR"):
-        put("instance_var", literal(before["PM2_PROCESS_INSTANCE_VAR"], place))
+        put("instance_var", literal(before["PM2_PROCESS_INSTANCE_VAR"], location))
     mode = entries.get("exec_mode")
     if "stdin" not in entries and not (mode and mode[1].text.startswith("cluster")):
-        put("stdin", literal("open", place))
+        put("stdin", literal("open", location))
     without = given.get("disable_source_map_support")
     maps = without is None or is_falsy(without[1])
     for key, value in (
@@ -57,7 +57,7 @@ def add_defaults(
         ("source_maps", "true" if maps else "false"),
     ):
         if key not in entries:
-            put(key, plain(value, place))
+            put(key, plain(value, location))
 
 
 def _kill_signal(before: Mapping[str, str], problems: Problems, path: str) -> str:

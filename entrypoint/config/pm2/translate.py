@@ -44,9 +44,9 @@ def translate(
     make_literal(tree)
     deploy = tree.get("deploy") if tree.kind == "map" else None
     if deploy is not None:
-        place = tree.entries["deploy"][0]
+        location = tree.entries["deploy"][0]
         text = "has no effect: a container is deployed by its orchestrator"
-        problems.note(place, "deploy", text, f.DEPLOY)
+        problems.note(location, "deploy", text, f.DEPLOY)
     _static(tree)
     context = Context(problems, environ, before, env_name, deploy, look)
     names: dict[str, int] = {}

@@ -16,21 +16,21 @@ _EXACT = 2**53  # the integers that a double holds
 
 
 def literal(text: str, near: Node) -> Node:
-    """A text at the place of `near`."""
+    """A text at the location of `near`."""
     node = scalar(text, plain=False, line=near.line, column=near.column)
     node.replaced = False
     return node
 
 
 def plain(text: str, near: Node) -> Node:
-    """A value that the core schema types, at the place of `near`."""
+    """A value that the core schema types, at the location of `near`."""
     node = scalar(text, plain=True, line=near.line, column=near.column)
     node.replaced = False
     return node
 
 
 def sequence(items: list[Node], near: Node) -> Node:
-    """A list at the place of `near`."""
+    """A list at the location of `near`."""
     node = Node("seq", near.line, near.column)
     node.items = items
     node.replaced = False
@@ -38,7 +38,7 @@ def sequence(items: list[Node], near: Node) -> Node:
 
 
 def mapping(entries: dict[str, tuple[Node, Node]], near: Node) -> Node:
-    """A mapping at the place of `near`."""
+    """A mapping at the location of `near`."""
     node = Node("map", near.line, near.column)
     node.entries = entries
     node.replaced = False

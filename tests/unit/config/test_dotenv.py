@@ -13,7 +13,7 @@ ENVIRON = {"HOME": "/root", "EMPTY": ""}
 
 def parsed(text, environ=ENVIRON, parse=dotenv.parse):
     told = []
-    found = parse(text, environ, lambda *place: told.append(place))
+    found = parse(text, environ, lambda *location: told.append(location))
     return found, told
 
 
@@ -116,7 +116,7 @@ def test_the_file_goes_before_the_environment():
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "location"),
     [
         ("A=1\n=2\nB=3", (2, 1)),
         ("A=1\n1A=2\nB=3", (2, 1)),
@@ -135,9 +135,9 @@ def test_the_file_goes_before_the_environment():
         ("A=1\nX=" + "${NONE:-" * 11 + "}" * 11 + "\nB=3", (2, 83)),
     ],
 )
-def test_a_mistake_has_its_place_and_the_other_lines_count(text, place):
+def test_a_mistake_has_its_place_and_the_other_lines_count(text, location):
     found, [(line, column, _)] = parsed(text)
-    assert (line, column) == place
+    assert (line, column) == location
     assert found == {"A": "1", "B": "3"}
 
 
@@ -170,7 +170,7 @@ PIECES = ["A=", "B:", "export ", "'", '"', "\\", "$", "${", "}", ":-", ":?", "#"
 
 
 @given(st.lists(st.sampled_from([*PIECES, "SECRET", "é"])).map("".join))
-def test_whatever_is_written_gives_variables_or_places(text):
+def test_whatever_is_written_gives_variables_or_locations(text):
     found, told = parsed(text, {"SECRET": "pa$s"})
     lines = text.split("\n")
     for line, column, message in told:

@@ -68,7 +68,7 @@ def test_a_file_that_need_not_be_there(folder):
     assert plan.files == (str(folder.path / "none.env"),)
 
 
-def test_a_missing_file_is_an_error_at_its_place(folder):
+def test_a_missing_file_is_an_error_at_its_location(folder):
     [error] = folder.app_errors("script: app.js\nenv_file:\n  - none.env")
     assert error.startswith("ecosystem.yaml:5:9: apps[0].env_file[0]: ")
     assert "No such file" in error
@@ -212,7 +212,7 @@ def test_env_name_may_be_called_anything_else(folder):
 # -- secrets in messages ----------------------------------------------------------------
 
 
-def everywhere(place):
+def everywhere(location):
     """A file with `${S}` as the value of each key in turn, in each shape."""
     tables = {
         "app": keys.APP_KEYS,
@@ -226,30 +226,30 @@ def everywhere(place):
         "depends_on": keys.DEPENDS_KEYS,
         "env_file": keys.ENV_FILE_KEYS,
     }
-    for key in tables[place]:
+    for key in tables[location]:
         for shape in ('"${S}"', '["${S}"]', '{x: "${S}"}', '{"${S}": x}'):
             said = f"{key.name}: {shape}"
-            if place == "top":
+            if location == "top":
                 yield said if key.name == "apps" else f"apps: [{{script: app.js}}]\n{said}"
-            elif place in ("probes", "log", "control", "shutdown"):
-                yield f"apps: [{{script: app.js}}]\n{place}: {{{said}}}"
-            elif place == "app":
+            elif location in ("probes", "log", "control", "shutdown"):
+                yield f"apps: [{{script: app.js}}]\n{location}: {{{said}}}"
+            elif location == "app":
                 script = "" if key.name == "script" else "script: app.js, "
                 yield f"apps: [{{{script}{said}}}]"
-            elif place == "depends_on":
+            elif location == "depends_on":
                 yield f"apps: [{{script: app.js, name: a}}, {{script: app.js, name: b, depends_on: {{a: {{{said}}}}}}}]"  # noqa: E501
             else:
-                yield f"apps: [{{script: app.js, {place}: {{{said}}}}}]"
+                yield f"apps: [{{script: app.js, {location}: {{{said}}}}}]"
 
 
 PLACES = ("app", "top", "probes", "log", "control", "shutdown", "listen", "health", "env_file")
 
 
 @pytest.mark.parametrize("secret", [SECRET, "hunter2", "/hunter2", "9hunter2", "a 'hunter2"])
-@pytest.mark.parametrize("place", [*PLACES, "depends_on"])
-def test_no_message_shows_what_the_environment_said(folder, place, secret):
+@pytest.mark.parametrize("location", [*PLACES, "depends_on"])
+def test_no_message_shows_what_the_environment_said(folder, location, secret):
     told = []
-    for text in everywhere(place):
+    for text in everywhere(location):
         try:
             loaded = folder.load(text, environ=environ(folder, S=secret))
         except ConfigErrors as errors:

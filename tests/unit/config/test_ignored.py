@@ -31,7 +31,7 @@ def test_patterns_that_mean_something(folder, pattern, recwarn) -> None:
         ("/(a+)+$/", "has a repeat within a repeat: matching it could take for ever"),
     ],
 )
-def test_others_are_errors_with_their_place(folder, pattern, error) -> None:
+def test_others_are_errors_with_their_location(folder, pattern, error) -> None:
     with pytest.raises(ConfigErrors) as caught:
         ignored(folder, pattern)
     (told,) = caught.value.errors

@@ -352,7 +352,7 @@ def test_an_app_without_a_script_is_an_error_also_when_the_key_is_empty(folder, 
     assert folder.errors(two) == ["ecosystem.yaml:3:5: apps[1]: needs a `script`: what to run"]
 
 
-def test_all_errors_at_once_sorted_with_their_places(folder):
+def test_all_errors_at_once_sorted_with_their_locations(folder):
     errors = folder.errors("""\
 apps:
   - name: web

@@ -1,4 +1,4 @@
-"""The strict YAML and the JSON reader: types, places, bounds."""
+"""The strict YAML and the JSON reader: types, locations, bounds."""
 
 # ruff: noqa: RUF001  tables and messages stay on one line
 from __future__ import annotations
@@ -114,7 +114,7 @@ def test_other_tags_are_errors(text):
     assert "tag" in error_of(parse_yaml, text)
 
 
-def test_every_node_knows_its_place():
+def test_every_node_knows_its_location():
     tree = yaml_of("# ü\na:\n  - é: 1\n    b: [x, yy]\n")
     key, value = tree.entries["a"][1].items[0].entries["b"]
     assert (key.line, key.column) == (4, 5)
@@ -168,7 +168,7 @@ def test_depth_is_bounded(parse, depth):
         ("a: {<<: 5}", "1:5: << merges mappings only"),
     ],
 )
-def test_errors_have_their_place(text, said):
+def test_errors_have_their_location(text, said):
     assert f"f:{said}" in f"{error_of(parse_yaml, text)}" or said in error_of(parse_yaml, text)
 
 

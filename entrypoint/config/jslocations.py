@@ -1,8 +1,8 @@
-"""Places in a `.config.js` for what node's evaluation of it gave.
+"""Locations in a `.config.js` for what node's evaluation of it gave.
 
-The file is a program; its value has no places. Where the file writes its apps as object
+The file is a program; its value has no locations. Where the file writes its apps as object
 literals (`apps: [{ name: 'api', … }]`), which nearly all do, the keys are found in the text
-and their places put on the nodes. Where it computes them (`...common`, `list.map(…)`) the
+and their locations put on the nodes. Where it computes them (`...common`, `list.map(…)`) the
 number of literals differs from the number of apps, and the nodes keep line 0: not known.
 """
 
@@ -38,8 +38,8 @@ class Literal(Record):
     entries: dict[str, tuple[Token, Token, Literal | None]]
 
 
-def put_places(tree: Node, source: str) -> None:
-    """Put the places of `source` on the nodes of what it exports."""
+def put_locations(tree: Node, source: str) -> None:
+    """Put the locations of `source` on the nodes of what it exports."""
     apps = tree if tree.kind == "seq" else (tree.get("apps") or tree.get("pm2"))
     nodes = apps.items if apps is not None and apps.kind == "seq" else []
     literals = _apps_of(tokens(source))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from entrypoint.config.errors import Problems
+from entrypoint.config.jslocations import put_locations, tokens
 from entrypoint.config.jsonfile import parse_json
-from entrypoint.config.jsplaces import put_places, tokens
 
 SOURCE = """\
 #!/usr/bin/env node
@@ -40,11 +40,11 @@ def placed(value, source):
             key.line = key.column = 0
             todo.append(inner)
         todo += node.items
-    put_places(tree, source)
+    put_locations(tree, source)
     return tree
 
 
-def place(app, *keys):
+def location(app, *keys):
     for key in keys[:-1]:
         app = app.get(key)
     key, value = app.entries[keys[-1]]
@@ -58,14 +58,14 @@ def test_the_places_of_object_literals():
         SOURCE,
     )
     api, computed, last = tree.get("apps").items
-    assert place(api, "name") == ((10, 7), (10, 13))
-    assert place(api, "script") == ((10, 20), (10, 30))
-    assert place(api, "env", "A") == ((11, 14), (11, 17))
-    assert place(api, "env", "C-D") == ((11, 43), (11, 50))
-    assert place(api, "args") == ((12, 7), (12, 7))
-    assert place(api, "instances") == ((13, 7), (13, 18))
-    assert place(computed, "name") == ((0, 0), (0, 0))
-    assert place(last, "name") == ((16, 7), (16, 13))
+    assert location(api, "name") == ((10, 7), (10, 13))
+    assert location(api, "script") == ((10, 20), (10, 30))
+    assert location(api, "env", "A") == ((11, 14), (11, 17))
+    assert location(api, "env", "C-D") == ((11, 43), (11, 50))
+    assert location(api, "args") == ((12, 7), (12, 7))
+    assert location(api, "instances") == ((13, 7), (13, 18))
+    assert location(computed, "name") == ((0, 0), (0, 0))
+    assert location(last, "name") == ((16, 7), (16, 13))
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_the_places_of_object_literals():
         "/",
     ],
 )
-def test_what_is_computed_has_no_places(source):
+def test_what_is_computed_has_no_location(source):
     tree = placed('{"apps": [{"name": "a"}]}', source)
-    assert place(tree.get("apps").items[0], "name")[0] in {(0, 0), (1, 29)}
+    assert location(tree.get("apps").items[0], "name")[0] in {(0, 0), (1, 29)}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_is_computed_has_no_places(source):
 )
 def test_an_exported_list(source):
     tree = placed('[{"name": "a"}]', source)
-    assert place(tree.items[0], "name")[0] != (0, 0)
+    assert location(tree.items[0], "name")[0] != (0, 0)
 
 
 def test_tokens_know_their_lines():
