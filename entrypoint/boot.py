@@ -19,15 +19,15 @@ _RUN_OPTIONS = ("-c", "--config", "--env", "--only")
 _STOPS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
 
 
-def main(argv: list[str], early: Sequence[int] = (), *, leave: bool = False) -> int:
+def main(argv: list[str], boot_signals: Sequence[int] = (), *, leave: bool = False) -> int:
     """Do what `argv` (without the program's name) says; the exit code.
 
-    `early`: signals that came before anything else was imported, in order. With `leave`
+    `boot_signals`: signals that came before anything else was imported, in order. With `leave`
     the process ends here, without the interpreter's own long way out (5 ms, and with
     PYTHONINSPECT it would ask for more).
     """
     try:
-        code = _dispatch(argv, early)
+        code = _dispatch(argv, boot_signals)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         if isinstance(error.code, str):
@@ -47,21 +47,21 @@ def main(argv: list[str], early: Sequence[int] = (), *, leave: bool = False) -> 
     return code
 
 
-def _dispatch(argv: list[str], early: Sequence[int]) -> int:
+def _dispatch(argv: list[str], boot_signals: Sequence[int]) -> int:
     word = argv[0] if argv else ""
     if word == "--" or (len(word) > 1 and word[0] == "-" and word[1] in _COMMAND_OPTIONS):
         from .shell.command import main as run_command
 
-        return run_command(argv, early)
+        return run_command(argv, boot_signals)
     _open_missing()
     starts_run = starts_a_run(argv)
     if not starts_run:
         _ordinary_signals()
-        if any(number in _STOPS for number in early):
-            return 128 + next(number for number in early if number in _STOPS)
+        if any(number in _STOPS for number in boot_signals):
+            return 128 + next(number for number in boot_signals if number in _STOPS)
     from .cli import main as run_cli
 
-    return run_cli(argv, early, starts_run=starts_run)
+    return run_cli(argv, boot_signals, starts_run=starts_run)
 
 
 def _is_program(argv: list[str]) -> bool:

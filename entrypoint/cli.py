@@ -76,11 +76,11 @@ class UsageError(Exception):
     """The command line is wrong; the text is a sentence."""
 
 
-def main(argv: list[str], early: Sequence[int] = (), *, starts_run: bool = True) -> int:
+def main(argv: list[str], boot_signals: Sequence[int] = (), *, starts_run: bool = True) -> int:
     """Do what `argv` (without the program's name) says; the exit code.
 
-    `early`: signals that came before the handlers of a run were there. `starts_run`: the words
-    begin the life of an init (`boot.starts_a_run`).
+    `boot_signals`: signals that came before the handlers of a run were there. `starts_run`: the
+    words begin the life of an init (`boot.starts_a_run`).
     """
     word = argv[0] if argv else ""
     if word in ("-h", "--help", "help"):
@@ -99,7 +99,7 @@ def main(argv: list[str], early: Sequence[int] = (), *, starts_run: bool = True)
     except (UsageError, pm2_command_line.UsageError) as error:
         _complain(f"{error}; see pyinit --help")
         return USAGE_ERROR
-    return run(source, early)
+    return run(source, boot_signals)
 
 
 def is_command(word: str) -> bool:
@@ -160,7 +160,7 @@ def _complain(text: str) -> None:
     os.write(2, f"pyinit: {text}\n".encode("utf-8", "replace"))
 
 
-def run(source: Source, early: Sequence[int] = ()) -> int:
+def run(source: Source, boot_signals: Sequence[int] = ()) -> int:
     """Run the apps of the file: PID 1's whole life. Returns the exit code."""
     from .kernel import signals
     from .loop import Loop
@@ -169,7 +169,7 @@ def run(source: Source, early: Sequence[int] = ()) -> int:
     pipe = signals.SignalPipe()
     signals.install_handlers(pipe)
     loop = Loop(_boot_error)
-    outcome, seen = _load(loop, pipe, source, early)
+    outcome, seen = _load(loop, pipe, source, boot_signals)
     if outcome is None:
         # A stop during boot: nothing was started, so nothing has to be ended.
         return 0
@@ -214,14 +214,14 @@ def _given() -> Given | None:
 
 
 def _load(
-    loop: Loop, pipe: SignalPipe, source: Source, early: Sequence[int]
+    loop: Loop, pipe: SignalPipe, source: Source, boot_signals: Sequence[int]
 ) -> tuple[Outcome | None, list[int]]:
     """The plan, and the signals that came meanwhile; None when one of them was a stop."""
     from .kernel import signals
     from .loop import READ
     from .shell.loader import Loading
 
-    seen = list(early)
+    seen = list(boot_signals)
     found: list[Outcome] = []
     try:
         loading = Loading(source, revision=1)

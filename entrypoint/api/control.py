@@ -1,4 +1,4 @@
-"""What people ask of a running pyinit over its private socket (`control.places`).
+"""What people ask of a running pyinit over its private socket (api/socket_path.py).
 
 HTTP/1.1, because the private socket speaks it already: `POST /control/VERB?app=NAME` for
 what changes something, GET for what does not. Long answers are lines of JSON that end
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from entrypoint.core.supervisor import Supervisor
     from entrypoint.core.view import View
     from entrypoint.http.http1 import Request
-    from entrypoint.http.limiter import Room
+    from entrypoint.http.limiter import ConnectionLimiter
     from entrypoint.logs.pump import LogPump
     from entrypoint.loop import Loop
     from entrypoint.shell.children import Children
@@ -213,8 +213,8 @@ class Service:
             f"X-Pyinit-Log-Keys: {log_keys}\r\nConnection: close\r\n\r\n"
         )
 
-        def take(sock: _socket.socket, room: Room) -> None:
-            begin(Stream(self._runtime.loop, sock, room, head.encode(), closed, idle=idle))
+        def take(sock: _socket.socket, limiter: ConnectionLimiter) -> None:
+            begin(Stream(self._runtime.loop, sock, limiter, head.encode(), closed, idle=idle))
 
         return Handover(take)
 

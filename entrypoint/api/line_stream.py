@@ -2,7 +2,7 @@
 
 The client asked once and only reads from then on; the end of the answer is the end of the
 connection. What it does not read is kept up to `QUEUE_LIMIT` bytes and never waited for:
-`send` says when there is no room, and the sender decides what to leave out. A client that
+`send` says when the queue is full, and the sender decides what to leave out. A client that
 takes nothing at all for `STALLED` seconds while something waits for it is closed, and so
 is one that hangs up; what it had asked for goes on.
 """
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from entrypoint.http.limiter import Room
+    from entrypoint.http.limiter import ConnectionLimiter
     from entrypoint.loop import Loop
 
 # Bytes kept for a client that does not read, beside what the kernel keeps for it.
@@ -31,7 +31,7 @@ INPUT_LIMIT = 1 << 16
 class Stream:
     """One client, from the head of the answer to its end.
 
-    `idle` is for the room: a client that may be turned out for another one. `closed` is
+    `idle`: the limiter may close this client for another one. `closed` is
     called once when the client is gone or has got everything.
     """
 
@@ -39,7 +39,7 @@ class Stream:
         self,
         loop: Loop,
         sock: _socket.socket,
-        room: Room,
+        limiter: ConnectionLimiter,
         head: bytes,
         closed: Callable[[], None],
         *,
@@ -47,7 +47,7 @@ class Stream:
     ) -> None:
         self._loop = loop
         self._sock = sock
-        self._room = room
+        self._limiter = limiter
         self._closed = closed
         self._queue = bytearray(head)
         self._events = loops.READ
@@ -59,7 +59,7 @@ class Stream:
         self.awaiting = False
         self.room_again: Callable[[], None] | None = None
         loop.register(sock.fileno(), loops.READ, self._ready)
-        room.admit(self)
+        limiter.admit(self)
         self._flush()
 
     @property
@@ -68,9 +68,9 @@ class Stream:
         return len(self._queue)
 
     def send(self, lines: bytes, *, must: bool = False) -> bool:
-        """Queue and write; False when there is no room, and `lines` are not sent.
+        """Queue and write; False when the queue is full, and `lines` are not sent.
 
-        `must`: room or not, for the last words of an answer.
+        `must`: also to a full queue, for the last words of an answer.
         """
         if not self.is_open or self._ending:
             return False
@@ -95,7 +95,7 @@ class Stream:
             self._loop.unregister(self._sock.fileno())
             self._sock.close()
             self._queue.clear()
-            self._room.forget(self)
+            self._limiter.forget(self)
             self._closed()
 
     # -- steps ------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Stream:
             if sent or not self._events & loops.WRITE:
                 self._loop.call_at(self, self._loop.now() + STALLED, self.close)
             self._wait(loops.READ | loops.WRITE)
-            self._room.relieve()
+            self._limiter.relieve()
         if sent and self.room_again is not None:
             self.room_again()
 

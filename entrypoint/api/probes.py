@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from entrypoint.core.view import AppView, View, WorkerView
     from entrypoint.http.http1 import Request
-    from entrypoint.http.limiter import Room
+    from entrypoint.http.limiter import ConnectionLimiter
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
@@ -48,9 +48,9 @@ NO_METRICS = Answer(404, b"not found: probes.metrics is false\n")
 
 
 class Handover(Record):
-    """Instead of an answer: the client is given to `begin(sock, room)`, who closes it."""
+    """Instead of an answer: the client is given to `begin(sock, limiter)`, who closes it."""
 
-    begin: Callable[[_socket.socket, Room], None]
+    begin: Callable[[_socket.socket, ConnectionLimiter], None]
 
 
 class Later(Record):
@@ -132,7 +132,7 @@ def _report(name: str, checks: tuple[Check, ...], excluded: list[str], *, verbos
     return Answer(503 if failed else 200, text.encode("utf-8", "replace"))
 
 
-def place(request: Request) -> str:
+def route(request: Request) -> str:
     """The endpoint that was asked for, out of few words: for counting."""
     return request.path[0] if request.path[0] in COUNTED else OTHER
 

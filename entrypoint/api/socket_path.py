@@ -43,7 +43,7 @@ _folders: dict[str, unixpath.Folder] = {}
 
 
 class PlaceError(OSError):
-    """No place for the socket; the text says what each place refused."""
+    """No path can be used for the socket; the text says why for each."""
 
 
 class Peer:
@@ -83,7 +83,7 @@ def printable(address: str) -> str:
 
 
 def bind(environ: Mapping[str, str]) -> tuple[_socket.socket, str]:
-    """A listening, non-blocking, close-on-exec socket in the first place that works.
+    """A listening, non-blocking, close-on-exec socket at the first path that works.
 
     Returns it with its address, for `leave`. Raises PlaceError when there is none.
     """

@@ -37,7 +37,7 @@ class TcpCheck:
         self._loop = loop
         self._target = target
         self._ended = ended
-        self._left = list(target.places)
+        self._left = list(target.endpoints)
         self._sock: _socket.socket | None = None
         self._fd = -1
         self._waits = 0
@@ -45,16 +45,16 @@ class TcpCheck:
 
     def begin(self) -> None:
         """Connect; `ended(reason)` may be called before this returns."""
-        place = self._left.pop(0)
+        endpoint = self._left.pop(0)
         try:
-            self._sock, self._directed = self._target.connect(place)
+            self._sock, self._directed = self._target.connect(endpoint)
         except OSError as error:
             self._refused(error.errno or 0)
             return
         self._fd = self._sock.fileno()
         # On loopback the handshake is over when connect(2) returns; else the direction
         # stays, for a SYN that is dropped comes again.
-        if place.family == "unix" or sockets.is_connected(self._sock):
+        if endpoint.family == "unix" or sockets.is_connected(self._sock):
             self._connected()
         else:
             self._wait(WRITE)

@@ -32,7 +32,7 @@ class Unreachable(Exception):
     """There is nothing to connect to."""
 
 
-class Place(Record):
+class Endpoint(Record):
     """An address in the form that connect(2) takes. `path`: of a unix socket."""
 
     family: str
@@ -42,33 +42,33 @@ class Place(Record):
 
 
 class Target(Record):
-    """`places` are tried in their order. `host` and `path` are for HTTP.
+    """`endpoints` are tried in their order. `host` and `path` are for HTTP.
 
     `group`: the app's own sockets, so that `slot` of them is meant.
     """
 
-    places: tuple[Place, ...]
+    endpoints: tuple[Endpoint, ...]
     host: str = "localhost"
     path: str = "/"
     group: Group | None = None
     slot: int = 0
 
-    def connect(self, place: Place) -> tuple[_socket.socket, int]:
+    def connect(self, endpoint: Endpoint) -> tuple[_socket.socket, int]:
         """A connection on its way, and the source port that is directed (0: none).
 
         Raises OSError.
         """
-        if place.family == "unix":
-            return sockets.connect_unix(place.path), 0
+        if endpoint.family == "unix":
+            return sockets.connect_unix(endpoint.path), 0
         group = self.group
-        sock = sockets.client(place.family, place.host if group is not None else "")
+        sock = sockets.client(endpoint.family, endpoint.host if group is not None else "")
         port = 0
         try:
             if group is not None:
                 source = sock.getsockname()[1]
                 if group.direct(source, self.slot):
                     port = source
-            sockets.begin_connect(sock, place.host, place.port)
+            sockets.begin_connect(sock, endpoint.host, endpoint.port)
         except OSError:
             sock.close()
             if group is not None and port:
@@ -83,7 +83,9 @@ def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Targ
         group = ports.accepted_by(started.incarnation) if ports is not None else None
         if group is None:
             raise Unreachable("it listens nowhere")
-        return Target((_place_of(group, ports),), path=health.http, group=group, slot=started.slot)
+        return Target(
+            (_endpoint_of(group, ports),), path=health.http, group=group, slot=started.slot
+        )
     host, path = "localhost", "/"
     authority = health.tcp
     if health.http:
@@ -93,8 +95,8 @@ def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Targ
     local = spec.host in (_ANY4, _ANY6) or authority.startswith("localhost:")
     group = _own_group(spec, started, ports, local=local)
     if group is not None:
-        return Target((_place_of(group, ports),), host, path, group, started.slot)
-    return Target(_places(spec, local=local), host, path)
+        return Target((_endpoint_of(group, ports),), host, path, group, started.slot)
+    return Target(_endpoints(spec, local=local), host, path)
 
 
 def _own_group(
@@ -113,18 +115,18 @@ def _own_group(
     return group if here and bound in (_ANY4, _ANY6) else None
 
 
-def _place_of(group: Group, ports: Ports | None) -> Place:
+def _endpoint_of(group: Group, ports: Ports | None) -> Endpoint:
     form = group.form
     if form.family == "unix":
-        return Place("unix", path=form.path)
+        return Endpoint("unix", path=form.path)
     family, host = landing(group, ports.listeners.tcp_groups() if ports is not None else ())
-    return Place(family, host, form.port)
+    return Endpoint(family, host, form.port)
 
 
-def _places(spec: ListenSpec, *, local: bool) -> tuple[Place, ...]:
+def _endpoints(spec: ListenSpec, *, local: bool) -> tuple[Endpoint, ...]:
     if spec.family == "unix":
-        return (Place("unix", path=spec.path),)
+        return (Endpoint("unix", path=spec.path),)
     # What `localhost` means to a server is one of the two, seldom both.
     if local:
-        return (Place("inet", _LOCAL4, spec.port), Place("inet6", _LOCAL6, spec.port))
-    return (Place(spec.family, spec.host, spec.port),)
+        return (Endpoint("inet", _LOCAL4, spec.port), Endpoint("inet6", _LOCAL6, spec.port))
+    return (Endpoint(spec.family, spec.host, spec.port),)

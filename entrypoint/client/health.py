@@ -1,6 +1,6 @@
 """`pyinit health`: ask the running pyinit, for HEALTHCHECK in images without curl.
 
-It asks over the private socket (`control.places`), so it needs no file and no port, and
+It asks over the private socket (api/socket_path.py), so it needs no file and no port, and
 it imports next to nothing, because Docker starts it again and again.
 """
 

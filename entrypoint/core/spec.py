@@ -1,6 +1,6 @@
 """What the file asks for, checked and resolved: the plan, apart from the running state.
 
-The config room makes these values; the core reads them. Times are seconds
+`config` makes these values; the core reads them. Times are seconds
 (`float`), sizes are bytes, signals are numbers of `signal(7)`. Where a key exists in
 PM2 its meaning is that of PM2's ecosystem file.
 """

@@ -67,15 +67,15 @@ class Supervisor:
             e.PlanRejected: self._plan_rejected,
             e.SignalArrived: self._signal_arrived,
             e.TimerFired: self._timer_fired,
-            e.RenewRequested: self._renew_asked,
+            e.RenewRequested: self._renew_requested,
             e.ScheduleDue: self._schedule_due,
-            e.RunRequested: self._run_asked,
-            e.ReloadRequested: self._reload_asked,
-            e.RestartRequested: self._restart_asked,
-            e.StopRequested: self._stop_asked,
-            e.StartRequested: self._start_asked,
-            e.ScaleRequested: self._scale_asked,
-            e.SignalRequested: self._signal_asked,
+            e.RunRequested: self._run_requested,
+            e.ReloadRequested: self._reload_requested,
+            e.RestartRequested: self._restart_requested,
+            e.StopRequested: self._stop_requested,
+            e.StartRequested: self._start_requested,
+            e.ScaleRequested: self._scale_requested,
+            e.SignalRequested: self._signal_requested,
             e.PortFailed: failures.port_failed,
             e.RemainingEnded: lambda tx, _event: shutdown.remaining_ended(tx),
         }
@@ -237,11 +237,11 @@ class Supervisor:
             return []
         return [p for p in tx.apps() if app in ("", p.name) and p.mode != "removing"]
 
-    def _reload_asked(self, tx: Transaction, event: e.ReloadRequested) -> None:
+    def _reload_requested(self, tx: Transaction, event: e.ReloadRequested) -> None:
         for app_state in self._chosen(tx, event.app):
             rolling.begin(tx, app_state, event.reason, event.instances or None)
 
-    def _renew_asked(self, tx: Transaction, event: e.RenewRequested) -> None:
+    def _renew_requested(self, tx: Transaction, event: e.RenewRequested) -> None:
         app_state = tx.app(event.app)
         if app_state is None or tx.run.phase != "running":
             return
@@ -251,18 +251,18 @@ class Supervisor:
             rolling.begin(tx, app_state, event.reason)
         elif app_state.mode == "running":
             tx.report("info", "restart started", app=app_state.name, reason=event.reason)
-            self._restart_asked(tx, e.RestartRequested(app_state.name, event.reason))
+            self._restart_requested(tx, e.RestartRequested(app_state.name, event.reason))
 
     def _schedule_due(self, tx: Transaction, event: e.ScheduleDue) -> None:
         app_state = tx.app(event.app)
         if app_state is not None and tx.run.phase == "running":
             jobs.due(tx, app_state, jobs.SCHEDULE)
 
-    def _run_asked(self, tx: Transaction, event: e.RunRequested) -> None:
+    def _run_requested(self, tx: Transaction, event: e.RunRequested) -> None:
         for app_state in self._chosen(tx, event.app):
             jobs.due(tx, app_state, "pyinit run")
 
-    def _restart_asked(self, tx: Transaction, event: e.RestartRequested) -> None:
+    def _restart_requested(self, tx: Transaction, event: e.RestartRequested) -> None:
         for app_state in self._chosen(tx, event.app):
             if app_state.mode == "waiting" or (event.instances and app_state.mode != "running"):
                 continue
@@ -286,7 +286,7 @@ class Supervisor:
             )
             rolling.advance(tx, app_state.name)
 
-    def _stop_asked(self, tx: Transaction, event: e.StopRequested) -> None:
+    def _stop_requested(self, tx: Transaction, event: e.StopRequested) -> None:
         for app_state in self._chosen(tx, event.app):
             tx.put_app(app_state.replace(mode="stopped", reload=None, pending=False))
             for instance in list(tx.instances(app_state.name)):
@@ -295,17 +295,17 @@ class Supervisor:
             listeners.refuse(tx, tx.the_app(app_state.name))
             lifecycle.stop_workers(tx, app_state.name, tx.workers(app_state.name), "stop")
 
-    def _start_asked(self, tx: Transaction, event: e.StartRequested) -> None:
+    def _start_requested(self, tx: Transaction, event: e.StartRequested) -> None:
         for app_state in self._chosen(tx, event.app):
             if app_state.mode == "waiting" and not event.app:
                 continue
             jobs.start(tx, tx.put_app(app_state.replace(mode="running")))
 
-    def _scale_asked(self, tx: Transaction, event: e.ScaleRequested) -> None:
+    def _scale_requested(self, tx: Transaction, event: e.ScaleRequested) -> None:
         for app_state in self._chosen(tx, event.app):
             rolling.scale(tx, app_state, event.instances)
 
-    def _signal_asked(self, tx: Transaction, event: e.SignalRequested) -> None:
+    def _signal_requested(self, tx: Transaction, event: e.SignalRequested) -> None:
         self._send_all(tx, event.app, event.signum, event.instances)
 
     # -- after each event -------------------------------------------------------

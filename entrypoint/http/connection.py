@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from entrypoint.loop import Loop
 
-    from .limiter import Room
+    from .limiter import ConnectionLimiter
 
 # Seconds.
 REQUEST_TIMEOUT = 5.0  # from accept, or the first byte, to the end of the answer
@@ -57,7 +57,7 @@ REASONS = {
 
 
 class Connection:
-    """A client. It tells its room when it is gone and when its answer is not taken."""
+    """A client. It reports to its limiter when it is gone and when its answer is not taken."""
 
     def __init__(
         self,
@@ -65,13 +65,13 @@ class Connection:
         sock: _socket.socket,
         respond: Callable[[http1.Request | http1.Refused], Answer | Handover | Later],
         date: Callable[[], bytes],
-        room: Room,
+        limiter: ConnectionLimiter,
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._respond = respond
         self._date = date
-        self._room = room
+        self._limiter = limiter
         self._parser = http1.RequestParser()
         # What is left of the answer; the body of a big one is shared with others'.
         self._output: list[memoryview] = []
@@ -113,7 +113,7 @@ class Connection:
             self.body = b""
             if self._forget_later is not None:
                 self._forget_later()
-            self._room.forget(self)
+            self._limiter.forget(self)
 
     # -- steps ----------------------------------------------------------------------
 
@@ -201,9 +201,9 @@ class Connection:
         self._open = False
         self._loop.unregister(self._sock.fileno())
         self._loop.cancel(self)
-        self._room.forget(self)
+        self._limiter.forget(self)
         try:
-            handover.begin(self._sock, self._room)
+            handover.begin(self._sock, self._limiter)
         except BaseException:
             self._sock.close()
             raise
@@ -220,7 +220,7 @@ class Connection:
             # Nothing is read meanwhile: a client that does not take its answers is not
             # asked for more requests.
             self._wait(loops.WRITE)
-            self._room.relieve()
+            self._limiter.relieve()
             return
         self.body = b""
         if self._last:

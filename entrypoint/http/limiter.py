@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Client(Protocol):
-        """What a room must know of a client."""
+        """What the limiter needs of a client."""
 
         idle: bool
         # It has asked and its answer is being made: that it takes long is not its fault.
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
             """What of them others may have to take too; empty: nothing."""
 
         def close(self) -> None:
-            """Be gone, and tell the room."""
+            """Close the connection and call `forget`."""
 
 
-# Bytes of answers, of all clients of a room together, that wait to be taken.
+# Bytes of answers, of all clients of a limiter together, that wait to be read.
 PENDING_LIMIT = 1 << 20
 
 
-class Room:
+class ConnectionLimiter:
     """Clients of one or more listeners, oldest first, at most `limit`."""
 
     def __init__(self, limit: int) -> None:
@@ -50,7 +50,7 @@ class Room:
     def evict(self, but: Client | None = None) -> bool:
         """Close the oldest idle client, else the oldest that we wait for, else the oldest.
 
-        Never the one that room is made for. False when there is no other.
+        Never `but`, the new one. False when there is no other.
         """
         slow = oldest = None
         for client in self.clients:
@@ -76,7 +76,7 @@ class Room:
         One is left in peace, however big its answer is.
         """
         waiting = [client for client in self.clients if client.pending]
-        while len(waiting) > 1 and _held(waiting) > PENDING_LIMIT:
+        while len(waiting) > 1 and _pending_bytes(waiting) > PENDING_LIMIT:
             self.evicted += 1
             waiting.pop(0).close()
 
@@ -86,7 +86,7 @@ class Room:
             client.close()
 
 
-def _held(clients: list[Client]) -> int:
+def _pending_bytes(clients: list[Client]) -> int:
     """Bytes in memory for what they have to take; a body that they share counts once."""
     shared = {id(client.body): len(client.body) for client in clients if client.body}
     return sum(client.pending for client in clients if not client.body) + sum(shared.values())

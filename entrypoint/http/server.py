@@ -7,7 +7,7 @@ each of them (an unfinished line, one answer), bytes of answers that nobody take
 accepts in one turn, seconds of patience. Nothing that is asked here changes any state.
 
 Besides the listeners of the file there is a private one, a unix socket for our own user
-and root, where `pyinit health` asks without knowing the file (`control.places`). Its
+and root, where `pyinit health` asks without knowing the file (api/socket_path.py). Its
 clients are counted apart: no flood on the port keeps the container's own HEALTHCHECK out.
 """
 
@@ -25,7 +25,7 @@ from entrypoint.kernel import rights
 
 from . import http1, listening
 from .connection import Connection, encode
-from .limiter import Room
+from .limiter import ConnectionLimiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ class ProbeServer:
         self._control = control
         self._open: dict[ListenSpec, Listener] = {}
         self._coming: dict[ListenSpec, _socket.socket] = {}
-        self._room = Room(CONNECTION_LIMIT)
+        self._limiter = ConnectionLimiter(CONNECTION_LIMIT)
         self._private_listener: Listener | None = None
-        self._private_room = Room(PRIVATE_LIMIT)
+        self._private_limiter = ConnectionLimiter(PRIVATE_LIMIT)
         self._second: Listener | None = None
         self._view: View | None = None
         self._view_turn = -1
@@ -124,7 +124,9 @@ class ProbeServer:
                 listening.leave(self._private_at)
             raise
         if second is not None:
-            self._second = Listener(self._loop, second, self._private_room, self._welcome_private)
+            self._second = Listener(
+                self._loop, second, self._private_limiter, self._welcome_private
+            )
         if self._private and self._private_listener is None:
             self._open_private()
 
@@ -163,7 +165,7 @@ class ProbeServer:
             else:
                 self._open[wanted[spec.text]] = self._open.pop(spec)
         for spec, sock in self._coming.items():
-            self._open[spec] = Listener(self._loop, sock, self._room, self._welcome)
+            self._open[spec] = Listener(self._loop, sock, self._limiter, self._welcome)
         self._coming.clear()
         self._specs = listeners
         self._ready_when = ready_when
@@ -172,8 +174,8 @@ class ProbeServer:
         """Close listeners and clients, remove what lies in the file system."""
         for spec in tuple(self._open):
             self._drop(spec)
-        self._room.close()
-        self._private_room.close()
+        self._limiter.close()
+        self._private_limiter.close()
         if self._second is not None:
             self._second.close()
             self._second = None
@@ -187,12 +189,12 @@ class ProbeServer:
     @property
     def connections(self) -> int:
         """Clients of the public listeners."""
-        return len(self._room.clients)
+        return len(self._limiter.clients)
 
     @property
     def evicted(self) -> int:
         """Public clients that had to make room for others."""
-        return self._room.evicted
+        return self._limiter.evicted
 
     @property
     def addresses(self) -> tuple[Any, ...]:
@@ -210,7 +212,7 @@ class ProbeServer:
             self.private_error = f"the commands will not find this pyinit: {error.strerror}"
             return
         self._private_listener = Listener(
-            self._loop, sock, self._private_room, self._welcome_private
+            self._loop, sock, self._private_limiter, self._welcome_private
         )
 
     def _listen_second(self) -> _socket.socket | None:
@@ -225,13 +227,13 @@ class ProbeServer:
 
     # -- clients ----------------------------------------------------------------------
 
-    def _welcome(self, sock: _socket.socket, room: Room) -> None:
-        client = Connection(self._loop, sock, self._respond, self._now_as_date, room)
-        room.admit(client)
+    def _welcome(self, sock: _socket.socket, limiter: ConnectionLimiter) -> None:
+        client = Connection(self._loop, sock, self._respond, self._now_as_date, limiter)
+        limiter.admit(client)
         # Its request has mostly come already.
         client.ready()
 
-    def _welcome_private(self, sock: _socket.socket, room: Room) -> None:
+    def _welcome_private(self, sock: _socket.socket, limiter: ConnectionLimiter) -> None:
         peer = socket_path.Peer(sock)
         if socket_path.allowed(peer):
             client = Connection(
@@ -239,9 +241,9 @@ class ProbeServer:
                 sock,
                 lambda event: self._respond_private(event, peer),
                 self._now_as_date,
-                room,
+                limiter,
             )
-            room.admit(client)
+            limiter.admit(client)
             client.ready()
             return
         text = f"only root and user {os.geteuid()} may ask here, not user {peer.uid}\n"
@@ -272,11 +274,11 @@ class ProbeServer:
         view = self._current_view()
         told = probes.answer(event, view, self._ready_when, self._status_body, self._metrics)
         # What comes later is a page of metrics: only a bug makes it anything but 200.
-        self._count(probes.place(event), told.status if isinstance(told, probes.Answer) else 200)
+        self._count(probes.route(event), told.status if isinstance(told, probes.Answer) else 200)
         return told
 
-    def _count(self, place: str, status: int) -> None:
-        key = (place, status)
+    def _count(self, route: str, status: int) -> None:
+        key = (route, status)
         self.requests[key] = self.requests.get(key, 0) + 1
 
     def _current_view(self) -> View:
@@ -316,13 +318,13 @@ class Listener:
         self,
         loop: Loop,
         sock: _socket.socket,
-        room: Room,
-        welcome: Callable[[_socket.socket, Room], None],
+        limiter: ConnectionLimiter,
+        welcome: Callable[[_socket.socket, ConnectionLimiter], None],
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._welcome = welcome
-        self.room = room
+        self.limiter = limiter
         self.address: Any = sock.getsockname()
         # Given up for a moment to accept and close a client when there is no descriptor
         # left: a connection that stays in the backlog would wake the loop for ever.
@@ -360,7 +362,7 @@ class Listener:
                 # accept(2): errors of a connection that is gone again show here.
                 continue
             try:
-                self._welcome(sock, self.room)
+                self._welcome(sock, self.limiter)
             except Exception as error:  # noqa: BLE001  one client must not cost the others
                 failure = failure or error
         if failure is not None:
@@ -375,7 +377,7 @@ class Listener:
         return sock
 
     def _relieve(self) -> None:
-        if self.room.evict():
+        if self.limiter.evict():
             return  # its descriptor is free: level-triggered, the next turn accepts
         if self._reserve >= 0:
             os.close(self._reserve)

@@ -44,13 +44,13 @@ def records(recorder: Recorder, state: State, app: str) -> list[dict[str, object
 
 
 def _parts(lines: list[str]) -> list[list[str]]:
-    """Lines in records; the oldest go when there is no room for all."""
-    room = RECORD_LIMIT - _HEAD
+    """Lines in records; the oldest go when there is no space for all."""
+    space = RECORD_LIMIT - _HEAD
     parts: list[list[str]] = []
-    used = room
+    used = space
     for line in reversed(lines):
         size = len(quote(line)) + 1
-        if used + size > room:
+        if used + size > space:
             if len(parts) == LIMIT // RECORD_LIMIT:
                 break
             parts.append([])

@@ -1,1 +1,1 @@
-"""The only room with syscalls."""
+"""The only folder with system calls."""

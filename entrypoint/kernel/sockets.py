@@ -6,7 +6,7 @@ Facts of the kernel that shape this file:
   somebody else uses is found by a bind *without* it first (`probe`).
 - A group's program returns an index into the group's array. A socket joins the array at
   its end when it starts to listen. When it stops, the last one takes its place
-  (`reuseport_detach_sock`). Whoever steers must keep the same book.
+  (`reuseport_detach_sock`). Code that steers must keep the same order.
 - O_NONBLOCK and TCP_NODELAY belong to the open file, shared by all who hold it.
 - `shutdown(2)` on a listener resets its queue and ends its listening for all holders; the
   port stays bound, and listen(2) revives it.
@@ -369,9 +369,9 @@ def _attach(sock: _socket.socket, option: int, program: bytes) -> None:
 def steer(
     member: _socket.socket, indices: tuple[int, ...], directed: Mapping[int, int] | None = None
 ) -> None:
-    """New connections of the group of `member` go to these places of its array.
+    """New connections of the group of `member` go to these indexes of its array.
 
-    `directed`: those of this host from that source port go to that place instead.
+    `directed`: those of this host from that source port go to that index instead.
     Unprivileged. Raises OSError (EINVAL: not in a group; ENOPROTOOPT: gVisor).
     """
     from . import bpf
@@ -380,7 +380,7 @@ def steer(
 
 
 def take_no_more(sock: _socket.socket) -> None:
-    """Leave the queue to whoever accepts, and let new connections knock in vain.
+    """Leave the queue to whoever accepts, and drop new connections.
 
     Their SYN is dropped, so a client tries again after a second, and is refused once the listener
     is closed. A shutdown(2) would reset the queue and make servers spin on EINVAL.

@@ -81,7 +81,7 @@ class LogPump:
         self._tails = Tails()
         self._held = 0
         # (app, stream): lines and bytes that its workers wrote, for the metrics.
-        self.tallies: dict[tuple[str, str], list[int]] = {}
+        self.counters: dict[tuple[str, str], list[int]] = {}
         self._shares = Shares(_TURN_LIMIT)
         # Told of all records on their way to stdout, with their app ("": pyinit itself).
         self.tap: Callable[[str, bytes], None] | None = None
@@ -187,7 +187,7 @@ class LogPump:
                 self.readable, fd, name, app, instance, incarnation, pid
             )
             stream.tty = tty
-            stream.tally = self.tallies.setdefault((app, name), stream.tally)
+            stream.counters = self.counters.setdefault((app, name), stream.counters)
             self._wrap(stream)
             self._open[incarnation] += 1
             self._loop.register(fd, READ, stream.readable, owner=incarnation)
@@ -211,8 +211,8 @@ class LogPump:
 
     def forget(self, app: str) -> None:
         """The app is no longer in the file: its count begins anew if it comes again."""
-        for key in [key for key in self.tallies if key[0] == app]:
-            del self.tallies[key]
+        for key in [key for key in self.counters if key[0] == app]:
+            del self.counters[key]
 
     def last_lines(self, incarnation: int) -> tuple[str, ...]:
         """The last lines that a worker wrote to stderr: at most 10, of 4 KiB.
@@ -285,7 +285,7 @@ class LogPump:
                 self._feed(stream, stream.cut)
                 stream.cut = b""
             if wrapper.held > wrapper.waiting:
-                stream.tally[0] += 1
+                stream.counters[0] += 1
             held = wrapper.held
             self._write(stream.app, wrapper.end(self._stamp()), stream)
             self._held -= held
@@ -297,8 +297,8 @@ class LogPump:
             data = (stream.cut + data).replace(b"\r\n", b"\n")
             stream.cut = b"\r" if data.endswith(b"\r") else b""
             data = data.removesuffix(b"\r")
-        stream.tally[0] += data.count(b"\n")
-        stream.tally[1] += len(data)
+        stream.counters[0] += data.count(b"\n")
+        stream.counters[1] += len(data)
         if stream.name is STDERR or stream.tty:
             self._tails.keep(stream.incarnation, data)
         stream.unread = data

@@ -45,8 +45,8 @@ class Stream:
     """One pipe of one worker."""
 
     __slots__ = (
-        "_on_readable", "app", "cut", "fd", "fed_at", "heavy", "incarnation", "instance", "name",
-        "paused", "pid", "showing", "tally", "tty", "unread", "wrapper",
+        "_on_readable", "app", "counters", "cut", "fd", "fed_at", "heavy", "incarnation",
+        "instance", "name", "paused", "pid", "showing", "tty", "unread", "wrapper",
     )  # fmt: skip
 
     def __init__(
@@ -66,7 +66,7 @@ class Stream:
         self.instance = instance
         self.incarnation = incarnation
         self.pid = pid
-        self.tally = [0, 0]
+        self.counters = [0, 0]
         self.paused = False
         self.tty = False
         self.cut = b""  # a CR at the end of a read: a newline may follow

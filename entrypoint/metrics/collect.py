@@ -25,10 +25,10 @@ from entrypoint.core import view as states
 from entrypoint.core.reasons import RESTARTS
 from entrypoint.kernel import proc
 
+from .counters import AppCounters
+from .pss import PssReader
 from .readings import Readings
-from .tallies import AppTally
 from .text import OPENMETRICS, PLAIN, Page, labels, wants_openmetrics
-from .weighing import Weighing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from entrypoint.http.server import ProbeServer
     from entrypoint.logs.pump import LogPump
     from entrypoint.loop import Loop
-    from entrypoint.metrics.tallies import Tallies
+    from entrypoint.metrics.counters import Counters
     from entrypoint.shell.children import Children
     from entrypoint.shell.failures import Failures
     from entrypoint.shell.schedules import Schedules
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         probes: ProbeServer | None
         pump: LogPump
         schedules: Schedules
-        tallies: Tallies
+        counters: Counters
         turns: Turns
 
 
@@ -81,7 +81,7 @@ class Collector:
         self._runtime = runtime
         self._loop = runtime.loop
         self._readings = Readings(
-            lambda done: Weighing(runtime.loop, runtime.children.adopt_helper, done)
+            lambda done: PssReader(runtime.loop, runtime.children.adopt_helper, done)
         )
         self._waiting: dict[object, tuple[bool, Done]] = {}
         self._page = Page()
@@ -172,7 +172,7 @@ class Collector:
 
     def _of_pyinit(self, page: Page, view: View) -> None:
         runtime = self._runtime
-        tallies = runtime.tallies
+        counters = runtime.counters
         version = ".".join(str(number) for number in sys.version_info[:3])
         page.add("pyinit_build", 1, labels(version=__version__, python=version))
         for phase in PHASES:
@@ -184,9 +184,9 @@ class Collector:
         page.add("pyinit_config_last_reload_successful", int(not view.config_error))
         page.add(
             "pyinit_config_last_reload_success_timestamp_seconds",
-            round(tallies.config_accepted_at, 3),
+            round(counters.config_accepted_at, 3),
         )
-        for result, count in tallies.config.items():
+        for result, count in counters.config.items():
             page.add("pyinit_config_reloads", count, labels(result=result))
         page.add("pyinit_orphans_reaped", runtime.children.orphans)
         reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -194,7 +194,7 @@ class Collector:
         page.add("pyinit_internal_errors", runtime.failures.errors)
         page.add("pyinit_memory_shortages", runtime.failures.shortages)
         page.add("pyinit_loop_turn_longest_seconds", round(runtime.turns.longest, 6))
-        page.histogram("pyinit_loop_turn_seconds", tallies.turn_seconds)
+        page.histogram("pyinit_loop_turn_seconds", counters.turn_seconds)
 
     def _of_app(self, page: Page, app: AppView) -> None:
         runtime = self._runtime
@@ -219,18 +219,18 @@ class Collector:
             found[worker.state] += 1
         for state, count in found.items():
             page.add("pyinit_app_workers", count, labels(app=app.name, state=state))
-        tally = runtime.tallies.apps.get(app.name) or AppTally()
-        for reason in sorted({*RESTARTS, *tally.restarts}):
-            count = tally.restarts.get(reason, 0)
+        counters = runtime.counters.apps.get(app.name) or AppCounters()
+        for reason in sorted({*RESTARTS, *counters.restarts}):
+            count = counters.restarts.get(reason, 0)
             page.add("pyinit_worker_restarts", count, labels(app=app.name, reason=reason))
-        for result, count in tally.reloads.items():
+        for result, count in counters.reloads.items():
             page.add("pyinit_app_reloads", count, labels(app=app.name, result=result))
         if app.job is not None:
-            self._of_job(page, app, tally)
-        page.histogram("pyinit_worker_ready_duration_seconds", tally.ready_seconds, app=app.name)
-        page.histogram("pyinit_app_reload_duration_seconds", tally.reload_seconds, app=app.name)
+            self._of_job(page, app, counters)
+        page.histogram("pyinit_worker_ready_duration_seconds", counters.ready_seconds, app=app.name)
+        page.histogram("pyinit_app_reload_duration_seconds", counters.reload_seconds, app=app.name)
 
-    def _of_job(self, page: Page, app: AppView, tally: AppTally) -> None:
+    def _of_job(self, page: Page, app: AppView, counters: AppCounters) -> None:
         job, own = app.job, labels(app=app.name)
         if job is None:
             return
@@ -242,7 +242,7 @@ class Collector:
             return
         for result in ("succeeded", "failed", "stopped", "skipped"):
             named = labels(app=app.name, result=result)
-            page.add("pyinit_job_runs", tally.runs.get(result, 0), named)
+            page.add("pyinit_job_runs", counters.runs.get(result, 0), named)
         page.add("pyinit_job_running", int(job.running), own)
         if job.started_at:
             at = time.time() - (self._loop.now() - job.started_at)
@@ -299,7 +299,7 @@ class Collector:
 
     def _of_logs(self, page: Page) -> None:
         pump = self._runtime.pump
-        for (app, stream), (lines, size) in pump.tallies.items():
+        for (app, stream), (lines, size) in pump.counters.items():
             own = labels(app=app, stream=stream)
             page.add("pyinit_log_lines", lines, own)
             page.add("pyinit_log_bytes", size, own)
@@ -327,7 +327,7 @@ class Collector:
             page.add("process_open_fds", fds)
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         page.add("process_max_fds", most if most != resource.RLIM_INFINITY else float("inf"))
-        page.add("process_start_time_seconds", round(self._runtime.tallies.began_at, 3))
+        page.add("process_start_time_seconds", round(self._runtime.counters.began_at, 3))
 
 
 def shown(workers: tuple[WorkerView, ...]) -> list[WorkerView]:

@@ -2,7 +2,7 @@
 
 Every process is read once, in one pass over /proc, and given to the worker it descends from
 (`proc.owner`'s rule: by ancestors, else by its process group). PSS is apart: a child reads it
-(weighing.py), the oldest figures first. A pass waits for the child a moment; if that takes
+(pss.py), the oldest figures first. A pass waits for the child a moment; if that takes
 longer, the page shows the figures of before.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from entrypoint.core.view import WorkerView
     from entrypoint.kernel.proc import Usage
 
-    from .weighing import Found, Weighing
+    from .pss import Found, PssReader
 
 # Of one process, bytes: above it the call takes more than 10 ms, in which the worker would
 # wait when it allocates. What is shared is little beside so much.
@@ -47,11 +47,11 @@ class Reading:
 class Readings:
     """The last pass, and what is remembered from those before it.
 
-    `weighing(done)`: what reads PSS, and calls `done` with the figures.
+    `reader(done)`: what reads PSS, and calls `done` with the figures.
     """
 
-    def __init__(self, weighing: Callable[[Callable[[Found], None]], Weighing]) -> None:
-        self._weighing = weighing(self._weighed)
+    def __init__(self, reader: Callable[[Callable[[Found], None]], PssReader]) -> None:
+        self._pss_reader = reader(self._pss_read)
         self.of: dict[int, Reading] = {}  # by incarnation
         # (app, instance): seconds of workers before, and of those there are.
         self._cpu: dict[tuple[str, int], tuple[float, dict[int, float]]] = {}
@@ -91,7 +91,7 @@ class Readings:
                 yield 0.0
         self._forget(workers)
         self._count_cpu(workers, readings)
-        yield from self._weigh(members, used)
+        yield from self._read_pss(members, used)
         for incarnation, reading in readings.items():
             reading.pss = self._pss.get(incarnation, (0.0, None))[1]
         # One that ended while we looked has no process to speak of.
@@ -121,7 +121,7 @@ class Readings:
                 now[incarnation] = max(now[incarnation], then.get(incarnation, 0.0))
             self._cpu[place] = (before + sum(gone), now)
 
-    def _weigh(self, members: dict[int, list[int]], used: dict[int, Usage]) -> Iterator[float]:
+    def _read_pss(self, members: dict[int, list[int]], used: dict[int, Usage]) -> Iterator[float]:
         now = time.monotonic()
         wanted = []
         for incarnation in sorted(members, key=lambda n: self._pss.get(n, (0.0, None))[0]):
@@ -131,11 +131,11 @@ class Readings:
                 self._pss[incarnation] = (now, None)
             else:
                 wanted.append((incarnation, tuple(pids)))
-        self._weighing.begin(wanted)
-        while self._weighing.under_way and time.monotonic() - now < WAIT:
+        self._pss_reader.begin(wanted)
+        while self._pss_reader.under_way and time.monotonic() - now < WAIT:
             yield PAUSE
 
-    def _weighed(self, found: Found) -> None:
+    def _pss_read(self, found: Found) -> None:
         now = time.monotonic()
         self._pss.update((incarnation, (now, pss)) for incarnation, pss in found.items())
 

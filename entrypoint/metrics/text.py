@@ -12,8 +12,8 @@ from .families import COUNTER, FAMILIES, HISTOGRAM, INFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .counters import Histogram
     from .families import Family
-    from .tallies import Histogram
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"

@@ -125,10 +125,10 @@ class Options:
             raise UsageError(f"-e {value}: not an exit code (0 to 255)")
 
 
-def main(argv: list[str], early: Sequence[int] = ()) -> int:
+def main(argv: list[str], boot_signals: Sequence[int] = ()) -> int:
     """Run the command of `argv`; the exit code: its own, or 128 + n.
 
-    `early`: signals that came before. A stop among them ends it before anything was
+    `boot_signals`: signals that came before. A stop among them ends it before anything was
     started; the others are forwarded.
     """
     ignored = signals.ignored()
@@ -139,7 +139,7 @@ def main(argv: list[str], early: Sequence[int] = ()) -> int:
     except UsageError as error:
         _say(f"pyinit: {error}\n{USAGE}")
         return USAGE_ERROR
-    for number in early:
+    for number in boot_signals:
         if number in signals.STOPS:
             return 128 + number
     command = Command(options)
@@ -164,7 +164,7 @@ def main(argv: list[str], early: Sequence[int] = ()) -> int:
         _say(f"pyinit: cannot start {options.command[0]}: {limits.explain(error)}")
         return 126
     command.log(2, f"started {options.command[0]!r} with pid {command.child}")
-    for number in early:
+    for number in boot_signals:
         command.forward(number)
     code = command.run()
     command.take_terminal()

@@ -76,13 +76,13 @@ def _message(fields: dict[str, object], lines: tuple[str, ...]) -> str:
     uptime = fields.get("uptime")
     if isinstance(uptime, float) and ("signal" in fields or "exit_code" in fields):
         head += f", after {uptime:.3g} s"
-    room = termination.LIMIT - 256  # for a sentence more
-    room -= len(head.encode("utf-8", "replace")) + 1
+    space = termination.LIMIT - 256  # for a sentence more
+    space -= len(head.encode("utf-8", "replace")) + 1
     kept: list[str] = []
     for line in reversed(lines):
         size = len(line.encode("utf-8", "replace")) + 1
-        if size > room:
+        if size > space:
             break
-        room -= size
+        space -= size
         kept.append(line)
     return "\n".join((head, *reversed(kept))) + "\n"

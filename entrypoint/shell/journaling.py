@@ -42,8 +42,8 @@ class Journaling:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._early: list[Turned] = []
-        self._append: Callable[[Turned], None] = self._early.append
+        self._buffered: list[Turned] = []
+        self._append: Callable[[Turned], None] = self._buffered.append
         self.recorder: Recorder | None = None
         self._excerpts: dict[tuple[str, str], float] = {}
         self._failed = False
@@ -64,15 +64,15 @@ class Journaling:
         from entrypoint.journal.recorder import Recorder
 
         recorder = Recorder(self._runtime.core.state)
-        recorder.begin(self._early)
-        self._early = []
+        recorder.begin(self._buffered)
+        self._buffered = []
         self._append = recorder.append
         self.recorder = recorder
 
     def _give_up(self, error: Exception) -> None:
         self._failed = True
         self.recorder = None
-        self._early = []
+        self._buffered = []
         self._append = lambda _turned: None
         self._runtime.internal_error("journal", error)
 

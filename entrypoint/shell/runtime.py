@@ -26,7 +26,7 @@ from entrypoint.kernel import kill, reap, signals
 from entrypoint.logs import boot_messages
 from entrypoint.logs.pump import LogPump
 from entrypoint.loop import Loop
-from entrypoint.metrics.tallies import Tallies
+from entrypoint.metrics.counters import Counters
 from entrypoint.sockets.effects import PortEffects
 from entrypoint.sockets.errors import PortErrors
 
@@ -107,8 +107,8 @@ class Runtime:
         self._late: deque[Callable[[], None]] = deque()
         self._late_by = 0.0
         self.rereading = Rereading(self)
-        self.tallies = Tallies()
-        self.turns = Turns(loop, self.tallies.turn_seconds, os.environ)
+        self.counters = Counters()
+        self.turns = Turns(loop, self.counters.turn_seconds, os.environ)
         self.watching = Watching(loop, self.emit, self.log, self.rereading.begin)
         self.schedules = Schedules(self)
         self.terminals = Terminals(self)
@@ -153,7 +153,7 @@ class Runtime:
             f.ReadPlan: lambda _effect: self.rereading.begin(),
             f.ReleaseWorker: self._forget,
             f.Report: reports.report,
-            f.Count: self.tallies.count,
+            f.Count: self.counters.count,
             f.StopRemaining: self._remaining.stop,
             f.Finish: self._finish,
         }
@@ -231,12 +231,12 @@ class Runtime:
     def run(
         self,
         warnings: tuple[str, ...] = (),
-        early: Sequence[int] = (),
+        boot_signals: Sequence[int] = (),
         remarks: tuple[str, ...] = (),
     ) -> int:
         """Start the apps, turn until the end, return the exit code.
 
-        `early`: signals that came during boot, none of them a stop. `remarks`: what does not
+        `boot_signals`: signals that came during boot, none of them a stop. `remarks`: what does not
         work where it runs.
         """
         self._signals.watch()
@@ -247,7 +247,7 @@ class Runtime:
         # The process that read the file: it counts in a `pids` limit until it is reaped.
         self._reaping.reap()
         self.emit(e.Booted(self.plan))
-        for signum in early:
+        for signum in boot_signals:
             if signum != signals.SIGCHLD:
                 self._signals.handle(signum)
         self._reaping.reap()
@@ -382,7 +382,7 @@ class Runtime:
 
     def _close_port(self, effect: f.ClosePort) -> None:
         self.ports.close_port(effect)
-        self.tallies.forget(effect.app)
+        self.counters.forget(effect.app)
         self.pump.forget(effect.app)
 
     def _forget(self, effect: f.ReleaseWorker) -> None:

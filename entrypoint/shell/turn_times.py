@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from entrypoint.loop import Loop
-    from entrypoint.metrics.tallies import Histogram
+    from entrypoint.metrics.counters import Histogram
 
 VARIABLE = "PYINIT_MEASURE_TURNS"
 # A turn that worked for longer is told (s), and how many of the last ones.

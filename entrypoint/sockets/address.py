@@ -26,7 +26,7 @@ class Address:
         self.assumed_dual = False
         # No file declares it, and it was bound by a worker of an earlier revision, or declared
         # by one.
-        self.of_before = False
+        self.from_old_revision = False
         # No file declares it, and the kernel chose the port: it was asked for port 0.
         self.chosen = False
         # No file declares it, and its worker served another address already.
@@ -38,7 +38,7 @@ class Address:
         return any(group.users for group in self.groups.values())
 
     @property
-    def home(self) -> Form:
+    def identity(self) -> Form:
         """Which address it is, whatever else the file says of it."""
         declared = self.declared
         return addresses.first_form(declared) if declared is not None else next(iter(self.groups))
@@ -70,7 +70,7 @@ class Address:
         )
 
 
-class Claim(Record):
+class Assignment(Record):
     """What a worker is handed: the group, and whether its address was bound just now."""
 
     group: Group

@@ -128,19 +128,19 @@ def _form4(spec: ListenSpec, asked: Asked, *, everywhere: bool) -> Form | None:
 
 
 def meant(specs: tuple[ListenSpec, ...], asked: Asked, *, v6only: bool) -> tuple[int, Form] | None:
-    """The declared address that `asked` means (its place in `specs`) and its form.
+    """The declared address that `asked` means (its index in `specs`) and its form.
 
     One written exactly so comes before one that only covers it.
     """
     found: tuple[int, Form] | None = None
-    for place, spec in enumerate(specs):
+    for index, spec in enumerate(specs):
         form = form_for(spec, asked, v6only=v6only)
         if form is None:
             continue
         if (spec.family, spec.host) == (asked.family, asked.host):
-            return place, form
+            return index, form
         if found is None:
-            found = place, form
+            found = index, form
     return found
 
 

@@ -76,7 +76,7 @@ class Sharing(Endings):
             if addresses.first_form(spec) in but:
                 continue
             try:
-                self._held.declared.append(self._opened(spec, self._app.listen))
+                self._registry.declared.append(self._opened(spec, self._app.listen))
             except OSError as error:
                 problems.append(f"{self._app.name}: listen: {spec.text}: {sentence(spec, error)}")
         if problems:
@@ -92,10 +92,10 @@ class Sharing(Endings):
         problems: list[str] = []
         for spec in app.listen:
             form = addresses.first_form(spec)
-            if form in but or self._held.knows(form):
+            if form in but or self._registry.knows(form):
                 continue
             try:
-                self._held.coming.append(self._opened(spec, app.listen))
+                self._registry.coming.append(self._opened(spec, app.listen))
             except OSError as error:
                 why = self._held_here(spec, error) or sentence(spec, error)
                 problems.append(f"{app.name}: listen: {spec.text}: {why}")
@@ -107,7 +107,7 @@ class Sharing(Endings):
         """It is the port of an address of our own that a new one would overlap."""
         if error.errno != errno.EADDRINUSE or spec.family == "unix":
             return ""
-        for _, group in self._held.groups():
+        for _, group in self._registry.groups():
             if group.form.port == spec.port:
                 # While both listen the kernel chooses, and the old has workers of before only.
                 return f"{group.form.text} is held; another host of its port needs a new container"
@@ -115,9 +115,9 @@ class Sharing(Endings):
 
     def discard(self) -> None:
         """What was prepared will not be needed."""
-        for address in self._held.coming:
+        for address in self._registry.coming:
             self._close_address(address)
-        self._held.coming.clear()
+        self._registry.coming.clear()
 
     def change(self, app: AppSpec) -> None:
         """This revision counts from now on. What stays keeps its sockets and queues.
@@ -126,10 +126,10 @@ class Sharing(Endings):
         """
         changed = app != self._app
         self._app = app
-        for address, spec in self._held.change(app, other=changed):
+        for address, spec in self._registry.change(app, other=changed):
             self._declare(address, spec)
         if app.share == "one":
-            for address in self._held.lasting:
+            for address in self._registry.lasting:
                 for group in address.groups.values():
                     self._monitor.unite(group)
 
@@ -157,16 +157,16 @@ class Sharing(Endings):
                 self._log("warning", "listener not changed", told)
 
     @property
-    def homes(self) -> frozenset[Form]:
+    def declared_forms(self) -> frozenset[Form]:
         """What a file declares, or declared."""
-        return self._held.homes
+        return self._registry.declared_forms
 
     def give(self, form: Form) -> Address | None:
         """Hand this address on to another app; None: it is not here.
 
         Workers of ours accept on it until they end.
         """
-        address = self._held.give(form)
+        address = self._registry.give(form)
         if address is not None:
             self._monitor.let_go(address)
             self.claims.drop(address)
@@ -176,7 +176,7 @@ class Sharing(Endings):
 
     def receive(self, address: Address) -> None:
         """Another app's address; `change` follows, which says what it is here."""
-        self._held.coming.append(address)
+        self._registry.coming.append(address)
         self._welcome(address)
 
     def _welcome(self, address: Address) -> None:
@@ -184,13 +184,13 @@ class Sharing(Endings):
             group.steer(self._steered)
             self._monitor.note(address, group)
             # What waits in a slot that is none of ours is for whoever has one.
-            for place in group.descriptors:
-                if group.slot_of(place) == place and place not in self._steered:
-                    self.unowned.vacate(place)
+            for key in group.descriptors:
+                if group.slot_of(key) == key and key not in self._steered:
+                    self.unowned.vacate(key)
 
     def trim(self) -> None:
         """No worker of an earlier revision is left: close what is not declared any more."""
-        for address in self._held.trim():
+        for address in self._registry.trim():
             self._close_address(address)
 
     def _opened(self, spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> Address:
@@ -227,48 +227,48 @@ class Sharing(Endings):
     @property
     def texts(self) -> tuple[str, ...]:
         """The addresses that are listened on, as people write them."""
-        return tuple(dict.fromkeys(g.form.text for _, g in self._held.groups() if g.listening))
+        return tuple(dict.fromkeys(g.form.text for _, g in self._registry.groups() if g.listening))
 
     def grow(self, slots: int) -> None:
         """Have at least `slots` sockets on each address. Raises OSError."""
         self.slots = max(self.slots, slots)
-        for address, group in self._held.groups():
+        for address, group in self._registry.groups():
             group.grow(self.slots)
             self._monitor.note(address, group)
 
     def steer(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots only; () means all."""
         self._steered = slots
-        for _, group in self._held.groups():
+        for _, group in self._registry.groups():
             group.steer(slots)
         self.unowned.steered(slots)
 
     def queue_length(self, slot: int) -> int:
         """Connections that wait for this slot and could be accepted by no other."""
-        return sum(group.queue_length(slot) for _, group in self._held.groups())
+        return sum(group.queue_length(slot) for _, group in self._registry.groups())
 
     def depths(self) -> dict[str, tuple[sockets.Depth, ...]]:
         """The accept queues behind each address that is listened on."""
         found: dict[str, tuple[sockets.Depth, ...]] = {}
-        for _, group in self._held.groups():
+        for _, group in self._registry.groups():
             text = group.form.text
             found[text] = (*found.get(text, ()), *group.depths())
         return {text: depths for text, depths in found.items() if depths}
 
     def refuse(self) -> None:
         """Take no new connections; what is queued stays."""
-        for _, group in self._held.groups():
+        for _, group in self._registry.groups():
             group.refuse()
 
     def pause(self) -> None:
         """Refuse connections, keep the addresses; `resume` takes them again."""
-        for _, group in self._held.groups():
+        for _, group in self._registry.groups():
             self._monitor.look_away(group)
             group.pause()
 
     def resume(self) -> None:
         """Take connections again where they were taken. Raises OSError."""
-        for address, group in self._held.groups():
+        for address, group in self._registry.groups():
             self._monitor.look_away(group)
             group.resume()
             self._monitor.note(address, group)
@@ -277,15 +277,15 @@ class Sharing(Endings):
         """Close all."""
         self._loop.cancel(("unused", self._app.name))
         self._monitor.close()
-        for _, group in self._held.groups():
+        for _, group in self._registry.groups():
             group.close()
-        self._held.clear()
+        self._registry.clear()
         self.discard()
 
     def descriptors(self, slot: int) -> tuple[tuple[int, str], ...]:
         """(descriptor, name) of each declared address, for LISTEN_FDS."""
         given = []
-        for address in self._held.declared:
+        for address in self._registry.declared:
             spec = address.spec
             group = next(iter(address.groups.values()))
             self._repair(group)

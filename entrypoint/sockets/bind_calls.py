@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from entrypoint.core.spec import AppSpec
     from entrypoint.loop import Loop
 
-    from .address import Claim
+    from .address import Assignment
     from .app_sockets import Log
-    from .created_sockets import Births
+    from .created_sockets import CreatedSockets
     from .listeners import Listeners
     from .setoptions import SetOptions
     from .sockaddr import Asked
@@ -108,7 +108,7 @@ class Binding:
         self._options = options
         # Workers of this app get sockets that we make, from their next start on.
         self.makes_sockets = False
-        self._births: Births | None = None
+        self._created: CreatedSockets | None = None
 
     def change(self, app: AppSpec) -> None:
         """Another revision of the app counts from now on."""
@@ -116,26 +116,26 @@ class Binding:
 
     def forget(self, incarnation: int) -> None:
         """The worker is gone."""
-        if self._births is not None:
-            self._births.release(incarnation)
+        if self._created is not None:
+            self._created.release(incarnation)
 
     def close(self) -> None:
         """No worker is left."""
-        if self._births is not None:
-            self._births.close()
+        if self._created is not None:
+            self._created.close()
 
     def make_socket(self, worker: Worker, call: seccomp.Notification) -> bool:
         """Answer socket(2) of a worker that gets sockets of ours, until it has listened."""
-        settled = worker.listened_at and self._loop.now() - worker.listened_at > UNUSED_AFTER
-        if settled or not calling_process.same_network(call.pid):
+        is_set_up = worker.listened_at and self._loop.now() - worker.listened_at > UNUSED_AFTER
+        if is_set_up or not calling_process.same_network(call.pid):
             return False
-        if self._births is None:
-            from .created_sockets import Births
+        if self._created is None:
+            from .created_sockets import CreatedSockets
 
-            self._births = Births(self._loop)
+            self._created = CreatedSockets(self._loop)
         pid = borrow.group_of(call.pid)
         try:
-            return self._births.make(worker.notifier, call, worker.incarnation, pid)
+            return self._created.make(worker.notifier, call, worker.incarnation, pid)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 return False  # ours or the worker's: the kernel knows which
@@ -158,18 +158,18 @@ class Binding:
         if not worker.makes and not self.listeners.serves(worker.incarnation):
             self._observed(worker.incarnation, "unfit", {"reason": reason})
 
-    def _drop_birth(self, call: seccomp.Notification) -> None:
+    def _drop_created(self, call: seccomp.Notification) -> None:
         """The socket is none of ours after all."""
-        if self._births is None:
+        if self._created is None:
             return
-        sock = self._births.take(calling_process.socket_inode(call.pid, call.args[0]))
+        sock = self._created.take(calling_process.socket_inode(call.pid, call.args[0]))
         if sock is not None:
             sock.close()
 
     def _own(self, pid: int, fd: int) -> _socket.socket | None:
         """A duplicate of the worker's socket, where there is one to be had."""
-        born = self._births.take(calling_process.socket_inode(pid, fd)) if self._births else None
-        return born if born is not None else borrow.socket_of(pid, fd)
+        ours = self._created.take(calling_process.socket_inode(pid, fd)) if self._created else None
+        return ours if ours is not None else borrow.socket_of(pid, fd)
 
     def tell_listening(self, worker: Worker, call: seccomp.Notification) -> bool:
         """SO_ACCEPTCONN of a slot's socket: whether this worker listens, not a sibling.
@@ -178,13 +178,13 @@ class Binding:
         that is 0. Other options are not reported.
         """
         value, size = call.args[3:5]
-        held = self.listeners.held_by(
+        claim = self.listeners.claimed_by(
             worker.incarnation, calling_process.socket_inode(call.pid, call.args[0])
         )
-        if held is None or held.listens or held.reported:
+        if claim is None or claim.listens or claim.reported:
             return False
-        (room,) = struct.unpack("=i", calling_process.read_memory(call.pid, size, 4))
-        if room < 4 or not worker.notifier.waits(call):
+        (capacity,) = struct.unpack("=i", calling_process.read_memory(call.pid, size, 4))
+        if capacity < 4 or not worker.notifier.waits(call):
             return False
         calling_process.write_memory(call.pid, value, struct.pack("=i", 0))
         calling_process.write_memory(call.pid, size, struct.pack("=i", 4))
@@ -203,37 +203,37 @@ class Binding:
             self._bind_unread(worker, call)
             return False
         if asked is None or self._is_passing(asked, pid):
-            self._drop_birth(call)
+            self._drop_created(call)
             return False
         if not self._is_stream(asked, pid, fd) or not calling_process.same_network(pid):
             return False
         if self.listeners.of_inode(calling_process.socket_inode(pid, fd)) is not None:
             return False  # bound already: EINVAL, as the kernel says
-        claim = self._claim(worker, call, asked)
-        if claim is None:
-            self._drop_birth(call)
+        assignment = self._assign(worker, call, asked)
+        if assignment is None:
+            self._drop_created(call)
             return False
         try:
-            return self._give(worker, call, claim)
+            return self._give(worker, call, assignment)
         except seccomp.NotTakenError:
             # The same bind is answered again later: it finds the address as it was.
-            if claim.group.form not in worker.bound:
-                self.listeners.give_back(worker.incarnation, claim)
+            if assignment.group.form not in worker.bound:
+                self.listeners.give_back(worker.incarnation, assignment)
             raise
         finally:
-            self.listeners.abandon(claim)
+            self.listeners.abandon(assignment)
 
-    def _give(self, worker: Worker, call: seccomp.Notification, claim: Claim) -> bool:
-        """Answer a bind with the socket of `claim`, or bind the worker's own into its group.
+    def _give(self, worker: Worker, call: seccomp.Notification, assignment: Assignment) -> bool:
+        """Answer a bind with the socket of `assignment`, or bind the worker's own into its group.
 
         The worker's own is better where nothing waits at the slot's: all that refers to it,
         and all that was set on it, stays. Else it is replaced, and what was set is copied.
         """
-        pid, fd, group = call.pid, call.args[0], claim.group
+        pid, fd, group = call.pid, call.args[0], assignment.group
         own = self._own(pid, fd) if group.form.family != "unix" else None
         if own is None and self._is_tied(worker, call):
-            return self._cannot_replace(worker, call, claim)
-        if own is not None and self._keeps_own(worker, claim, call, own):
+            return self._cannot_replace(worker, call, assignment)
+        if own is not None and self._keeps_own(worker, assignment, call, own):
             inode = inode_of(own.fileno())
             try:
                 group.adopt(worker.slot, worker.incarnation, own)
@@ -242,7 +242,7 @@ class Binding:
                 worker.notifier.answer(call, error.errno or errno.EINVAL)
                 return True
             worker.notifier.answer(call)
-            self.bound(worker, claim, inode, pid, fd)
+            self.bound(worker, assignment, inode, pid, fd)
             return True
         flags = calling_process.descriptor_flags(pid, fd)
         again = group.holders.get(worker.slot) == worker.incarnation
@@ -255,22 +255,22 @@ class Binding:
             self._options.carry_unix(worker.incarnation, worker.notifier, call, source)
         if own is not None:
             own.close()
-        self.follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
+        self.follow_mode(worker, assignment, nonblocking=bool(flags & os.O_NONBLOCK))
         if not worker.notifier.put(call, source.fileno(), fd, cloexec=bool(flags & os.O_CLOEXEC)):
             return True  # killed meanwhile, or its call begins anew
-        self.bound(worker, claim, inode_of(source.fileno()), pid, fd)
+        self.bound(worker, assignment, inode_of(source.fileno()), pid, fd)
         worker.notifier.answer(call)
         return True
 
     def _keeps_own(
         self,
         worker: Worker,
-        claim: Claim,
+        assignment: Assignment,
         call: seccomp.Notification,
         own: _socket.socket,
     ) -> bool:
         """Its own socket becomes the slot's."""
-        group = claim.group
+        group = assignment.group
         if not borrow.is_tcp(own):
             return False
         if group.single:
@@ -282,19 +282,21 @@ class Binding:
         tree = look.tree(self.pid_of(worker.incarnation) or pid)
         return borrow.is_tied(pid, fd, calling_process.socket_inode(pid, fd), tree)
 
-    def _cannot_replace(self, worker: Worker, call: seccomp.Notification, claim: Claim) -> bool:
+    def _cannot_replace(
+        self, worker: Worker, call: seccomp.Notification, assignment: Assignment
+    ) -> bool:
         """Its socket is tied to something, and we cannot have it; or it is a unix socket.
 
         A path leads to one socket, so workers cannot each have their own there.
         """
         reason = "a socket was in an epoll set, or duplicated, before its bind"
-        form = claim.group.form
-        self.listeners.give_back(worker.incarnation, claim)
+        form = assignment.group.form
+        self.listeners.give_back(worker.incarnation, assignment)
         if form.family != "unix" and not worker.makes:
             self._needs_our_sockets(worker, reason)
             return False
-        alone = not claim.group.users and self.listeners.step_aside(
-            claim, lasting=self._app.instances == 1
+        alone = not assignment.group.users and self.listeners.step_aside(
+            assignment, lasting=self._app.instances == 1
         )
         if alone:
             then = "the worker binds it itself: connections are refused while it is away"
@@ -323,23 +325,23 @@ class Binding:
         """
         if not worker.makes:
             self._needs_our_sockets(worker, "the bind of a process cannot be read: " + _UNREADABLE)
-        births = self._births.of(borrow.group_of(call.pid), call.args[0]) if self._births else ()
-        if not births:
+        found = self._created.of(borrow.group_of(call.pid), call.args[0]) if self._created else ()
+        if not found:
             return
         from .created_sockets import prepare
 
-        for birth in births:
-            prepare(birth)
+        for created in found:
+            prepare(created)
 
-    def bound(self, worker: Worker, claim: Claim, inode: int, pid: int, fd: int) -> None:
+    def bound(self, worker: Worker, assignment: Assignment, inode: int, pid: int, fd: int) -> None:
         """The worker has the socket of that inode now, of this claim."""
-        held = self.listeners.hold(worker.incarnation, worker.slot, claim, inode)
-        held.pid, held.fd = borrow.group_of(pid), fd
-        form = claim.group.form
+        claim = self.listeners.hold(worker.incarnation, worker.slot, assignment, inode)
+        claim.pid, claim.fd = borrow.group_of(pid), fd
+        form = assignment.group.form
         if form not in worker.bound:
             worker.bound.add(form)
             self._observed(
-                worker.incarnation, "bound", {"address": form.text, "adopted": claim.adopted}
+                worker.incarnation, "bound", {"address": form.text, "adopted": assignment.adopted}
             )
 
     @staticmethod
@@ -358,7 +360,9 @@ class Binding:
             )
         return protocol in sockaddr.PROTOCOLS[asked.family]
 
-    def _claim(self, worker: Worker, call: seccomp.Notification, asked: Asked) -> Claim | None:
+    def _assign(
+        self, worker: Worker, call: seccomp.Notification, asked: Asked
+    ) -> Assignment | None:
         pid, incarnation = call.pid, worker.incarnation
         caller = credentials.caller(pid)
         wanted = Wanted(caller.credentials)
@@ -367,24 +371,24 @@ class Binding:
             mode = calling_process.socket_mode(pid, call.args[0]) & ~caller.umask
             if path is None or not worker.notifier.waits(call):
                 return None
-            return self.listeners.claim(
+            return self.listeners.assign(
                 incarnation, asked.replace(path=path), wanted=wanted.replace(mode=mode)
             )
         if asked.port == 0:
             command = calling_process.command_line(pid)
             if not worker.notifier.waits(call) or not addresses.means_serve(command):
                 return None
-            return self.listeners.claim_port(incarnation, addresses.ports_of_serve(command))
+            return self.listeners.assign_port(incarnation, addresses.ports_of_serve(command))
         v6only: bool | None = False
         if asked.host == addresses.ANY6:
             v6only = self._options.is_v6only(incarnation, pid, call.args[0])
         if not worker.notifier.waits(call):
             return None
-        return self.listeners.claim(incarnation, asked, wanted=wanted, v6only=v6only)
+        return self.listeners.assign(incarnation, asked, wanted=wanted, v6only=v6only)
 
-    def follow_mode(self, worker: Worker, claim: Claim, *, nonblocking: bool) -> None:
+    def follow_mode(self, worker: Worker, assignment: Assignment, *, nonblocking: bool) -> None:
         """The worker's socket was like that: what it gets in its place follows."""
-        group = claim.group
+        group = assignment.group
         if not nonblocking and (
             # Of several sockets that a worker binds to one address a non-blocking one
             # wins, and what the first user of a shared socket made of it stays: it may
@@ -400,35 +404,37 @@ class Binding:
         inode = calling_process.socket_inode(call.pid, call.args[0])
         if not inode:
             return self._listen_unread(worker, call)
-        claim = self.listeners.of_inode(inode)
-        if claim is None:
-            self._drop_birth(call)
+        assignment = self.listeners.of_inode(inode)
+        if assignment is None:
+            self._drop_created(call)
             return False
         if not worker.notifier.waits(call):
             return False
-        self.begin(worker, call, claim, inode)
+        self.begin(worker, call, assignment, inode)
         return True
 
-    def begin(self, worker: Worker, call: seccomp.Notification, claim: Claim, inode: int) -> None:
+    def begin(
+        self, worker: Worker, call: seccomp.Notification, assignment: Assignment, inode: int
+    ) -> None:
         """Answer the call with which the worker listens on that socket."""
-        claim.group.users.add(worker.incarnation)
-        self.listeners.begin(claim, inode)
+        assignment.group.users.add(worker.incarnation)
+        self.listeners.begin(assignment, inode)
         worker.listened_at = worker.listened_at or self._loop.now()
         self._options.listens(worker.incarnation)
         # Not made: a worker's own backlog would replace ours.
         worker.notifier.answer(call)
-        self._observed(worker.incarnation, "listening", {"address": claim.group.form.text})
+        self._observed(worker.incarnation, "listening", {"address": assignment.group.form.text})
 
     def _listen_unread(self, worker: Worker, call: seccomp.Notification) -> bool:
         """Of a process that we cannot look into: a socket that we made, and it has bound."""
-        if self._births is None:
+        if self._created is None:
             return False
         pid = borrow.group_of(call.pid)
-        births = self._births.of(pid, call.args[0])
-        bound = [birth for birth in births if sockets.port_of(birth.sock)]
+        found = self._created.of(pid, call.args[0])
+        bound = [created for created in found if sockets.port_of(created.sock)]
         if len(bound) != 1:
             return False
-        own = self._births.take(bound[0].inode)
+        own = self._created.take(bound[0].inode)
         if own is None:
             return False
         inode = bound[0].inode
@@ -437,7 +443,7 @@ class Binding:
             own.close()
             worker.notifier.answer(call, errno.EADDRINUSE)
             return True
-        claim = self.listeners.claim_bound(worker.incarnation, worker.slot, own)
-        self.bound(worker, claim, inode, pid, call.args[0])
-        self.begin(worker, call, claim, inode)
+        assignment = self.listeners.assign_bound(worker.incarnation, worker.slot, own)
+        self.bound(worker, assignment, inode, pid, call.args[0])
+        self.begin(worker, call, assignment, inode)
         return True

@@ -39,7 +39,7 @@ PAUSE = 0.1
 LONGEST_PAUSE = 0.4
 
 
-class Held:
+class Claim:
     """One socket of the app in the hands of one worker.
 
     `pid`, `fd`: where it was seen last; 0 and -1 for unknown. `listens`: the worker called
@@ -68,53 +68,53 @@ class Held:
 
 
 class Claims:
-    """The book of an app. `ended(held)` is called when a worker has closed its socket.
+    """The book of an app. `ended(claim)` is called when a worker has closed its socket.
 
     `pid_of(incarnation)` is the worker's process, 0 when unknown.
     """
 
     def __init__(
-        self, app: AppSpec, log: Log, pid_of: Callable[[int], int], ended: Callable[[Held], None]
+        self, app: AppSpec, log: Log, pid_of: Callable[[int], int], ended: Callable[[Claim], None]
     ) -> None:
         self._app = app
         self._log = log
         self._pid_of = pid_of
         self._ended = ended
-        self._held: dict[tuple[int, int], Held] = {}
+        self._claims: dict[tuple[int, int], Claim] = {}
         self._leaving: set[int] = set()
         self._said_unknown = False
 
-    def __iter__(self) -> Iterator[Held]:
-        return iter(tuple(self._held.values()))
+    def __iter__(self) -> Iterator[Claim]:
+        return iter(tuple(self._claims.values()))
 
-    def add(self, held: Held) -> Held:
+    def add(self, claim: Claim) -> Claim:
         """A worker was handed this socket; the one that counts if it had it already."""
-        known = self._held.setdefault((held.incarnation, held.inode), held)
-        if known is not held:
-            known.pid, known.fd = held.pid, held.fd
+        known = self._claims.setdefault((claim.incarnation, claim.inode), claim)
+        if known is not claim:
+            known.pid, known.fd = claim.pid, claim.fd
         return known
 
-    def of_inode(self, inode: int) -> tuple[Held, ...]:
+    def of_inode(self, inode: int) -> tuple[Claim, ...]:
         """Who has this socket."""
-        return tuple(held for held in self._held.values() if held.inode == inode)
+        return tuple(claim for claim in self._claims.values() if claim.inode == inode)
 
-    def find(self, incarnation: int, inode: int) -> Held | None:
+    def find(self, incarnation: int, inode: int) -> Claim | None:
         """This worker's claim to that socket."""
-        return self._held.get((incarnation, inode))
+        return self._claims.get((incarnation, inode))
 
-    def of(self, incarnation: int) -> tuple[Held, ...]:
+    def of(self, incarnation: int) -> tuple[Claim, ...]:
         """What this worker has."""
-        return tuple(held for held in self._held.values() if held.incarnation == incarnation)
+        return tuple(claim for claim in self._claims.values() if claim.incarnation == incarnation)
 
-    def remove(self, held: Held) -> None:
+    def remove(self, claim: Claim) -> None:
         """It is over, and needs no more looks."""
-        self._held.pop((held.incarnation, held.inode), None)
+        self._claims.pop((claim.incarnation, claim.inode), None)
 
     def drop(self, address: Address) -> None:
         """The address is closed or another app's."""
-        for held in self:
-            if held.address is address:
-                self.remove(held)
+        for claim in self:
+            if claim.address is address:
+                self.remove(claim)
 
     def leaving(self, incarnation: int) -> None:
         """The worker was told to stop: what it closes now it gives up for its successor."""
@@ -127,62 +127,62 @@ class Claims:
     def release(self, incarnation: int) -> None:
         """The worker has ended."""
         self._leaving.discard(incarnation)
-        for held in self.of(incarnation):
-            self.remove(held)
+        for claim in self.of(incarnation):
+            self.remove(claim)
 
     # -- looking ------------------------------------------------------------------------
 
     def look_at(self, inode: int) -> None:
         """End the claims to this socket of workers that hold it no longer."""
-        for held in self.of_inode(inode):
-            self._look(held)
+        for claim in self.of_inode(inode):
+            self._look(claim)
 
     def look_at_worker(self, incarnation: int) -> None:
         """End what this worker claims and does not hold."""
-        for held in self.of(incarnation):
-            self._look(held)
+        for claim in self.of(incarnation):
+            self._look(claim)
 
     def look_at_address(self, address: Address) -> None:
         """End claims to this address."""
-        for held in self:
-            if held.address is address:
-                self._look(held)
+        for claim in self:
+            if claim.address is address:
+                self._look(claim)
 
-    def _look(self, held: Held) -> None:
-        if held.reported or held.incarnation in self._leaving:
+    def _look(self, claim: Claim) -> None:
+        if claim.reported or claim.incarnation in self._leaving:
             return
-        if self._holds(held) is False:
-            self.end(held)
+        if self._holds(claim) is False:
+            self.end(claim)
 
-    def end(self, held: Held) -> None:
+    def end(self, claim: Claim) -> None:
         """Its worker has closed the socket."""
-        self.remove(held)
-        if held.incarnation not in self._leaving:
-            self._ended(held)
+        self.remove(claim)
+        if claim.incarnation not in self._leaving:
+            self._ended(claim)
 
-    def _holds(self, held: Held) -> bool | None:
+    def _holds(self, claim: Claim) -> bool | None:
         from entrypoint.kernel import calling_process  # with the first claim
 
-        if held.fd >= 0 and calling_process.socket_inode(held.pid, held.fd) == held.inode:
+        if claim.fd >= 0 and calling_process.socket_inode(claim.pid, claim.fd) == claim.inode:
             return True
-        root = self._pid_of(held.incarnation)
+        root = self._pid_of(claim.incarnation)
         if not root:
             return None  # it has ended, which we shall hear
         for reparented in (False, True):
-            pids = tree.marked(held.incarnation) if reparented else look.tree(root)
-            found = look.sockets(pids, {held.inode})
+            pids = tree.marked(claim.incarnation) if reparented else look.tree(root)
+            found = look.sockets(pids, {claim.inode})
             if found.unknown and not found.holders:
-                self._say_unknown(held)
+                self._say_unknown(claim)
                 return None
             if found.holders:
-                held.pid = found.holders[held.inode][0]
-                held.fd = look.number_of(held.pid, held.inode)
+                claim.pid = found.holders[claim.inode][0]
+                claim.fd = look.number_of(claim.pid, claim.inode)
                 return True
         # One that dies closes all that it has before its end is heard of: that is no claim
         # which ends, and what waits there is for its successor.
         return None if proc.is_ending(root) else False
 
-    def _say_unknown(self, held: Held) -> None:
+    def _say_unknown(self, claim: Claim) -> None:
         if self._said_unknown:
             return
         self._said_unknown = True
@@ -191,7 +191,7 @@ class Claims:
             "open sockets of a worker unknown",
             {
                 "app": self._app.name,
-                "pid": held.pid or self._pid_of(held.incarnation),
+                "pid": claim.pid or self._pid_of(claim.incarnation),
                 "reason": "its descriptors cannot be read (it changed its user, or has too many)",
                 "then": "a listener that it closes is taken for open",
             },

@@ -40,7 +40,7 @@ _BUDGET = 512
 _PART = 8
 
 
-class Birth:
+class CreatedSocket:
     """A socket that we made, bound to nothing yet. `pid` and `fd`: who got it, as what."""
 
     def __init__(self, sock: _socket.socket, incarnation: int, pid: int, fd: int) -> None:
@@ -51,18 +51,18 @@ class Birth:
         self.inode = inode_of(sock.fileno())
 
 
-class Births:
+class CreatedSockets:
     """The duplicates of the workers of one app."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._births: dict[int, Birth] = {}
+        self._created: dict[int, CreatedSocket] = {}
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._sweep_again = 0.0
         self._budget = _BUDGET if limit < 0 else min(_BUDGET, limit // _PART)
 
     def __len__(self) -> int:
-        return len(self._births)
+        return len(self._created)
 
     def make(
         self, notifier: seccomp.Notifier, call: seccomp.Notification, incarnation: int, pid: int
@@ -86,65 +86,65 @@ class Births:
         if number < 0:
             sock.close()
             return True  # killed meanwhile, or its call begins anew
-        birth = Birth(sock, incarnation, pid, number)
-        self._births[birth.inode] = birth
+        created = CreatedSocket(sock, incarnation, pid, number)
+        self._created[created.inode] = created
         # A socket that is not connected is hung up all the time: only changes count.
-        self._loop.register(sock.fileno(), WRITE | EDGE, lambda _events: self._changed(birth))
+        self._loop.register(sock.fileno(), WRITE | EDGE, lambda _events: self._changed(created))
         return True
 
-    def _changed(self, birth: Birth) -> None:
-        if sockets.is_client(birth.sock):
-            self.drop(birth)
+    def _changed(self, created: CreatedSocket) -> None:
+        if sockets.is_client(created.sock):
+            self.drop(created)
 
     def _has_room(self) -> bool:
-        if len(self._births) >= self._budget and self._loop.now() >= self._sweep_again:
+        if len(self._created) >= self._budget and self._loop.now() >= self._sweep_again:
             self._sweep_again = self._loop.now() + _SWEEP_PAUSE
             self._sweep()
-        return len(self._births) < self._budget
+        return len(self._created) < self._budget
 
     def _sweep(self) -> None:
         """Drop what its process has closed, and what cannot be known any more."""
-        for pid in {birth.pid for birth in self._births.values()}:
+        for pid in {created.pid for created in self._created.values()}:
             seen = look.sockets((pid,))
-            for birth in tuple(self._births.values()):
-                if birth.pid == pid and not seen.holds(birth.inode):
-                    self.drop(birth)
+            for created in tuple(self._created.values()):
+                if created.pid == pid and not seen.holds(created.inode):
+                    self.drop(created)
 
     def take(self, inode: int) -> _socket.socket | None:
         """The duplicate of that socket, from now on the caller's."""
-        birth = self._births.pop(inode, None)
-        if birth is None:
+        created = self._created.pop(inode, None)
+        if created is None:
             return None
-        self._loop.unregister(birth.sock.fileno())
-        return birth.sock
+        self._loop.unregister(created.sock.fileno())
+        return created.sock
 
-    def of(self, pid: int, fd: int) -> tuple[Birth, ...]:
+    def of(self, pid: int, fd: int) -> tuple[CreatedSocket, ...]:
         """What this descriptor of a process may be: what it was at first, else any.
 
         For a process that cannot be looked at: it may have duplicated it.
         """
-        own = [birth for birth in self._births.values() if birth.pid == pid]
-        return tuple(birth for birth in own if birth.fd == fd) or tuple(own)
+        own = [created for created in self._created.values() if created.pid == pid]
+        return tuple(created for created in own if created.fd == fd) or tuple(own)
 
-    def drop(self, birth: Birth) -> None:
+    def drop(self, created: CreatedSocket) -> None:
         """Close our duplicate."""
-        sock = self.take(birth.inode)
+        sock = self.take(created.inode)
         if sock is not None:
             sock.close()
 
     def release(self, incarnation: int) -> None:
         """The worker has ended."""
-        for birth in tuple(self._births.values()):
-            if birth.incarnation == incarnation:
-                self.drop(birth)
+        for created in tuple(self._created.values()):
+            if created.incarnation == incarnation:
+                self.drop(created)
 
     def close(self) -> None:
         """Drop all."""
-        for birth in tuple(self._births.values()):
-            self.drop(birth)
+        for created in tuple(self._created.values()):
+            self.drop(created)
 
 
-def prepare(birth: Birth) -> None:
+def prepare(created: CreatedSocket) -> None:
     """Let the kernel's own bind of this socket join the group of its address."""
-    birth.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-    birth.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+    created.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    created.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)

@@ -133,7 +133,7 @@ class PortEffects:
         """Bind what is new in these apps. Nothing counts before `accept`; `discard` gives it up."""
         fresh: dict[str, Ports] = {}
         problems: list[str] = []
-        moving = moves({name: ports.homes for name, ports in self._ports.items()}, specs)
+        moving = moves({name: ports.declared_forms for name, ports in self._ports.items()}, specs)
         for spec in specs:
             existing = self._ports.get(spec.name)
             but = moving.get(spec.name, {})
@@ -269,9 +269,9 @@ class PortEffects:
         ports = self.get(started.spec.name)
         if ports is None:
             return None
-        claim = ports.listeners.of_inode(inode)
-        if claim is not None:
-            return claim.address.chosen
+        assignment = ports.listeners.of_inode(inode)
+        if assignment is not None:
+            return assignment.address.chosen
         sees = started.spec.exec_mode == "cluster" and ports.has_filter(started.incarnation)
         return True if sees else None
 

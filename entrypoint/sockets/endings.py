@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from entrypoint.kernel import sockets
 
-from .claims import Claims, inode_of
-from .claims import Held as Holding
+from .claims import Claim, Claims, inode_of
 from .errors import reason_of
 from .listener_monitor import ListenerMonitor
-from .listener_registry import Held
+from .listener_registry import ListenerRegistry
 from .path_watch import PathWatch
 
 TYPE_CHECKING = False
@@ -43,12 +42,12 @@ class Endings:
         self._loop = loop
         self._app = app
         self._log = log
-        self._held = Held()
+        self._registry = ListenerRegistry()
         self.claims = Claims(app, log, pid_of, self._claim_ended)
         self._saw = saw
         self._monitor = ListenerMonitor(
             loop,
-            self._held.groups,
+            self._registry.groups,
             self._revived,
             self.claims,
             self._connection_arrived,
@@ -67,9 +66,9 @@ class Endings:
         self._log("info", "listener revived", {**where, "slots": list(slots)})
         self._said_down.discard(group)
         # Of a unix socket it is another one: those who have the old one serve nobody.
-        for held in self.claims:
-            if held.group is group and group.of_inode(held.inode) is None:
-                self.claims.end(held)
+        for claim in self.claims:
+            if claim.group is group and group.of_inode(claim.inode) is None:
+                self.claims.end(claim)
 
     def _restored(self, group: Group) -> None:
         """Its path was removed by somebody."""
@@ -116,37 +115,37 @@ class Endings:
                 holders[0].accepts = True
                 self._saw(holders[0].incarnation, "accepting", {"address": group.form.text})
 
-    def dropped(self, held: Holding) -> None:
+    def dropped(self, claim: Claim) -> None:
         """The worker made a client of this socket: it is none of ours."""
-        self.claims.remove(held)
-        if not held.group.declared:
-            held.group.gave_up(held.slot, held.incarnation)
-        self._close_socket(held.address, held.group, held.inode)
+        self.claims.remove(claim)
+        if not claim.group.declared:
+            claim.group.gave_up(claim.slot, claim.incarnation)
+        self._close_socket(claim.address, claim.group, claim.inode)
 
     def serves(self, incarnation: int) -> bool:
         """It listens on one of the app's addresses."""
-        return any(held.listens for held in self.claims.of(incarnation))
+        return any(claim.listens for claim in self.claims.of(incarnation))
 
-    def _claim_ended(self, held: Holding) -> None:
+    def _claim_ended(self, claim: Claim) -> None:
         """No process of that worker has the socket any more."""
-        group = held.group
-        if any(other.group is group for other in self.claims.of(held.incarnation)):
+        group = claim.group
+        if any(other.group is group for other in self.claims.of(claim.incarnation)):
             # It has another socket of this address.
-            if group.slot_of(group.place_of(held.inode) or 0) != group.place_of(held.inode):
-                self._close_socket(held.address, group, held.inode)
+            if group.slot_of(group.key_of(claim.inode) or 0) != group.key_of(claim.inode):
+                self._close_socket(claim.address, group, claim.inode)
             return
-        if not held.listens:
-            group.users.discard(held.incarnation)
-        elif not group.declared and self.serves(held.incarnation):
+        if not claim.listens:
+            group.users.discard(claim.incarnation)
+        elif not group.declared and self.serves(claim.incarnation):
             self._one_time = True
-        group.gave_up(held.slot, held.incarnation)
-        if not group.declared and not self.claims.of_inode(held.inode):
-            self._close_socket(held.address, group, held.inode)
+        group.gave_up(claim.slot, claim.incarnation)
+        if not group.declared and not self.claims.of_inode(claim.inode):
+            self._close_socket(claim.address, group, claim.inode)
         else:
-            self._monitor.refresh(group, (held.slot,))
-        if held.listens:
+            self._monitor.refresh(group, (claim.slot,))
+        if claim.listens:
             fields: dict[str, object] = {"address": group.form.text, "declared": group.declared}
-            self._saw(held.incarnation, "closed", fields)
+            self._saw(claim.incarnation, "closed", fields)
 
     def _close_socket(self, address: Address, group: Group, inode: int) -> None:
         """Close one socket of an address; what waits there is passed on if it can be."""
@@ -155,7 +154,7 @@ class Endings:
             return
         forms = tuple(
             other.form
-            for _, other in self._held.groups()
+            for _, other in self._registry.groups()
             if other.listening and other.users and other.form.port == group.form.port
         )
         waiting = 0 if group.form.family == "unix" else sockets.queue_length(sock)
@@ -171,32 +170,32 @@ class Endings:
 
     def _forget_address(self, address: Address) -> None:
         """No worker has it, and no file declares it: it is free."""
-        for form, known in tuple(self._held.adopted.items()):
+        for form, known in tuple(self._registry.adopted.items()):
             if known is address:
-                del self._held.adopted[form]
+                del self._registry.adopted[form]
         self._close_address(address)
-        text = address.home.text if address.groups else ""
+        text = address.identity.text if address.groups else ""
         self._log("debug", "address released", {"app": self._app.name, "address": text})
 
     def release(self, incarnation: int) -> None:
         """The worker is gone: its claims end, unlinked socket files come back."""
-        for held in self.claims.of(incarnation):
-            self.claims.remove(held)
-            if not held.listens and not held.group.declared:
-                self._close_unless_used(held)
+        for claim in self.claims.of(incarnation):
+            self.claims.remove(claim)
+            if not claim.listens and not claim.group.declared:
+                self._close_unless_used(claim)
         self.claims.release(incarnation)
-        for address in self._held.lasting:
+        for address in self._registry.lasting:
             for group in address.groups.values():
                 group.release(incarnation)
                 group.mend()
             if len(address.groups) > 1:
                 self._settle(address)
 
-    def _close_unless_used(self, held: Holding) -> None:
+    def _close_unless_used(self, claim: Claim) -> None:
         """A socket that was bound and never listened dies with its worker."""
-        if not self.claims.of_inode(held.inode) and not held.group.listens_at(held.inode):
-            held.group.gave_up(held.slot, held.incarnation)
-            self._close_socket(held.address, held.group, held.inode)
+        if not self.claims.of_inode(claim.inode) and not claim.group.listens_at(claim.inode):
+            claim.group.gave_up(claim.slot, claim.incarnation)
+            self._close_socket(claim.address, claim.group, claim.inode)
 
     def _close_address(self, address: Address) -> None:
         self._monitor.let_go(address)

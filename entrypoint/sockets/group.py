@@ -31,7 +31,7 @@ class Group(Steered):
     for it, and listens when its worker does. Else all sockets are bound and listen at once.
     `credentials`: for whom it is bound; None: by us, as the file says.
 
-    Sockets are known by their *place*: the slot's number, or a number from `_EXTRA` up for a
+    Sockets are known by a *key*: the slot's number, or a number from `_EXTRA` up for a
     further socket of a slot (a worker's own second one) and for one that was replaced.
     """
 
@@ -112,36 +112,36 @@ class Group(Steered):
                     self._listen(slot)
             self.steer(self.steered)
 
-    def listen(self, place: int | None = None) -> None:
+    def listen(self, key: int | None = None) -> None:
         """Take connections. Raises OSError (EADDRINUSE: somebody listens there).
 
-        `place`: the socket whose worker listens; the others too unless `on_demand`.
+        `key`: the socket whose worker listens; the others too unless `on_demand`.
         """
-        if self.on_demand and place is not None:
-            if place not in self._array:
+        if self.on_demand and key is not None:
+            if key not in self._array:
                 self.listening = True
-                self._listen(place)
+                self._listen(key)
                 self.steer(self.steered)
             return
         if self.listening:
             return
         self.listening = True
-        places = tuple(self._sockets)
+        keys = tuple(self._sockets)
         # Those that take connections first, then the program, then the others: between
         # a listen(2) and the program the kernel spreads connections by itself, and one
         # given to a spare slot would wait for ever.
         slots = self.open_slots()
-        first = [place for place in places if place in slots] or list(places)
+        first = [key for key in keys if key in slots] or list(keys)
         for each in first:
             self._listen(each)
         self.steer(self.steered)
-        for each in places:
+        for each in keys:
             if each not in first:
                 self._listen(each)
 
-    def _listen(self, place: int) -> None:
-        self._sockets[place].listen(self.backlog)
-        self._array.append(place)
+    def _listen(self, key: int) -> None:
+        self._sockets[key].listen(self.backlog)
+        self._array.append(key)
 
     # -- workers' own sockets -----------------------------------------------------------
 
@@ -180,15 +180,15 @@ class Group(Steered):
         The listener that it replaces is returned, for its queue; it takes no connections
         any more, and stays open until `drop_replaced`.
         """
-        place = self.place_of(inode)
-        if place is None:
+        key = self.key_of(inode)
+        if key is None:
             return None
-        slot = self._extras.get(place, place)
+        slot = self._extras.get(key, key)
         own = self._coming.get(slot)
         if own is None or os.fstat(own.fileno()).st_ino != inode:
-            if place not in self._array:
+            if key not in self._array:
                 self.listening = True
-                self._listen(place)
+                self._listen(key)
                 self.steer(self.steered)
             return None
         del self._coming[slot]
@@ -209,19 +209,19 @@ class Group(Steered):
 
         Until it is closed it may still be in the kernel's array: close it before `steer`.
         """
-        place = self.place_of(inode)
-        if place is None:
+        key = self.key_of(inode)
+        if key is None:
             return None
-        coming = self._coming.get(place)
+        coming = self._coming.get(key)
         if coming is not None and os.fstat(coming.fileno()).st_ino == inode:
-            return self._coming.pop(place)
-        self._extras.pop(place, None)
-        sock = self._sockets.pop(place)
-        if place in self._array:
-            index = self._array.index(place)
+            return self._coming.pop(key)
+        self._extras.pop(key, None)
+        sock = self._sockets.pop(key)
+        if key in self._array:
+            index = self._array.index(key)
             # The kernel moves the last one there (`reuseport_detach_sock`).
             last = self._array.pop()
-            if last != place:
+            if last != key:
                 self._array[index] = last
         self.listening = bool(self._array)
         return sock
@@ -244,8 +244,8 @@ class Group(Steered):
         if backlog == self.backlog or self._plug is not None:
             return
         self.backlog = backlog
-        for place in self._array:
-            self._sockets[place].listen(backlog)
+        for key in self._array:
+            self._sockets[key].listen(backlog)
 
     def quiet(self) -> None:
         """Refuse connections, keep the port; `listen` takes them again."""
@@ -327,21 +327,21 @@ class Group(Steered):
         if not self.listening:
             return ()
         down = tuple(
-            place
-            for place in dict.fromkeys((*fallen, *self._sockets))
-            if place in self._array and not sockets.is_listening(self._sockets[place])
+            key
+            for key in dict.fromkeys((*fallen, *self._sockets))
+            if key in self._array and not sockets.is_listening(self._sockets[key])
         )
         self._down += down
-        for place in down:
+        for key in down:
             # The last of the array took its place.
-            index = self._array.index(place)
+            index = self._array.index(key)
             last = self._array.pop()
-            if last != place:
+            if last != key:
                 self._array[index] = last
-        revived = [place for place in self._down if place in self._sockets]
-        for place in revived:
-            self._listen(place)
-            self._down.remove(place)
+        revived = [key for key in self._down if key in self._sockets]
+        for key in revived:
+            self._listen(key)
+            self._down.remove(key)
         self._down.clear()
         if revived:
             self.steer(self.steered)
@@ -393,7 +393,7 @@ class Group(Steered):
             return 0
         if self.single and self._refuses:
             slot = self._one
-        return sum(sockets.queue_length(self._sockets[place]) for place in self.places((slot,)))
+        return sum(sockets.queue_length(self._sockets[key]) for key in self.descriptors_of((slot,)))
 
     def depths(self) -> tuple[sockets.Depth, ...]:
         """The accept queue of each socket that workers may take connections from."""

@@ -65,7 +65,7 @@ class Idle:
         self._looks = 0
         # Connections that it had in hand at each look.
         self._kept: set[int] | None = None
-        self._held: tuple[int, ...] = ()
+        self._suspended: tuple[int, ...] = ()
         self._steps = 0
         self._hold()
 
@@ -77,7 +77,7 @@ class Idle:
             return
         self._holds += 1
         self._steps = 0
-        self._held = tree
+        self._suspended = tree
         if not suspend.suspend(tree):
             self._go()
             return
@@ -92,8 +92,8 @@ class Idle:
 
     def _step(self) -> None:
         tree = look.tree(self._pid)
-        fresh = [pid for pid in tree if pid not in self._held]
-        self._held = tree
+        fresh = [pid for pid in tree if pid not in self._suspended]
+        self._suspended = tree
         if fresh:
             suspend.suspend(fresh)
         if fresh or not all(suspend.is_suspended(pid) for pid in tree):
@@ -110,16 +110,16 @@ class Idle:
             self._again()
 
     def _is_idle(self) -> bool:
-        early = self._loop.now() - self._began < _STRICT * PATIENCE
-        strict = early or self._looks < _LOOKS - 1
-        if strict and any(suspend.only_waits(pid) is False for pid in self._held):
+        young = self._loop.now() - self._began < _STRICT * PATIENCE
+        strict = young or self._looks < _LOOKS - 1
+        if strict and any(suspend.only_waits(pid) is False for pid in self._suspended):
             return False
         taken = sockdiag.accepted(self._paths)
         if taken is None:
             return True  # nothing can be seen, now or later
-        held = set(look.sockets(self._held, taken).holders) if taken else set()
-        self._kept = held if self._kept is None else self._kept & held
-        return not held
+        serving = set(look.sockets(self._suspended, taken).holders) if taken else set()
+        self._kept = serving if self._kept is None else self._kept & serving
+        return not serving
 
     def _go(self) -> None:
         try:
@@ -145,8 +145,8 @@ class Idle:
             self._later(_PAUSES[self._holds % len(_PAUSES)], self._hold)
 
     def _release(self) -> None:
-        held, self._held = self._held, ()
-        suspend.resume(held)
+        suspended, self._suspended = self._suspended, ()
+        suspend.resume(suspended)
 
     def _later(self, seconds: float, what: Callable[[], None]) -> None:
         self._loop.call_at(self._key, self._loop.now() + seconds, what)

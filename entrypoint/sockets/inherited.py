@@ -91,11 +91,11 @@ class InheritedGroup(Group):
     def _bind(self) -> _socket.socket:
         return _socket.socket(fileno=os.dup(self._given.fileno()))
 
-    def _listen(self, place: int) -> None:
+    def _listen(self, key: int) -> None:
         # It does already. But a worker may have shut it down.
-        if not sockets.is_listening(self._sockets[place]):
-            self._sockets[place].listen(self.backlog)
-        self._array.append(place)
+        if not sockets.is_listening(self._sockets[key]):
+            self._sockets[key].listen(self.backlog)
+        self._array.append(key)
 
     def tune(self, backlog: int, mode: int | None) -> None:
         """Backlog and mode are those of its owner."""

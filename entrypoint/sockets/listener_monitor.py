@@ -17,7 +17,7 @@ from entrypoint.loop import (
     WRITE,
 )
 
-from .address import Claim
+from .address import Assignment
 from .claims import LONGEST_PAUSE, PAUSE, inode_of
 from .unowned_slots import UnownedSlots
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .claims import Claims
     from .group import Group
     from .path_watch import PathWatch
-    from .relay import Early
+    from .relay import ConnectionRelay
 
     Revived = Callable[[Group, tuple[int, ...]], None]
     Arrived = Callable[[Group, int], None]
@@ -73,13 +73,13 @@ class ListenerMonitor:
         self._inodes: dict[int, tuple[Address, Group]] = {}
         # Descriptor → inode.
         self._watched: dict[int, int] = {}
-        # Descriptor → place of those that listen: a socket that is replaced changes it.
-        self._places: dict[int, int] = {}
+        # Descriptor → key of those that listen: a socket that is replaced changes it.
+        self._keys: dict[int, int] = {}
         # Those that do not listen: their workers may make clients of them.
         self._clients: set[int] = set()
         # Slots whose sockets workers have shut down, in that order, until they are revived.
         self._fallen: dict[Group, list[int]] = {}
-        self._early: Early | None = None
+        self._relay: ConnectionRelay | None = None
         self.unowned = UnownedSlots(loop, self._watched_groups, self.proxy, self.refresh)
 
     def note(self, address: Address, group: Group) -> None:
@@ -88,17 +88,17 @@ class ListenerMonitor:
             self._inodes[inode] = (address, group)
         if group.file is not None:
             self._paths.follow(group)
-        for place, fd in group.descriptors.items():
-            if not group.listens(place):
+        for key, fd in group.descriptors.items():
+            if not group.listens(key):
                 if fd not in self._clients:
                     self._unwatch(fd)
                 continue
-            if fd in self._clients or self._places.get(fd) != place:
+            if fd in self._clients or self._keys.get(fd) != key:
                 self._unwatch(fd)
             if fd not in self._watched:
-                self._watch(group, place, fd)
+                self._watch(group, key, fd)
             else:
-                self._loop.modify(fd, self._events(group, place, fd))
+                self._loop.modify(fd, self._events(group, key, fd))
 
     def await_connect(self, sock: _socket.socket, connected: Callable[[], None]) -> None:
         """Call `connected` when a worker makes a client of this socket, which is bound only.
@@ -125,10 +125,10 @@ class ListenerMonitor:
 
     def refresh(self, group: Group, slots: Collection[int] | None = None) -> None:
         """Wait for what there is to wait for now at its sockets, or at those of some slots."""
-        places = None if slots is None else group.places(slots)
-        for place, fd in group.descriptors.items() if places is None else places.items():
+        changed = None if slots is None else group.descriptors_of(slots)
+        for key, fd in group.descriptors.items() if changed is None else changed.items():
             if fd in self._watched and fd not in self._clients:
-                self._loop.modify(fd, self._events(group, place, fd))
+                self._loop.modify(fd, self._events(group, key, fd))
 
     def look_away(self, group: Group) -> None:
         """It is shut down on purpose."""
@@ -148,70 +148,70 @@ class ListenerMonitor:
             self._paths.forget(group)
             self.look_away(group)
 
-    def claim_of(self, inode: int) -> Claim | None:
+    def assignment_of(self, inode: int) -> Assignment | None:
         """Whose socket that is."""
         found = self._inodes.get(inode)
-        return Claim(found[1], found[0]) if found is not None else None
+        return Assignment(found[1], found[0]) if found is not None else None
 
-    def proxy(self) -> Early:
+    def proxy(self) -> ConnectionRelay:
         """What passes connections on to where somebody accepts."""
-        if self._early is None:
-            from .relay import Early
+        if self._relay is None:
+            from .relay import ConnectionRelay
 
-            self._early = Early(self._loop)
-        return self._early
+            self._relay = ConnectionRelay(self._loop)
+        return self._relay
 
     def close(self) -> None:
         """Watch nothing any more, pass nothing on."""
-        if self._early is not None:
-            self._early.close()
+        if self._relay is not None:
+            self._relay.close()
         self._paths.close()
         for fd in tuple(self._watched):
             self._unwatch(fd)
         self._inodes.clear()
 
-    def _watch(self, group: Group, place: int, fd: int) -> None:
+    def _watch(self, group: Group, key: int, fd: int) -> None:
         self._watched[fd] = inode_of(fd)
-        self._places[fd] = place
-        events = self._events(group, place, fd)
-        self._loop.register(fd, events, lambda seen: self._seen(group, place, fd, seen))
+        self._keys[fd] = key
+        events = self._events(group, key, fd)
+        self._loop.register(fd, events, lambda seen: self._seen(group, key, fd, seen))
 
     def _unwatch(self, fd: int) -> None:
         if self._watched.pop(fd, None) is not None:
-            self._places.pop(fd, None)
+            self._keys.pop(fd, None)
             self._clients.discard(fd)
             self._resting.discard(fd)
             self._rests.pop(fd, None)
             self._loop.cancel(("arm", fd))
             self._loop.unregister(fd)
 
-    def _events(self, group: Group, place: int, fd: int) -> int:
+    def _events(self, group: Group, key: int, fd: int) -> int:
         """READ where a connection has a meaning for us."""
-        passes_on = self.unowned.events(group, place)
+        passes_on = self.unowned.events(group, key)
         if passes_on or fd in self._resting:
             return passes_on
-        held = self._claims.of_inode(self._watched[fd])
-        return READ if any(not each.reported for each in held) else 0
+        claims = self._claims.of_inode(self._watched[fd])
+        return READ if any(not each.reported for each in claims) else 0
 
     def _watched_groups(self) -> Iterator[Group]:
         for _, group in self._groups():
             if group.listening and any(fd in self._watched for fd in group.descriptors.values()):
                 yield group
 
-    def _seen(self, group: Group, place: int, fd: int, events: int) -> None:
+    def _seen(self, group: Group, key: int, fd: int, events: int) -> None:
         if events & (HANGUP | ERROR):
             # At the end of this turn, with all that fell in it: in which order they did, which
             # is that of epoll's list, tells where the kernel has put the others.
-            self._fallen.setdefault(group, []).append(place)
-            key = ("revive", id(group))
-            self._loop.call_at(key, self._loop.now(), lambda: self._try_revive(group))
-        elif self.unowned.events(group, place):
-            self.unowned.arrived(group, place)
+            self._fallen.setdefault(group, []).append(key)
+            timer = ("revive", id(group))
+            self._loop.call_at(timer, self._loop.now(), lambda: self._try_revive(group))
+        elif self.unowned.events(group, key):
+            self.unowned.arrived(group, key)
         else:
-            self._rest(group, place, fd)
+            self._rest(group, key, fd)
             self._arrived(group, self._watched[fd])
 
-    def _rest(self, group: Group, place: int, fd: int) -> None:
+    def _rest(self, group: Group, key: int, fd: int) -> None:
         """Wait for no connection for a while: longer where they follow one another."""
         now = self._loop.now()
         last, pause = self._rests.get(fd, (0.0, PAUSE))
@@ -223,7 +223,7 @@ class ListenerMonitor:
         def again() -> None:
             self._resting.discard(fd)
             if fd in self._watched:
-                self._loop.modify(fd, self._events(group, place, fd))
+                self._loop.modify(fd, self._events(group, key, fd))
 
         self._loop.call_at(("arm", fd), now + pause, again)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .group import Group
 
 
-class Held:
+class ListenerRegistry:
     """The book of an app's addresses; it opens and closes nothing."""
 
     def __init__(self) -> None:
@@ -41,13 +41,13 @@ class Held:
                 yield address, group
 
     @property
-    def homes(self) -> frozenset[Form]:
+    def declared_forms(self) -> frozenset[Form]:
         """What a file declares, or declared."""
-        return frozenset(address.home for address in (*self.declared, *self.leaving))
+        return frozenset(address.identity for address in (*self.declared, *self.leaving))
 
     def knows(self, form: Form) -> bool:
         """It is bound already, as this address."""
-        return form in self.adopted or form in self.homes
+        return form in self.adopted or form in self.declared_forms
 
     def change(self, app: AppSpec, *, other: bool) -> list[tuple[Address, ListenSpec]]:
         """This revision counts from now on: its addresses, and what it says of each.
@@ -55,12 +55,12 @@ class Held:
         What it no longer declares is leaving. `other`: it is another one than before.
         """
         for bound in self.adopted.values():
-            bound.of_before = bound.of_before or other
+            bound.from_old_revision = bound.from_old_revision or other
         if app.exec_mode != "cluster":
             # Workers bind by themselves what the file does not declare.
             self.leaving += self.adopted.values()
             self.adopted.clear()
-        here = {a.home: a for a in (*self.declared, *self.leaving, *self.coming)}
+        here = {a.identity: a for a in (*self.declared, *self.leaving, *self.coming)}
         found = []
         for spec in app.listen:
             form = addresses.first_form(spec)
@@ -74,8 +74,8 @@ class Held:
 
     def give(self, form: Form) -> Address | None:
         """Take this address out; None: it is not here."""
-        held = (*self.declared, *self.leaving, *self.adopted.values())
-        address = next((each for each in held if each.home == form), None)
+        known = (*self.declared, *self.leaving, *self.adopted.values())
+        address = next((each for each in known if each.identity == form), None)
         if address is not None:
             self.declared = [each for each in self.declared if each is not address]
             self.leaving = [each for each in self.leaving if each is not address]
@@ -94,7 +94,7 @@ class Held:
                 if not address.groups:
                     self.leaving.remove(address)
                 again.groups[form] = group
-                again.of_before = True
+                again.from_old_revision = True
                 self.adopted[form] = again
                 return True
         return False
@@ -105,7 +105,7 @@ class Held:
         # While no worker has bound anything they may be slow; then it may be this.
         if any(address.used for address in self.lasting):
             for form, address in tuple(self.adopted.items()):
-                if address.of_before and not address.used:
+                if address.from_old_revision and not address.used:
                     unneeded.append(self.adopted.pop(form))
         return unneeded
 

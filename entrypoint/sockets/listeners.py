@@ -11,10 +11,10 @@ import os
 from entrypoint.kernel import sockets
 
 from . import addresses
-from .address import Address, Claim
+from .address import Address, Assignment
 from .addresses import Form
 from .app_sockets import Sharing
-from .claims import Held as Holding
+from .claims import Claim
 from .opened import adopted
 from .unix_group import UnixGroup
 
@@ -41,7 +41,7 @@ class Listeners(Sharing):
 
     def first_port(self) -> int:
         """The first TCP port, declared or adopted; 0 for none."""
-        for address in self._held.lasting:
+        for address in self._registry.lasting:
             if address.port:
                 return address.port
         return 0
@@ -50,7 +50,7 @@ class Listeners(Sharing):
         """The group of this address that listens; one that the worker uses, if there is."""
         found = [
             group
-            for address, group in self._held.groups()
+            for address, group in self._registry.groups()
             if group.listening
             and (self._declared_text(address) if declared else group.form.text) == text
         ]
@@ -60,24 +60,24 @@ class Listeners(Sharing):
 
     def declared_as(self, text: str) -> str:
         """What the file calls the address of this text; "" where it has none."""
-        for address, group in self._held.groups():
+        for address, group in self._registry.groups():
             if group.form.text == text:
                 return self._declared_text(address)
         return ""
 
     def _declared_text(self, address: Address) -> str:
         for spec in self._app.listen:
-            if addresses.first_form(spec) == address.home:
+            if addresses.first_form(spec) == address.identity:
                 return spec.text
         return ""
 
     def declares(self, port: int) -> bool:
         """The file declares this port."""
-        return any(address.port == port for address in self._held.declared)
+        return any(address.port == port for address in self._registry.declared)
 
     def unix_groups(self) -> list[UnixGroup]:
         """The app's unix sockets, all that there are."""
-        return [group for _, group in self._held.groups() if isinstance(group, UnixGroup)]
+        return [group for _, group in self._registry.groups() if isinstance(group, UnixGroup)]
 
     def unseen_before_bind(self, incarnation: int) -> bool:
         """This worker has ended and had not bound the app's unix path.
@@ -92,7 +92,7 @@ class Listeners(Sharing):
 
     def tcp_groups(self) -> list[Group]:
         """The app's TCP addresses, all that there are."""
-        return [group for _, group in self._held.groups() if group.form.family != "unix"]
+        return [group for _, group in self._registry.groups() if group.form.family != "unix"]
 
     def has_bound(self, incarnation: int) -> bool:
         """This worker has a TCP address of the app."""
@@ -108,17 +108,17 @@ class Listeners(Sharing):
 
     def declares_path(self, path: str | None) -> bool:
         """The file declares this unix socket."""
-        specs = (address.spec for address in self._held.declared)
+        specs = (address.spec for address in self._registry.declared)
         return any(spec is not None and bool(path) and spec.path == path for spec in specs)
 
-    def claim(
+    def assign(
         self,
         incarnation: int,
         asked: Asked,
         *,
         wanted: Wanted,
         v6only: bool | None = None,
-    ) -> Claim | None:
+    ) -> Assignment | None:
         """The sockets that this bind means, bound now if need be; None: let it go.
 
         `v6only` None: not known.
@@ -160,7 +160,7 @@ class Listeners(Sharing):
         return known is None or known.late
 
     def _meant(self, asked: Asked, *, v6only: bool) -> tuple[int, Form] | None:
-        specs = tuple(a.spec for a in self._held.declared if a.spec is not None)
+        specs = tuple(a.spec for a in self._registry.declared if a.spec is not None)
         return addresses.meant(specs, asked, v6only=v6only)
 
     def obtain(
@@ -170,8 +170,8 @@ class Listeners(Sharing):
         *,
         wanted: Wanted,
         v6only: bool | None = None,
-    ) -> Claim:
-        """As `claim`, but binds whatever is asked for. Raises OSError.
+    ) -> Assignment:
+        """As `assignment`, but binds whatever is asked for. Raises OSError.
 
         What the file declares was bound by us and is for any of the app's processes. The
         rest is only for one that could have bound it itself (EACCES).
@@ -180,7 +180,7 @@ class Listeners(Sharing):
         found = self._meant(asked, v6only=only6)
         adopted = False
         if found is not None:
-            address, form = self._held.declared[found[0]], found[1]
+            address, form = self._registry.declared[found[0]], found[1]
         else:
             form = addresses.form_as_asked(asked, v6only=only6)
             known = self._adopted_as(form, certain=v6only is not None)
@@ -204,7 +204,7 @@ class Listeners(Sharing):
         group.users.add(incarnation)
         if group.mend():
             self._restored(group)
-        return Claim(group, address, adopted)
+        return Assignment(group, address, adopted)
 
     def _deduce(self, incarnation: int, asked: Asked) -> bool:
         """Whether `::` without IPv4 is meant, from what this worker has already.
@@ -215,35 +215,35 @@ class Listeners(Sharing):
             incarnation in group.users
             and group.form.family == "inet"
             and group.form.port == asked.port
-            for _, group in self._held.groups()
+            for _, group in self._registry.groups()
         )
 
     def _adopted_as(self, form: Form, *, certain: bool) -> Address | None:
-        address = self._held.adopted.get(form)
+        address = self._registry.adopted.get(form)
         if address is None and not certain and form.family == "inet6":
-            address = self._held.adopted.get(form.replace(v6only=not form.v6only))
+            address = self._registry.adopted.get(form.replace(v6only=not form.v6only))
         return address
 
     def _inherited(self, form: Form) -> Address | None:
         """What an app had that is no longer in the file: it may only have another name."""
         address = self._heir_of(form)
         if address is not None:
-            self._held.adopted[form] = address
+            self._registry.adopted[form] = address
             self._welcome(address)
         return address
 
     def _adopt(self, incarnation: int, form: Form, wanted: Wanted) -> Address:
         again = Address(None)
-        if self._held.take_back(form, again):
+        if self._registry.take_back(form, again):
             self._monitor.note(again, again.groups[form])
             return again
         inherited = self._inherited(form)
         if inherited is not None:
             return inherited
-        if len(self._held.adopted) >= MAX_ADOPTED:
-            for address in tuple(self._held.adopted.values()):
+        if len(self._registry.adopted) >= MAX_ADOPTED:
+            for address in tuple(self._registry.adopted.values()):
                 self.claims.look_at_address(address)
-            if len(self._held.adopted) >= MAX_ADOPTED:
+            if len(self._registry.adopted) >= MAX_ADOPTED:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         alone = not self._beside_assumed(incarnation, form) and not self._beside_sibling(
             incarnation, form
@@ -257,7 +257,7 @@ class Listeners(Sharing):
         )
         address.late = self.serves(incarnation)
         for bound, group in address.groups.items():
-            self._held.adopted[bound] = address
+            self._registry.adopted[bound] = address
             self._monitor.note(address, group)
         return address
 
@@ -265,7 +265,7 @@ class Listeners(Sharing):
         """0.0.0.0 after `::`: so that was IPv6 only, and the two are no conflict."""
         return form.family == "inet" and any(
             address.assumed_dual and group.form.port == form.port and incarnation in group.users
-            for address, group in self._held.groups()
+            for address, group in self._registry.groups()
         )
 
     def _beside_sibling(self, incarnation: int, form: Form) -> bool:
@@ -275,57 +275,57 @@ class Listeners(Sharing):
         """
         near = [
             group
-            for _, group in self._held.groups()
+            for _, group in self._registry.groups()
             if group.form.port == form.port and form.port and group.form.overlaps(form)
         ]
         return bool(near) and not any(incarnation in group.users for group in near)
 
-    def claim_port(self, incarnation: int, ports: tuple[int, ...] = ()) -> Claim | None:
+    def assign_port(self, incarnation: int, ports: tuple[int, ...] = ()) -> Assignment | None:
         """A TCP address of the app which this worker has not got yet.
 
         One of `ports` if it can be, in their order. For a worker that asks for
         port 0 and means the app's (`addresses.means_serve`).
         """
-        candidates = [a for a in self._held.lasting if a.port]
+        candidates = [a for a in self._registry.lasting if a.port]
         for port in (*ports, *(a.port for a in candidates)):
             for address in candidates:
                 used = any(incarnation in group.users for group in address.groups.values())
                 if address.port == port and not used:
                     group = address.group
                     group.users.add(incarnation)
-                    return Claim(group, address)
+                    return Assignment(group, address)
         return None
 
-    def of_descriptor(self, fd: int) -> Claim | None:
+    def of_descriptor(self, fd: int) -> Assignment | None:
         """Whose socket this descriptor of ours is."""
-        return self._monitor.claim_of(os.fstat(fd).st_ino)
+        return self._monitor.assignment_of(os.fstat(fd).st_ino)
 
-    def of_inode(self, inode: int) -> Claim | None:
+    def of_inode(self, inode: int) -> Assignment | None:
         """Whose socket that is."""
-        return self._monitor.claim_of(inode)
+        return self._monitor.assignment_of(inode)
 
     def accepted_by(self, incarnation: int, port: int = 0) -> Group | None:
         """Where this worker accepts: its first address, or that of TCP port `port`."""
         listening = [
             group
-            for _, group in self._held.groups()
+            for _, group in self._registry.groups()
             if group.listening and (not port or group.form.port == port)
         ]
         own = [group for group in listening if incarnation in group.users]
         return next(iter((*own, *listening)), None)
 
-    def hold(self, incarnation: int, slot: int, claim: Claim, inode: int) -> Holding:
-        """The worker has this socket of `claim` now."""
-        self._monitor.note(claim.address, claim.group)
-        group = claim.group
-        held = self.claims.add(Holding(incarnation, slot, claim.address, group, inode))
+    def hold(self, incarnation: int, slot: int, assignment: Assignment, inode: int) -> Claim:
+        """The worker has this socket of `assignment` now."""
+        self._monitor.note(assignment.address, assignment.group)
+        group = assignment.group
+        claim = self.claims.add(Claim(incarnation, slot, assignment.address, group, inode))
         sock = group.of_inode(inode)
         if sock is not None and group.form.family != "unix" and not group.listens_at(inode):
-            self._monitor.await_connect(sock, lambda: self.dropped(held))
+            self._monitor.await_connect(sock, lambda: self.dropped(claim))
         self._monitor.refresh(group, (slot,))
-        return held
+        return claim
 
-    def held_by(self, incarnation: int, inode: int) -> Holding | None:
+    def claimed_by(self, incarnation: int, inode: int) -> Claim | None:
         """This worker's claim to that socket."""
         return self.claims.find(incarnation, inode)
 
@@ -337,7 +337,7 @@ class Listeners(Sharing):
         return any(
             each.port == form.port
             and each.family in ("inet", "inet6")
-            and self._monitor.claim_of(each.inode) is None
+            and self._monitor.assignment_of(each.inode) is None
             and form.overlaps(Form(each.family, each.host, each.port, v6only=each.v6only))
             and (
                 addresses.is_any(each.host) or addresses.is_any(form.host) or each.host == form.host
@@ -345,16 +345,16 @@ class Listeners(Sharing):
             for each in sockdiag.listeners() or ()
         )
 
-    def claim_bound(self, incarnation: int, slot: int, own: socket) -> Claim:
+    def assign_bound(self, incarnation: int, slot: int, own: socket) -> Assignment:
         """The claim to an address that the kernel has bound `own` to, which joins it."""
         form = form_of(own)
         found = self._meant(form.as_asked(), v6only=form.v6only)
-        address = self._held.declared[found[0]] if found else self._held.adopted.get(form)
+        address = self._registry.declared[found[0]] if found else self._registry.adopted.get(form)
         adopted = address is None
         if address is None:
             address = Address(None)
             address.late = self.serves(incarnation)
-            self._held.adopted[form] = address
+            self._registry.adopted[form] = address
         group = address.groups.get(form)
         if group is None:
             group = address.groups[form] = self._group(address, form)
@@ -362,57 +362,59 @@ class Listeners(Sharing):
         group.users.add(incarnation)
         group.join(slot, incarnation, own)
         self._monitor.note(address, group)
-        return Claim(group, address, adopted)
+        return Assignment(group, address, adopted)
 
-    def give_back(self, incarnation: int, claim: Claim) -> None:
+    def give_back(self, incarnation: int, assignment: Assignment) -> None:
         """The worker gets nothing of it after all."""
-        claim.group.users.discard(incarnation)
+        assignment.group.users.discard(incarnation)
 
-    def step_aside(self, claim: Claim, *, lasting: bool) -> bool:
+    def step_aside(self, assignment: Assignment, *, lasting: bool) -> bool:
         """Give up an address that no worker uses, so that one can bind it itself.
 
         A declared one only if `lasting`: no other worker will ask for it. Connections that
         wait are reset. False: it is kept.
         """
-        if not claim.group.declared:
-            self._forget_address(claim.address)
+        if not assignment.group.declared:
+            self._forget_address(assignment.address)
             return True
         if lasting:
-            self._held.declared = [e for e in self._held.declared if e is not claim.address]
-            self._close_address(claim.address)
+            self._registry.declared = [
+                e for e in self._registry.declared if e is not assignment.address
+            ]
+            self._close_address(assignment.address)
         return lasting
 
-    def abandon(self, claim: Claim) -> None:
+    def abandon(self, assignment: Assignment) -> None:
         """Nothing came of it: an address without any socket is none."""
-        if claim.group.empty and not claim.group.declared:
-            self._forget_address(claim.address)
+        if assignment.group.empty and not assignment.group.declared:
+            self._forget_address(assignment.address)
 
-    def begin(self, claim: Claim, inode: int) -> None:
+    def begin(self, assignment: Assignment, inode: int) -> None:
         """A worker listens on that socket: so does the group. Raises OSError."""
-        group = claim.group
+        group = assignment.group
         if not group.listening and not group.on_demand:
             group.listen()
         replaced = group.begins(inode)
-        for held in self.claims.of_inode(inode):
-            held.listens = True
-        self._monitor.note(claim.address, group)
+        for claim in self.claims.of_inode(inode):
+            claim.listens = True
+        self._monitor.note(assignment.address, group)
         if replaced is not None:
             fd = replaced.fileno()
             self._loop.call_at(
                 ("replaced", fd),
                 self._loop.now() + LAST_HANDSHAKE,
-                lambda: self._drop_replaced(claim.address, group, replaced),
+                lambda: self._drop_replaced(assignment.address, group, replaced),
             )
-        self._settle(claim.address)
-        if not all(address.used for address in self._held.lasting):
+        self._settle(assignment.address)
+        if not all(address.used for address in self._registry.lasting):
             key = ("unused", self._app.name)
             self._loop.call_at(key, self._loop.now() + UNUSED_AFTER, self._tell_unused)
 
     def node_closed(self, incarnation: int, group: Group) -> None:
         """A Node worker says that it has closed its server on this address."""
-        for held in self.claims.of(incarnation):
-            if held.group is group:
-                self.claims.end(held)
+        for claim in self.claims.of(incarnation):
+            if claim.group is group:
+                self.claims.end(claim)
 
     def _tell_unused(self) -> None:
         """Say once of each declared address that no worker listens there: its clients hang.
@@ -420,13 +422,13 @@ class Listeners(Sharing):
         One that no file declares is free: a worker that has ended had it, and the next one
         of the slot serves without it.
         """
-        serving = {held.slot for held in self.claims if held.listens}
-        for bound in tuple(self._held.adopted.values()):
+        serving = {claim.slot for claim in self.claims if claim.listens}
+        for bound in tuple(self._registry.adopted.values()):
             group = bound.group
             if not bound.used and group.awaited and serving.issuperset(group.awaited):
                 self._forget_address(bound)
-        used = [group.form.text for _, group in self._held.groups() if group.users]
-        for address in self._held.declared:
+        used = [group.form.text for _, group in self._registry.groups() if group.users]
+        for address in self._registry.declared:
             if used and not address.used and address not in self._unused:
                 self._unused.append(address)
                 told = {"app": self._app.name, "address": address.group.form.text}

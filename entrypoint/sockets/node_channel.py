@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from entrypoint.core.spec import AppSpec
     from entrypoint.loop import Loop
 
-    from .address import Claim
+    from .address import Assignment
     from .listeners import Listeners
     from .sockaddr import Asked
 
@@ -60,7 +60,7 @@ class Shared:
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
         self.datagrams: dict[str, _socket.socket] = {}
-        self.random: dict[str, Claim] = {}  # what listen(0) got
+        self.random: dict[str, Assignment] = {}  # what listen(0) got
 
     def close(self) -> None:
         """Close the UDP sockets."""
@@ -106,8 +106,8 @@ class NodeChannel:
         self._outgoing: deque[tuple[bytes, _socket.socket | None]] = deque()
         self._size = 0
         self._awaits_ack = False
-        self._held: deque[tuple[bytes, _socket.socket]] = deque()
-        self._keys: dict[str, tuple[Asked | None, Claim | None]] = {}
+        self._pending: deque[tuple[bytes, _socket.socket]] = deque()
+        self._keys: dict[str, tuple[Asked | None, Assignment | None]] = {}
         self._leaving = False
         self._pid = 0
         self._events = READ
@@ -141,7 +141,7 @@ class NodeChannel:
             rights.close(self._sock)
             self._sock = None
         self._outgoing.clear()
-        self._held.clear()
+        self._pending.clear()
 
     # -- out --------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ class NodeChannel:
         if self._sock is None:
             return
         if sock is not None and self._awaits_ack:
-            self._held.append((data, sock))
+            self._pending.append((data, sock))
             self._size += len(data)
             return
         if sock is not None:
@@ -261,8 +261,8 @@ class NodeChannel:
                 self._cluster(message)
         elif cmd in ("NODE_HANDLE_ACK", "NODE_HANDLE_NACK"):
             self._awaits_ack = False
-            if self._held:
-                data, sock = self._held.popleft()
+            if self._pending:
+                data, sock = self._pending.popleft()
                 self._size -= len(data)
                 self._put(data, sock)
         elif cmd == "NODE_HANDLE":
@@ -278,9 +278,9 @@ class NodeChannel:
         elif act == "listening":
             self._listening(message)
         elif act == "close":
-            _, claim = self._keys.pop(str(message.get("key")), (None, None))
-            if claim is not None:
-                self._listeners.node_closed(self._incarnation, claim.group)
+            _, assignment = self._keys.pop(str(message.get("key")), (None, None))
+            if assignment is not None:
+                self._listeners.node_closed(self._incarnation, assignment.group)
             if self._leaving and not self._keys:
                 self.disconnect()
         elif act == "exitedAfterDisconnect" and isinstance(seq, int):
@@ -291,14 +291,14 @@ class NodeChannel:
     def _listening(self, message: dict[str, Any]) -> None:
         if message.get("addressType") in ("udp4", "udp6"):
             return
-        for asked, claim in self._keys.values():
-            if claim is None or asked is None:
+        for asked, assignment in self._keys.values():
+            if assignment is None or asked is None:
                 continue
             port = message.get("port")
-            if asked.family == "unix" or port in (claim.group.form.port, asked.port):
-                where: dict[str, object] = {"address": claim.group.form.text}
+            if asked.family == "unix" or port in (assignment.group.form.port, asked.port):
+                where: dict[str, object] = {"address": assignment.group.form.text}
                 self._tell(
-                    self._incarnation, "listening", {**where, "chosen": claim.address.chosen}
+                    self._incarnation, "listening", {**where, "chosen": assignment.address.chosen}
                 )
                 return
 
@@ -306,7 +306,7 @@ class NodeChannel:
 
     def _query(self, query: Query) -> None:
         try:
-            sock, claim = self._find(query)
+            sock, assignment = self._find(query)
         except (OSError, ValueError) as error:  # ValueError: a path that cannot be encoded
             number = getattr(error, "errno", None) or errno.EINVAL
             if number == errno.ENOENT:
@@ -314,25 +314,25 @@ class NodeChannel:
             reply = node_protocol.answer(query, errno=-number)
             self._put(node_protocol.encode(reply), None)
             return
-        self._keys[query.key] = (query.asked, claim)
+        self._keys[query.key] = (query.asked, assignment)
         data = self._shared.data.get(query.key)
         if query.data and data is None and len(self._shared.data) < _MANY:
             data = self._shared.data[query.key] = query.data
         reply = node_protocol.with_handle(node_protocol.answer(query, data=data), query.kind)
         self._put(node_protocol.encode(reply), sock)
 
-    def _find(self, query: Query) -> tuple[_socket.socket, Claim | None]:
+    def _find(self, query: Query) -> tuple[_socket.socket, Assignment | None]:
         """The socket to hand over. Raises OSError with what the worker is told."""
         if query.kind == "datagram":
             return self._datagram(query), None
         if query.kind == "fd":
-            place = query.fd - 3  # the worker's number, as LISTEN_FDS gave it
+            index = query.fd - 3  # the worker's number, as LISTEN_FDS gave it
             given = self._listeners.descriptors(self._slot)
-            known = 0 <= place < len(given)
-            claim = self._listeners.of_descriptor(given[place][0]) if known else None
-            if claim is None:
+            known = 0 <= index < len(given)
+            assignment = self._listeners.of_descriptor(given[index][0]) if known else None
+            if assignment is None:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            claim.group.users.add(self._incarnation)
+            assignment.group.users.add(self._incarnation)
         elif query.asked is None:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         elif len(self._keys) >= _MANY:
@@ -341,43 +341,43 @@ class NodeChannel:
             # As Node's primary says: this worker listens there already.
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         else:
-            claim = self._claim(query, query.asked)
+            assignment = self._assign(query, query.asked)
         try:
-            sock = claim.group.hand(self._slot, self._incarnation)
+            sock = assignment.group.hand(self._slot, self._incarnation)
             inode = inode_of(sock.fileno())
-            self._listeners.hold(self._incarnation, self._slot, claim, inode).reported = True
-            self._listeners.begin(claim, inode)
+            self._listeners.hold(self._incarnation, self._slot, assignment, inode).reported = True
+            self._listeners.begin(assignment, inode)
         except OSError:
-            self._listeners.abandon(claim)
+            self._listeners.abandon(assignment)
             raise
         # libuv takes the socket as it is, and would block in accept(2).
-        claim.group.set_blocking(self._slot, False)
-        return sock, claim
+        assignment.group.set_blocking(self._slot, False)
+        return sock, assignment
 
     def _has(self, wanted: Asked) -> bool:
         if wanted.family != "unix" and wanted.port == 0:
             return False
         return any(asked == wanted for asked, _ in self._keys.values())
 
-    def _claim(self, query: Query, asked: Asked) -> Claim:
+    def _assign(self, query: Query, asked: Asked) -> Assignment:
         command = self._app.command
         if asked.family != "unix" and asked.port == 0:
             ports = addresses.ports_of_serve(command)
             found = (
-                self._listeners.claim_port(self._incarnation, ports)
+                self._listeners.assign_port(self._incarnation, ports)
                 if addresses.means_serve(command)
                 else self._shared.random.get(query.key)
             )
             if found is not None:
                 found.group.users.add(self._incarnation)
                 return found
-        claim = self._obtain(query, asked)
+        assignment = self._obtain(query, asked)
         if asked.family != "unix" and asked.port == 0 and len(self._shared.random) < _MANY:
             # In a cluster, listen(0) means one random port for all workers.
-            self._shared.random[query.key] = claim
-        return claim
+            self._shared.random[query.key] = assignment
+        return assignment
 
-    def _obtain(self, query: Query, asked: Asked) -> Claim:
+    def _obtain(self, query: Query, asked: Asked) -> Assignment:
         listeners, incarnation = self._listeners, self._incarnation
         caller = credentials.caller(self._pid)
         wanted = Wanted(caller.credentials, mode=0o777 & ~caller.umask)

@@ -137,9 +137,9 @@ class Ports:
         self._listeners.discard()
 
     @property
-    def homes(self) -> frozenset[Form]:
+    def declared_forms(self) -> frozenset[Form]:
         """The addresses that a file declares, or declared."""
-        return self._listeners.homes
+        return self._listeners.declared_forms
 
     def give(self, form: Form) -> Address | None:
         """Hand this address on to another app; None: it is not here."""

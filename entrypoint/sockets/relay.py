@@ -67,7 +67,7 @@ def was_relayed(client: _socket.socket) -> bool:
     return isinstance(name, tuple) and (name[0], name[1]) in _accepted
 
 
-class Early:
+class ConnectionRelay:
     """Takes connections from one listener's queue to another's.
 
     `AT_MOST` are relayed at a time. What is more waits: in the queue of its listener, or here
@@ -97,12 +97,12 @@ class Early:
         queue is reset. So more are accepted than can be passed on at once; and they are
         passed on when it is closed, so that they do not come back to it.
         """
-        room = (self._most if closing else AT_MOST) - len(self._pairs) - len(self._waiting)
+        capacity = (self._most if closing else AT_MOST) - len(self._pairs) - len(self._waiting)
         # Another may have taken what was counted: then nothing may wait here.
         blocking = listener.getblocking() and os.get_blocking(listener.fileno())
         os.set_blocking(listener.fileno(), False)
         try:
-            for _ in range(min(waiting, room)):
+            for _ in range(min(waiting, capacity)):
                 try:
                     client = sockets.accept(listener)
                 except OSError:

@@ -25,9 +25,9 @@ from .unix_group import UnixGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .address import Claim
+    from .address import Assignment
     from .bind_calls import Binding, Worker
-    from .claims import Held
+    from .claims import Claim
 
 
 def serve_at(
@@ -42,45 +42,51 @@ def serve_at(
     False: let it go on.
     """
     listeners = binding.listeners
-    held = next(
+    claim = next(
         (each for each in listeners.claims.of(worker.incarnation) if each.group is source), None
     )
-    if held is None or not _can_replace(binding, worker, call, held):
+    if claim is None or not _can_replace(binding, worker, call, claim):
         return False
     caller = credentials.caller(call.pid)
     asked = Asked("unix", path=target.form.path)
-    claim = listeners.claim(worker.incarnation, asked, wanted=Wanted(caller.credentials))
-    if claim is None or not worker.notifier.waits(call):
+    assignment = listeners.assign(worker.incarnation, asked, wanted=Wanted(caller.credentials))
+    if assignment is None or not worker.notifier.waits(call):
         return False
-    _replace(binding, worker, call, held, claim)
+    _replace(binding, worker, call, claim, assignment)
     return True
 
 
-def _can_replace(binding: Binding, worker: Worker, call: seccomp.Notification, held: Held) -> bool:
+def _can_replace(
+    binding: Binding, worker: Worker, call: seccomp.Notification, claim: Claim
+) -> bool:
     """It is the caller's own descriptor, and nothing else refers to it."""
-    pid, fd = held.pid, held.fd
-    if borrow.group_of(call.pid) != pid or calling_process.socket_inode(pid, fd) != held.inode:
+    pid, fd = claim.pid, claim.fd
+    if borrow.group_of(call.pid) != pid or calling_process.socket_inode(pid, fd) != claim.inode:
         return False
     tree = look.tree(binding.pid_of(worker.incarnation) or pid)
-    return not borrow.is_tied(pid, fd, held.inode, tree)
+    return not borrow.is_tied(pid, fd, claim.inode, tree)
 
 
 def _replace(
-    binding: Binding, worker: Worker, call: seccomp.Notification, held: Held, claim: Claim
+    binding: Binding,
+    worker: Worker,
+    call: seccomp.Notification,
+    claim: Claim,
+    assignment: Assignment,
 ) -> None:
-    flags = calling_process.descriptor_flags(held.pid, held.fd)
-    sock = claim.group.hand(worker.slot, worker.incarnation)
-    binding.follow_mode(worker, claim, nonblocking=bool(flags & os.O_NONBLOCK))
+    flags = calling_process.descriptor_flags(claim.pid, claim.fd)
+    sock = assignment.group.hand(worker.slot, worker.incarnation)
+    binding.follow_mode(worker, assignment, nonblocking=bool(flags & os.O_NONBLOCK))
     cloexec = bool(flags & os.O_CLOEXEC)
-    if not worker.notifier.put(call, sock.fileno(), held.fd, cloexec=cloexec):
+    if not worker.notifier.put(call, sock.fileno(), claim.fd, cloexec=cloexec):
         return  # killed meanwhile, or its call begins anew
-    if isinstance(claim.group, UnixGroup):
-        claim.group.take_mode(held.group)
-    listens = held.listens
-    binding.listeners.dropped(held)
+    if isinstance(assignment.group, UnixGroup):
+        assignment.group.take_mode(claim.group)
+    listens = claim.listens
+    binding.listeners.dropped(claim)
     inode = inode_of(sock.fileno())
-    binding.bound(worker, claim, inode, held.pid, held.fd)
+    binding.bound(worker, assignment, inode, claim.pid, claim.fd)
     if listens:
-        binding.begin(worker, call, claim, inode)
+        binding.begin(worker, call, assignment, inode)
     else:
         worker.notifier.answer(call)

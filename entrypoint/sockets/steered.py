@@ -21,7 +21,7 @@ REPLACED = -1
 
 
 class Steered:
-    """The book of a group's sockets, slots and workers, and the program that follows from it."""
+    """Sockets, slots and workers of a group, and the BPF program that follows from them."""
 
     def __init__(self, form: Form, *, single: bool) -> None:
         self.form = form
@@ -32,7 +32,7 @@ class Steered:
         # Of an address that no file declares: slot → incarnation that was handed its
         # socket. The others' slots get nothing: with PM2's `increment_var: PORT` each
         # worker binds a port of its own, and nobody would take what another is given.
-        self.takers: dict[int, int] = {}
+        self.bound_by: dict[int, int] = {}
         # The same for every address: who was handed a socket by a call or a message.
         self.holders: dict[int, int] = {}
         # Where the last of them were: their next workers, if there will be any, come there.
@@ -46,23 +46,23 @@ class Steered:
         self._directed: dict[int, int] = {}
         self.steers = True  # False once the kernel has refused the program
         self._sockets: dict[int, _socket.socket] = {}
-        # Our book of the kernel's array: which place is at which index.
+        # A copy of the kernel's array: which key is at which index.
         self._array: list[int] = []
-        # Further sockets of a slot: place → slot, or REPLACED.
+        # Further sockets of a slot: key → slot, or REPLACED.
         self._extras: dict[int, int] = {}
         # A worker's own socket which takes over its slot when it listens.
         self._coming: dict[int, _socket.socket] = {}
 
-    def place_of(self, inode: int) -> int | None:
+    def key_of(self, inode: int) -> int | None:
         """Which of its sockets has this inode."""
-        for place, sock in (*self._coming.items(), *self._sockets.items()):
+        for key, sock in (*self._coming.items(), *self._sockets.items()):
             if os.fstat(sock.fileno()).st_ino == inode:
-                return place
+                return key
         return None
 
-    def slot_of(self, place: int) -> int:
+    def slot_of(self, key: int) -> int:
         """The slot that this socket serves, or REPLACED."""
-        return self._extras.get(place, place)
+        return self._extras.get(key, key)
 
     def of_inode(self, inode: int) -> _socket.socket | None:
         """Its socket of that inode."""
@@ -71,38 +71,38 @@ class Steered:
                 return sock
         return None
 
-    def at(self, place: int) -> _socket.socket:
-        """The socket at a place that there is."""
-        return self._sockets[place]
+    def at(self, key: int) -> _socket.socket:
+        """The socket of a known key."""
+        return self._sockets[key]
 
-    def places(self, slots: Collection[int]) -> dict[int, int]:
-        """Place → descriptor of the sockets of these slots."""
+    def descriptors_of(self, slots: Collection[int]) -> dict[int, int]:
+        """Key → descriptor of the sockets of these slots."""
         found = [slot for slot in slots if slot in self._sockets]
-        found += [place for place, slot in self._extras.items() if slot in slots]
-        return {place: self._sockets[place].fileno() for place in found}
+        found += [key for key, slot in self._extras.items() if slot in slots]
+        return {key: self._sockets[key].fileno() for key in found}
 
     def listens_at(self, inode: int) -> bool:
         """The socket of that inode takes connections."""
-        return self.place_of(inode) in self._array
+        return self.key_of(inode) in self._array
 
-    def listens(self, place: int) -> bool:
+    def listens(self, key: int) -> bool:
         """This socket of it takes connections."""
-        return place in self._array
+        return key in self._array
 
     @property
     def descriptors(self) -> dict[int, int]:
-        """Place → descriptor of all sockets that may listen."""
-        return {place: sock.fileno() for place, sock in self._sockets.items()}
+        """Key → descriptor of all sockets that may listen."""
+        return {key: sock.fileno() for key, sock in self._sockets.items()}
 
     @property
     def inodes(self) -> tuple[int, ...]:
         """The sockets as /proc names them."""
-        held = (*self._sockets.values(), *self._coming.values())
-        return tuple(os.fstat(sock.fileno()).st_ino for sock in held)
+        found = (*self._sockets.values(), *self._coming.values())
+        return tuple(os.fstat(sock.fileno()).st_ino for sock in found)
 
     def inodes_of(self, slot: int) -> tuple[int, ...]:
         """Those of the sockets of one slot."""
-        found = [os.fstat(fd).st_ino for fd in self.places((slot,)).values()]
+        found = [os.fstat(fd).st_ino for fd in self.descriptors_of((slot,)).values()]
         if slot in self._coming:
             found.append(os.fstat(self._coming[slot].fileno()).st_ino)
         return tuple(found)
@@ -118,15 +118,13 @@ class Steered:
         if not self._array or not self.steers or len(self._sockets) < 2 or self._plug:
             return
         wanted = (self._one,) if self.single else self.open_slots()
-        places = tuple(
-            index
-            for index, place in enumerate(self._array)
-            if self._extras.get(place, place) in wanted
+        indexes = tuple(
+            index for index, key in enumerate(self._array) if self._extras.get(key, key) in wanted
         )
         try:
             # By one that listens: before that a socket is in no group but its own.
             member = self._sockets[self._array[0]]
-            sockets.steer(member, places or self._fallback(), self._directions())
+            sockets.steer(member, indexes or self._fallback(), self._directions())
         except OSError as error:
             if error.errno not in (errno.ENOPROTOOPT, errno.EPERM, errno.EINVAL):
                 raise
@@ -172,8 +170,8 @@ class Steered:
         """Of those that are steered to, the ones whose worker has this very address."""
         if self.declared:
             return tuple(slot for slot in self.steered if slot not in self.closed) or self.steered
-        both = tuple(slot for slot in self.steered if slot in self.takers)
-        return both or tuple(self.takers) or self._awaited or self.steered
+        both = tuple(slot for slot in self.steered if slot in self.bound_by)
+        return both or tuple(self.bound_by) or self._awaited or self.steered
 
     def taken(self, slot: int, incarnation: int) -> None:
         """This worker has the slot's socket from now on."""
@@ -181,8 +179,8 @@ class Steered:
         self.closed.pop(slot, None)
         self.holders[slot] = incarnation
         if not self.declared:
-            changed = changed or slot not in self.takers
-            self.takers[slot] = incarnation
+            changed = changed or slot not in self.bound_by
+            self.bound_by[slot] = incarnation
             self._awaited = ()
         if changed:
             self.steer(self.steered)
@@ -194,26 +192,26 @@ class Steered:
             del self.holders[slot]
         if self.declared:
             self.closed[slot] = incarnation
-        elif self.takers.get(slot) == incarnation:
-            del self.takers[slot]
+        elif self.bound_by.get(slot) == incarnation:
+            del self.bound_by[slot]
         self.steer(self.steered)
 
     def release(self, incarnation: int) -> None:
         """The worker is gone; its slot counts again when it is handed out again."""
         self.users.discard(incarnation)
-        for book in (self.holders, self.closed):
-            for slot in [slot for slot, holder in book.items() if holder == incarnation]:
-                del book[slot]
-        gone = [slot for slot, taker in self.takers.items() if taker == incarnation]
+        for owners in (self.holders, self.closed):
+            for slot in [slot for slot, holder in owners.items() if holder == incarnation]:
+                del owners[slot]
+        gone = [slot for slot, owner in self.bound_by.items() if owner == incarnation]
         for slot in gone:
-            del self.takers[slot]
-        if gone and not self.takers:
+            del self.bound_by[slot]
+        if gone and not self.bound_by:
             self._awaited = tuple(gone)
 
     def forget_workers(self) -> None:
         """Another app has it now."""
         self.users.clear()
-        self.takers.clear()
+        self.bound_by.clear()
         self.holders.clear()
         self.closed.clear()
         self._awaited = ()

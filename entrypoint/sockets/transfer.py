@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 def moves(
-    held: Mapping[str, frozenset[Form]], apps: tuple[AppSpec, ...]
+    declared: Mapping[str, frozenset[Form]], apps: tuple[AppSpec, ...]
 ) -> dict[str, dict[Form, str]]:
     """Which address an app of the new file takes, and from whom: `{app: {form: giver}}`.
 
-    `held`: what each app that there is has declared. Nothing is taken from one that
+    `declared`: what each app that there is has declared. Nothing is taken from one that
     declares it in the new file too.
     """
     wanted = {app.name: {addresses.first_form(spec) for spec in app.listen} for app in apps}
     givers = {
         form: name
-        for name, forms in held.items()
+        for name, forms in declared.items()
         for form in forms
         if form not in wanted.get(name, ())
     }
     found = {}
     for name, forms in wanted.items():
-        missing = forms - held.get(name, frozenset())
+        missing = forms - declared.get(name, frozenset())
         found[name] = {form: givers[form] for form in missing if form in givers}
     return {name: forms for name, forms in found.items() if forms}

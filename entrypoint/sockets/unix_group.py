@@ -58,10 +58,10 @@ class UnixGroup(Group):
             raise
         return sock
 
-    def _listen(self, place: int) -> None:
+    def _listen(self, key: int) -> None:
         # SO_PEERCRED tells clients who called listen(2).
         listen = super()._listen
-        act_as(self._credentials, lambda: listen(place))
+        act_as(self._credentials, lambda: listen(key))
 
     def admits(self, credentials: Credentials | None) -> bool:
         """Whether this process could have made the file itself."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from entrypoint.loop import Loop
 
     from .group import Group
-    from .relay import Early
+    from .relay import ConnectionRelay
 
 
 # Between two tries to pass on what was too many (s).
@@ -37,12 +37,12 @@ class UnownedSlots:
         self,
         loop: Loop,
         groups: Callable[[], Iterable[Group]],
-        early: Callable[[], Early],
+        relay: Callable[[], ConnectionRelay],
         changed: Callable[[Group, Collection[int]], None],
     ) -> None:
         self._loop = loop
         self._groups = groups
-        self._early = early
+        self._relay = relay
         self._changed = changed
         self._vacant: set[int] = set()
         self._steered: tuple[int, ...] = ()
@@ -65,9 +65,9 @@ class UnownedSlots:
         self._steered = slots
         self._attend(self._vacant)
 
-    def events(self, group: Group, place: int) -> int:
+    def events(self, group: Group, key: int) -> int:
         """What the loop is to wait for on that socket: connections to pass on."""
-        slot = group.slot_of(place)
+        slot = group.slot_of(key)
         if group.single:
             return 0
         if slot == REPLACED:
@@ -75,19 +75,19 @@ class UnownedSlots:
         vacant = slot in self._vacant or slot in group.closed
         return READ if vacant and self._steered and slot not in group.open_slots() else 0
 
-    def arrived(self, group: Group, place: int) -> None:
+    def arrived(self, group: Group, key: int) -> None:
         """A connection waits there."""
-        if not self.events(group, place) or not group.listening:
+        if not self.events(group, key) or not group.listening:
             return
-        sock = group.at(place)
+        sock = group.at(key)
         length = sockets.queue_length(sock)
-        self._early().take(sock, length, (group.form,))
+        self._relay().take(sock, length, (group.form,))
         if sockets.queue_length(sock) >= length > 0:
             # Too many, or no descriptors: it would be readable for ever.
             self._loop.modify(sock.fileno(), 0)
-            key = ("vacant", id(self), place)
+            timer = ("unowned", id(self), key)
             again = self._loop.now() + PAUSE
-            self._loop.call_at(key, again, lambda: self._changed(group, (group.slot_of(place),)))
+            self._loop.call_at(timer, again, lambda: self._changed(group, (group.slot_of(key),)))
 
     def relay(self, slot: int, *, everybody: bool) -> None:
         """Pass on what waits for the next worker of this slot, until it is there.
@@ -99,11 +99,11 @@ class UnownedSlots:
         for group in self._groups():
             if group.single or not group.listening or slot in group.holders:
                 continue
-            for place in group.places((slot,)):
-                sock = group.at(place)
+            for key in group.descriptors_of((slot,)):
+                sock = group.at(key)
                 length = sockets.queue_length(sock)
                 if length and (everybody or sockdiag.waits_from_here(group.form.port)):
-                    self._early().take(sock, length, (group.form,))
+                    self._relay().take(sock, length, (group.form,))
                     waiting = waiting or sockets.queue_length(sock) > 0
         if waiting:
             again = self._loop.now() + PAUSE

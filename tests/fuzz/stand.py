@@ -9,7 +9,7 @@ from entrypoint.api.probes import Answer, Handover
 from entrypoint.api.socket_path import Peer
 from entrypoint.core import events as e
 from entrypoint.core.spec import LogSpec
-from entrypoint.http.limiter import Room
+from entrypoint.http.limiter import ConnectionLimiter
 from entrypoint.logs.log_format import LogFormat
 from entrypoint.loop import Loop
 from entrypoint.shell.journaling import Journaling
@@ -107,7 +107,7 @@ class Stand:
                 ours.close()
                 return
             assert isinstance(answer, Handover)
-            answer.begin(ours, Room(4))
+            answer.begin(ours, ConnectionLimiter(4))
             self.world.advance(1)
             self.loop.turn(0)
             assert theirs.recv(1 << 16).startswith(b"HTTP/1.1 200 ")

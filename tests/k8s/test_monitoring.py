@@ -16,8 +16,8 @@ import yaml
 from entrypoint.core import reasons, view
 from entrypoint.logs import schema
 from entrypoint.metrics.collect import PHASES
+from entrypoint.metrics.counters import RELOAD_RESULTS
 from entrypoint.metrics.families import FAMILIES, HISTOGRAM
-from entrypoint.metrics.tallies import RELOAD_RESULTS
 from tests.k8s import rendered
 
 MONITORING = rendered.K8S / "monitoring"

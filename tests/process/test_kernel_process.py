@@ -1,4 +1,4 @@
-"""The kernel's room against Linux: spawn, its channel, signals, reaping, the sweep."""
+"""entrypoint/kernel against Linux: spawn, its channel, signals, reaping, the sweep."""
 
 from __future__ import annotations
 

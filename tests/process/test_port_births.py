@@ -35,7 +35,7 @@ def program(tmp_path, text, *words):
     return [sys.executable, str(path), *map(str, words)]
 
 
-def born(lab, count, **env):
+def created(lab, count, **env):
     """Workers that get sockets of ours: the first is found unfit, and started again."""
     first = lab.start(0, **env)
     wait_until(lambda: lab.happened("unfit", first), "it is found out")
@@ -49,7 +49,7 @@ def test_what_is_tied_to_a_socket_before_bind_serves(tmp_path, text, declared):
     port = free_port()
     listen = (spec(f"127.0.0.1:{port}"),) if declared else ()
     with Lab(program(tmp_path, text, port, "in"), listen=listen, handoff="intercept") as lab:
-        workers = born(lab, 2)
+        workers = created(lab, 2)
         assert {get(port) for _ in range(20)} == {"0", "1"}
         # What is killed leaves its queue to its successor.
         lab.steer(0)
@@ -68,7 +68,7 @@ def test_options_set_before_bind_hold_on_sockets_of_ours(tmp_path):
     tied = "e = select.epoll(); e.register(s)\ns.bind((host, port))"
     text = OPTIONS.replace("s.bind((host, port))", tied)
     with Lab(program(tmp_path, text, port)) as lab:
-        born(lab, 1)
+        created(lab, 1)
         assert seen_options(lab, 1) == set_
 
 
@@ -114,7 +114,7 @@ def test_connections_to_others_end_when_the_worker_closes_them(tmp_path):
         thread = threading.Thread(target=answer, args=(peer,), daemon=True)
         thread.start()
         with Lab(program(tmp_path, CLIENT, port, peer.getsockname()[1])) as lab:
-            born(lab, 1, EARLY="40")
+            created(lab, 1, EARLY="40")
             assert get(port) == "0"
             wait_until(lambda: ends.count(b"") >= 40, "each call has ended")
             assert set(ends) == {b""}
@@ -152,7 +152,7 @@ def test_workers_that_give_root_up_share_their_port(tmp_path, monkeypatch, host,
     listen = (spec(f"{host}:{port}"),) if declared else ()
     words = () if host == "127.0.0.1" else ("six",)
     with Lab(program(tmp_path, DROPS, port, *words), listen=listen, handoff="intercept") as lab:
-        born(lab, 3)
+        created(lab, 3)
         assert {get(port, host.strip("[]")) for _ in range(30)} == {"0", "1", "2"}
 
 
@@ -176,6 +176,6 @@ serve(s)
 """
     port = free_port()
     with Lab(program(tmp_path, text, port)) as lab:
-        born(lab, 1)
+        created(lab, 1)
         assert lab.text().splitlines()[-1] == "limit 24"
         assert get(port) == "0"

@@ -433,7 +433,7 @@ def test_clients_that_take_no_answers_hold_a_bounded_number_of_bytes():
         pending = []
 
         def measure():
-            waiting = [client for client in house.server._room.clients if client.pending]
+            waiting = [client for client in house.server._limiter.clients if client.pending]
             # Those who were answered in the same turn wait for the same bytes.
             pending.append(sum({id(client.body): len(client.body) for client in waiting}.values()))
             return len(pending) == 50
@@ -556,7 +556,7 @@ def test_a_big_page_is_held_once_however_many_do_not_take_it():
             sock.sendall(get("/metrics"))
         house.turn_until(lambda: len(slow.waiting) == 50)
         slow.make(b"y" * 900_000)
-        held = [client for client in house.server._room.clients if client.pending]
+        held = [client for client in house.server._limiter.clients if client.pending]
         assert len(held) == 50
         assert len({id(client.body) for client in held}) == 1
         assert house.server.evicted == 0
@@ -566,7 +566,7 @@ def test_a_big_page_is_held_once_however_many_do_not_take_it():
             sock.sendall(get("/metrics"))
             house.turn_until(lambda: slow.waiting)
             slow.make(bytes([number]) * 900_000)
-        bodies = {id(client.body) for client in house.server._room.clients if client.pending}
+        bodies = {id(client.body) for client in house.server._limiter.clients if client.pending}
         assert len(bodies) == 1
         assert house.server.evicted > 50
         assert house.healthy()

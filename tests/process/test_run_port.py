@@ -1,4 +1,4 @@
-"""The port in a whole run: what the rooms only show together."""
+"""Listeners in a whole run: what the parts show only together."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from entrypoint.loop import Loop
-from entrypoint.metrics.tallies import TURN_BOUNDS, Histogram
+from entrypoint.metrics.counters import TURN_BOUNDS, Histogram
 from entrypoint.shell.turn_times import LONG, Counters, Turns
 
 

@@ -11,7 +11,7 @@ from entrypoint.core.view import WorkerView
 from entrypoint.kernel import proc
 from entrypoint.kernel.proc import Usage
 from entrypoint.loop import Loop
-from entrypoint.metrics import readings, weighing
+from entrypoint.metrics import pss, readings
 from entrypoint.metrics.collect import shown
 from entrypoint.metrics.readings import Readings
 
@@ -27,15 +27,15 @@ class Machine:
 
     def __init__(self, monkeypatch) -> None:
         self.processes: dict[int, tuple[int, int, float, int]] = {}
-        self.weighed: list[int] = []
+        self.read: list[int] = []
         self.takes = 0.0
         self.now = 100.0
         self.answers = True
         monkeypatch.setattr(proc, "processes", lambda: tuple(self.processes))
         monkeypatch.setattr(proc, "usage", self.usage)
         monkeypatch.setattr(proc, "open_files", lambda pid: 3 if pid in self.processes else None)
-        monkeypatch.setattr(proc, "proportional", self.weigh)
-        monkeypatch.setattr(weighing.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(proc, "proportional", self.read_pss)
+        monkeypatch.setattr(pss.time, "monotonic", lambda: self.now)
 
     def usage(self, pid):
         if pid not in self.processes:
@@ -46,8 +46,8 @@ class Machine:
     def readings(self) -> Readings:
         return Readings(lambda done: Child(self, done))
 
-    def weigh(self, pid):
-        self.weighed.append(pid)
+    def read_pss(self, pid):
+        self.read.append(pid)
         self.now += self.takes
         return self.processes[pid][3] // 2 if pid in self.processes else None
 
@@ -63,10 +63,10 @@ class Child:
     def begin(self, members) -> None:
         if self.under_way or not members:
             return
-        answer = weighing.weigh(members)
+        answer = pss.read_pss(members)
         self.under_way = not self._machine.answers
         if self._machine.answers:
-            self._done(weighing._parse(answer))
+            self._done(pss._parse(answer))
 
 
 @pytest.fixture
@@ -154,15 +154,15 @@ def test_a_pid_that_comes_again_is_another_worker(machine):
 
 
 def test_what_pss_costs_is_bounded_and_the_oldest_come_first(machine):
-    machine.takes = weighing.BUDGET / 2
+    machine.takes = pss.BUDGET / 2
     workers = [worker(n, 10 + n, n) for n in range(1, 10)]
     machine.processes |= {each.pid: (1, each.pid, 0.0, MIB) for each in workers}
     found = machine.readings()
-    while len(machine.weighed) < len(workers):
-        before = len(machine.weighed)
+    while len(machine.read) < len(workers):
+        before = len(machine.read)
         take(found, *workers)
-        assert 0 < len(machine.weighed) - before <= 3
-    assert set(machine.weighed[: len(workers)]) == {each.pid for each in workers}
+        assert 0 < len(machine.read) - before <= 3
+    assert set(machine.read[: len(workers)]) == {each.pid for each in workers}
     assert all(reading.pss == MIB // 2 for reading in found.of.values())
 
 
@@ -170,7 +170,7 @@ def test_the_pss_of_what_is_too_big_is_not_looked_at(machine):
     machine.processes[10] = (1, 10, 0.0, readings.PSS_AT_MOST + 1)
     found = machine.readings()
     take(found, worker(1, 10))
-    assert machine.weighed == []
+    assert machine.read == []
     assert found.of[1].pss is None
     assert found.of[1].rss == readings.PSS_AT_MOST + 1
 
@@ -193,7 +193,7 @@ def test_a_process_whose_memory_cannot_be_read_now_does_not_hold_up_the_loop(mon
     loop = Loop(lambda _where, error: (_ for _ in ()).throw(error))
     helpers: list[int] = []
     answers: list[dict[int, int | None]] = []
-    child = weighing.Weighing(loop, lambda pid, _ended: helpers.append(pid), answers.append)
+    child = pss.PssReader(loop, lambda pid, _ended: helpers.append(pid), answers.append)
     child.begin([(3, (10,)), (4, ())])
     child.begin([(5, (10,))])  # one at a time
     turns = []

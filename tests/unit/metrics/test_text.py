@@ -10,8 +10,8 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
+from entrypoint.metrics.counters import Histogram
 from entrypoint.metrics.families import COUNTER, FAMILIES, HISTOGRAM, INFO
-from entrypoint.metrics.tallies import Histogram
 from entrypoint.metrics.text import Page, labels, wants_openmetrics
 
 # What Prometheus 2.42 and 3 send.

@@ -6,7 +6,7 @@ from entrypoint.core.spec import ListenSpec
 from entrypoint.sockets.address import Address
 from entrypoint.sockets.addresses import first_form
 from entrypoint.sockets.group import Group
-from entrypoint.sockets.listener_registry import Held
+from entrypoint.sockets.listener_registry import ListenerRegistry
 
 
 def address(spec: ListenSpec) -> Address:
@@ -18,17 +18,17 @@ def address(spec: ListenSpec) -> Address:
 
 
 def test_what_an_earlier_file_declared_and_a_worker_bound_again_is_closed_with_that_worker():
-    held = Held()
+    registry = ListenerRegistry()
     kept = address(ListenSpec("inet", "127.0.0.1", 5000))
     kept.group.users.add(2)
     left = address(ListenSpec("inet", "127.0.0.1", 5001))
-    held.declared, held.leaving = [kept], [left]
-    again, form = Address(None), left.home
-    assert held.take_back(form, again)
+    registry.declared, registry.leaving = [kept], [left]
+    again, form = Address(None), left.identity
+    assert registry.take_back(form, again)
     again.group.users.add(1)
     # Its worker still serves.
-    assert held.trim() == []
-    assert list(held.lasting) == [kept, again]
+    assert registry.trim() == []
+    assert list(registry.lasting) == [kept, again]
     again.group.users.clear()
-    assert held.trim() == [again]
-    assert list(held.lasting) == [kept]
+    assert registry.trim() == [again]
+    assert list(registry.lasting) == [kept]

@@ -39,8 +39,8 @@ class Histogram:
         self.total += value
 
 
-class AppTally:
-    """What one app has behind it since it is in the file."""
+class AppCounters:
+    """Counters of one app, since it was first in the file."""
 
     def __init__(self) -> None:
         self.restarts: dict[str, int] = {}
@@ -50,20 +50,20 @@ class AppTally:
         self.ready_seconds = Histogram(READY_BOUNDS)
 
 
-class Tallies:
+class Counters:
     """Everything that the core ordered to count. Times are seconds since the epoch."""
 
     def __init__(self) -> None:
         self.began_at = self.config_accepted_at = time.time()
-        self.apps: dict[str, AppTally] = {}
+        self.apps: dict[str, AppCounters] = {}
         self.config = dict.fromkeys(CONFIG_RESULTS, 0)
         self.turn_seconds = Histogram(TURN_BOUNDS)
 
-    def of_app(self, name: str) -> AppTally:
+    def of_app(self, name: str) -> AppCounters:
         """An app's own, with nothing counted yet if it is new."""
         found = self.apps.get(name)
         if found is None:
-            found = self.apps[name] = AppTally()
+            found = self.apps[name] = AppCounters()
         return found
 
     def forget(self, name: str) -> None:
@@ -77,14 +77,14 @@ class Tallies:
             if effect.label == "accepted":
                 self.config_accepted_at = time.time()
             return
-        tally = self.of_app(effect.app)
+        counters = self.of_app(effect.app)
         if effect.what == "restart":
-            tally.restarts[effect.label] = tally.restarts.get(effect.label, 0) + 1
+            counters.restarts[effect.label] = counters.restarts.get(effect.label, 0) + 1
         elif effect.what == "run":
-            tally.runs[effect.label] = tally.runs.get(effect.label, 0) + 1
+            counters.runs[effect.label] = counters.runs.get(effect.label, 0) + 1
         elif effect.what == "ready":
-            tally.ready_seconds.observe(effect.seconds)
+            counters.ready_seconds.observe(effect.seconds)
         else:
-            tally.reloads[effect.label] += 1
+            counters.reloads[effect.label] += 1
             if effect.label == "finished":
-                tally.reload_seconds.observe(effect.seconds)
+                counters.reload_seconds.observe(effect.seconds)

@@ -29,7 +29,7 @@ BUDGET = 0.05
 GIVEN_UP = 10.0
 
 
-def weigh(members: Members) -> bytes:
+def read_pss(members: Members) -> bytes:
     """Read until the budget is spent: a line `INCARNATION PSS` for each worker."""
     lines = []
     ends = time.monotonic() + BUDGET
@@ -42,7 +42,7 @@ def weigh(members: Members) -> bytes:
     return "".join(lines).encode()
 
 
-class Weighing:
+class PssReader:
     """`adopt(pid, ended)`: this child is a helper, to be reaped; `done(found)` gets its answer."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Weighing:
         if self.under_way or not members:
             return
         try:
-            child = forked.Child(lambda: weigh(members), "read the memory of workers")
+            child = forked.Child(lambda: read_pss(members), "read the memory of workers")
         except OSError:
             return  # the figures of before stay
         self._child = child
