@@ -67,8 +67,8 @@ during the stop ends the drain; once more, it kills. HUP reads the file again an
 without losing a connection. All other signals go to the workers.
 
 Exit codes: that of the last app that has finished (128+n: killed by signal n), 0 after a
-stop that went well, 1 if an app is errored, 2 for a wrong command line or file, 137 if the
-end was forced.
+stop that went well, that of its last exit if an app is failing when the stop comes, 1 if an
+app is errored, 2 for a wrong command line or file, 137 if the end was forced.
 """
 
 

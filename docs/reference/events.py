@@ -314,8 +314,8 @@ EVENTS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             (
                 "shutdown started",
                 "info",
-                "because drain_delay",
-                "The container begins to stop.",
+                "because drain_delay failing? exit_code?",
+                "The container begins to stop, and ends with `exit_code` if an app is failing.",
             ),
             ("stop hurried", "info", "then", "SIGINT or SIGQUIT during the stop."),
             (
@@ -559,6 +559,7 @@ FIELDS = {
     "exit_code": "exit code",
     "exit_status": "`EXIT_STATUS=` of the worker",
     "expected": "`true` if pyinit had asked for it",
+    "failing": "app that does not serve after an unstable exit",
     "failures": "failed checks in a row so far",
     "instance": "number of the instance, from 0",
     "instances": "number of instances; for a command, numbers by app",

@@ -267,7 +267,9 @@ class Finish(Effect):
     """Everything of ours has ended: kill what is left, flush the logs, exit.
 
     `by`: when the container's time to stop is over (monotonic s); 0: nobody said.
+    `failed`: the app that the code is due to, "" for none.
     """
 
     code: int
     by: float = 0.0
+    failed: str = ""

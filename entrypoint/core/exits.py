@@ -74,8 +74,7 @@ def exited(tx: Transaction, worker: Worker, event: WorkerExited) -> None:
     if worker.killed and signum == lifecycle.SIGKILL:
         tx.report_of(worker, "warning", "worker killed", kill_timeout=worker.spec.kill_timeout)
     if worker.stop_reason in BROKEN:
-        why = worker.requested_by if worker.stop_reason == "watchdog" else worker.check_reason
-        last_exit, last_code = f"{BROKEN[worker.stop_reason]}: {why}", code or NO_GOOD
+        last_exit, last_code = _broken(worker), code or NO_GOOD
     gave_up = worker.stop_reason == "failed start"
     if gave_up and worker.requested_by:
         last_exit, last_code = worker.requested_by, code or NO_GOOD
@@ -173,10 +172,24 @@ def _report(tx: Transaction, worker: Worker, **how: object) -> None:
         pid=worker.pid,
         **how,
         **dict(worker.notes),
-        **({"because": worker.requested_by} if worker.stop_reason == "failed start" else {}),
+        **_failure(worker),
         uptime=round(tx.now - worker.launched_at, 3),
         expected=expected,
     )
+
+
+def _failure(worker: Worker) -> dict[str, object]:
+    """What an end that pyinit asked for answers: it is one of a worker that was of no use."""
+    if worker.stop_reason == "failed start":
+        return {"because": worker.requested_by}
+    if worker.stop_reason in BROKEN:
+        return {"because": _broken(worker)}
+    return {}
+
+
+def _broken(worker: Worker) -> str:
+    why = worker.requested_by if worker.stop_reason == "watchdog" else worker.check_reason
+    return f"{BROKEN[worker.stop_reason]}: {why}"
 
 
 def _failed_to_start(worker: Worker) -> bool:

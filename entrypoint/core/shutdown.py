@@ -15,13 +15,14 @@ hurries, with Ctrl-C: SIGINT or SIGQUIT during a stop ends the drain, and anothe
 least `HURRY_AGAIN` seconds later kills what is left.
 
 Exit codes: the app's own when the last app, or the main app, finished by itself; 0 after a
-stop that was requested and went well; 1 when an errored app ends the container; 137 when
-SIGINT or SIGQUIT again or a deadline forced the end.
+stop that was requested and went well; that of an app that fails when the stop comes
+(failing.py); 1 when an errored app ends the container; 137 when SIGINT or SIGQUIT again or a
+deadline forced the end of apps that did not fail.
 """
 
 from __future__ import annotations
 
-from . import crash_queues, starting
+from . import crash_queues, failing, starting
 from . import worker as w
 from .depends import awaits_change, awaits_time, exit_code, is_finished, needed_by_others, obstacles
 from .effects import (
@@ -110,11 +111,24 @@ def killing_after(timeout: float) -> float:
     return timeout - min(SPARE, timeout * SPARE_SHARE)
 
 
-def begin(tx: Transaction, signum: int, because: str, code: int | None = None) -> None:
-    """Readiness goes off now; the workers are told after `shutdown.drain_delay`."""
+def begin(
+    tx: Transaction, signum: int, because: str, code: int | None = None, failed: str = ""
+) -> None:
+    """Readiness goes off now; the workers are told after `shutdown.drain_delay`.
+
+    `code`: the exit code, if it is known; `failed`: the app that it is of.
+    """
     settings = tx.run.shutdown
-    tx.run = tx.run.replace(phase="draining", stop_signal=signum, code=code)
-    tx.report("info", "shutdown started", because=because, drain_delay=settings.drain_delay)
+    failing_code = 0
+    if code is None:
+        failed, failing_code = failing.first_failing(tx)
+    tx.run = tx.run.replace(
+        phase="draining", stop_signal=signum, code=code, failed=failed, failing_code=failing_code
+    )
+    fails = {"failing": failed, "exit_code": failing_code} if failing_code else {}
+    tx.report(
+        "info", "shutdown started", because=because, drain_delay=settings.drain_delay, **fails
+    )
     if settings.timeout > 0:
         tx.run = tx.run.replace(deadline_at=tx.now + settings.timeout)
         tx.emit(StartTimer(DEADLINE, killing_after(settings.timeout)))
@@ -292,12 +306,12 @@ def _close_ports(tx: Transaction) -> None:
 def finish(tx: Transaction) -> None:
     """Nothing of ours is left: the exit code is known."""
     run = tx.run
-    code = run.code if run.code is not None else 0
-    if run.forced and run.code is None:
+    code = run.code if run.code is not None else run.failing_code
+    if run.forced and run.code is None and not code:
         code = FORCED
     tx.run = run.replace(phase="finished")
     if not run.remaining:
         _close_ports(tx)
     tx.emit(StopTimer(DEADLINE), StopTimer(DRAIN), StopTimer(REMAINING))
     tx.report("info", "shutdown finished", exit_code=code)
-    tx.emit(Finish(code, run.deadline_at))
+    tx.emit(Finish(code, run.deadline_at, run.failed))

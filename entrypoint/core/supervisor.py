@@ -357,12 +357,13 @@ class Supervisor:
             return
         ends = [app_state for app_state in tx.apps() if ends_run(app_state)]
         if ends:
-            shutdown.begin(tx, 0, f"app {ends[0].name} is errored", shutdown.ERRORED)
+            name = ends[0].name
+            shutdown.begin(tx, 0, f"app {name} is errored", shutdown.ERRORED, name)
             return
         main = shutdown.finished_main(tx)
         if main is not None:
             code = exit_code(tx, main)
-            shutdown.begin(tx, 0, f"the main app {main.name} has finished", code)
+            shutdown.begin(tx, 0, f"the main app {main.name} has finished", code, main.name)
             return
         never = tell_blocked(tx)
         if never is not None:

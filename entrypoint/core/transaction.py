@@ -31,6 +31,8 @@ class Run(Record):
     ids: int = 0  # likewise
     stop_signal: int = 0  # 0: the stop is pyinit's own idea
     code: int | None = None  # decided early: errored, or the end was forced
+    failed: str = ""  # the app that the container's end, or its exit code, is due to
+    failing_code: int = 0  # of the app that failed when the stop came; 0: none did
     forced: bool = False
     hurried_at: float | None = None  # SIGINT or SIGQUIT came during the stop
     remaining: bool = False  # all workers are gone, other processes are being stopped

@@ -19,15 +19,23 @@ class Exits:
         self._pump = pump
         self._oom_kills = oom.oom_kills()
         self._last = ""
+        # The same by app.
+        self._last_of: dict[str, str] = {}
+        # The app that the container ends for, once that is known.
+        self.failed = ""
 
     def explain(self, fields: dict[str, object], reason: str = "") -> dict[str, object]:
         """The fields of an exit event, with what else is known; `incarnation` is dropped.
 
-        Nothing is added for an exit that was asked for, or that is well (without a `reason`).
+        Nothing is added for an exit that was asked for, or that is well (without a `reason`). One
+        that pyinit asked for since the worker was of no use (`because`) is told to Kubernetes.
         """
         incarnation = fields.pop("incarnation", 0)
         # At each exit: what was counted before belongs to an earlier one.
         more_kills = self._count_kills()
+        if fields.get("expected") and "because" in fields:
+            lines = self._pump.last_lines(incarnation) if isinstance(incarnation, int) else ()
+            self._keep(fields, str(fields["because"]), lines)
         if fields.get("expected") or (fields.get("exit_code") == 0 and not reason):
             return fields
         if reason:
@@ -39,8 +47,11 @@ class Exits:
         lines = self._pump.last_lines(incarnation) if isinstance(incarnation, int) else ()
         if lines:
             fields["last_lines"] = list(lines)
-        self._last = _message(fields, lines)
+        self._keep(fields, str(fields["reason"]), lines)
         return fields
+
+    def _keep(self, fields: dict[str, object], reason: str, lines: tuple[str, ...]) -> None:
+        self._last = self._last_of[str(fields.get("app"))] = _message(fields, reason, lines)
 
     def _count_kills(self) -> bool:
         kills, before = oom.oom_kills(), self._oom_kills
@@ -50,9 +61,11 @@ class Exits:
     def tell_orchestrator(self, also: str = "", *, failed: bool = True) -> None:
         """Write why the container ends where Kubernetes looks for it.
 
-        `failed`: because of the last worker that failed. `also` is a sentence more.
+        `failed`: because of the last worker that failed, of the app that failed if one is known.
+        `also` is a sentence more.
         """
-        text = (self._last if failed else "") + (f"{also}\n" if also else "")
+        last = self._last_of.get(self.failed, self._last) if failed else ""
+        text = last + (f"{also}\n" if also else "")
         if text:
             termination.write(text.encode("utf-8", "replace"))
 
@@ -70,9 +83,9 @@ def _how(fields: dict[str, object]) -> str:
     return how
 
 
-def _message(fields: dict[str, object], lines: tuple[str, ...]) -> str:
+def _message(fields: dict[str, object], reason: str, lines: tuple[str, ...]) -> str:
     """The event as a sentence, and as many of the last lines as the kubelet reads."""
-    head = f"{fields.get('app')} (instance {fields.get('instance')}): {fields['reason']}"
+    head = f"{fields.get('app')} (instance {fields.get('instance')}): {reason}"
     uptime = fields.get("uptime")
     if isinstance(uptime, float) and ("signal" in fields or "exit_code" in fields):
         head += f", after {uptime:.3g} s"

@@ -400,6 +400,7 @@ class Runtime:
     def _finish(self, effect: f.Finish) -> None:
         self.exit_code = effect.code
         self._ends_by = effect.by
+        self.exits.failed = effect.failed
         if effect.code:
             self.exits.tell_orchestrator()
 

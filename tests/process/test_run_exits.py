@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.test_run_logs import FLOOD, full, python
+from tests.support.ports import free_port
 from tests.support.run import Run
 
 pytestmark = [pytest.mark.process, pytest.mark.pid1]
@@ -48,6 +49,39 @@ def test_why_an_app_failed_is_the_containers_last_word(tmp_path) -> None:
     head, line = file.read_text().splitlines()
     assert head.startswith("bad (instance 0): exit code 1, after ")
     assert line == "no database"
+
+
+@as_root
+def test_a_stop_during_a_crash_loop_ends_with_its_code_and_its_last_words(tmp_path) -> None:
+    """The startup probe gives up and the kubelet sends SIGTERM: that is no `Completed`."""
+    file, wrap = termination_log(tmp_path)
+    fails = "import sys; sys.stderr.write('no database'); sys.exit(3)"
+    app = python(tmp_path, "bad", fails, autorestart=True, restart_delay="10m")
+    with Run(tmp_path, [app], wrap=wrap) as run:
+        run.event("restart waits")
+        assert run.stop() == 3
+        assert run.event("shutdown started")["failing"] == "bad"
+    head, line = file.read_text().splitlines()
+    assert head.startswith("bad (instance 0): exit code 3, after ")
+    assert line == "no database"
+
+
+@as_root
+def test_a_release_that_never_listens_says_so_at_the_end(tmp_path) -> None:
+    file, wrap = termination_log(tmp_path)
+    app = python(
+        *(tmp_path, "deaf", "import time; print('hello', flush=True); time.sleep(1000)"),
+        listen=f"127.0.0.1:{free_port()}",
+        exec_mode="cluster",
+        autorestart=True,
+        listen_timeout=300,
+        on_listen_timeout="abort",
+        restart_delay="10m",
+    )
+    with Run(tmp_path, [app], wrap=wrap) as run:
+        run.event("restart waits")
+        assert run.stop() == 1
+    assert "deaf (instance 0): not listening on " in file.read_text()
 
 
 @as_root

@@ -5,7 +5,7 @@ from __future__ import annotations
 from entrypoint.core import events as e
 from entrypoint.core.spec import DependsSpec, HealthSpec
 from tests.simulation.histories import ends, history, read_again
-from tests.simulation.world import SIGKILL, Script, World, app, shared
+from tests.simulation.world import SIGKILL, SIGTERM, Script, World, app, shared
 
 FAILS = Script(ends_after=0.1, code=1)
 
@@ -284,4 +284,13 @@ def a_sick_worker_is_well_again_and_crashes(world):
     answer("")
     world.advance(0.5)
     world.crash(process, 1)
+    world.settle(5)
+
+
+@history
+def a_stop_finds_an_app_that_crashes_again_and_again(world):
+    world.usual = lambda _spawn: Script(says_after=None, ends_after=2.0, code=3)
+    world.boot(shared(restart_delay=1.0))
+    world.advance(5.0)
+    world.emit(e.SignalArrived(SIGTERM))
     world.settle(5)
