@@ -187,7 +187,7 @@ def run(source: Source, boot_signals: Sequence[int] = ()) -> int:
     limits.raise_open_files()
     runtime = Runtime(loop, pipe, source, outcome.plan)
     loop.on_error = runtime.internal_error
-    remarks = environment.settle(is_init=runtime.is_init)
+    remarks = environment.prepare(is_init=runtime.is_init)
     if given is not None and given.notify:
         from .shell.service_manager import Outward
 

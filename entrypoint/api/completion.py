@@ -95,14 +95,14 @@ def waits(app: AppView) -> bool:
     return bool(app.wanted) and not app.workers and not app.stopped
 
 
-def judge(goal: Goal, view: View, told: Mapping[str, ReportOutcome]) -> Progress:
-    """How far it is. `told`: the outcomes of the app since: `reload started`, `reload aborted` …"""
+def judge(goal: Goal, view: View, outcomes: Mapping[str, ReportOutcome]) -> Progress:
+    """How far it is. `outcomes` of the app since then: `reload started`, `reload aborted`, …"""
     app = app_of(view, goal.app)
     if app is None:
         if goal.verb == REMOVE:
             return Progress(goal.total, goal.total, ended=True)
         return Progress(0, goal.total, ended=True, failed="removed from the file meanwhile")
-    progress = _JUDGES[goal.verb](goal, app, told)
+    progress = _JUDGES[goal.verb](goal, app, outcomes)
     if view.phase == "running" or (progress.ended and not progress.failed):
         return progress
     # An app that errored may be what ends the container.
@@ -113,12 +113,12 @@ def judge(goal: Goal, view: View, told: Mapping[str, ReportOutcome]) -> Progress
 def _failure(app: AppView) -> str:
     """Why workers of it will not come up, as far as that is known."""
     if app.errored:
-        told = [
+        exits = [
             f"instance {row.instance}{': ' + row.last_exit if row.last_exit else ''}"
             for row in app.workers
             if row.state == v.ERRORED
         ]
-        return f"errored ({', '.join(told)})"
+        return f"errored ({', '.join(exits)})"
     return "stopped meanwhile" if app.stopped else ""
 
 
@@ -130,34 +130,34 @@ def _through(app: AppView) -> int:
     return min(app.wanted, app.ready_workers + len(finished))
 
 
-def _reload(goal: Goal, app: AppView, told: Mapping[str, ReportOutcome]) -> Progress:
+def _reload(goal: Goal, app: AppView, outcomes: Mapping[str, ReportOutcome]) -> Progress:
     if app.reloading:
         return Progress(app.reloaded, app.to_reload)
-    started = told.get("reload started")
+    started = outcomes.get("reload started")
     total = started.workers if started is not None else 0
-    aborted = told.get("reload aborted")
+    aborted = outcomes.get("reload aborted")
     if aborted is not None:
         why = f"reload aborted: instance {aborted.instance}: {aborted.reason}"
         return Progress(0, total, ended=True, failed=f"{why}; {aborted.kept}; {NOTE}")
     failed = _failure(app)
     if failed:
         return Progress(0, total, ended=True, failed=failed)
-    if "reload finished" in told:
+    if "reload finished" in outcomes:
         if goal.verb == CHANGE:
             # Those that it was scaled by were not in the reload, or are no longer there.
-            return Progress(_through(app), app.wanted, ended=_settled(app))
+            return Progress(_through(app), app.wanted, ended=_reached(app))
         return Progress(total, total, ended=True)
     if started is not None:
         return Progress(0, total, ended=True, failed="another command came between")
     return Progress(0, 0, ended=True, note="it has no workers yet: there is nothing to reload")
 
 
-def _settled(app: AppView) -> bool:
+def _reached(app: AppView) -> bool:
     surplus = any(row.instance >= app.wanted for row in running(app))
     return _through(app) >= app.wanted and not surplus
 
 
-def _restart(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progress:
+def _restart(goal: Goal, app: AppView, _outcomes: Mapping[str, ReportOutcome]) -> Progress:
     if waits(app):
         return Progress(0, 0, ended=True, note="it waits for another app: `pyinit start` starts it")
     fresh = {
@@ -177,13 +177,13 @@ def _restart(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Pr
     return Progress(done, len(asked), ended=ended, failed=failed)
 
 
-def _start(_goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progress:
+def _start(_goal: Goal, app: AppView, _outcomes: Mapping[str, ReportOutcome]) -> Progress:
     done = _through(app)
     failed = _failure(app)
     return Progress(done, app.wanted, ended=bool(failed) or done >= app.wanted, failed=failed)
 
 
-def _stop(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progress:
+def _stop(goal: Goal, app: AppView, _outcomes: Mapping[str, ReportOutcome]) -> Progress:
     left = len(running(app))
     total = max(goal.total, left)
     if not app.stopped:
@@ -191,7 +191,7 @@ def _stop(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progr
     return Progress(total - left, total, ended=not left)
 
 
-def _scale(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progress:
+def _scale(goal: Goal, app: AppView, _outcomes: Mapping[str, ReportOutcome]) -> Progress:
     if app.wanted != goal.wanted:
         failed = f"scaled to {app.wanted} meanwhile"
         return Progress(_through(app), app.wanted, ended=True, failed=failed)
@@ -199,19 +199,19 @@ def _scale(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Prog
         note = f"it is stopped: {goal.wanted} will run once it is started"
         return Progress(0, goal.wanted, ended=True, note=note)
     failed = _failure(app)
-    ended = bool(failed) or _settled(app)
+    ended = bool(failed) or _reached(app)
     return Progress(_through(app), goal.wanted, ended=ended, failed=failed)
 
 
-def _remove(goal: Goal, app: AppView, _told: Mapping[str, ReportOutcome]) -> Progress:
+def _remove(goal: Goal, app: AppView, _outcomes: Mapping[str, ReportOutcome]) -> Progress:
     left = len(running(app))
     total = max(goal.total, left)
     return Progress(total - left, total)
 
 
-def _run(goal: Goal, app: AppView, told: Mapping[str, ReportOutcome]) -> Progress:
+def _run(goal: Goal, app: AppView, outcomes: Mapping[str, ReportOutcome]) -> Progress:
     """A run that was going on when it was asked is not the one that is waited for."""
-    if "run skipped" in told:
+    if "run skipped" in outcomes:
         return Progress(0, app.wanted, ended=True, failed="a run is going on: `overlap` is skip")
     done = max(0, app.runs - goal.runs)
     if app.stopped:

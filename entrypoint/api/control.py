@@ -342,8 +342,8 @@ class Service:
         changes = diff.differences(plan, new)
         stopped = {app.name for app in self._view().apps if app.stopped}
         for change in changes:
-            told = change.describe(stopped=change.app in stopped)
-            operation.say(change=told, **change.as_dict())
+            described = change.describe(stopped=change.app in stopped)
+            operation.say(change=described, **change.as_dict())
         everything = diff.says_the_same(plan, new)
         if everything:
             operation.say(note="the file says nothing new: every app is reloaded, as by SIGHUP")

@@ -56,5 +56,5 @@ class Follower:
         fields = {"lines": self._skipped, "because": "this reader is too slow"}
         self._skipped = 0
         when = self._layout.stamp(time.time_ns())
-        told = self._layout.record(when, "warning", "log lines skipped", fields)
-        stream.send(encode(told) + b"\n")
+        record = self._layout.record(when, "warning", "log lines skipped", fields)
+        stream.send(encode(record) + b"\n")

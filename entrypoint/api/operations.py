@@ -1,7 +1,7 @@
 """Operations that somebody waits for: progress line by line, and how it ended.
 
 An operation only watches. It is told of each turn of the core, compares the view with
-what it told last, and ends when `goals.judge` says so for each of its apps. Its client
+what it reported last, and ends when `goals.judge` says so for each of its apps. Its client
 may leave at any time: what was asked for goes on.
 """
 
@@ -49,7 +49,7 @@ class Operation:
         self._now = now
         self._stream: Stream | None = None
         self._goals: dict[str, Goal] = {}
-        self._told: dict[str, dict[str, f.ReportOutcome]] = {}
+        self._outcomes: dict[str, dict[str, f.ReportOutcome]] = {}
         self._rows: dict[tuple[str, int], Row] = {}
         # By instance: its id, and which of the app's workers it is for those who watch.
         self._ids: dict[tuple[str, int], int] = {}
@@ -79,7 +79,7 @@ class Operation:
     def aim(self, goals: Sequence[Goal], view: View) -> None:
         """What has to come about; call it before the core is asked, then `asked`."""
         self._goals = {goal.app: goal for goal in goals}
-        self._told = {goal.app: {} for goal in goals}
+        self._outcomes = {goal.app: {} for goal in goals}
         self._rows = self._rows_of(view)
 
     def asked(self, view: View) -> None:
@@ -122,8 +122,8 @@ class Operation:
                 return
             self.awaits_plan = self._asking = False
         for effect in effects:
-            if isinstance(effect, f.ReportOutcome) and effect.app in self._told:
-                self._told[effect.app][f"{effect.what} {effect.result}"] = effect
+            if isinstance(effect, f.ReportOutcome) and effect.app in self._outcomes:
+                self._outcomes[effect.app][f"{effect.what} {effect.result}"] = effect
         if not self._asking:
             self.look(view)
 
@@ -134,7 +134,7 @@ class Operation:
         for name, goal in self._goals.items():
             before = self._progress.get(name)
             if before is None or not before.ended:
-                self._progress[name] = judge(goal, view, self._told[name])
+                self._progress[name] = judge(goal, view, self._outcomes[name])
         self._tell_rows(view)
         for name, goal in tuple(self._goals.items()):
             progress = self._progress[name]

@@ -232,24 +232,24 @@ def _errored(app: AppView) -> str:
 
 
 def _waiting(app: AppView) -> str:
-    told = f"{app.ready_workers} of {app.wanted} workers ready"
+    text = f"{app.ready_workers} of {app.wanted} workers ready"
     others = _named(worker for worker in app.workers if not worker.ready)
-    return f"{told} ({others})" if others else told
+    return f"{text} ({others})" if others else text
 
 
 def _named(workers: Any) -> str:
-    told: list[str] = []
+    shown: list[str] = []
     more = 0
     for worker in workers:
-        if len(told) == NAMED_WORKERS:
+        if len(shown) == NAMED_WORKERS:
             more += 1
             continue
         why = worker.stuck or (worker.health_reason if not worker.ready else "")
         last = f", {why or worker.last_exit}" if why or worker.last_exit else ""
-        told.append(f"{worker.instance}: {worker.state}{last}")
+        shown.append(f"{worker.instance}: {worker.state}{last}")
     if more:
-        told.append(f"and {more} more")
-    return "; ".join(told)
+        shown.append(f"and {more} more")
+    return "; ".join(shown)
 
 
 def _printable(text: str) -> str:

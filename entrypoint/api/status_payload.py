@@ -74,17 +74,17 @@ def in_detail(
     runtime: Runtime, view: View, app: AppView, instances: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """One app, or these instances of it, with what the file says of it."""
-    told = _app(runtime, app)
+    payload = _app(runtime, app)
     if instances:
-        told["workers"] = [row for row in told["workers"] if row["instance"] in instances]
-    told["revision"] = view.revision
-    told["source"] = runtime.plan.source
-    told["config_error"] = view.config_error
-    told["left_behind"] = _left_behind(runtime, app.name)
+        payload["workers"] = [row for row in payload["workers"] if row["instance"] in instances]
+    payload["revision"] = view.revision
+    payload["source"] = runtime.plan.source
+    payload["config_error"] = view.config_error
+    payload["left_behind"] = _left_behind(runtime, app.name)
     spec = runtime.plan.app(app.name)
     if spec is not None:
-        told.update(_of_spec(spec))
-    return told
+        payload.update(_of_spec(spec))
+    return payload
 
 
 def _left_behind(runtime: Runtime, name: str) -> list[dict[str, Any]]:

@@ -223,20 +223,20 @@ def _other_version(fields: dict[str, Any]) -> str:
 
 
 def _unknown(names: list[str], apps: list[str], ids: list[str]) -> str:
-    told = []
+    messages = []
     for name in names:
         if name.isdecimal():
-            told.append(f"no worker has the id {name}; there is {', '.join(ids) or 'none'}")
+            messages.append(f"no worker has the id {name}; there is {', '.join(ids) or 'none'}")
             continue
         if is_config_file(name):
-            told.append(f"{name!r} is no app; `pyinit reload --config` reads the file again")
+            messages.append(f"{name!r} is no app; `pyinit reload --config` reads the file again")
             continue
         close = difflib.get_close_matches(name, apps, 1)
         if close:
-            told.append(f"no app {name!r}{_did_you_mean(close)}")
+            messages.append(f"no app {name!r}{_did_you_mean(close)}")
         else:
-            told.append(f"no app {name!r}; there is {', '.join(apps) or 'none'}")
-    return "; ".join(told)
+            messages.append(f"no app {name!r}; there is {', '.join(apps) or 'none'}")
+    return "; ".join(messages)
 
 
 def _did_you_mean(close: list[str]) -> str:

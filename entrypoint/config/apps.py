@@ -242,7 +242,7 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
     except users.UserError as error:
         node, where = app.location(error.key, "uid")
         given = str(app.value(error.key))
-        message = str(error).replace(quoted(given), reader.told(node, given))
+        message = str(error).replace(quoted(given), reader.redacted(node, given))
         reader.fail(node, where, message)
     env = environment(reader, app, environ, identity)
     cwd = os.path.normpath(os.path.join(os.getcwd(), app.value("cwd", "")))
@@ -327,7 +327,7 @@ def _warn_of_globs(reader: Reader, app: RawApp, roots: tuple[str, ...]) -> None:
             reader.problems.warn(
                 item,
                 where,
-                f"{reader.told(item, name)} is taken as a name: give the folder, "
+                f"{reader.redacted(item, name)} is taken as a name: give the folder, "
                 "and what not to watch in `ignore_watch`",
             )
 
@@ -346,13 +346,13 @@ def _check_ignored(reader: Reader, app: RawApp, cwd: str) -> None:
             ignorer((pattern,), cwd)
             check_pattern(regular(pattern))
         except ValueError as error:
-            reader.fail(item, where, f"{reader.told(item, pattern)} {error}")
+            reader.fail(item, where, f"{reader.redacted(item, pattern)} {error}")
 
 
 def _folder(reader: Reader, app: RawApp, cwd: str) -> str:
     """`cwd` for a message."""
     node, _ = app.location("cwd")
-    return reader.told(node, cwd) if node.replaced else cwd
+    return reader.redacted(node, cwd) if node.replaced else cwd
 
 
 def _command(
@@ -368,7 +368,7 @@ def _command(
         args=app.value("args", ()),
         interpreter=app.value("interpreter", ""),
         interpreter_args=app.value("interpreter_args", ()),
-        told=lambda key, text: reader.told(app.location(key)[0], text),
+        show=lambda key, text: reader.redacted(app.location(key)[0], text),
         folder=_folder(reader, app, cwd),
     )
     if not reader.look:

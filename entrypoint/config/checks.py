@@ -73,9 +73,9 @@ def check_depends(problems: Problems, apps: tuple[RawApp, ...]) -> None:
         wanted[app.name] = []
         for depends in app.value("depends_on", ()):
             if depends.app not in by_name:
-                told = Reader.told(node, depends.app)
+                shown = Reader.redacted(node, depends.app)
                 near = problems.suggest(depends.app, by_name)
-                problems.error(node, path, f"there is no app {told}{near}")
+                problems.error(node, path, f"there is no app {shown}{near}")
             else:
                 wanted[app.name].append(depends.app)
                 _check_condition(problems, by_name[depends.app], depends.condition, node, path)

@@ -59,12 +59,12 @@ class Wanted(Record):
     interpreter: str = ""
     interpreter_args: tuple[str, ...] = ()
     # How a message shows (a part of) the value of a key: never what a `${VAR}` brought.
-    told: Callable[[str, str], str] = lambda _key, text: quoted(text)
+    show: Callable[[str, str], str] = lambda _key, text: quoted(text)
     folder: str = "the working directory"
 
     def shown(self, text: str) -> str:
         """A word or a file of the script for a message."""
-        return self.told("script", text)
+        return self.show("script", text)
 
 
 class Command(Record):
@@ -248,7 +248,7 @@ def _interpreted(wanted: Wanted, target: str, arguments: tuple[str, ...], *, lin
         except ValueError:
             interpreter = ()
         if len(interpreter) < 2 or _find(wanted, interpreter[0]) is None:
-            shown = wanted.told("interpreter", name)
+            shown = wanted.show("interpreter", name)
             raise CommandError("interpreter", f"{shown} is not found or cannot be run")
     first = interpreter[0]
     if which(first, wanted.path, wanted.cwd) is None:

@@ -149,7 +149,7 @@ def variables(reader: Reader, files: tuple[EnvFile, ...], environ: Mapping[str, 
             file.path,
             file.node,
             file.where,
-            _told(file.path, file.node),
+            _shown_path(file.path, file.node),
             most=MOST_BYTES,
             required=file.required,
         )
@@ -184,7 +184,7 @@ def secrets(reader: Reader, files: tuple[SecretFile, ...]) -> dict[str, str]:
     found = {}
     for file in files:
         value = _secret(
-            reader, file.name, file.path, file.node, file.where, _told(file.path, file.node)
+            reader, file.name, file.path, file.node, file.where, _shown_path(file.path, file.node)
         )
         if value is not None:
             found[file.name] = value
@@ -223,7 +223,7 @@ def expand(
             env[name] = value
 
 
-def _told(path: str, node: Node) -> str:
+def _shown_path(path: str, node: Node) -> str:
     """The file in a message: not by its path where that came out of the environment.
 
     Whoever mistakes the one for the other has written the secret itself there.
@@ -231,13 +231,13 @@ def _told(path: str, node: Node) -> str:
     return "the file" if node.replaced else path
 
 
-def _secret(reader: Reader, name: str, path: str, node: Node, where: str, told: str) -> str | None:
-    data = _content(reader, path, node, where, told, most=MOST_VARIABLE)
+def _secret(reader: Reader, name: str, path: str, node: Node, where: str, shown: str) -> str | None:
+    data = _content(reader, path, node, where, shown, most=MOST_VARIABLE)
     if data is None:
         return None
     data = data.rstrip(b"\r\n")
     if b"\0" in data:
-        reader.fail(node, where, f"{told} holds a NUL, which no variable can")
+        reader.fail(node, where, f"{shown} holds a NUL, which no variable can")
         return None
     # Any bytes: the way of os.environ.
     value = os.fsdecode(data)
@@ -256,7 +256,7 @@ def _content(
     path: str,
     node: Node,
     where: str,
-    told: str,
+    shown: str,
     *,
     most: int,
     required: bool = True,
@@ -266,22 +266,22 @@ def _content(
         # Not blocking: a FIFO would wait for a writer.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except ValueError:  # a NUL
-        reader.fail(node, where, f"{told} is no name of a file")
+        reader.fail(node, where, f"{shown} is no name of a file")
         return None
     except OSError as error:
         if required or error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            reader.fail(node, where, f"{told} cannot be read: {error.strerror}")
+            reader.fail(node, where, f"{shown} cannot be read: {error.strerror}")
         return None
     data = b""
     try:
         while len(data) <= most and (part := os.read(fd, 1 << 16)):
             data += part
     except OSError as error:
-        reader.fail(node, where, f"{told} cannot be read: {error.strerror}")
+        reader.fail(node, where, f"{shown} cannot be read: {error.strerror}")
         return None
     finally:
         os.close(fd)
     if len(data) > most:
-        reader.fail(node, where, f"{told} is larger than {-(-most // 1024)} KiB")
+        reader.fail(node, where, f"{shown} is larger than {-(-most // 1024)} KiB")
         return None
     return data

@@ -53,7 +53,7 @@ class Documents:
     def _is_new(self, file: str, node: Node | None, path: str, by: str) -> bool:
         real = _real(file)
         if real in self._seen:
-            shown = file if node is None else self._reader.told(node, file)
+            shown = file if node is None else self._reader.redacted(node, file)
             self._problems.error(node, path, f"{shown} is already included by {self._seen[real]}")
             return False
         self._seen[real] = by
@@ -94,10 +94,12 @@ class Documents:
 
             names = sorted(glob(name))
             if not names:
-                self._problems.warn(node, where, f"no file matches {self._reader.told(node, text)}")
+                self._problems.warn(
+                    node, where, f"no file matches {self._reader.redacted(node, text)}"
+                )
         by = f"{trail[-1]}:{node.line}" if node.line else trail[-1]
         for name in names:
-            shown = self._reader.told(node, name)
+            shown = self._reader.redacted(node, name)
             if any(_real(name) == _real(file) for file in trail):
                 cycle = " → ".join((*trail, shown))
                 self._problems.error(node, where, f"a file cannot include itself: {cycle}")

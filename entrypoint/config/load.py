@@ -282,12 +282,12 @@ class _Planner:
             (top["shutdown"][1], top["shutdown"][0]) if "shutdown" in top else (None, "shutdown")
         )
         if "grace" not in values:
-            values["grace"] = self._told_grace(location)
+            values["grace"] = self._grace_from_environment(location)
         spec = ShutdownSpec(**values)
         checks.check_times(self._problems, apps, spec, location)
         return spec
 
-    def _told_grace(self, location: tuple[Node | None, str]) -> float:
+    def _grace_from_environment(self, location: tuple[Node | None, str]) -> float:
         """`PYINIT_GRACE`: what the one who sets the grace says beside it, 0 when nothing."""
         text = self._environ.get("PYINIT_GRACE", "")
         try:

@@ -72,7 +72,7 @@ class Scalars:
         return "the replaced value" if node.replaced else quoted(node.text)
 
     @staticmethod
-    def told(node: Node, text: str) -> str:
+    def redacted(node: Node, text: str) -> str:
         """`text`, made of `node`'s, for a message; never a value from the environment.
 
         Where something was replaced it is shown only if the file itself has it.

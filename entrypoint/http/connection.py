@@ -185,16 +185,16 @@ class Connection:
             self._last = not event.keep_alive or answer.status == 413
             self._parser.answered(close=self._last)
             whole = event.method != "HEAD"
-            # An HTTP/1.0 client keeps the connection only when it is told so.
-            told = b"close" if self._last else b"keep-alive" if event.minor == 0 else b""
+            # An HTTP/1.0 client keeps the connection only when the answer says so.
+            connection = b"close" if self._last else b"keep-alive" if event.minor == 0 else b""
         else:
-            self._last, whole, told = True, True, b"close"
+            self._last, whole, connection = True, True, b"close"
         if whole and len(answer.body) > SHARED_SIZE:
-            head = encode(answer, self._date(), told, whole=False)
+            head = encode(answer, self._date(), connection, whole=False)
             self.body = answer.body
             self._output = [memoryview(head), memoryview(answer.body)]
         else:
-            self._output = [memoryview(encode(answer, self._date(), told, whole=whole))]
+            self._output = [memoryview(encode(answer, self._date(), connection, whole=whole))]
         self._send()
 
     def _hand_over(self, handover: Handover) -> None:
@@ -268,9 +268,9 @@ class Connection:
     def _tell(self, refused: http1.Refused) -> None:
         answer = self._respond(refused)
         assert isinstance(answer, Answer)  # there is nothing to hand over for
-        told = encode(answer, self._date(), b"close")
+        data = encode(answer, self._date(), b"close")
         try:
-            self._sock.send(told, _socket.MSG_NOSIGNAL)
+            self._sock.send(data, _socket.MSG_NOSIGNAL)
         except OSError:
             return
 

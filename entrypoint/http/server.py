@@ -272,10 +272,12 @@ class ProbeServer:
             self._count(probes.OTHER, event.status)
             return probes.Answer(event.status, event.reason.encode() + b"\n")
         view = self._current_view()
-        told = probes.answer(event, view, self._ready_when, self._status_body, self._metrics)
+        answer = probes.answer(event, view, self._ready_when, self._status_body, self._metrics)
         # What comes later is a page of metrics: only a bug makes it anything but 200.
-        self._count(probes.route(event), told.status if isinstance(told, probes.Answer) else 200)
-        return told
+        self._count(
+            probes.route(event), answer.status if isinstance(answer, probes.Answer) else 200
+        )
+        return answer
 
     def _count(self, route: str, status: int) -> None:
         key = (route, status)
@@ -294,13 +296,13 @@ class ProbeServer:
         if not self._status:
             import json
 
-            told = probes.status(
+            status = probes.status(
                 view,
                 now=self._loop.now(),
                 version=self._version,
                 ready_when=self._ready_when,
             )
-            self._status = json.dumps({**told, **self._extra_status()}).encode() + b"\n"
+            self._status = json.dumps({**status, **self._extra_status()}).encode() + b"\n"
         return self._status
 
     def _now_as_date(self) -> bytes:

@@ -80,8 +80,8 @@ def lines(dump: bytes, kinds: Kinds) -> Iterator[str]:
                 yield json.dumps({"state": where, "value": plain.of(packed)})
         for _, block in turns:
             for when, event, effects, error in block:
-                told = {"at": when, "event": plain.of(event), "effects": plain.of(effects)}
-                yield json.dumps({**told, "error": error})
+                record = {"at": when, "event": plain.of(event), "effects": plain.of(effects)}
+                yield json.dumps({**record, "error": error})
 
 
 def _loaded(piece: bytes) -> Any:
@@ -113,11 +113,11 @@ class _Plain:
             return {"dict": [[self.of(key), self.of(item)] for key, item in rest]}
         name, fields = self._types[code]
         defaults = self._kinds[name].defaults() if name in self._kinds else {}
-        told = {"is": name}
+        record = {"is": name}
         for field, packed in zip(fields, rest, strict=True):
             if field not in defaults or not _same(packed, defaults[field]):
-                told[field] = self.of(packed)
-        return told
+                record[field] = self.of(packed)
+        return record
 
 
 def _same(packed: Any, default: Any) -> bool:

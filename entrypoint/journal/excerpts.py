@@ -62,12 +62,12 @@ def _parts(lines: list[str]) -> list[list[str]]:
 
 def _line(turn: Any, types: Types) -> str:
     now, event, effects, error = turn
-    told = f"{now:.3f} {text_of(event, types)}"
+    line = f"{now:.3f} {text_of(event, types)}"
     if error:
-        told += f" raised {error}"
+        line += f" raised {error}"
     elif effects:
-        told += " → " + ", ".join(filter(None, (_short(each, types) for each in effects)))
-    return told if len(told) <= _LINE_LIMIT else told[: _LINE_LIMIT - 1] + "…"
+        line += " → " + ", ".join(filter(None, (_short(each, types) for each in effects)))
+    return line if len(line) <= _LINE_LIMIT else line[: _LINE_LIMIT - 1] + "…"
 
 
 def _short(effect: Any, types: Types) -> str:

@@ -131,7 +131,7 @@ def _replay_segment(
         except Exception as failure:  # noqa: BLE001  it may have raised then, too
             ordered, raised = (), repr(failure)
         if show is not None and app in {"", owner, *map(_app_of_effect, ordered)}:
-            show(_told(now, event, _changes(before, _flat(state)), ordered, raised))
+            show(_described(now, event, _changes(before, _flat(state)), ordered, raised))
         if bool(raised) != bool(error):
             yield Difference(number, at, f"{event}: raised {raised or 'nothing'}, then: {error}")
         elif [_plain(each) for each in ordered] != [_plain(each) for each in effects]:
@@ -197,7 +197,7 @@ def _changes(
 ) -> Iterator[str]:
     for where, new in after.items():
         old = before.get(where)
-        if old is new or where == ("settled",):
+        if old is new:
             continue
         name = " ".join(map(str, where))
         if old is None:
@@ -227,12 +227,12 @@ def _unlike(replayed: State, kept: State) -> Iterator[str]:
             yield f"{where}: {value!r} replayed, {after[where]!r} kept"
 
 
-def _told(
+def _described(
     now: float, event: Any, changes: Iterator[str], ordered: Sequence[Any], raised: str
 ) -> str:
-    told = [f"{now:.6f}  {event!r}"]
-    told += (f"    {change}" for change in changes)
-    told += (f"    → {effect!r}" for effect in ordered)
+    lines = [f"{now:.6f}  {event!r}"]
+    lines += (f"    {change}" for change in changes)
+    lines += (f"    → {effect!r}" for effect in ordered)
     if raised:
-        told.append(f"    raised {raised}: nothing was changed")
-    return "\n".join(told)
+        lines.append(f"    raised {raised}: nothing was changed")
+    return "\n".join(lines)

@@ -68,7 +68,7 @@ def read_channel(fd: int) -> tuple[Record, ...]:
     nothing more will come. Raises OSError as recvmsg(2).
     """
     channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
-    told: list[Record] = []
+    messages: list[Record] = []
     try:
         while True:
             try:
@@ -80,25 +80,27 @@ def read_channel(fd: int) -> tuple[Record, ...]:
             except ConnectionResetError:
                 message, ancillary = b"", []
             if not message:
-                told.append(Execed())
+                messages.append(Execed())
                 break
             if message == b"filter":
                 for level, kind, data in ancillary:
                     if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                        told.append(FilterInstalled(int.from_bytes(data[:4], sys.byteorder)))
+                        messages.append(FilterInstalled(int.from_bytes(data[:4], sys.byteorder)))
                 continue
             if message == b"exec":
-                told.append(Executing())
+                messages.append(Executing())
                 continue
             stage, number, detail = message.split(b"\0", 2)
             if stage == b"refused":
-                told.append(FilterRefused(int(number)))
+                messages.append(FilterRefused(int(number)))
                 continue
-            told.append(SpawnFailed(stage.decode(), int(number), detail.decode("utf-8", "replace")))
+            messages.append(
+                SpawnFailed(stage.decode(), int(number), detail.decode("utf-8", "replace"))
+            )
             break
     finally:
         channel.detach()
-    return tuple(told)
+    return tuple(messages)
 
 
 class Reporter:

@@ -67,8 +67,8 @@ def is_init() -> bool:
         return False
     from . import proc
 
-    told = proc.namespace_pids()
-    return not told or told[-1] == 1
+    pids = proc.namespace_pids()
+    return not pids or pids[-1] == 1
 
 
 def sweep(number: int, kill: Callable[[int, int], None] = os.kill) -> bool:

@@ -320,7 +320,7 @@ class LogPump:
         self._write(stream.app, records, stream)
         self._held += wrapper.held - held
         if wrapper.waiting:
-            self._loop.call_at(stream, self._loop.now() + PAUSE, lambda: self._settle(stream))
+            self._loop.call_at(stream, self._loop.now() + PAUSE, lambda: self._flush_record(stream))
         if wrapper.may_show_part:
             self._unfinished.fed(stream, len(data))
 
@@ -360,16 +360,16 @@ class LogPump:
 
         self._loop.call_at((stream, "memory"), self._loop.now() + _MEMORY_PAUSE, again)
 
-    def _settle(self, stream: Stream) -> None:
+    def _flush_record(self, stream: Stream) -> None:
         """Nothing came for a while: what is held back is whole."""
         if self._streams.get(stream.fd) is not stream:
             return
         if stream.paused:
             # More may be in its pipe, which is not read now.
-            self._loop.call_at(stream, self._loop.now() + PAUSE, lambda: self._settle(stream))
+            self._loop.call_at(stream, self._loop.now() + PAUSE, lambda: self._flush_record(stream))
             return
         self._held -= stream.wrapper.waiting
-        self._write(stream.app, stream.wrapper.settle(self._stamp()))
+        self._write(stream.app, stream.wrapper.flush_record(self._stamp()))
 
     def _end(self, stream: Stream) -> None:
         if not stream.paused:

@@ -174,7 +174,7 @@ class Wrapper:
         """Bytes of whole lines that are held back: more of their record may come."""
         return self._joiner.size if self._joiner is not None else 0
 
-    def settle(self, when: str) -> bytes:
+    def flush_record(self, when: str) -> bytes:
         """The record of the lines that are held back: no more of it comes."""
         return self._groups(self._joiner.take(), when) if self._joiner is not None else b""
 
@@ -236,7 +236,7 @@ class Wrapper:
         for position, line in enumerate(lines, 1):
             self._rest += line
             while len(self._rest) > limit:
-                made.append(self.settle(when))
+                made.append(self.flush_record(when))
                 cut = _character_cut(self._rest, limit)
                 made.append(self.part(bytes(self._rest[:cut]), when))
                 del self._rest[:cut]
@@ -251,11 +251,11 @@ class Wrapper:
         With `more` it did go on, and what follows will never be told.
         """
         if more and self._rest:
-            told = self.settle(when)
+            records = self.flush_record(when)
             body, self._rest = bytes(self._rest), bytearray()
-            return told + self.part(body, when)
-        told = self._take(when) if self._rest or self._is_open() else b""
-        return told + self.settle(when)
+            return records + self.part(body, when)
+        records = self._take(when) if self._rest or self._is_open() else b""
+        return records + self.flush_record(when)
 
     def _is_open(self) -> bool:
         """Parts of a line were made, and whoever joins them waits for the last."""

@@ -124,7 +124,9 @@ class Children:
             started = started.replace(pid=child.pid, channel=child.channel)
             self._started[incarnation] = started
             self._by_pid[child.pid] = incarnation
-            self._loop.register(child.channel, READ, lambda _events: self._told(incarnation))
+            self._loop.register(
+                child.channel, READ, lambda _events: self._read_reports(incarnation)
+            )
         except BaseException:
             self._abandon(incarnation, child.pid, child.channel)
             raise
@@ -189,7 +191,7 @@ class Children:
 
     # -- what the child says on its way to exec -----------------------------------
 
-    def _told(self, incarnation: int) -> None:
+    def _read_reports(self, incarnation: int) -> None:
         started = self._started.get(incarnation)
         if started is None or started.channel < 0:
             return
@@ -257,7 +259,7 @@ class Children:
         return more
 
     def _worker_ended(self, incarnation: int, status: int) -> None:
-        self._told(incarnation)
+        self._read_reports(incarnation)
         started = self._close_channel(self._started[incarnation])
         started = self._put(started.replace(reaped=True, status=status))
         group_left, strays = self._what_is_left(started)

@@ -8,7 +8,7 @@ import os
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "busybox", "zsh", "ksh"))
 
 
-def settle(*, is_init: bool) -> tuple[str, ...]:
+def prepare(*, is_init: bool) -> tuple[str, ...]:
     """Make this process the reaper of all below it; what is missing here, as sentences."""
     from entrypoint.kernel import proc
 

@@ -42,7 +42,7 @@ def read_plan(source: Source, revision: int) -> bytes:
     from entrypoint.config.errors import ConfigErrors
     from entrypoint.config.load import load
     from entrypoint.kernel.seccomp import filter_refusal
-    from entrypoint.sockets.fallback import settle
+    from entrypoint.sockets.fallback import adapt
 
     try:
         loaded = load(
@@ -55,7 +55,7 @@ def read_plan(source: Source, revision: int) -> bytes:
         )
     except ConfigErrors as errors:
         return marshal.dumps((None, (), tuple(str(error) for error in errors.errors)))
-    plan, said = settle(loaded.plan, filter_refusal)
+    plan, said = adapt(loaded.plan, filter_refusal)
     return marshal.dumps((pack(plan), (*loaded.warnings, *said), ()))
 
 

@@ -26,7 +26,7 @@ WATCHDOG_AT_LEAST = 0.01
 WATCHDOG_AT_MOST = 366 * 86400.0
 
 
-def told(incarnation: int, fields: Mapping[str, str]) -> NotifyReceived | None:
+def event_of(incarnation: int, fields: Mapping[str, str]) -> NotifyReceived | None:
     """The event of a message; None when there is nothing in it for the core."""
     status = fields.get("STATUS")
     interval = _seconds(fields.get("WATCHDOG_USEC", ""))
@@ -61,7 +61,7 @@ class Batch:
 
     def add(self, fields: Mapping[str, str]) -> None:
         """One message."""
-        event = told(self._incarnation, fields)
+        event = event_of(self._incarnation, fields)
         ready = fields.get("READY") == "1"
         if event is None and not ready:
             return

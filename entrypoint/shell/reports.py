@@ -45,7 +45,7 @@ class Reports:
             level = "error" if reason else level
             fields = runtime.exits.explain(fields, reason)
         if effect.event in ("run finished", "run skipped"):
-            fields.update(runtime.schedules.told(str(fields.get("app"))))
+            fields.update(runtime.schedules.status(str(fields.get("app"))))
         runtime.log(level, effect.event, fields)
         if effect.event == "app errored":
             runtime.journal.excerpt(effect.event, str(fields.get("app", "")))

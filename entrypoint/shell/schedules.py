@@ -90,7 +90,7 @@ class Schedules:
         spec = self._runtime.plan.app(name)
         return self._due.get(name) if spec is not None and spec.cron_restart else None
 
-    def told(self, name: str) -> dict[str, object]:
+    def status(self, name: str) -> dict[str, object]:
         """The same for the log."""
         due = self.next_run(name)
         return {"next_run": stamp(round(due * 1e9))} if due is not None else {}

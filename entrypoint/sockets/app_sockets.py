@@ -149,12 +149,12 @@ class Sharing(Endings):
                 group.tune(spec.backlog, spec.mode)
             except OSError as error:
                 reason = os.strerror(error.errno or 0)
-                told: dict[str, object] = {
+                fields: dict[str, object] = {
                     "app": self._app.name,
                     "address": spec.text,
                     "reason": reason,
                 }
-                self._log("warning", "listener not changed", told)
+                self._log("warning", "listener not changed", fields)
 
     @property
     def declared_forms(self) -> frozenset[Form]:

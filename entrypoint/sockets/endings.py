@@ -72,27 +72,27 @@ class Endings:
 
     def _restored(self, group: Group) -> None:
         """Its path was removed by somebody."""
-        told: dict[str, object] = {"app": self._app.name, "address": group.form.text}
-        self._log("debug", "socket file restored", told)
+        fields: dict[str, object] = {"app": self._app.name, "address": group.form.text}
+        self._log("debug", "socket file restored", fields)
 
     def _down(self, group: Group, error: OSError) -> None:
         """A worker has ended it, and it cannot be made again."""
         if group in self._said_down:
             return
         self._said_down.add(group)
-        told: dict[str, object] = {
+        fields: dict[str, object] = {
             "app": self._app.name,
             "address": group.form.text,
             "reason": reason_of(group.form.family, error),
             "then": "it is tried again until it can be bound",
         }
-        self._log("error", "listener down", told)
+        self._log("error", "listener down", fields)
 
     def _drop_replaced(self, address: Address, group: Group, sock: socket) -> None:
         if sock.fileno() >= 0:
             self._close_socket(address, group, inode_of(sock.fileno()))
 
-    def _settle(self, address: Address) -> None:
+    def _end_deserted(self, address: Address) -> None:
         """Nobody may wait where nobody accepts."""
         for group in address.deserted():
             self._monitor.look_away(group)
@@ -189,7 +189,7 @@ class Endings:
                 group.release(incarnation)
                 group.mend()
             if len(address.groups) > 1:
-                self._settle(address)
+                self._end_deserted(address)
 
     def _close_unless_used(self, claim: Claim) -> None:
         """A socket that was bound and never listened dies with its worker."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from entrypoint.core.spec import AppSpec, Plan
 
 
-def settle(plan: Plan, refusal: Callable[[], str]) -> tuple[Plan, tuple[str, ...]]:
+def adapt(plan: Plan, refusal: Callable[[], str]) -> tuple[Plan, tuple[str, ...]]:
     """The plan as it can be run here, and what there is to say about it.
 
     `refusal()` tells why there can be no filter, "" when there can be one; it is asked
@@ -32,13 +32,13 @@ def settle(plan: Plan, refusal: Callable[[], str]) -> tuple[Plan, tuple[str, ...
     reason = refusal()
     if not reason:
         return plan, ()
-    settled, said = [], []
+    adapted, said = [], []
     for spec in plan.apps:
         spec_here, sentence = _without_filter(spec) if _depends(spec) else (spec, "")
-        settled.append(spec_here)
+        adapted.append(spec_here)
         if sentence:
             said.append(f"{spec.name}: no interception here ({reason}); {sentence}")
-    return plan.replace(apps=tuple(settled)), tuple(said)
+    return plan.replace(apps=tuple(adapted)), tuple(said)
 
 
 def _depends(spec: AppSpec) -> bool:

@@ -405,7 +405,7 @@ class Listeners(Sharing):
                 self._loop.now() + LAST_HANDSHAKE,
                 lambda: self._drop_replaced(assignment.address, group, replaced),
             )
-        self._settle(assignment.address)
+        self._end_deserted(assignment.address)
         if not all(address.used for address in self._registry.lasting):
             key = ("unused", self._app.name)
             self._loop.call_at(key, self._loop.now() + UNUSED_AFTER, self._tell_unused)
@@ -431,8 +431,8 @@ class Listeners(Sharing):
         for address in self._registry.declared:
             if used and not address.used and address not in self._unused:
                 self._unused.append(address)
-                told = {"app": self._app.name, "address": address.group.form.text}
-                self._log("warning", "no worker listens there", {**told, "but_on": used})
+                fields = {"app": self._app.name, "address": address.group.form.text}
+                self._log("warning", "no worker listens there", {**fields, "but_on": used})
 
 
 def form_of(sock: socket) -> Form:

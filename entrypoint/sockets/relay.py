@@ -218,7 +218,7 @@ class _Pair:
         self._ends = (client, server)
         self._pending = [b"", b""]  # to write to that end
         self._ended = [False, False]  # that end has said its last
-        self._told = [False, False]  # that end knows that the other has
+        self._shut_down = [False, False]  # that end knows that the other has
         self._waits = [0, 0]
         try:
             self._go_on()
@@ -265,14 +265,14 @@ class _Pair:
 
     def _go_on(self) -> None:
         for end in (0, 1):
-            if self._ended[1 - end] and not self._pending[end] and not self._told[end]:
-                self._told[end] = True
+            if self._ended[1 - end] and not self._pending[end] and not self._shut_down[end]:
+                self._shut_down[end] = True
                 try:
                     self._ends[end].shutdown(_socket.SHUT_WR)
                 except OSError as error:
                     if error.errno != errno.ENOTCONN:
                         raise
-        if all(self._told):
+        if all(self._shut_down):
             self.close()
             return
         for end in (0, 1):

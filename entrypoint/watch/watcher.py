@@ -127,7 +127,7 @@ class Watcher:
             self._want(parent, name)
         self._follow(root)
         if os.path.isdir(root):
-            self._later(root, told=True)
+            self._later(root, quiet=True)
         elif os.path.isfile(root):
             self._add(root)
 
@@ -161,24 +161,24 @@ class Watcher:
                 self._through.setdefault(wd, {}).setdefault(name, set()).add(path)
                 self._ways.setdefault(path, []).append((wd, name))
 
-    def _later(self, folder: bytes, *, told: bool) -> None:
-        """Walk a tree; `told`: what is found in it is no change."""
-        self._todo.append((folder, told))
+    def _later(self, folder: bytes, *, quiet: bool) -> None:
+        """Walk a tree; `quiet`: what is found in it is no change."""
+        self._todo.append((folder, quiet))
         self._loop.call_at(("walk", id(self)), self._loop.now(), self._walk)
 
     def _walk(self) -> None:
         for _ in range(SLICE):
             if not self._todo:
                 break
-            folder, told = self._todo.popleft()
-            self._add_folder(folder, told=told)
+            folder, quiet = self._todo.popleft()
+            self._add_folder(folder, quiet=quiet)
         if self._todo:
             self._loop.call_at(("walk", id(self)), self._loop.now(), self._walk)
         elif self._missed:
             self._missed = False
             self._note(self._roots[0])
 
-    def _add_folder(self, folder: bytes, *, told: bool) -> None:
+    def _add_folder(self, folder: bytes, *, quiet: bool) -> None:
         if not os.path.isdir(folder):
             return  # gone again
         # Links are followed, once: a link to a folder above would be walked for ever. The
@@ -201,19 +201,19 @@ class Watcher:
         for path, is_folder, is_link in inside:
             if self._ignored(path):
                 continue
-            if not told:
+            if not quiet:
                 self._note(path, created=True)
             if is_folder:
                 # Before what links lead to: a folder goes by its own path if it has one here.
-                self._todo.appendleft((path, told))
+                self._todo.appendleft((path, quiet))
             elif is_link:
-                self._link(path, told=told)
+                self._link(path, quiet=quiet)
 
-    def _link(self, path: bytes, *, told: bool) -> None:
+    def _link(self, path: bytes, *, quiet: bool) -> None:
         self._follow(path)
         # Not the entry's is_dir(): it raises for a circle, or where we may not look.
         if os.path.isdir(path):
-            self._later(path, told=told)
+            self._later(path, quiet=quiet)
 
     def _add(self, path: bytes, *, rename: bool = True, unless: Container[int] = ()) -> int:
         """The number of the watch of a file or folder; negative: it has none.
@@ -360,9 +360,9 @@ class Watcher:
         if path in self._watches and not is_folder and path not in self._roots:
             self._drop_tree(path)  # a link to another folder than before
         if is_folder:
-            self._later(path, told=False)
+            self._later(path, quiet=False)
         elif os.path.islink(path):
-            self._link(path, told=False)
+            self._link(path, quiet=False)
 
     def _leads_elsewhere(self, path: bytes) -> None:
         """Something on the way of `path` has changed."""
@@ -372,7 +372,7 @@ class Watcher:
         else:
             if path in self._watches:
                 self._drop_tree(path)
-            self._link(path, told=True)
+            self._link(path, quiet=True)
         if path in self._roots or not self._ignored(path):
             self._note(path)
 

@@ -28,7 +28,7 @@ from entrypoint.logs.layout import Flat, Keys
 from entrypoint.logs.multiline import Joiner
 from entrypoint.logs.wrap import JsonWrapper
 from entrypoint.loop import Loop
-from entrypoint.shell.notify_messages import told
+from entrypoint.shell.notify_messages import event_of
 from entrypoint.sockets import node_protocol
 from entrypoint.sockets.node_channel import NodeChannel, Shared
 
@@ -161,7 +161,7 @@ def notify(data: bytes) -> None:
     world.advance(1)
     (first, *_) = world.live()
     for message in data.split(b"\0"):
-        event = told(first.incarnation, parse(message))
+        event = event_of(first.incarnation, parse(message))
         if event is not None:
             assert event.extend <= 3600
             assert event.watchdog_interval is None or event.watchdog_interval <= 366 * 86400

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint.core.events import NotifyReceived, WorkerReady
-from entrypoint.shell.notify_messages import STATUS_AT_MOST, Batch, told
+from entrypoint.shell.notify_messages import STATUS_AT_MOST, Batch, event_of
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from entrypoint.shell.notify_messages import STATUS_AT_MOST, Batch, told
     ],
 )
 def test_what_is_understood(fields, expected):
-    assert told(3, fields) == NotifyReceived(3, **expected)
+    assert event_of(3, fields) == NotifyReceived(3, **expected)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_is_understood(fields, expected):
     ],
 )
 def test_what_changes_nothing(fields):
-    assert told(3, fields) is None
+    assert event_of(3, fields) is None
 
 
 KEYS = (
@@ -63,7 +63,7 @@ KEYS = (
 
 @given(st.dictionaries(st.sampled_from(KEYS), st.text() | st.integers(0, 10**19).map(str)))
 def test_whatever_comes_is_bounded(fields):
-    event = told(3, fields)
+    event = event_of(3, fields)
     if event is not None:
         assert len(event.status or "") <= STATUS_AT_MOST + 1
         assert (event.status or "").isprintable()

@@ -42,7 +42,7 @@ class World:
         self.stream = Stream()
         self.later: list[e.Event] = []
         self.emit(e.Booted(Plan(apps)))
-        self.settle()
+        self.run_on()
 
     def emit(self, event) -> None:
         self.now += 1.0
@@ -67,12 +67,12 @@ class World:
         elif isinstance(effect, f.StartTimer) and effect.timer.kind in ("retire", "launch"):
             self.later.append(e.TimerFired(effect.timer))
 
-    def settle(self, limit: int = 500) -> None:
+    def run_on(self, limit: int = 500) -> None:
         while self.later and limit:
             limit -= 1
             self.emit(self.later.pop(0))
 
-    def ask(self, verb: str, event, wanted: int = 0, settle: bool = True) -> list[str]:
+    def ask(self, verb: str, event, wanted: int = 0, run_on: bool = True) -> list[str]:
         view = self.core.view()
         app = completion.app_of(view, "web")
         self.watched = Operation(lambda: self.now)
@@ -80,8 +80,8 @@ class World:
         self.watched.aim([completion.goal_for(app, verb, wanted)], view)
         self.emit(event)
         self.watched.asked(self.core.view())
-        if settle:
-            self.settle()
+        if run_on:
+            self.run_on()
         return self.said
 
     @property
@@ -121,7 +121,7 @@ def test_commands_end_well(verb, event) -> None:
 def test_a_stop_ends_when_also_the_group_has_ended() -> None:
     world = World(WEB.replace(instances=1))
     (row,) = world.core.view().apps[0].workers
-    world.ask("stop", e.StopRequested("web"), settle=False)
+    world.ask("stop", e.StopRequested("web"), run_on=False)
     world.later.clear()
     world.emit(e.WorkerExited(row.incarnation, code=0, group_left=True))
     assert not any('"outcome"' in line for line in world.said)
@@ -144,7 +144,7 @@ def test_scaling(wanted) -> None:
 def test_a_stopped_app_is_scaled_for_later() -> None:
     world = World(WEB)
     world.emit(e.StopRequested("web"))
-    world.settle()
+    world.run_on()
     said = world.ask("scale", e.ScaleRequested("web", 3), 3)
     assert "once it is started" in said[-2]
     assert said[-1].startswith('{"exit":0')
@@ -186,17 +186,17 @@ def test_a_restart_that_ends_in_errored_fails() -> None:
 )
 def test_what_comes_between_a_reload_and_its_end_is_told(event, why) -> None:
     world = World(WEB, WEB.replace(name="other"))
-    world.ask("reload", e.ReloadRequested("web"), settle=False)
+    world.ask("reload", e.ReloadRequested("web"), run_on=False)
     world.later.clear()
     world.emit(event)
-    world.settle()
+    world.run_on()
     assert why in world.said[-2]
     assert world.said[-1].startswith('{"exit":1')
 
 
 def test_a_second_reload_during_one_is_waited_for() -> None:
     world = World(WEB)
-    world.ask("reload", e.ReloadRequested("web"), settle=False)
+    world.ask("reload", e.ReloadRequested("web"), run_on=False)
     world.emit(e.ReloadRequested("web"))
-    world.settle()
+    world.run_on()
     assert '"outcome":"reloaded"' in world.said[-2]

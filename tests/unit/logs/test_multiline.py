@@ -125,9 +125,9 @@ def test_the_last_record_waits_for_more_and_is_told_when_asked() -> None:
     assert made.waiting == 4
     told = made.feed(b"  more\nhalf", WHEN)
     assert (told, made.waiting, made.held) == (b"", 11, 15)
-    assert json.loads(made.settle(WHEN))["event"] == "one\n  more"
+    assert json.loads(made.flush_record(WHEN))["event"] == "one\n  more"
     assert (made.waiting, made.held) == (0, 4)
-    assert made.settle(WHEN) == b""
+    assert made.flush_record(WHEN) == b""
 
 
 def test_a_record_is_bounded_and_goes_on_in_parts() -> None:
@@ -164,7 +164,7 @@ def test_every_byte_comes_out_whatever_belongs_together(rule, data, cuts, limit,
         if end > start:
             told += made.feed(data[start:end], WHEN, limit)
         if settles:
-            told += made.settle(WHEN)
+            told += made.flush_record(WHEN)
         start = end
     told += made.end(WHEN)
     assert made.held == 0
