@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint.core.shutdown import killing_after
+from entrypoint.core.grace import fitted, killing_after
 from entrypoint.sockets.declared_address import overlap, parse
 
 from . import findings
@@ -184,10 +184,10 @@ def check_times(
     apps: tuple[AppSpec, ...],
     shutdown: ShutdownSpec,
     location: tuple[Node | None, str],
-) -> None:
-    """Warn when the times of a shutdown do not fit into each other."""
+) -> ShutdownSpec:
+    """Fit the times of a shutdown into the grace; warn when they do not fit as they are."""
     if problems.errors:
-        return
+        return shutdown
     workers = _longest_stop(apps)
     needed = shutdown.drain_delay + workers
     killing = killing_after(shutdown.timeout)
@@ -198,12 +198,17 @@ def check_times(
             f"{killing:g} s of the timeout of {shutdown.timeout:g} s what is left is killed",
         )
         needed = shutdown.timeout
-    if 0 < shutdown.grace < needed:
+    fits = fitted(shutdown, workers)
+    cut = fits.stop_share < 1 or fits.drain_delay < shutdown.drain_delay
+    if cut or 0 < shutdown.grace < shutdown.timeout:
         problems.warn(
             *location,
             f"the shutdown may take {needed:g} s (drain_delay {shutdown.drain_delay:g} s, then "
-            f"{_which(apps)}), but the orchestrator ends everything after {shutdown.grace:g} s",
+            f"{_which(apps)}), but the orchestrator ends everything after {shutdown.grace:g} s: "
+            f"the drain gets {fits.drain_delay:g} s and the workers "
+            f"{workers * fits.stop_share:g} s, the rest is for the last log lines",
         )
+    return fits
 
 
 def _which(apps: tuple[AppSpec, ...]) -> str:

@@ -567,8 +567,9 @@ SHUTDOWN_KEYS: tuple[Key, ...] = (
     _own(
         "grace",
         "time",
-        "The grace that the orchestrator gives (docker stop: 10s, Kubernetes: 30s): a warning "
-        "when the other times do not fit.",
+        "The grace that the orchestrator gives (docker stop: 10s, Kubernetes: 30s). Other times "
+        "are cut to fit, with a warning: 1 s is kept for the last log lines, the drain gets at "
+        "most half of the rest, and the `kill_timeout` of all apps what is left.",
         "`PYINIT_GRACE`, else 0: not known",
     ),
     _own(

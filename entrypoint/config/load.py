@@ -284,8 +284,7 @@ class _Planner:
         if "grace" not in values:
             values["grace"] = self._grace_from_environment(location)
         spec = ShutdownSpec(**values)
-        checks.check_times(self._problems, apps, spec, location)
-        return spec
+        return checks.check_times(self._problems, apps, spec, location)
 
     def _grace_from_environment(self, location: tuple[Node | None, str]) -> float:
         """`PYINIT_GRACE`: what the one who sets the grace says beside it, 0 when nothing."""

@@ -72,7 +72,9 @@ def exited(tx: Transaction, worker: Worker, event: WorkerExited) -> None:
         _report(tx, worker, exit_code=code)
         last_exit, last_code = f"exit code {code}", code or 0
     if worker.killed and signum == lifecycle.SIGKILL:
-        tx.report_of(worker, "warning", "worker killed", kill_timeout=worker.spec.kill_timeout)
+        tx.report_of(
+            worker, "warning", "worker killed", kill_timeout=lifecycle.kill_timeout(tx, worker)
+        )
     if worker.stop_reason in BROKEN:
         last_exit, last_code = _broken(worker), code or NO_GOOD
     gave_up = worker.stop_reason == "failed start"

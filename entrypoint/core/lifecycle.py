@@ -184,7 +184,7 @@ def stop_workers(
         delay = worker.spec.retire_delay if _empties(worker) else 0.0
         tx.emit(
             WatchQueue(worker.incarnation, worker.app, worker.slot, delay),
-            StartTimer(_timer("retire", worker), worker.spec.retire_delay),
+            StartTimer(_timer("retire", worker), worker.spec.retire_delay * _share(tx)),
         )
 
 
@@ -262,7 +262,7 @@ def retire_overdue(tx: Transaction, worker: Worker) -> None:
     if still is not None and still.state == w.RETIRING:
         # A worker that hangs never empties its queue: its successor cannot take those
         # connections, so the stop goes on after kill_timeout (see terminate_overdue).
-        tx.emit(StartTimer(_timer("kill", worker), worker.spec.kill_timeout))
+        tx.emit(StartTimer(_timer("kill", worker), kill_timeout(tx, worker)))
 
 
 def _retire_further(tx: Transaction, worker: Worker) -> None:
@@ -293,13 +293,13 @@ def terminate(tx: Transaction, worker: Worker) -> None:
         tx.emit(SendShutdownMessage(worker.incarnation, signal_scope(worker)))
     else:
         tx.emit(SendSignal(worker.incarnation, worker.stop_signal, signal_scope(worker), stop=True))
-    arm(tx, worker, "kill", worker.spec.kill_timeout)
+    arm(tx, worker, "kill", kill_timeout(tx, worker))
 
 
 def await_exit(tx: Transaction, worker: Worker) -> Worker:
     """It is ending, or about to be ended, without the usual signal: SIGKILL follows."""
     worker = _unwatched(tx, worker).after(w.SIGNAL)
-    return arm(tx, worker, "kill", worker.spec.kill_timeout)
+    return arm(tx, worker, "kill", kill_timeout(tx, worker))
 
 
 def _unwatched(tx: Transaction, worker: Worker) -> Worker:
@@ -324,7 +324,7 @@ def terminate_overdue(tx: Transaction, worker: Worker) -> None:
         return
     left = worker.state == w.LINGERING
     what = "processes of the worker overdue" if left else "worker stop overdue"
-    tx.report_of(worker, "warning", what, kill_timeout=worker.spec.kill_timeout, then="SIGKILL")
+    tx.report_of(worker, "warning", what, kill_timeout=kill_timeout(tx, worker), then="SIGKILL")
     if worker.stop_reason == "shutdown":
         tx.run = tx.run.replace(forced=True)
     kill(tx, worker)
@@ -380,7 +380,7 @@ def leader_exited(
         # own: as long as a stop.
         worker = tx.put_worker(worker.replace(killed=False).after(w.LEADER_EXIT))
         tx.emit(StopTimer(_timer("abandon", worker)))
-        return arm(tx, worker, "kill", worker.spec.kill_timeout)
+        return arm(tx, worker, "kill", kill_timeout(tx, worker))
     if not (group_left or strays):
         return gone(tx, worker)
     if not stop_sent:
@@ -395,7 +395,7 @@ def leader_exited(
     if not stop_sent:
         signum = worker.stop_signal or worker.spec.kill_signal or SIGTERM
         tx.emit(SendSignal(worker.incarnation, signum, signal_scope(worker), stop=True))
-        worker = arm(tx, worker, "kill", worker.spec.kill_timeout)
+        worker = arm(tx, worker, "kill", kill_timeout(tx, worker))
     return worker
 
 
@@ -415,6 +415,15 @@ def gone(tx: Transaction, worker: Worker) -> Worker:
         ReleaseWorker(worker.incarnation),
     )
     return worker
+
+
+def kill_timeout(tx: Transaction, worker: Worker) -> float:
+    """Seconds from its stop signal to SIGKILL; fewer where a shutdown has less time (grace.py)."""
+    return worker.spec.kill_timeout * _share(tx)
+
+
+def _share(tx: Transaction) -> float:
+    return tx.run.shutdown.stop_share if tx.run.phase == "stopping" else 1.0
 
 
 def _timer(kind: WorkerTimer, worker: Worker) -> Timer:

@@ -34,6 +34,7 @@ from .effects import (
     StopTimer,
 )
 from .events import Timer
+from .grace import killing_after
 from .lifecycle import kill, shares_port, stop_workers, terminate
 
 TYPE_CHECKING = False
@@ -45,11 +46,6 @@ if TYPE_CHECKING:
 DRAIN = Timer("drain")
 DEADLINE = Timer("shutdown")
 REMAINING = Timer("remaining")
-
-# What `shutdown.timeout` keeps back for the end: after SIGKILL the processes are reaped
-# and the last log lines passed on, all of it within the time (s, share of the time).
-SPARE = 0.5
-SPARE_SHARE = 0.1
 
 FORCED = 137
 ERRORED = 1
@@ -104,11 +100,6 @@ def stop_requested(tx: Transaction, signum: int, name: str) -> None:
                 "stop signal ignored",
                 because=f"sooner than {HURRY_AGAIN:g} s after the last",
             )
-
-
-def killing_after(timeout: float) -> float:
-    """Seconds of `shutdown.timeout` after which what is left is killed."""
-    return timeout - min(SPARE, timeout * SPARE_SHARE)
 
 
 def begin(
@@ -195,7 +186,7 @@ def _stop_remaining(tx: Transaction) -> None:
     tx.run = tx.run.replace(remaining=True)
     specs = [app_state.spec for app_state in tx.apps()]
     by_app = tuple((s.name, s.kill_signal) for s in specs if s.kill_signal is not None)
-    grace = max((spec.kill_timeout for spec in specs), default=0.0)
+    grace = max((spec.kill_timeout for spec in specs), default=0.0) * tx.run.shutdown.stop_share
     tx.emit(StartTimer(REMAINING, grace), StopRemaining(SIGTERM, by_app))
 
 

@@ -190,11 +190,15 @@ class ControlSpec(Record):
 
 
 class ShutdownSpec(Record):
-    """`shutdown:`; `timeout` 0: no bound but each app's `kill_timeout`."""
+    """`shutdown:`; `timeout` 0: no bound but each app's `kill_timeout`.
+
+    `stop_share`: of each `kill_timeout` and `retire_delay` in a shutdown (grace.py).
+    """
 
     drain_delay: float = 0.0
     timeout: float = 0.0
     grace: float = 0.0
+    stop_share: float = 1.0
     # Signals that stop the container, beside SIGTERM, SIGINT and SIGQUIT.
     signals: tuple[int, ...] = ()
 

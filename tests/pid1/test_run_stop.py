@@ -272,6 +272,19 @@ def test_a_worker_that_crashes_during_the_shutdown_is_not_started_again(tmp_path
         assert len(run.events("worker started")) == 1
 
 
+def test_the_times_of_a_stop_are_cut_to_the_grace(tmp_path) -> None:
+    """The last words of a worker and of pyinit come before the SIGKILL of the orchestrator."""
+    app = python(tmp_path, "app", DEAF, kill_timeout="60s")
+    env = {"PYINIT_GRACE": "2s"}
+    with Run(tmp_path, [app], shutdown={"drain_delay": "30s"}, env=env) as run:
+        run.said("ready")
+        assert run.stop() == 137
+        assert run.event("shutdown started")["drain_delay"] == 0.75
+        run.said("ignored")
+        assert run.event("worker killed")["kill_timeout"] == 0.75
+        run.event("shutdown finished")
+
+
 def test_a_stop_while_a_restart_waits(tmp_path) -> None:
     app = python(tmp_path, "app", "raise SystemExit(1)", restart_delay="10m")
     with Run(tmp_path, [app]) as run:

@@ -6,7 +6,8 @@ import pytest
 
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.core.spec import DependsSpec
+from entrypoint.core.grace import fitted
+from entrypoint.core.spec import DependsSpec, ShutdownSpec
 from tests.simulation.world import SIGINT, SIGKILL, SIGTERM, Script, World, app, shared
 
 
@@ -231,3 +232,18 @@ def test_whoever_was_not_told_yet_is_killed_without_a_stop_signal(world):
     assert signals(world, world.processes[2].incarnation) == [(SIGTERM, "tree"), (SIGKILL, "tree")]
     assert signals(world, world.processes[1].incarnation) == [(SIGKILL, "tree")]
     assert world.exit_code == 137
+
+
+def test_in_a_short_grace_each_app_of_a_chain_gets_its_signal_and_a_share_of_the_time(world):
+    world.usual = lambda _spawn: Script(ignores=True)
+    told = fitted(ShutdownSpec(drain_delay=5.0, grace=10.0), 30.0)
+    proxy = app("proxy", kill_timeout=20.0, depends_on=(DependsSpec("web"),))
+    keys = {key: getattr(told, key) for key in ("drain_delay", "timeout", "grace", "stop_share")}
+    world.up(app("web", kill_timeout=10.0), proxy, **keys)
+    world.emit(e.SignalArrived(SIGTERM))
+    assert world.run_until(lambda: world.exit_code is not None) <= 9.1
+    sent = [(each.incarnation, each.signum) for each in world.ordered(f.SendSignal)]
+    # The proxy first, which depends on the other.
+    assert sent == [(2, SIGTERM), (2, SIGKILL), (1, SIGTERM), (1, SIGKILL)]
+    overdue = [each["kill_timeout"] for each in world.said("worker killed")]
+    assert overdue == pytest.approx([3.0, 1.5])

@@ -507,7 +507,8 @@ apps:
     [
         # web 1 + 2, then db 4; migrate has ended by then. Or migrate 8, then db 4.
         ("{drain_delay: 5s, grace: 16s}", "17 s"),
-        ("{drain_delay: 5s, grace: 17s}", ""),
+        ("{drain_delay: 5s, grace: 17s}", "17 s"),  # a second is for the last log lines
+        ("{drain_delay: 5s, grace: 18s}", ""),
         ("{drain_delay: 5s, timeout: 16s}", "17 s"),
         ("{drain_delay: 5s, timeout: 17s, grace: 16s}", "17 s"),
         ("{timeout: 11s, grace: 10s}", "12 s"),
@@ -525,6 +526,8 @@ def test_times_that_do_not_fit_into_each_other(folder, shutdown, needed):
 def test_a_kill_timeout_alone_may_be_too_long(folder):
     loaded = folder.load("apps: [{script: app.js}]\nshutdown: {drain_delay: 5s, grace: 10s}\n")
     assert "13 s" in loaded.warnings[0]
+    assert "the drain gets 4.5 s and the workers 4.5 s" in loaded.warnings[0]
+    assert loaded.plan.shutdown.drain_delay == 4.5
 
 
 @pytest.mark.parametrize(

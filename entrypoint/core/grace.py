@@ -1,0 +1,52 @@
+"""Fit the times of a shutdown into the grace that the orchestrator gives.
+
+The kubelet and Docker send SIGKILL to everything when the grace is over, also to a pyinit that
+still has log lines to write. So a second of it is kept for them, the drain gets at most half of
+the rest, and the stop of the workers what is left.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spec import ShutdownSpec
+
+# What `shutdown.timeout` keeps back for the end: after SIGKILL the processes are reaped
+# and the last log lines passed on, all of it within the time (s, share of the time).
+SPARE = 0.5
+SPARE_SHARE = 0.1
+
+# What is kept of the grace for the same, and for an orchestrator whose clock began earlier.
+KEPT = 1.0
+KEPT_SHARE = 0.25
+
+
+def killing_after(timeout: float) -> float:
+    """Seconds of `shutdown.timeout` after which what is left is killed."""
+    return timeout - min(SPARE, timeout * SPARE_SHARE)
+
+
+def usable(grace: float) -> float:
+    """Seconds of the grace in which the apps have to end."""
+    return grace - min(KEPT, grace * KEPT_SHARE)
+
+
+def fitted(shutdown: ShutdownSpec, longest: float) -> ShutdownSpec:
+    """The same with times that fit into `grace`, if that is known.
+
+    `longest`: seconds that the stop of all workers may take, by the file (`kill_timeout`,
+    `retire_delay`, one after the other where apps depend on each other).
+    """
+    if shutdown.grace <= 0:
+        return shutdown
+    within = usable(shutdown.grace)
+    # The timeout whose SIGKILL comes at that moment.
+    timeout = min(within + SPARE, within / (1 - SPARE_SHARE))
+    if 0 < shutdown.timeout < timeout:
+        timeout = shutdown.timeout
+        within = killing_after(timeout)
+    drain, share = shutdown.drain_delay, 1.0
+    if drain + longest > within:
+        drain = min(drain, within / 2)
+        share = min(1.0, (within - drain) / longest) if longest > 0 else 1.0
+    return shutdown.replace(timeout=timeout, drain_delay=drain, stop_share=share)
