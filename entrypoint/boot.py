@@ -42,7 +42,7 @@ def main(argv: list[str], boot_signals: Sequence[int] = (), *, leave: bool = Fal
             try:
                 stream.flush()
             except (AttributeError, OSError, ValueError):
-                pass  # closed, a broken pipe, None: nobody is there to be told
+                pass  # closed, a broken pipe, None: no reader is left
         os._exit(code)
     return code
 

@@ -103,7 +103,7 @@ class _Registration:
 class Loop:
     """Readiness and deadlines.
 
-    `on_error(where, exception)` is told of everything a callback raises.
+    `on_error(where, exception)` gets everything that a callback raises.
     """
 
     def __init__(self, on_error: Callable[[str, BaseException], None]) -> None:

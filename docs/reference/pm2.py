@@ -271,7 +271,7 @@ purpose. *Not needed*: it has no meaning in a container.
 FINDINGS_HEAD = """\
 # Findings of `pyinit check` and `pyinit convert`
 
-A finding has a number, a severity, a place and advice. *Warnings* are also in the log of the
+A finding has a number, a severity, a location and advice. *Warnings* are also in the log of the
 start; `pyinit check --strict` takes them for errors. *Notes* ask for nothing. What is wrong with
 the file itself is an error without a number.
 

@@ -372,7 +372,7 @@ class Service:
         return operation
 
     def _watch(self) -> None:
-        """Be told of the core's turns while somebody waits for an operation."""
+        """Follow the core's turns while a client waits for an operation."""
         for operation in tuple(self._operations):
             if not operation.waited_for:
                 del self._operations[operation]

@@ -1,6 +1,6 @@
 """`pyinit logs`: what was logged lately, then what comes.
 
-A follower that reads too slowly misses lines and is told how many: pyinit and the
+A follower that reads too slowly misses lines, and a record says how many. pyinit and the
 workers never wait for it.
 """
 

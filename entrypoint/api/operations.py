@@ -1,8 +1,8 @@
-"""Operations that somebody waits for: progress line by line, and how it ended.
+"""Operations that a client waits for: progress line by line, and the result.
 
-An operation only watches. It is told of each turn of the core, compares the view with
-what it reported last, and ends when `goals.judge` says so for each of its apps. Its client
-may leave at any time: what was asked for goes on.
+An operation only watches. After each turn of the core it compares the view with what it
+reported last. It ends when `completion.judge` says so for each of its apps. Its client may leave
+at any time; the requested change goes on.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Operation:
 
     @property
     def waited_for(self) -> bool:
-        """Somebody is still there to be told."""
+        """A client still reads."""
         return not self._finished and self._stream is not None and self._stream.is_open
 
     def say(self, **fields: object) -> None:
@@ -83,7 +83,7 @@ class Operation:
         self._rows = self._rows_of(view)
 
     def asked(self, view: View) -> None:
-        """The core has been told everything: from now on the goals count."""
+        """The core has all events of this command: from now on the goals count."""
         self._asking = False
         self.look(view)
 
@@ -107,7 +107,7 @@ class Operation:
                     # A reaped process has no pid any more: its last lines still name it.
                     pid = row.pid or self._rows.get(key, (0, 0, ""))[1]
                     found[key] = (row.instance, pid, row.state)
-        # A new worker is told before the old one that leaves because of it.
+        # A new worker is reported before the old one that leaves because of it.
         return dict(sorted(found.items(), key=lambda item: STATES.index(item[1][2])))
 
     # -- watching ---------------------------------------------------------------------

@@ -1,10 +1,9 @@
 """What the probe endpoints say, as a pure function of the view.
 
 The form is that of the Kubernetes API server (`/livez`, `/readyz`, `?verbose`,
-`?exclude=`), with two differences: 503 instead of 500, and the reason of a failure is
-told instead of withheld, for it is what a person looks for in `kubectl describe` and
-`docker inspect`. Names, reasons and numbers are told; environments and command lines are
-not, anywhere.
+`?exclude=`), with two differences: 503 instead of 500, and the answer gives the reason of a
+failure, since `kubectl describe` and `docker inspect` show it. Answers hold names, reasons and
+numbers. Environments and command lines are never exposed.
 """
 
 from __future__ import annotations
@@ -122,7 +121,7 @@ def _report(name: str, checks: tuple[Check, ...], excluded: list[str], *, verbos
         quoted = ", ".join(f'"{_printable(name)}"' for name in unknown)
         lines.append(f"warn: some health checks cannot be excluded: no matches for {quoted}")
     if failed:
-        # A failure is always told in full, as the API server does.
+        # A failure is always shown in full, as the API server does.
         lines.append(f"{name} check failed")
     elif not verbose:
         return Answer(200, b"ok")

@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PARENTS = ("/run", "/dev/shm", "/tmp")  # noqa: S108  what makes that safe is told above
+PARENTS = ("/run", "/dev/shm", "/tmp")  # noqa: S108  why that is safe: see above
 SUFFIX = ".sock"
 ABSTRACT = "\0pyinit-"
 BACKLOG = 64

@@ -1,4 +1,4 @@
-"""What `pyinit ls` and `pyinit describe` are told: plain values, no environments."""
+"""The answer to `pyinit ls` and `pyinit describe`: plain values, no environments."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Performs the checks that the core orders, one for a worker at a time, in the one loop.
 
-When to check, how long to wait for an answer and what comes of it is the core's business:
-this begins a check, gives it up when told to, and says how it ended. A connection that
-says more than an answer needs, or says it slowly, costs a bounded buffer.
+The core decides when to check, how long to wait for an answer and what follows from it. This
+file begins a check, cancels it on order, and reports its result. A connection that sends more than
+an answer needs, or sends it slowly, costs a bounded buffer.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from entrypoint.shell.children import Children, Started
     from entrypoint.sockets.ports import Ports
 
-# Of what it writes the last so many bytes are kept, and told when it fails.
+# The last bytes of its output that are kept, and reported when it fails.
 KEPT = 1000
 _SIZE = 65536
 

@@ -1,10 +1,10 @@
 """Where a check connects to, so that this worker answers it and no other.
 
-An app's own port leads to all of its workers. With a socket for each slot the check takes
-a source port first, and the group's program is told to give what comes from it to the
-worker's slot (`Group.direct`): also while that slot gets no other connections, because
-its worker is not ready yet or sick. One socket for all, as with `share: one` or of a unix
-path, has no such way: any worker of the app answers.
+An app's own port leads to all of its workers. With a socket for each slot the check binds a
+source port first, and the group's BPF program directs connections from that port to the worker's
+slot (`Group.direct`). That also works while the slot gets no other connections, because its worker
+is sick or not ready yet. With one socket for all (`share: one`, a unix path) any worker of the app
+answers.
 """
 
 from __future__ import annotations

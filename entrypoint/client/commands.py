@@ -59,7 +59,7 @@ def logs(argv: Sequence[str]) -> int:
     parser.add_argument("--raw", action="store_true", help="only what the workers wrote")
     parser.add_argument("--out", action="store_true", help="only lines of stdout")
     parser.add_argument("--err", action="store_true", help="only lines of stderr")
-    # PM2 follows unless it is told not to.
+    # PM2 follows the logs unless `--nostream` is given.
     parser.add_argument("--nostream", action="store_true", help=argparse.SUPPRESS)
     for word in ("--format", "--formatted"):
         parser.add_argument(word, action="store_true", help=argparse.SUPPRESS)
@@ -320,7 +320,10 @@ def _logs(options: argparse.Namespace) -> int:
             out.write(render(line))
             out.flush()
     if options.follow:
-        print("pyinit logs: pyinit has ended, or gave our place to others", file=sys.stderr)
+        print(
+            "pyinit logs: pyinit has ended, or closed this connection for another client",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -45,7 +45,7 @@ ENDPOINTS = {
     "startupz": "startupz",
     "started": "startupz",
 }
-# Below the 3 s that HEALTHCHECK and probes are commonly given, so that the reason is told.
+# Below the 3 s that HEALTHCHECK and probes are commonly given, so that the reason is printed.
 DEFAULT_TIMEOUT = 2.0
 # More than the longest answer; a server that sends without end is not ours.
 ANSWER_LIMIT = 1 << 20

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Values = dict[str, tuple[str, Node, Any]]
 
-# What a parent told pyinit itself, and no worker may take for its own.
+# Variables of pyinit's own parent, which no worker may inherit.
 _NOT_INHERITED = frozenset(
     (
         "LISTEN_FDS",

@@ -54,7 +54,7 @@ class _Wrong(Exception):
 
 
 class _Unclosed(_Wrong):
-    """No statement can be told from the text after it."""
+    """The end of this statement cannot be found."""
 
 
 class _Unset(_Wrong):
@@ -65,7 +65,7 @@ def parse(text: str, environ: Mapping[str, str], wrong: Told) -> dict[str, str]:
     """The variables of a file, in their order; of one that is given twice the last.
 
     `environ` is what `$NAME` means where the file has not said it before. Each mistake
-    is told to `wrong`; the lines without one count.
+    is reported by `wrong`; the lines without one count.
     """
     return _Parser(text, environ, wrong).parse()
 

@@ -1,7 +1,7 @@
-"""What is wrong with a file, in sentences for the person who must mend it.
+"""What is wrong with a file, in sentences for the person who must correct it.
 
-All problems are collected and told at once, sorted by their location in the file. A
-message never holds a value of an environment: those may be secrets.
+All problems are collected and reported at once, sorted by location. A message never holds a value
+of an environment: it may be a secret.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Problems:
         self._dropped = 0
 
     def error(self, location: Location | None, path: str, message: str) -> None:
-        """Note an error. The same one about the same location is told once."""
+        """Note an error. The same one at the same location is reported once."""
         self._note(self._make(location, path, message))
 
     def error_in(self, file: str, line: int, column: int, path: str, message: str) -> None:

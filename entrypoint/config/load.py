@@ -1,4 +1,4 @@
-"""A file → `Plan`: found, parsed, typed, resolved, checked. Every error is told at once."""
+"""A file → `Plan`: found, parsed, typed, resolved, checked. All errors are reported at once."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Typed values out of single nodes, and what all readers share (read.py).
 
-A reader returns the value, or `MISSING` after it has told the problem. `null` is as if
+A reader returns the value, or `MISSING` after it has reported the problem. `null` is as if
 the key were not there.
 """
 

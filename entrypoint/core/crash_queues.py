@@ -22,7 +22,7 @@ BOOT_AT_MOST = 0.3
 
 
 def left(tx: Transaction, worker: Worker) -> None:
-    """A worker has ended that nobody had told to."""
+    """A worker has ended that was not stopped."""
     app_state = tx.the_app(worker.app)
     if has_slots(worker.spec) and app_state.ready:
         orphans = (*app_state.orphans, (worker.incarnation, worker.slot))

@@ -66,7 +66,7 @@ def _met(tx: Transaction, depends: DependsSpec) -> bool:
         return is_finished(other) and not exit_code(tx, other)
     if depends.condition == HEALTHY:
         return other.was_ready and other.ready >= other.wanted and _checked(tx, other)
-    # One that was never started, for its `autostart: false`, has no place yet.
+    # One that was never started, for its `autostart: false`, has no instance yet.
     if other.mode == "waiting":
         return False
     if other.spec.cron_restart and not other.spec.autostart:

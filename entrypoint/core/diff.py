@@ -1,6 +1,6 @@
-"""What changes between two plans: told to people before it is done.
+"""What changes between two plans, shown before it is done.
 
-Pure, and without values of environments: a changed variable is told by its name.
+Pure. It never holds values of environments: it names a changed variable.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ LONGEST_KILL_PAUSE = 60.0
 FORK_PAUSE = 1.0
 
 NEVER_RAN = reasons.NEVER_RAN
-# As an exit code: of a sick worker that ended well when it was told to.
+# As an exit code: of a sick worker that was stopped and exited with 0.
 NO_GOOD = 1
 # Reasons of a stop that is pyinit's answer to a worker which is of no use, and what its last
 # exit is called.
@@ -206,7 +206,7 @@ def _remember(tx: Transaction, worker: Worker, last_exit: str, last_code: int) -
 
 
 def _go_on(tx: Transaction, worker: Worker, *, least: float = 0.0) -> None:
-    """What the end of this worker means for its place, if it still is that place's."""
+    """What the end of this worker means for its instance, if it is still that instance's."""
     instance = tx.instance(worker.app, worker.instance)
     app_state = tx.the_app(worker.app)
     if instance is None or tx.run.phase in ("stopping", "finished"):

@@ -124,7 +124,7 @@ def _replace(tx: Transaction, app_state: AppState, by: str) -> None:
 
 
 def start(tx: Transaction, app_state: AppState) -> None:
-    """Start every place that has no worker; one that is being stopped is started again."""
+    """Start every instance that has no worker; one that is being stopped is started again."""
     for instance in list(tx.instances(app_state.name)):
         current = tx.worker(instance.current)
         if current is None:
@@ -135,7 +135,7 @@ def start(tx: Transaction, app_state: AppState) -> None:
 
 
 def start_anew(tx: Transaction, instance: Instance) -> None:
-    """Launch the newest spec in a place that has no worker; what failed before is forgotten."""
+    """Launch the newest spec in an instance without a worker; earlier failures no longer count."""
     tx.emit(StopTimer(Timer("restart", instance.app, instance.restart_timer)))
     fresh = instance.replace(unstable=(), delay=0.0, loop=(), served=())
     spec = tx.the_app(instance.app).spec
@@ -144,7 +144,7 @@ def start_anew(tx: Transaction, instance: Instance) -> None:
 
 
 def remember(tx: Transaction, worker: Worker) -> None:
-    """A worker of a place has ended: that was one run of it."""
+    """A worker of an instance has ended: that was one run."""
     instance = tx.instance(worker.app, worker.instance)
     if instance is None or instance.current != worker.incarnation:
         return

@@ -60,7 +60,7 @@ def awaits_readiness(spec: AppSpec) -> bool:
 def launch(
     tx: Transaction, instance: Instance, spec: AppSpec, slot: int, *, successor: bool = False
 ) -> Worker:
-    """Start a process for a place: its current worker, or its successor in a reload."""
+    """Start a process for an instance: its current worker, or its successor in a reload."""
     incarnation = tx.next_incarnation()
     worker = tx.put_worker(
         Worker(
@@ -214,7 +214,7 @@ def stop_stopping(tx: Transaction, worker: Worker, _signum: int) -> bool:
     """Only what follows its end changes."""
     tx.put_worker(worker)
     if worker.killed and worker.stop_reason in ("shutdown", "reload"):
-        # Neither waits for one that does not die, however long ago that was told.
+        # Neither waits longer for a worker that does not die, however long ago SIGKILL was sent.
         tx.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
     return False
 
@@ -370,7 +370,7 @@ def leader_exited(
     work keeps them: it may have started a daemon.
     """
     worker = _unwatched(tx, worker)
-    # One that left by itself was told nothing (notify.py).
+    # One that left by itself got no stop signal (notify.py).
     stop_sent = worker.killed or (worker.state == w.TERMINATING and worker.stop_signal != 0)
     strays = strays and not _has_done_its_work(worker)
     if worker.spec.treekill == "none":

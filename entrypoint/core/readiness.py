@@ -233,8 +233,8 @@ def look_again(tx: Transaction, worker: Worker) -> None:
 def only_paths_left(tx: Transaction, worker: Worker) -> bool:
     """It lacks nothing but to accept on unix paths on which it listens.
 
-    One queue is for all workers there. A server that takes no connection at first is not told
-    from one that is late; one that loads is not at rest.
+    One queue is for all workers there. A server that takes no connection at first looks like
+    one that is late; one that loads is not at rest.
     """
     left = [key for key in required(tx, worker) if key not in worker.accepting]
     listening = dict(worker.listening)
@@ -358,7 +358,7 @@ def _remember(tx: Transaction, worker: Worker, took: float, *, seen: bool) -> No
 
 
 def recall(tx: Transaction, instance: Instance, worker: Worker | None) -> Instance:
-    """The place, knowing what this worker of it serves: its successor has to serve it too."""
+    """The instance, with what this worker serves noted: its successor has to serve it too."""
     if worker is None or not worker.up_at:
         return instance
     served = served_by(worker, tx.now) if worker.accepted_at else instance.served

@@ -1,4 +1,4 @@
-"""Why a worker is started in the place of another, in one word for the metrics.
+"""Why a worker replaces another, in one word for the metrics.
 
 Events say it in words for people, of which there may be many; a label has few values,
 known from the beginning.
@@ -37,7 +37,7 @@ def label(said: str) -> str:
 
 
 def of_end(worker: Worker, instance: Instance) -> str:
-    """The word for the end of a worker that nobody had asked to end."""
+    """The word for the end of a worker that was not stopped."""
     if worker.stop_reason == "failed start":
         return FAILED_START
     if worker.stop_reason in (HEALTH, WATCHDOG):

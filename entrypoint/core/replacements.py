@@ -129,7 +129,7 @@ def _surges(tx: Transaction, worker: Worker) -> bool:
 
 
 def _its_instance(tx: Transaction, worker: Worker) -> Instance | None:
-    """The place whose current worker it is, unless it was told to stop."""
+    """The instance whose current worker it is, unless it is being stopped."""
     instance = tx.instance(worker.app, worker.instance)
     if worker.stop_reason or instance is None or instance.current != worker.incarnation:
         return None

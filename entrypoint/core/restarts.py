@@ -1,4 +1,4 @@
-"""After an end that nobody had asked for: a restart, now or later, or the last one.
+"""After an exit without a stop: a restart now or later, or none any more.
 
 With `exp_backoff_restart_delay` the pauses grow as PM2's do. More than `max_restarts`
 unstable exits in a sliding window, those sooner than `min_uptime` or before the worker was
@@ -46,7 +46,7 @@ def after_exit(
     reason: str,
     least: float = 0.0,
 ) -> Instance:
-    """A worker ended that nobody had told to: restart, finish or give up.
+    """A worker ended that was not stopped: restart, finish or give up.
 
     A restart is counted under `reason` and waits at `least` so many seconds.
     """
@@ -107,7 +107,7 @@ def _loop(worker: Worker, instance: Instance, uptime: float) -> tuple[float, ...
 
 
 def restarted(tx: Transaction, instance: Instance, label: str) -> Instance:
-    """A worker is started in the place of another: one more for people and for the metrics.
+    """A worker replaces another: count it for `pyinit ls` and the metrics.
 
     As in PM2 whatever the reason, a crash as well as a reload; the metrics tell them apart.
     """

@@ -105,7 +105,7 @@ def stop_requested(tx: Transaction, signum: int, name: str) -> None:
 def begin(
     tx: Transaction, signum: int, because: str, code: int | None = None, failed: str = ""
 ) -> None:
-    """Readiness goes off now; the workers are told after `shutdown.drain_delay`.
+    """Readiness fails from now on; the workers are stopped after `shutdown.drain_delay`.
 
     `code`: the exit code, if it is known; `failed`: the app that it is of.
     """

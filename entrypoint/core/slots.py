@@ -36,7 +36,7 @@ def grow_port(tx: Transaction, app_state: AppState) -> AppState:
 
 
 def take_slot(tx: Transaction, app_state: AppState) -> int:
-    """A slot that no place has; the lowest, so that numbers stay small.
+    """A slot that no instance has; the lowest, so that numbers stay small.
 
     There is none while workers that were scaled away, or that do not die, still have theirs.
     """
@@ -52,7 +52,7 @@ def take_slot(tx: Transaction, app_state: AppState) -> int:
 
 
 def free_slot(tx: Transaction, app: str, slot: int) -> None:
-    """Keep it for others, unless a place or something that is left of a worker has it."""
+    """Keep it for others, unless an instance or the rest of a worker's group has it."""
     app_state = tx.the_app(app)
     if slot in app_state.spare or any(instance.slot == slot for instance in tx.instances(app)):
         return

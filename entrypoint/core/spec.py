@@ -183,7 +183,7 @@ class LogSpec(Record):
 
 
 class ControlSpec(Record):
-    """`control:`; `path` empty: the first place that can be written (control/)."""
+    """`control:`; `path` empty: the first path that can be used (api/socket_path.py)."""
 
     enabled: bool = True
     path: str = ""

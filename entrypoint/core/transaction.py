@@ -2,7 +2,7 @@
 
 A decision that raises leaves the state as it was before its event and has no effects:
 `Supervisor.handle` drops the turn. The counts in `AppState` are kept here, where workers
-and places are put, and nowhere else.
+and instances are stored, and nowhere else.
 """
 
 from __future__ import annotations
@@ -155,14 +155,14 @@ class Transaction:
         return [each for each in found if each is not None and app in ("", each.app)]
 
     def instance(self, app: str, number: int) -> Instance | None:
-        """The place, or None."""
+        """The instance, or None."""
         key = (app, number)
         if key in self._instances:
             return self._instances[key]
         return self._state.instances.get(app, {}).get(number)
 
     def instances(self, app: str) -> Iterator[Instance]:
-        """The places of an app by instance number."""
+        """The instances of an app by number."""
         instances = {*self._state.instances.get(app, {})}
         instances.update(number for name, number in self._instances if name == app)
         for number in sorted(instances):
@@ -189,7 +189,7 @@ class Transaction:
         return app_state
 
     def drop_app(self, name: str) -> None:
-        """Stage the removal of an app and its places."""
+        """Stage the removal of an app and its instances."""
         for instance in list(self.instances(name)):
             self._instances[(name, instance.number)] = None
         self._apps[name] = None
@@ -217,7 +217,7 @@ class Transaction:
         return worker
 
     def put_instance(self, instance: Instance) -> Instance:
-        """Stage a place."""
+        """Stage an instance."""
         before = self.instance(instance.app, instance.number)
         self._count(before, -1)
         self._count(instance, +1)
@@ -228,7 +228,7 @@ class Transaction:
         return instance
 
     def drop_instance(self, instance: Instance) -> None:
-        """Stage the removal of a place."""
+        """Stage the removal of an instance."""
         self._count(self.instance(instance.app, instance.number), -1)
         app_state = self.the_app(instance.app)
         self.put_app(app_state.replace(created=app_state.created - 1))

@@ -101,7 +101,7 @@ def _job(app_state: AppState, instances: list[Instance], workers: list[Worker]) 
 
 
 def _empty(app_state: AppState, number: int, instance: Instance | None) -> v.WorkerView:
-    """An instance that has no process; `place` None: its turn to start has not come."""
+    """An instance that has no process; `instance` None: it has not been created yet."""
     return v.WorkerView(
         app=app_state.name,
         instance=number,

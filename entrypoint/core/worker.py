@@ -1,4 +1,4 @@
-"""The life of a worker process, of its place and of its app, as values.
+"""The state of a worker process, of its instance and of its app, as values.
 
 A *worker* is one process (one incarnation). Its life is this table; what is not in it
 is illegal and raises, and the turn that tried changes nothing::
@@ -17,7 +17,7 @@ when they succeed before that.
 *retiring*: steered away, its accept queue is emptying. *lingering*: the process that
 we started has ended and others of its process group have not.
 
-A *place* is an instance number (`NODE_APP_INSTANCE`): it outlives its workers and
+An *instance* is known by its number (`NODE_APP_INSTANCE`): it outlives its workers and
 keeps what is remembered across them: restarts, unstable exits, back-off. In a rolling
 reload it has two workers for a while, the current one and its successor.
 """
@@ -115,7 +115,7 @@ class IllegalTransitionError(Exception):
 
 
 class Worker(Record):
-    """One process. `purpose` says why it was told to stop; empty: it was not."""
+    """One process. `purpose` says why it is being stopped; empty: it is not."""
 
     incarnation: int
     app: str
@@ -165,7 +165,7 @@ class Worker(Record):
     reloading: bool = False
     watchdog: float = 0.0  # the longest between two signs of life, s; 0: none are asked for
     # Of its active checks (health.py).
-    up_by: str = ""  # what told that it is up, so that checks began
+    up_by: str = ""  # what showed that it is up, so that checks began
     check: int = 0  # number of the newest check
     checking: bool = False  # it has not been answered yet
     failures: int = 0  # in a row
@@ -283,6 +283,6 @@ class AppState(Record):
     live: int = 0  # workers that are not gone
     ready: int = 0  # workers that are online
     online: tuple[int, ...] = ()  # their slots, in order
-    created: int = 0  # places; they are numbered from 0 without a gap
-    finished: int = 0  # places that finished
-    errored: int = 0  # places that are errored
+    created: int = 0  # instances; they are numbered from 0 without a gap
+    finished: int = 0  # instances that finished
+    errored: int = 0  # instances that are errored

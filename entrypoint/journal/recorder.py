@@ -1,4 +1,4 @@
-"""The flight recorder: what the core was told and what it decided, the last of it.
+"""The flight recorder: the last events of the core and its decisions.
 
 The core is pure, so what happened is the list of its events. `Recorder` keeps them in at
 most two segments of `LIMIT` bytes together. Each segment begins with a snapshot of the

@@ -179,7 +179,7 @@ def _app_of_effect(effect: Any) -> str:
 def _flat(state: State) -> dict[tuple[Any, ...], Any]:
     found: dict[tuple[Any, ...], Any] = {}
     for name, value in vars(state).items():
-        if name == "crews":  # the workers once more
+        if name == "workers_by_app":  # the workers once more
             continue
         if isinstance(value, dict):
             for key, item in value.items():
@@ -197,7 +197,7 @@ def _changes(
 ) -> Iterator[str]:
     for where, new in after.items():
         old = before.get(where)
-        if old is new:
+        if old is new or where == ("followed_up",):
             continue
         name = " ".join(map(str, where))
         if old is None:

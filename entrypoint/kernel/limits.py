@@ -84,7 +84,7 @@ def restore_open_files() -> None:
 
 
 def explain(error: OSError) -> str:
-    """What the system said, and which limit it means where that can be told."""
+    """The system's message, with the limit it means where that is known."""
     number = error.errno or 0
     said = os.strerror(number) if number else str(error)
     name = _name_of(number)

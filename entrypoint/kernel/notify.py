@@ -1,4 +1,4 @@
-"""The receiving end of `sd_notify(3)`: readiness and status told by workers.
+"""The receiving end of `sd_notify(3)`: readiness and status sent by workers.
 
 A datagram holds lines `KEY=VALUE`. Two choices are worth a word.
 
@@ -14,7 +14,7 @@ is it an abstract name.
 socket for all, a worker that sends without end would fill it, and a sibling's WATCHDOG=1
 would not get in.
 
-*Who sent it* is told by the kernel (SO_PASSCRED, `unix(7)`): the pid as seen from
+*Who sent it* comes from the kernel (SO_PASSCRED, `unix(7)`): the pid as seen from
 here, 0 for a process outside our PID namespace, whose messages are dropped. Mode 0666
 lets any user of the worker's process tree write; pid and user decide whether it counts.
 """

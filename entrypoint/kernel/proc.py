@@ -78,7 +78,7 @@ def is_ours() -> bool:
 
 
 def _of(pid: int, name: str) -> bytes:
-    """A file of a process of this namespace; b"" where it cannot be told."""
+    """A file of a process of this namespace; b"" where it cannot be read."""
     return read(f"/proc/{pid}/{name}") if is_ours() else b""
 
 
@@ -229,7 +229,7 @@ def command(pid: int) -> tuple[str, ...]:
 
 
 def namespace_pids(pid: int | str = "self") -> tuple[int, ...]:
-    """Its pid in each PID namespace, from that of /proc inwards; empty if not told."""
+    """Its pid in each PID namespace, from that of /proc inwards; empty if not known."""
     for line in read(f"/proc/{pid}/status").split(b"\n"):
         if line.startswith(b"NSpid:"):
             return tuple(int(word) for word in line.split()[1:])

@@ -16,8 +16,8 @@ What happens between fork and exec, in this order, and why in this order:
 7. The seccomp filter, last of all: what comes before needs no permission of its own.
 8. The mask, and exec.
 
-What fails is told as its stage and errno over a close-on-exec channel; that exec is called
-is told too. End of file after that, without a failure, means that it has succeeded; before
+A failure is reported as its stage and errno over a close-on-exec channel; so is the call of
+exec. End of file after that, without a failure, means that it has succeeded; before
 it, that the child was killed on its way.
 """
 
@@ -207,7 +207,7 @@ def _become(
             os.nice(request.nice)
         stage = "descriptors"
         if moves:
-            keep = _place(moves, keep)
+            keep = _move(moves, keep)
             if channel is not None:
                 channel.reopen(keep)
         if request.close_others:
@@ -313,7 +313,7 @@ def _take_foreground() -> None:
         pass  # ENOTTY, ENXIO: no terminal, or not ours to give. tini goes on as well.
 
 
-def _place(moves: dict[int, int], keep: int) -> int:
+def _move(moves: dict[int, int], keep: int) -> int:
     """Put each source at its target; the new number of `keep`, which made room."""
     import fcntl
 

@@ -122,13 +122,13 @@ def _refused_with() -> int:
 def kernel_version() -> tuple[int, int]:
     """Major and minor of the running kernel."""
     numbers = [0, 0]
-    for place, part in enumerate(os.uname().release.split(".")[:2]):
+    for index, part in enumerate(os.uname().release.split(".")[:2]):
         digits = ""
         for character in part:
             if not character.isdigit():
                 break
             digits += character
-        numbers[place] = int(digits or 0)
+        numbers[index] = int(digits or 0)
     return numbers[0], numbers[1]
 
 

@@ -225,7 +225,7 @@ def take_pending(number: int) -> None:
 def ignored() -> tuple[int, ...]:
     """Signals that were ignored when the interpreter started and are not by its own doing.
 
-    Python ignores SIGPIPE and SIGXFSZ itself; what they were before cannot be told.
+    Python ignores SIGPIPE and SIGXFSZ itself; their earlier state is not known.
     """
     ignore = _signal.SIG_IGN
     get = _signal.getsignal

@@ -192,7 +192,7 @@ def _queue_in(answer: bytes) -> Depth | None:
 def accepted(paths: tuple[str, ...]) -> set[int] | None:
     """Connections that were accepted from unix listeners of these paths (`@name`), by inode.
 
-    An accepted socket has the name of its listener. None when it cannot be told, or there
+    An accepted socket has the name of its listener. None when it is not known, or there
     are too many sockets to look at.
     """
     try:

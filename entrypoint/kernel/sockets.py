@@ -230,7 +230,7 @@ def queue_length(sock: _socket.socket) -> int:
 class Depth(Record):
     """The accept queue of a listener: waiting now, the most there may be, and drops.
 
-    `drops`: attempts the kernel dropped since the socket was made; None: not told.
+    `drops`: attempts the kernel dropped since the socket was made; None: not known.
     """
 
     waiting: int

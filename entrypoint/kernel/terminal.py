@@ -7,7 +7,7 @@ import os
 import struct
 import termios
 
-# Of a terminal that nobody has told its size.
+# The size of a terminal for which none is set.
 SIZE = (24, 80)
 
 

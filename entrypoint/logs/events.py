@@ -1,7 +1,7 @@
 """pyinit's own events, through structlog once it is loaded.
 
 The first workers are spawned before structlog is imported (structlog_import.py), so events wait
-until `load`, with the time they happened at. An event is told in order or not at all:
+until `load`, with the time they happened at. Events are written in order or dropped:
 what waits is rendered first.
 """
 
@@ -24,7 +24,7 @@ _QUEUE_LIMIT = 1000
 class Events:
     """Renders events and hands them, as bytes with a newline, to `sink`.
 
-    `level` is the lowest that is told; unknown names count as `info`. With a `style`
+    `level` is the lowest that is written; unknown names count as `info`. With a `style`
     events are rendered for people, else as JSON in `layout`.
     """
 
@@ -123,7 +123,7 @@ class Events:
                 processors.UnicodeDecoder(errors="replace"),
                 as_told,
             ],
-            # What is told was chosen by `emit`: the level may change while we run.
+            # What is written was chosen by `emit`: the level may change while we run.
             wrapper_class=structlog.make_filtering_bound_logger(0),
             context_class=dict,
             cache_logger_on_first_use=False,

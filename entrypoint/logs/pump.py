@@ -217,9 +217,9 @@ class LogPump:
     def last_lines(self, incarnation: int) -> tuple[str, ...]:
         """The last lines that a worker wrote to stderr: at most 10, of 4 KiB.
 
-        What is still in its pipes is read first, so ask when its exit is known, before
-        it is told: its own last words then stand before it. The pump forgets them when many
-        other workers have ended since.
+        This reads the rest of its pipes first. So call it when the exit is known and not yet
+        logged: the worker's last lines then precede it. The pump drops the lines when many other
+        workers have ended since.
         """
         for stream in list(self._streams.values()):
             if stream.incarnation == incarnation:

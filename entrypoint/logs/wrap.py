@@ -161,7 +161,7 @@ class Wrapper:
     def __init__(self, joiner: Joiner | None = None) -> None:
         self._joiner = joiner
         self._rest = bytearray()
-        # The unfinished line has parts that were told already.
+        # The unfinished line has parts that were written already.
         self._cut = False
 
     @property
@@ -248,7 +248,7 @@ class Wrapper:
     def end(self, when: str, *, more: bool = False) -> bytes:
         """The last line, when the stream ended without a newline.
 
-        With `more` it did go on, and what follows will never be told.
+        With `more` it did go on, and what follows is dropped.
         """
         if more and self._rest:
             records = self.flush_record(when)

@@ -233,7 +233,7 @@ WORKERS = (
         "pyinit_worker_proportional_memory_bytes",
         GAUGE,
         WORKER,
-        "The same with shared pages divided among those that share them (PSS). Not told for "
+        "The same with shared pages divided among those that share them (PSS). Not given for "
         "processes of more than 1 GiB, and with many workers some seconds to minutes old.",
     ),
     _family(

@@ -22,7 +22,7 @@ QUICKLY = 60.0
 # Processes that are named.
 _NAMED = 3
 
-# How programs that do so by default, or are often told to, stay in the foreground.
+# How programs that do so by default, or are often configured to, stay in the foreground.
 _FOREGROUND = {
     "apache2": "apache2ctl -D FOREGROUND",
     "avahi-daemon": "without -D",

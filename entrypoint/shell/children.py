@@ -82,7 +82,7 @@ class Children:
     """Every process that pyinit started or inherited.
 
     `on_filter(incarnation, slot, fd)` gets the notifier of a worker's seccomp filter,
-    `on_refused(errno)` is told that there will be none.
+    `on_refused(errno)` is called when there will be none.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Children:
         """The kernel gives no number to a process while a group has it.
 
         So a lingering group of that number is empty: its last process was reaped by a
-        parent of its own, and we were not told. Its SIGKILL must not reach the new one.
+        parent of its own, and we do not know of it. Its SIGKILL must not reach the new one.
         """
         for incarnation in tuple(self._lingering):
             started = self._started.get(incarnation)

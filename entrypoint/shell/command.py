@@ -184,7 +184,7 @@ def _say(text: str) -> None:
     try:
         os.write(2, f"{text}\n".encode("utf-8", "surrogateescape"))
     except OSError:
-        pass  # stderr is closed; nobody is there to be told
+        pass  # stderr is closed; no reader is left
 
 
 class Command:
@@ -298,7 +298,7 @@ class Command:
     def reap(self) -> bool:
         """Reap all that has ended; notice the child's end and its stop. True: orphans only."""
         flags = os.WNOHANG | (os.WUNTRACED if self.may_stop else 0)
-        # With -w each orphan is told of, by its pid.
+        # With -w each orphan is reported, by its pid.
         known = None if self.options.warn_on_reap else (self.child, self.helper)
         found = 0
         while True:

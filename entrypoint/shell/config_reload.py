@@ -1,7 +1,7 @@
 """The file read again while the apps run: all of it is right, or nothing changes.
 
 The loader's child says what the file means; what it newly declares is bound; only then
-the core is told. A second request during a load is served after it, for the file may
+the core gets the event. A second request during a load is served after it, for the file may
 have changed since.
 """
 

@@ -27,8 +27,8 @@ class Exits:
     def explain(self, fields: dict[str, object], reason: str = "") -> dict[str, object]:
         """The fields of an exit event, with what else is known; `incarnation` is dropped.
 
-        Nothing is added for an exit that was asked for, or that is well (without a `reason`). One
-        that pyinit asked for since the worker was of no use (`because`) is told to Kubernetes.
+        Nothing is added for an expected exit, or for exit code 0 (without a `reason`). An exit that
+        pyinit caused because the worker had failed (`because`) is reported to Kubernetes.
         """
         incarnation = fields.pop("incarnation", 0)
         # At each exit: what was counted before belongs to an earlier one.

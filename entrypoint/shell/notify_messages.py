@@ -56,7 +56,7 @@ class Batch:
 
     def __init__(self, incarnation: int) -> None:
         self._incarnation = incarnation
-        # Pairs of what was told and whether READY=1 follows it.
+        # Pairs of an event and whether READY=1 follows it.
         self._groups: list[tuple[NotifyReceived | None, bool]] = []
 
     def add(self, fields: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ GATHER = 0.003
 
 
 class Reaping:
-    """Reaps when told that SIGCHLD came, and orders its own next look."""
+    """Reaps after SIGCHLD, and schedules its own next look."""
 
     def __init__(self, loop: Loop, children: Children) -> None:
         self._loop = loop

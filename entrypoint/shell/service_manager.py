@@ -1,4 +1,4 @@
-"""What started pyinit may be a service manager: it is told how the container is.
+"""Reports the state of the container to the service manager that started pyinit.
 
 sd_notify(3): podman --sdnotify=container, a systemd unit with Type=notify, systemd-nspawn
 --notify-ready. READY=1 when `/readyz` is first green, STOPPING=1 when the end begins, RELOADING=1

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from entrypoint.metrics.counters import Histogram
 
 VARIABLE = "PYINIT_MEASURE_TURNS"
-# A turn that worked for longer is told (s), and how many of the last ones.
+# A turn that worked for longer is reported (s), and how many of the last ones.
 LONG = 0.05
 _KEPT = 20
 

@@ -54,7 +54,7 @@ class Sharing(Endings):
         pid_of: Callable[[int], int],
         saw: Callable[[int, str, dict[str, object]], None],
     ) -> None:
-        """`saw(incarnation, what, fields)` is told of what a living worker does.
+        """`saw(incarnation, what, fields)` reports what a living worker does.
 
         It has `closed` a listener, or is seen to take connections (`accepting`).
         """

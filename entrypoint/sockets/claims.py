@@ -9,7 +9,7 @@ It looks when a connection arrives at the socket (at most once in `PAUSE`), and 
 worker binds. An idle app is never looked at. Where a look is refused the state is unknown,
 and nothing ends.
 
-A worker that was told to stop, or has ended, gives up nothing: its queue waits for the
+A worker that is being stopped, or has ended, releases nothing: its queue waits for the
 next worker of the slot, and late handshakes are passed on (unowned_slots.py).
 """
 
@@ -68,7 +68,7 @@ class Claim:
 
 
 class Claims:
-    """The book of an app. `ended(claim)` is called when a worker has closed its socket.
+    """Registry of an app's claims. `ended(claim)` is called when a worker has closed its socket.
 
     `pid_of(incarnation)` is the worker's process, 0 when unknown.
     """
@@ -117,11 +117,11 @@ class Claims:
                 self.remove(claim)
 
     def leaving(self, incarnation: int) -> None:
-        """The worker was told to stop: what it closes now it gives up for its successor."""
+        """The worker is being stopped: what it closes now is kept for its successor."""
         self._leaving.add(incarnation)
 
     def is_leaving(self, incarnation: int) -> bool:
-        """It was told to stop."""
+        """It is being stopped."""
         return incarnation in self._leaving
 
     def release(self, incarnation: int) -> None:

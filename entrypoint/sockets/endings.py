@@ -35,7 +35,7 @@ class Endings:
         pid_of: Callable[[int], int],
         saw: Callable[[int, str, dict[str, object]], None],
     ) -> None:
-        """`saw(incarnation, what, fields)` is told of what a living worker does.
+        """`saw(incarnation, what, fields)` reports what a living worker does.
 
         It has `closed` a listener, or is seen to take connections (`accepting`).
         """
@@ -93,7 +93,7 @@ class Endings:
             self._close_socket(address, group, inode_of(sock.fileno()))
 
     def _end_deserted(self, address: Address) -> None:
-        """Nobody may wait where nobody accepts."""
+        """Close what no worker accepts on, and pass on what waits there."""
         for group in address.deserted():
             self._monitor.look_away(group)
             self._pass_on(address, group)

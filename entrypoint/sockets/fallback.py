@@ -4,7 +4,7 @@ gVisor has no user notification, and a seccomp profile may refuse seccomp(2) its
 a program that binds its own port would find it in use, by us. What is left:
 
 - a Node program gets the port over Node's cluster protocol, also in fork mode;
-- one that is told of its descriptor (`{fd}`, `handoff: fds`) has it;
+- one that is given its descriptor (`{fd}`, `handoff: fds`) has it;
 - of any other one, a single worker binds the address itself, as without pyinit: it is not
   held, so a connection is refused while the worker is away, and a reload is a restart;
 - several of those cannot share a port: that is said.

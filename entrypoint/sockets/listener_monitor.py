@@ -43,7 +43,7 @@ REVIVE_PAUSE, LONGEST_REVIVE_PAUSE = 0.25, 2.0
 
 
 class ListenerMonitor:
-    """`groups()`: all that there are; `revived(group, slots)` is told of those that fell.
+    """`groups()`: all that there are; `revived(group, slots)` gets those that stopped listening.
 
     `arrived(group, inode)` is called for a connection to a socket that a worker has, at
     most once in `PAUSE`. `down(group, error)`: one that fell cannot be revived; it is tried

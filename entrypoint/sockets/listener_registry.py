@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ListenerRegistry:
-    """The book of an app's addresses; it opens and closes nothing."""
+    """Registry of an app's listen addresses. Owns no sockets."""
 
     def __init__(self) -> None:
         self.declared: list[Address] = []

@@ -156,7 +156,7 @@ class NodeChannel:
             self.send(node_protocol.DISCONNECT)
 
     def leaving(self) -> None:
-        """The worker was told to stop: let go of it once it has closed its servers.
+        """The worker is being stopped: close the channel once it has closed its servers.
 
         An open channel keeps Node's loop alive, so a server that stops politely, by
         `server.close()` alone (`serve` does), would hang until SIGKILL. Not before it has
@@ -322,7 +322,7 @@ class NodeChannel:
         self._put(node_protocol.encode(reply), sock)
 
     def _find(self, query: Query) -> tuple[_socket.socket, Assignment | None]:
-        """The socket to hand over. Raises OSError with what the worker is told."""
+        """The socket to hand over. Raises OSError, whose errno the worker gets."""
         if query.kind == "datagram":
             return self._datagram(query), None
         if query.kind == "fd":

@@ -72,7 +72,7 @@ class OwnListeners:
         self._loop.call_at(key, self._loop.now() + delay, look)
 
     def forget(self, incarnation: int) -> None:
-        """It was told to stop, or has ended."""
+        """It is being stopped, or has ended."""
         self._watched.discard(incarnation)
         self._loop.cancel(("own listeners", incarnation))
 

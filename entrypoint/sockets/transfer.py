@@ -3,7 +3,7 @@
 An app with another name is one that goes and one that comes, but its address stays. To
 close it and bind it anew would reset its queue, and while workers of before hold it, it
 could not be bound at all. So its sockets are handed on, and those workers accept on them
-until they are told to stop.
+until they are stopped.
 """
 
 from __future__ import annotations

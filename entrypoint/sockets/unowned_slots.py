@@ -93,7 +93,7 @@ class UnownedSlots:
         """Pass on what waits for the next worker of this slot, until it is there.
 
         But `everybody`, only where all who wait for this port are on this host, so that
-        workers see the same address as before. Who waits in which slot is not told.
+        workers see the same address as before. The kernel does not say who waits in which slot.
         """
         waiting = False
         for group in self._groups():

@@ -44,7 +44,7 @@ def ignorer(
 ) -> Callable[[bytes], bool]:
     """Whether an absolute path is ignored. Raises ValueError for a wrong pattern.
 
-    `roots`: what is watched, where names below it count; `cwd` if not told.
+    `roots`: what is watched, where names below it count; `cwd` by default.
     """
     if not patterns:
         tops = sorted((os.fsencode(root) for root in roots or (cwd,)), key=len, reverse=True)

@@ -9,7 +9,7 @@ through again, and counts as a change too: better one reload too many.
 A root that is deleted, or not there yet, is waited for in the nearest folder above it
 that exists. A single file is watched through its folder, for editors save by renaming a
 new file over the old one, and by itself, for what is written to the other end of a bind
-mount is told there only. A link to a file is watched wherever its way leads through
+mount is reported there only. A link to a file is watched wherever its way leads through
 (links.py): a release is often a link `current`, a Kubernetes ConfigMap the link `..data`.
 
 A folder that is reached by several paths has one watch (inotify(7)), so what is wanted
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SLICE = 100
 # Changes that come within this are one (s): a build or a checkout writes many files.
 QUIET = 0.1
-# A stream of changes that never pauses is told at least so often (s).
+# Changes that never pause are reported at least this often (s).
 AT_LEAST = 3.0
 # Paths of a burst that are remembered, to tell people one of them.
 NOTED_LIMIT = 64
@@ -275,7 +275,7 @@ class Watcher:
         for event in self._inotify.read():
             if event.mask & overflow:
                 self._overflowed()
-                return  # what follows is told of watches that are no more
+                return  # what follows is about watches that are no more
             self._one(event)
 
     def _one(self, event: Changed) -> None:

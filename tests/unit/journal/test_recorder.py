@@ -128,6 +128,22 @@ def test_a_core_that_decides_otherwise_is_found():
     assert any("restart waits" in each.what for each in differences)
 
 
+def test_each_change_of_the_state_is_shown_once():
+    world = World()
+    world.emit(e.Booted(plan(shared())))
+    world.advance(1)
+    recorder = recorded(world, from_now=True)
+    crash_all(world, 1)
+    shown: list[str] = []
+    replay.replay(document.read(text_of_journal(recorder), kinds()), shown.append)
+    [crash] = [text for text in shown if "WorkerExited(" in text]
+    changes = [
+        line.strip().partition(":")[0] for line in crash.splitlines()[1:] if "→ " not in line[:6]
+    ]
+    assert {name.split()[0] for name in changes} <= {"apps", "instances", "run", "workers"}
+    assert len(changes) == len(set(changes))
+
+
 def test_a_state_that_does_not_follow_from_the_segment_before_is_found():
     world = World()
     world.emit(e.Booted(plan(shared(instances=4, max_restarts=9999))))
