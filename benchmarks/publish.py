@@ -50,19 +50,19 @@ def about(rounds: int) -> dict[str, object]:
     }
 
 
-def heading(told: dict[str, object]) -> str:
-    versions = told["versions"]
+def heading(found: dict[str, object]) -> str:
+    versions = found["versions"]
     there = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     absent = [f"{name} (not installed)" for name, version in versions.items() if not version]
-    absent += [f"{name} ({why})" for name, why in told["not_here"].items()]
+    absent += [f"{name} ({why})" for name, why in found["not_here"].items()]
     return (
-        f"{told['machine']}; {told['date']}.\n{there}.\nNot measured: {'; '.join(absent)}.\n"
-        f"Medians of interleaved rounds ({told['rounds']}, fewer where a round takes long)."
+        f"{found['machine']}; {found['date']}.\n{there}.\nNot measured: {'; '.join(absent)}.\n"
+        f"Medians of interleaved rounds ({found['rounds']}, fewer where a round takes long)."
     )
 
 
-def results(told: dict[str, object], rows: list[Row]) -> dict[str, object]:
-    return {"about": told, "rows": [as_json(row) for row in rows]}
+def results(found: dict[str, object], rows: list[Row]) -> dict[str, object]:
+    return {"about": found, "rows": [as_json(row) for row in rows]}
 
 
 def write_json(path: Path, content: dict[str, object]) -> None:

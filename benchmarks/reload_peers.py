@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import reload_servers
 from .arena import BIN, free_port, tool, until, workspace
-from .reloads import ONE_RELOAD, Cell, Told, answers, under_load
+from .reloads import ONE_RELOAD, Cell, ReadInit, answers, under_load
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +33,7 @@ def pm2(instances: int, options: argparse.Namespace) -> Cell:
         (folder / "ecosystem.json").write_text(json.dumps({"apps": [app]}))
         return [tool("pm2-runtime"), "start", "ecosystem.json"]
 
-    def reload(init: Told) -> None:
+    def reload(init: ReadInit) -> None:
         inside = ["nsenter", "--target", str(init.pid), "--pid", "--mount"]
         subprocess.run(
             [*inside, tool("pm2"), "reload", "app"],
@@ -55,7 +55,7 @@ def gunicorn(instances: int, options: argparse.Namespace) -> Cell:
         words = f"{BIN}/gunicorn -k gthread --threads 4 -w {instances} -b 127.0.0.1:{port} wsgi:app"
         return words.split()
 
-    def reload(init: Told) -> None:
+    def reload(init: ReadInit) -> None:
         children = Path(f"/proc/{init.pid}/task/{init.pid}/children")
         before = set(children.read_text().split())
         os.kill(init.pid, signal.SIGHUP)
@@ -72,7 +72,7 @@ def gunicorn(instances: int, options: argparse.Namespace) -> Cell:
 def _measure(
     cell: Cell,
     command: Callable[[Path, int], list[str]],
-    reload: Callable[[Told], None],
+    reload: Callable[[ReadInit], None],
     options: argparse.Namespace,
 ) -> Cell:
     port = free_port()
@@ -80,7 +80,7 @@ def _measure(
         folder = Path(name)
         reload_servers.write(folder, port)
         env = {"PM2_HOME": f"{name}/pm2"}
-        with Told(command(folder, port), name, env) as init:
+        with ReadInit(command(folder, port), name, env) as init:
             until(lambda: answers(port), deadline=60)
             # All of them: nothing tells when the others are there.
             time.sleep(3)

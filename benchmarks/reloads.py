@@ -124,10 +124,10 @@ class Load:
         return self.counts
 
 
-class Told(Init):
+class ReadInit(Init):
     """An init whose log is read."""
 
-    def __enter__(self) -> Told:
+    def __enter__(self) -> ReadInit:
         self.lines: list[bytes] = []
         self.process = subprocess.Popen(
             own_namespace(*self.command),
@@ -150,7 +150,9 @@ class Told(Init):
 
 
 @contextlib.contextmanager
-def under_load(cell: Cell, init: Told, port: int, options: argparse.Namespace) -> Iterator[Load]:
+def under_load(
+    cell: Cell, init: ReadInit, port: int, options: argparse.Namespace
+) -> Iterator[Load]:
     """Both clients at work; gives the one of new connections. What they count goes to `cell`."""
     log = str(options.log / cell.file_name)
     loads = [
@@ -192,7 +194,7 @@ def measure(cell: Cell, server: reload_servers.Server, options: argparse.Namespa
         folder.chmod(0o755)
         reload_servers.write(folder, port)
         file = _ecosystem(cell, server.commands[cell.handoff], server.keys, folder, port)
-        with Told([PYINIT, "-c", file], name) as init:
+        with ReadInit([PYINIT, "-c", file], name) as init:
             until(lambda: init.count(b'"app ready"'), deadline=60, pause=0.05)
             until(lambda: answers(port), deadline=60)
             with under_load(cell, init, port, options) as load:
@@ -200,7 +202,7 @@ def measure(cell: Cell, server: reload_servers.Server, options: argparse.Namespa
     return cell
 
 
-def _reload(cell: Cell, init: Told, load: Load, options: argparse.Namespace) -> None:
+def _reload(cell: Cell, init: ReadInit, load: Load, options: argparse.Namespace) -> None:
     for turn in range(1, options.reloads * MOST_RELOADS + 1):
         if cell.reloads >= options.reloads and load.counts.get("ok", 0) >= options.requests:
             break

@@ -43,12 +43,12 @@ def _lines(name: str, command_for, writers: int, kind: str) -> dict[str, float]:
                 pid = _cat_of(init.pid) if name == "cat" else init.pid
                 cpu = cpu_seconds(pid)
                 Path(go).touch()
-                told, _ = reader.communicate(timeout=90)
+                about, _ = reader.communicate(timeout=90)
                 cpu = cpu_seconds(pid) - cpu
         finally:
             reader.kill()
             reader.wait()
-        first, last, seen, lost, twice, merged, damaged, _bytes = map(int, told.split())
+        first, last, seen, lost, twice, merged, damaged, _bytes = map(int, about.split())
         if name == "pyinit":
             for record in Path(samples).read_text().splitlines():
                 assert json.loads(record)["app"] == "app", record

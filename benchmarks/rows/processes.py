@@ -35,7 +35,7 @@ CONTESTANTS = {
 
 def _orphans(command_for, litter: int) -> dict[str, float]:
     with workspace() as folder:
-        file = f"{folder}/told"
+        file = f"{folder}/written"
         maker = [program("orphans"), str(ORPHANS), str(litter), file]
         with Init(command_for(folder, maker), folder, {"PM2_HOME": f"{folder}/pm2"}):
             [line] = until(lambda: lines_of(file), deadline=60, pause=0.01)

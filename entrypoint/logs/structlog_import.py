@@ -111,7 +111,7 @@ def _import_lean() -> ModuleType:
 
 
 def import_structlog() -> ModuleType:
-    """structlog, lean when it can be. Raises ImportError when it is not there at all."""
+    """structlog, without asyncio where that works. Raises ImportError without structlog."""
     loaded = sys.modules.get("structlog")
     if loaded is not None:
         return loaded

@@ -136,7 +136,7 @@ def _live(
     if own:
         oracle.fail(f"{own} turns of the loop worked for more than {turns.LIMIT * 1000:g} ms")
     rows |= {
-        "took": phases.told(),
+        "took": phases.summary(),
         "turns": all_turns,
         "turns over 50 ms (wall)": slow - slow_before,
         "turns over 50 ms (own)": own,
@@ -175,7 +175,7 @@ def _judged(
         "workers started": book.events["worker started"],
         "workers exited": book.events["worker exited"],
         "internal errors": len(book.internal),
-        "shortages told as internal errors": book.events["shortages told"],
+        "shortages reported as internal errors": book.events["shortages reported"],
         "killed by the memory limit": book.events["oom kills"],
     }
 
@@ -192,7 +192,7 @@ class Phases:
         self._parts.append(f"{name} {now - self._last:.1f}")
         self._last = now
 
-    def told(self) -> str:
+    def summary(self) -> str:
         return f"{self._last - self._began:.0f} s ({', '.join(self._parts)})"
 
 

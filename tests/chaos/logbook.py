@@ -71,7 +71,7 @@ class LogBook:
     def _internal(self, where: str, traceback: str) -> None:
         last = traceback.strip().rpartition("\n")[2]
         if last.startswith(SHORTAGES):
-            self.events["shortages told"] += 1
+            self.events["shortages reported"] += 1
         elif len(self.internal) < KEPT:
             self.internal.append(f"{where}: {traceback[-600:]}")
 

@@ -133,13 +133,15 @@ class SlowDisk:
 
     def _entries(self, path: str, offset: int, size: int) -> bytes:
         answer = b""
-        for place, name in enumerate(sorted(os.listdir(self._folder / path)), 1):
-            if place <= offset:
+        for position, name in enumerate(sorted(os.listdir(self._folder / path)), 1):
+            if position <= offset:
                 continue
             mode = os.lstat(self._folder / path / name).st_mode
             text = os.fsencode(name)
             number = self._number(os.path.normpath(f"{path}/{name}"))
-            entry = struct.pack("=QQII", number, place, len(text), stat.S_IFMT(mode) >> 12) + text
+            entry = (
+                struct.pack("=QQII", number, position, len(text), stat.S_IFMT(mode) >> 12) + text
+            )
             entry += b"\0" * (-len(entry) % 8)
             if len(answer) + len(entry) > size:
                 break

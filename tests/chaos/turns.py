@@ -27,5 +27,5 @@ def own(harness: Harness) -> tuple[int, int, list[dict[str, object]]]:
     The machine's part: PID 1 was runnable and had no CPU, a page came from a disk, or memory
     was reclaimed, for the control group was full.
     """
-    told = json.loads(harness.probe("/status")[1])["turns"]
-    return told["long"], told["starved"], [*told["slowed"][-5:], *told["last"]]
+    answer = json.loads(harness.probe("/status")[1])["turns"]
+    return answer["long"], answer["starved"], [*answer["slowed"][-5:], *answer["last"]]

@@ -193,10 +193,10 @@ def test_a_refused_look_is_unknown(python):
             os.write(writing, answer)
             os._exit(0)
     os.waitpid(child, 0)
-    told = os.read(reading, 1000).decode()
+    shown = os.read(reading, 1000).decode()
     os.close(reading)
     os.close(writing)
-    assert told == repr((None, (process.pid,), True))
+    assert shown == repr((None, (process.pid,), True))
 
 
 def test_the_tables_of_proc_say_the_same_as_sock_diag(python, tmp_path):

@@ -53,12 +53,12 @@ def _run(name: str, options: argparse.Namespace) -> bool:
         options.engine == "auto" and importlib.util.find_spec("atheris") is not None
     )
     if name == "seccomp":
-        fine, told = race.main(options.seconds, options.seed)
+        fine, result = race.main(options.seconds, options.seed)
     elif guided:
-        fine, told = _guided(name, options)
+        fine, result = _guided(name, options)
     else:
-        fine, told = _plain(name, options)
-    print(f"{name:8} {time.monotonic() - began:5.0f} s  {told}", flush=True)
+        fine, result = _plain(name, options)
+    print(f"{name:8} {time.monotonic() - began:5.0f} s  {result}", flush=True)
     return fine
 
 

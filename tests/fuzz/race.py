@@ -37,7 +37,7 @@ def main(seconds: float, seed: int) -> tuple[bool, str]:
         command = [sys.executable, "-m", "tests.fuzz", "seccomp", f"--seconds={seconds}"]
         command = namespace.reexecute([*command, f"--seed={seed}"])
         code = os.spawnvpe(os.P_WAIT, command[0], command, namespace.environment())
-        return code == 0, "told above"
+        return code == 0, "see above"
     folder = Path(tempfile.mkdtemp(prefix="pyinit-race-"))
     try:
         return race(folder, seconds, seed)
@@ -79,7 +79,7 @@ def race(folder: Path, seconds: float, seed: int) -> tuple[bool, str]:
         rounds = len([line for line in run.lines if b"rounds" in line])
         alive = run.process.poll() is None
         code = run.stop()
-    told = f"{rounds} reports of a racing worker, {asked} requests beside it, {failed} failed"
+    result = f"{rounds} reports of a racing worker, {asked} requests beside it, {failed} failed"
     if wrong or errors or failed or not alive:
-        return False, f"{told}; {wrong[:3]} {errors[:3]} exit code {code}"
-    return True, told
+        return False, f"{result}; {wrong[:3]} {errors[:3]} exit code {code}"
+    return True, result

@@ -67,14 +67,14 @@ def test_the_prometheus_operators_schemas_take_its_objects(kustomization: str) -
     assert len(custom) == (kustomization != "base")
     script = """
         (async () => {
-          const told = [];
+          const found = [];
           for (const { apiVersion, kind, ...rest } of JSON.parse(require("fs").readFileSync(0))) {
             const models = await import(
               `@kubernetes-models/prometheus-operator/${apiVersion}/${kind}`);
-            try { new models[kind](rest).validate(); told.push(""); }
-            catch (error) { told.push(`${kind}: ${error.message}`); }
+            try { new models[kind](rest).validate(); found.push(""); }
+            catch (error) { found.push(`${kind}: ${error.message}`); }
           }
-          process.stdout.write(JSON.stringify(told));
+          process.stdout.write(JSON.stringify(found));
         })();
     """
     broken = [json.loads(json.dumps(each).replace('"30s"', '"half a minute"')) for each in custom]
@@ -86,9 +86,9 @@ def test_the_prometheus_operators_schemas_take_its_objects(kustomization: str) -
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout)
-    assert told[: len(custom)] == [""] * len(custom)
-    assert all("interval" in error for error in told[len(custom) :])
+    answer = json.loads(done.stdout)
+    assert answer[: len(custom)] == [""] * len(custom)
+    assert all("interval" in error for error in answer[len(custom) :])
 
 
 # -- what schemas do not see: the objects name each other ---------------------------------------
@@ -185,9 +185,9 @@ def test_pyinit_warns_when_the_grace_is_too_short(kustomization: str, tmp_path: 
 @each_kustomization
 def test_the_times_fit_into_the_grace(kustomization: str) -> None:
     grace = rendered.pod(kustomization)["spec"]["terminationGracePeriodSeconds"]
-    told = {each["name"]: each["value"] for each in rendered.container(kustomization)["env"]}
+    answer = {each["name"]: each["value"] for each in rendered.container(kustomization)["env"]}
     file = yaml.safe_load(rendered.ecosystem(kustomization))
-    assert told["PYINIT_GRACE"] == f"{grace}s"
+    assert answer["PYINIT_GRACE"] == f"{grace}s"
     drain, timeout = (_seconds(file["shutdown"][key]) for key in ("drain_delay", "timeout"))
     longest = max(_seconds(app["kill_timeout"]) for app in file["apps"])
     # Room for SIGKILL, the last log lines, and a kubelet that is late.

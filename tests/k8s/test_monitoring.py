@@ -92,8 +92,8 @@ def test_a_query_asks_for_what_there_is(query: str) -> None:
 def test_what_a_text_shows_of_an_alert_is_there() -> None:
     for rule in rules():
         labels = set().union(*(samples()[name] for name, _ in asked(rule["expr"])))
-        told = json.dumps(rule["annotations"])
-        assert set(re.findall(r"\$labels\.(\w+)", told)) <= labels, rule["alert"]
+        answer = json.dumps(rule["annotations"])
+        assert set(re.findall(r"\$labels\.(\w+)", answer)) <= labels, rule["alert"]
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert rule["annotations"].keys() == {"summary", "description"}
 
@@ -116,12 +116,14 @@ def test_the_dashboard_is_what_its_generator_says() -> None:
 def test_no_panel_lies_on_another() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
-        place = panel["gridPos"]
+        position = panel["gridPos"]
         cells = {
-            (place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])
+            (position["x"] + x, position["y"] + y)
+            for x in range(position["w"])
+            for y in range(position["h"])
         }
         assert not cells & taken, panel["title"]
-        assert place["x"] + place["w"] <= 24
+        assert position["x"] + position["w"] <= 24
         taken |= cells
     numbers = [panel["id"] for panel in dashboard()["panels"]]
     assert len(numbers) == len(set(numbers))

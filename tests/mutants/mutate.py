@@ -73,13 +73,13 @@ def mutants(path: str) -> list[Mutant]:
     for number, (node, kind, scope, statement) in enumerate(_places(ast.parse(text))):
         body = getattr(statement, "body", None)
         last = max(statement.lineno, body[0].lineno - 1) if body else statement.end_lineno
-        place = (node.lineno, node.col_offset, kind, scope, lines[node.lineno - 1].strip())
-        found.append(Mutant(path, *place, number, 1, statement.lineno, last))
+        position = (node.lineno, node.col_offset, kind, scope, lines[node.lineno - 1].strip())
+        found.append(Mutant(path, *position, number, 1, statement.lineno, last))
     found.sort(key=lambda each: (each.line, each.column, each.number))
     alike: Counter[str] = Counter()
-    for place, each in enumerate(found):
+    for position, each in enumerate(found):
         alike[each.name] += 1
-        found[place] = each.replace(nth=alike[each.name])
+        found[position] = each.replace(nth=alike[each.name])
     return found
 
 

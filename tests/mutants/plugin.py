@@ -220,16 +220,16 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     while waiting or running:
         while waiting and len(running) < wanted["jobs"] and time.monotonic() < ends:
             mutant = waiting.pop()
-            pid, told = runner.attempt(mutant)
-            running[pid] = (mutant, told)
+            pid, answer = runner.attempt(mutant)
+            running[pid] = (mutant, answer)
         if not running:
             break
         pid, status = os.wait()
         if pid not in running:
             continue
-        mutant, told = running.pop(pid)
-        number = os.read(told, 64)
-        os.close(told)
+        mutant, answer = running.pop(pid)
+        number = os.read(answer, 64)
+        os.close(answer)
         outcome = _outcome(status)
         test = session.items[int(number)].nodeid if number else ""
         outcomes.add(mutant.name, outcome, test)

@@ -29,9 +29,9 @@ class Moment:
 
     def __init__(self, state: State) -> None:
         self.instances = [p for by_app in state.instances.values() for p in by_app.values()]
-        self.places_by_app: dict[str, list[w.Instance]] = {}
-        for place in self.instances:
-            self.places_by_app.setdefault(place.app, []).append(place)
+        self.instances_by_app: dict[str, list[w.Instance]] = {}
+        for instance in self.instances:
+            self.instances_by_app.setdefault(instance.app, []).append(instance)
         # The `STATE` functions have been asked.
         self.checked = False
         self.workers_by_app: dict[str, list[w.Worker]] = {}
@@ -46,9 +46,9 @@ def moment(world: World) -> Moment:
     return world.moment
 
 
-def places_of(world: World, app: str = "") -> list[w.Instance]:
+def instances_of(world: World, app: str = "") -> list[w.Instance]:
     seen = moment(world)
-    return seen.places_by_app.get(app, []) if app else seen.instances
+    return seen.instances_by_app.get(app, []) if app else seen.instances
 
 
 def crew_of(world: World, app: str) -> list[w.Worker]:
@@ -59,17 +59,17 @@ def crew_of(world: World, app: str) -> list[w.Worker]:
 def counts_are_a_recount(world: World, _effects) -> None:
     """The counts in a pool are what a recount of workers and places gives."""
     state = world.core._state
-    for pool in state.apps.values():
-        crew = crew_of(world, pool.name)
-        places = places_of(world, pool.name)
-        assert pool.live == len(crew), pool
+    for app_state in state.apps.values():
+        crew = crew_of(world, app_state.name)
+        instances = instances_of(world, app_state.name)
+        assert app_state.live == len(crew), app_state
         online = sorted(each.slot for each in crew if each.state == w.ONLINE)
-        assert pool.ready == len(online) and pool.online == tuple(online), pool
-        assert pool.finished == sum(p.state == w.FINISHED for p in places), pool
-        assert pool.errored == sum(p.state == w.ERRORED for p in places), pool
-        assert pool.created == len(places), pool
-        assert list(state.workers_by_app.get(pool.name, {}).values()) == crew
-    assert {p.app for p in places_of(world)} <= state.apps.keys()
+        assert app_state.ready == len(online) and app_state.online == tuple(online), app_state
+        assert app_state.finished == sum(p.state == w.FINISHED for p in instances), app_state
+        assert app_state.errored == sum(p.state == w.ERRORED for p in instances), app_state
+        assert app_state.created == len(instances), app_state
+        assert list(state.workers_by_app.get(app_state.name, {}).values()) == crew
+    assert {p.app for p in instances_of(world)} <= state.apps.keys()
 
 
 def no_process_is_forgotten(world: World, _effects) -> None:
@@ -82,15 +82,15 @@ def no_process_is_forgotten(world: World, _effects) -> None:
 def a_place_knows_its_own(world: World, _effects) -> None:
     """Current and successor are workers of their place, two different ones."""
     state = world.core._state
-    for place in places_of(world):
-        for incarnation in (place.current, place.successor):
+    for instance in instances_of(world):
+        for incarnation in (instance.current, instance.successor):
             worker = state.workers.get(incarnation)
-            assert not incarnation or worker is not None or is_stopping(world), place
+            assert not incarnation or worker is not None or is_stopping(world), instance
             if worker is not None:
-                assert (worker.app, worker.instance) == (place.app, place.number), place
-        assert not place.current or place.current != place.successor, place
-        if place.current and not is_stopping(world):
-            assert state.workers[place.current].slot == place.slot, place
+                assert (worker.app, worker.instance) == (instance.app, instance.number), instance
+        assert not instance.current or instance.current != instance.successor, instance
+        if instance.current and not is_stopping(world):
+            assert state.workers[instance.current].slot == instance.slot, instance
 
 
 def nobody_is_doubled(world: World, _effects) -> None:
@@ -119,36 +119,39 @@ def what_cannot_live_side_by_side_does_not(world: World, _effects) -> None:
 
 def reloads_are_bounded(world: World, _effects) -> None:
     """At most `reload_parallel` instances are being replaced; only they have successors."""
-    for pool in world.core._state.apps.values():
-        active = pool.reload.active if pool.reload else ()
+    for app_state in world.core._state.apps.values():
+        active = app_state.reload.active if app_state.reload else ()
         # A new file may lower it: what has begun goes on.
-        assert len(active) <= max(1, world.parallel.get(pool.name, 0)), pool
-        for place in places_of(world, pool.name):
-            if place.successor:
-                assert pool.mode == "running" and place.number in active, (pool, place)
+        assert len(active) <= max(1, world.parallel.get(app_state.name, 0)), app_state
+        for instance in instances_of(world, app_state.name):
+            if instance.successor:
+                assert app_state.mode == "running" and instance.number in active, (
+                    app_state,
+                    instance,
+                )
 
 
 def ids_name_one_instance(world: World, _effects) -> None:
     """Each wanted instance has a number of its own."""
-    pools = world.core._state.apps.values()
-    assert all(len(pool.ids) == pool.wanted for pool in pools), pools
-    given = [number for pool in pools for number in pool.ids]
+    app_states = world.core._state.apps.values()
+    assert all(len(app_state.ids) == app_state.wanted for app_state in app_states), app_states
+    given = [number for app_state in app_states for number in app_state.ids]
     assert len(given) == len(set(given)), given
 
 
 def slots_have_one_owner(world: World, _effects) -> None:
     """A slot is granted, of one place, and of one worker that accepts, or is spare."""
     state = world.core._state
-    for pool in state.apps.values():
-        owned = [p.slot for p in places_of(world, pool.name)]
-        assert len(owned) == len(set(owned)), (pool, owned)
-        crew = crew_of(world, pool.name)
+    for app_state in state.apps.values():
+        owned = [p.slot for p in instances_of(world, app_state.name)]
+        assert len(owned) == len(set(owned)), (app_state, owned)
+        crew = crew_of(world, app_state.name)
         accepting = [each.slot for each in crew if each.state != w.LINGERING]
-        assert len(accepting) == len(set(accepting)), (pool, crew)
+        assert len(accepting) == len(set(accepting)), (app_state, crew)
         taken = {*owned, *(each.slot for each in crew)}
-        assert not taken & set(pool.spare), (pool, taken)
-        assert len(pool.spare) == len(set(pool.spare)), pool
-        assert taken | set(pool.spare) == set(range(pool.slots)), (pool, taken)
+        assert not taken & set(app_state.spare), (app_state, taken)
+        assert len(app_state.spare) == len(set(app_state.spare)), app_state
+        assert taken | set(app_state.spare) == set(range(app_state.slots)), (app_state, taken)
 
 
 def the_port_is_steered_to_who_is_ready(world: World, _effects) -> None:
@@ -158,19 +161,19 @@ def the_port_is_steered_to_who_is_ready(world: World, _effects) -> None:
     """
     if is_stopping(world):
         return
-    for pool in world.core._state.apps.values():
-        if pool.spec.share != "slots":
+    for app_state in world.core._state.apps.values():
+        if app_state.spec.share != "slots":
             continue
-        if pool.online:
-            assert world.routed[pool.name] == pool.online, pool
-        elif sick := _slots(world, pool.name, w.SICK):
-            assert world.routed[pool.name] == sick, pool
+        if app_state.online:
+            assert world.routed[app_state.name] == app_state.online, app_state
+        elif sick := _slots(world, app_state.name, w.SICK):
+            assert world.routed[app_state.name] == sick, app_state
 
 
 def deadlines_have_an_owner(world: World, _effects) -> None:
     """A deadline is of a worker that is not gone, and of its state."""
     state = world.core._state
-    waiting = {p.restart_timer for p in places_of(world) if p.state == w.WAITING_RESTART}
+    waiting = {p.restart_timer for p in instances_of(world) if p.state == w.WAITING_RESTART}
     meant = {
         "launch": (w.LAUNCHING,),
         "probe": (w.LAUNCHING, w.ONLINE, w.SICK),
@@ -214,20 +217,26 @@ def nothing_waits_for_ever(world: World, _effects) -> None:
         late = worker.state == w.LAUNCHING and worker.overdue
         if worker.pid and wanted and not late:
             assert any((kind, worker.incarnation) in armed for kind in wanted), worker
-    for place in places_of(world):
-        if place.state == w.WAITING_RESTART:
-            assert ("restart", place.restart_timer) in armed, place
+    for instance in instances_of(world):
+        if instance.state == w.WAITING_RESTART:
+            assert ("restart", instance.restart_timer) in armed, instance
     if world.core._state.run.phase == "draining":
         assert ("drain", 0) in armed
-    for pool in world.core._state.apps.values():
-        if pool.created < pool.wanted and pool.mode == "running" and is_running(world):
-            assert any(t.kind == "widen" and t.app == pool.name for t in world.timers), pool
+    for app_state in world.core._state.apps.values():
+        if (
+            app_state.created < app_state.wanted
+            and app_state.mode == "running"
+            and is_running(world)
+        ):
+            assert any(t.kind == "widen" and t.app == app_state.name for t in world.timers), (
+                app_state
+            )
 
 
 def instances_have_no_gap(world: World, _effects) -> None:
     """The next instance to be launched is the number of those that are there."""
-    for name, places in world.core._state.instances.items():
-        assert sorted(places) == list(range(len(places))), name
+    for name, instances in world.core._state.instances.items():
+        assert sorted(instances) == list(range(len(instances))), name
 
 
 def who_serves_is_checked(world: World, _effects) -> None:
@@ -292,10 +301,10 @@ def a_stop_starts_nothing(world: World, effects) -> None:
 def errored_ends_the_container(world: World, _effects) -> None:
     """An errored app with `on_errored: exit` has begun the end."""
     run = world.core._state.run
-    for pool in world.core._state.apps.values():
-        waits = pool.spec.on_errored == "wait" and pool.edited
-        if pool.errored and pool.spec.on_errored != "keep" and not waits:
-            assert run.phase != "running", pool
+    for app_state in world.core._state.apps.values():
+        waits = app_state.spec.on_errored == "wait" and app_state.edited
+        if app_state.errored and app_state.spec.on_errored != "keep" and not waits:
+            assert run.phase != "running", app_state
 
 
 def dependencies_come_first(world: World, effects) -> None:
@@ -313,7 +322,7 @@ def it_can_be_seen(world: World, _effects) -> None:
         assert len(rows) == len(set(rows))
         assert 0 <= app.reloaded <= app.to_reload
         instances = {row.instance for row in app.workers}
-        assert {p.number for p in places_of(world, app.name)} <= instances
+        assert {p.number for p in instances_of(world, app.name)} <= instances
 
 
 def is_running(world: World) -> bool:
@@ -372,44 +381,50 @@ def settle(world: World) -> None:
     world.advance(400)
     state = world.core._state
     bound = world.now
-    for pool in state.apps.values():
-        spec = pool.spec
-        life = max(spec.listen_timeout, 3 * pool.slowest) + spec.kill_timeout + 90
-        bound += (spec.max_restarts + 1 + pool.wanted) * (life + max(15.0, spec.restart_delay))
+    for app_state in state.apps.values():
+        spec = app_state.spec
+        life = max(spec.listen_timeout, 3 * app_state.slowest) + spec.kill_timeout + 90
+        bound += (spec.max_restarts + 1 + app_state.wanted) * (life + max(15.0, spec.restart_delay))
     while world.exit_code is None and world.now < bound and _is_moving(world):
         world.advance(50)
 
 
 def _is_moving(world: World) -> bool:
     state = world.core._state
-    apps = {pool.name for pool in state.apps.values() if not _undying(world, pool.name)}
+    apps = {
+        app_state.name for app_state in state.apps.values() if not _undying(world, app_state.name)
+    }
     starting = {
         each.app for each in state.workers.values() if each.state == w.LAUNCHING and each.due
     }
-    starting |= {place.app for place in places_of(world) if place.state == w.WAITING_RESTART}
-    starting |= {pool.name for pool in state.apps.values() if pool.reload is not None}
+    starting |= {
+        instance.app for instance in instances_of(world) if instance.state == w.WAITING_RESTART
+    }
+    starting |= {
+        app_state.name for app_state in state.apps.values() if app_state.reload is not None
+    }
     return bool(apps & starting)
 
 
 def came_to_rest(world: World) -> None:
     """Left alone with healthy programs, every app is where it is meant to be."""
     state = world.core._state
-    for pool in state.apps.values():
-        if pool.live != pool.ready and _undying(world, pool.name):
+    for app_state in state.apps.values():
+        if app_state.live != app_state.ready and _undying(world, app_state.name):
             continue  # whoever waits for it waits until the kernel lets it end
-        assert pool.reload is None, pool
-        assert pool.mode in ("running", "stopped", "waiting"), pool
-        late = [each for each in _crew(world, pool.name) if each.overdue]
-        assert pool.live == pool.ready + len(late), pool
-        for place in places_of(world, pool.name):
-            if pool.mode == "stopped":
-                assert place.state == w.STOPPED, place
-            elif place.state not in (w.FINISHED, w.ERRORED, w.IDLE):
-                worker = state.workers.get(place.current)
-                assert worker is not None, place
-                assert worker.state == w.ONLINE or worker in late, (place, worker)
-        if pool.mode == "running":
-            assert len(state.instances.get(pool.name, {})) == pool.wanted, pool
+        assert app_state.reload is None, app_state
+        assert app_state.mode in ("running", "stopped", "waiting"), app_state
+        late = [each for each in _crew(world, app_state.name) if each.overdue]
+        assert app_state.live == app_state.ready + len(late), app_state
+        for instance in instances_of(world, app_state.name):
+            if app_state.mode == "stopped":
+                assert instance.state == w.STOPPED, instance
+            elif instance.state not in (w.FINISHED, w.ERRORED, w.IDLE):
+                worker = state.workers.get(instance.current)
+                assert worker is not None, instance
+                assert worker.state == w.ONLINE or worker in late, (instance, worker)
+        if app_state.mode == "running":
+            assert len(state.instances.get(app_state.name, {})) == app_state.wanted, app_state
 
 
 def _crew(world: World, name: str):
@@ -425,7 +440,7 @@ def longest_stop(world: World) -> float:
     """The sum of the bounds that the plan sets to a shutdown which begins now, seconds."""
     state = world.core._state
     settings = state.run.shutdown
-    specs = [pool.spec for pool in state.apps.values()]
+    specs = [app_state.spec for app_state in state.apps.values()]
     specs += [each.spec for each in state.workers.values()]
     bounds = {}
     for spec in specs:

@@ -22,26 +22,28 @@ def a_reload_lets_no_number_fall(world: World, _effects) -> None:
         return
     for incarnation, before in world.before.items():
         now = state.workers.get(incarnation)
-        told = now is not None and before.ready and not now.ready and now.stop_reason == "reload"
-        if told and now.spec.share != "none" and state.apps[now.app].spec.share != "none":
+        leaves_now = (
+            now is not None and before.ready and not now.ready and now.stop_reason == "reload"
+        )
+        if leaves_now and now.spec.share != "none" and state.apps[now.app].spec.share != "none":
             had = sum(each.ready for each in world.before.values() if each.app == now.app)
             assert state.apps[now.app].ready >= had - _beside(world, now.app), now
 
 
 def _beside(world: World, app: str) -> int:
-    """Successors that were ready beside their old workers, which are told to leave now."""
+    """Successors that were ready beside their old workers, which leave now."""
     state = world.core._state
     found = 0
-    for place in state.instances[app].values():
-        heir = world.before.get(place.current)
+    for instance in state.instances[app].values():
+        successor = world.before.get(instance.current)
         old = [
             each
             for each in crew_of(world, app)
-            if (each.instance, each.stop_reason) == (place.number, "reload")
+            if (each.instance, each.stop_reason) == (instance.number, "reload")
             and (before := world.before.get(each.incarnation)) is not None
             and before.ready
         ]
-        found += bool(old and heir is not None and heir.ready)
+        found += bool(old and successor is not None and successor.ready)
     return found
 
 
@@ -50,25 +52,28 @@ def nobody_waits_where_nobody_comes(world: World, _effects) -> None:
     state = world.core._state
     if is_stopping(world):
         return
-    for pool in state.apps.values():
-        if pool.spec.share != "slots" or pool.name not in world.routed:
+    for app_state in state.apps.values():
+        if app_state.spec.share != "slots" or app_state.name not in world.routed:
             continue
-        crew = crew_of(world, pool.name)
-        own = places_of(world, pool.name)
+        crew = crew_of(world, app_state.name)
+        own = places_of(world, app_state.name)
         served = {each.slot for each in crew if each.state in (w.ONLINE, w.SICK, w.LAUNCHING)}
         served |= {p.slot for p in own if p.state in (w.RUNNING, w.WAITING_RESTART)}
         if served:
-            assert served.issuperset(world.routed[pool.name]), (pool, served)
+            assert served.issuperset(world.routed[app_state.name]), (app_state, served)
 
 
 def what_is_free_was_said_to_be(world: World, _effects) -> None:
     """What comes late to a slot on which a worker once accepted is passed on to others."""
-    for pool in world.core._state.apps.values():
-        if pool.spec.share != "slots":
+    for app_state in world.core._state.apps.values():
+        if app_state.spec.share != "slots":
             continue
-        used = world.used.get(pool.name, set())
-        vacant = world.vacant.get(pool.name, set())
-        assert is_stopping(world) or used.intersection(pool.spare) <= vacant, (pool, vacant)
+        used = world.used.get(app_state.name, set())
+        vacant = world.vacant.get(app_state.name, set())
+        assert is_stopping(world) or used.intersection(app_state.spare) <= vacant, (
+            app_state,
+            vacant,
+        )
 
 
 def a_reload_waits_for_what_will_come(world: World, _effects) -> None:
@@ -77,15 +82,15 @@ def a_reload_waits_for_what_will_come(world: World, _effects) -> None:
     Or the first new worker of the reload has to show that it lives.
     """
     state = world.core._state
-    for pool in state.apps.values():
-        for instance in pool.reload.active if pool.reload else ():
-            place = state.instances[pool.name].get(instance)
-            assert place is not None, pool
-            crew = crew_of(world, pool.name)
-            here = [each for each in crew if each.instance == instance]
+    for app_state in state.apps.values():
+        for number in app_state.reload.active if app_state.reload else ():
+            instance = state.instances[app_state.name].get(number)
+            assert instance is not None, app_state
+            crew = crew_of(world, app_state.name)
+            here = [each for each in crew if each.instance == number]
             moving = any(each.state not in w.SERVING_STATES for each in here)
-            proves = pool.reload.proving in state.workers
-            assert moving or proves or place.state == w.WAITING_RESTART, (pool, place)
+            proves = app_state.reload.proving in state.workers
+            assert moving or proves or instance.state == w.WAITING_RESTART, (app_state, instance)
 
 
 def the_queue_is_waited_for(world: World, _effects) -> None:
@@ -133,14 +138,22 @@ def no_reload_goes_on_unproven(world: World, _effects) -> None:
         leaves = now is not None and before.ready and not before.stop_reason
         if not leaves or now.stop_reason != "reload" or now.spec.share == "none":
             continue
-        pool, place = state.apps[now.app], state.instances[now.app][now.instance]
-        heir = state.workers.get(place.current)
-        if heir is None or heir.incarnation == incarnation or heir.spec.share == "none":
+        app_state, instance = state.apps[now.app], state.instances[now.app][now.instance]
+        successor = state.workers.get(instance.current)
+        if (
+            successor is None
+            or successor.incarnation == incarnation
+            or successor.spec.share == "none"
+        ):
             continue
-        assert not heir.probed or heir.accepting, (now, heir)
-        reload = pool.reload
-        if reload is not None and now.instance not in reload.repairs and heir.spec == pool.spec:
-            assert reload.proven, (now, heir)
+        assert not successor.probed or successor.accepting, (now, successor)
+        reload = app_state.reload
+        if (
+            reload is not None
+            and now.instance not in reload.repairs
+            and successor.spec == app_state.spec
+        ):
+            assert reload.proven, (now, successor)
 
 
 def readiness_was_seen(world: World, effects) -> None:
@@ -202,12 +215,15 @@ def the_file_counts(world: World) -> None:
     aborted = {
         dict(r.fields)["app"] for r in world.ordered(f.Report) if r.event == "reload aborted"
     }
-    for pool in state.apps.values():
-        crew = crew_of(world, pool.name)
-        if pool.mode != "running" or pool.name in aborted or pool.reload is not None:
+    for app_state in state.apps.values():
+        crew = crew_of(world, app_state.name)
+        if app_state.mode != "running" or app_state.name in aborted or app_state.reload is not None:
             continue
         for each in crew:
             kept = {key: getattr(each.spec, key) for key in _KEPT}
-            assert each.stop_reason or each.spec == pool.spec.replace(**kept), (pool, each)
-        if all(each.spec.listen == pool.spec.listen or each.killed for each in crew):
-            assert world.held.get(pool.name, set()) == set(pool.spec.listen), pool
+            assert each.stop_reason or each.spec == app_state.spec.replace(**kept), (
+                app_state,
+                each,
+            )
+        if all(each.spec.listen == app_state.spec.listen or each.killed for each in crew):
+            assert world.held.get(app_state.name, set()) == set(app_state.spec.listen), app_state

@@ -83,12 +83,12 @@ def soak(events: int, minutes: float, seed: int, jobs: int) -> int:
     total = batches = 0
     with os.fdopen(read) as lines:
         for line in lines:
-            number, _, told = line.strip().partition(" ")
-            if told == "failed":
+            number, _, reported = line.strip().partition(" ")
+            if reported == "failed":
                 failed.append(number)
                 print(f"failed: make replay SEED={number}", flush=True)
             else:
-                total += int(told)
+                total += int(reported)
                 batches += 1
     took = time.monotonic() - began
     histories = batches * HISTORIES

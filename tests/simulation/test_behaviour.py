@@ -552,8 +552,8 @@ def test_a_worker_killed_before_its_exec_has_failed_to_start_unless_it_was_told(
     process.alive = False
     exited = e.WorkerExited(process.incarnation, None, 9, "killed before its exec")
     world.emit(exited)
-    told = world.said("worker exited" if purpose else "worker failed to start")
-    assert told[0]["signal"] == SIGKILL
+    reported = world.said("worker exited" if purpose else "worker failed to start")
+    assert reported[0]["signal"] == SIGKILL
     assert not world.said("worker ready")
 
 
@@ -591,8 +591,8 @@ def test_who_is_depended_on_is_told_last(world):
     web = app("web", depends_on=(DependsSpec("db"),))
     world.up(app("db"), web)
     world.emit(e.SignalArrived(SIGTERM))
-    told = [world.processes[sent.incarnation].spec.name for sent in world.ordered(f.SendSignal)]
-    assert told == ["web"]
+    reported = [world.processes[sent.incarnation].spec.name for sent in world.ordered(f.SendSignal)]
+    assert reported == ["web"]
     world.advance(1)
     assert world.exit_code == 0
 
@@ -680,7 +680,7 @@ def test_the_old_has_retire_delay_from_its_empty_queue_on_before_its_signal(worl
     old = world.one()
     world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: world.ready() == 1 and len(world.live()) == 2)
-    assert world.run_until(lambda: old.told) == pytest.approx(2.511)
+    assert world.run_until(lambda: old.stop_sent) == pytest.approx(2.511)
 
 
 def test_a_reload_during_a_reload_replaces_everyone_by_what_was_asked_last(world):

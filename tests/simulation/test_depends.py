@@ -25,7 +25,9 @@ def waits(name, condition="service_started"):
 
 
 def reports(world, event):
-    return [dict(told.fields) for told in world.ordered(f.Report) if told.event == event]
+    return [
+        dict(reported.fields) for reported in world.ordered(f.Report) if reported.event == event
+    ]
 
 
 def once(name="migrate", **keys):
@@ -46,9 +48,9 @@ def test_a_failed_dependency_ends_the_container_whoever_else_runs(world):
     ends(world, "migrate", 5)
     world.boot(once(), app("web", depends_on=waits("migrate", COMPLETED)), app("other"))
     world.advance(3)
-    [told] = reports(world, "app never starts")
-    assert (told["app"], told["depends_on"]) == ("web", "migrate")
-    assert "exit code 5" in told["because"]
+    [reported] = reports(world, "app never starts")
+    assert (reported["app"], reported["depends_on"]) == ("web", "migrate")
+    assert "exit code 5" in reported["because"]
     assert world.exit_code == 5
     assert not [s for s in world.ordered(f.Spawn) if s.spec.name == "web"]
 
@@ -93,7 +95,7 @@ def test_what_waits_for_what_never_starts_never_starts(world):
         app("other"),
     )
     world.advance(3)
-    assert {told["app"] for told in reports(world, "app never starts")} == {"web", "proxy"}
+    assert {reported["app"] for reported in reports(world, "app never starts")} == {"web", "proxy"}
     assert world.exit_code == 3
 
 
@@ -118,8 +120,8 @@ def test_the_end_goes_backwards_through_an_app_that_has_done_its_work(world):
     world.advance(3)
     assert world.live("web")
     world.emit(e.SignalArrived(SIGTERM))
-    told = [world.processes[sent.incarnation].spec.name for sent in world.ordered(f.SendSignal)]
-    assert told == ["web"]
+    reported = [world.processes[sent.incarnation].spec.name for sent in world.ordered(f.SendSignal)]
+    assert reported == ["web"]
     world.advance(1)
     assert world.exit_code == 0
 
@@ -138,8 +140,8 @@ def test_a_new_graph_counts_for_who_still_waits_and_for_the_end(world):
     world.advance(1)
     assert world.live("web")
     world.emit(e.SignalArrived(SIGTERM))
-    told = {world.processes[sent.incarnation].spec.name for sent in world.ordered(f.SendSignal)}
-    assert "db" not in told
+    reported = {world.processes[sent.incarnation].spec.name for sent in world.ordered(f.SendSignal)}
+    assert "db" not in reported
 
 
 def test_a_chain_of_any_length(world):

@@ -54,7 +54,7 @@ def reread(world: World, *apps) -> None:
     world.emit(e.SignalArrived(SIGHUP))
 
 
-def place(world: World, name: str = "web", instance: int = 0):
+def instance_of(world: World, name: str = "web", instance: int = 0):
     return world.core.state.instances[name][instance]
 
 
@@ -182,9 +182,9 @@ def test_a_file_that_is_wrong_is_told_and_kept_from_the_apps():
     world = started(app())
     world.next_plan = "line 3: no such key"
     world.emit(e.SignalArrived(SIGHUP))
-    (told,) = reports(world, "config rejected")
-    assert told["level"] == "error"
-    assert told["reason"] == "line 3: no such key"
+    (reported,) = reports(world, "config rejected")
+    assert reported["level"] == "error"
+    assert reported["reason"] == "line 3: no such key"
     assert world.core.view().config_error == "line 3: no such key"
     reread(world, app())
     assert world.core.view().config_error == ""
@@ -195,17 +195,17 @@ def test_the_end_of_a_run_is_told_with_its_code():
     world = started(app(autorestart=False))
     world.crash(world.live()[0], 4)
     world.settle(5)
-    (told,) = reports(world, "shutdown finished")
-    assert told["exit_code"] == world.exit_code == 4
+    (reported,) = reports(world, "shutdown finished")
+    assert reported["exit_code"] == world.exit_code == 4
 
 
 def test_how_long_a_worker_lived_is_told():
     world = started(app())
     world.advance(9)
     world.crash(world.live()[0], 1)
-    (told,) = reports(world, "worker exited")
-    assert 9.9 < told["uptime"] < 10.1
-    assert told["expected"] is False
+    (reported,) = reports(world, "worker exited")
+    assert 9.9 < reported["uptime"] < 10.1
+    assert reported["expected"] is False
 
 
 def test_what_was_killed_by_its_deadline_is_told():
@@ -225,8 +225,8 @@ def test_restarts_reloads_and_scalings_are_told_once_and_only_if_there_is_one():
     world.emit(e.ScaleRequested("web", 1))
     assert not reports(world, "app scaled")
     world.emit(e.ScaleRequested("web", 3))
-    (told,) = reports(world, "app scaled")
-    assert (told["was"], told["instances"]) == (1, 3)
+    (reported,) = reports(world, "app scaled")
+    assert (reported["was"], reported["instances"]) == (1, 3)
 
 
 def test_a_stop_that_is_forced_is_told():
@@ -236,9 +236,9 @@ def test_a_stop_that_is_forced_is_told():
     world.advance(1)
     world.emit(e.SignalArrived(SIGTERM))
     world.settle(20)
-    (told,) = reports(world, "shutdown forced")
-    assert told["workers"] == 1
-    assert told["level"] == "warning"
+    (reported,) = reports(world, "shutdown forced")
+    assert reported["workers"] == 1
+    assert reported["level"] == "warning"
     assert world.exit_code == 137
 
 
@@ -281,9 +281,9 @@ def test_each_app_of_a_chain_that_never_starts_is_told_and_told_once():
     ]
     world.emit(e.Booted(plan(*chain, app("lives"))))
     world.advance(60)
-    told = reports(world, "app never starts")
-    assert sorted(each["app"] for each in told) == ["b", "c", "d", "e"]
-    assert {each["depends_on"] for each in told} == {"a"}
+    reported = reports(world, "app never starts")
+    assert sorted(each["app"] for each in reported) == ["b", "c", "d", "e"]
+    assert {each["depends_on"] for each in reported} == {"a"}
 
 
 @pytest.mark.parametrize(("signum", "phase"), [(SIGQUIT, "stopping"), (SIGTERM, "draining")])
@@ -308,10 +308,10 @@ def test_what_waits_for_a_restart_is_stopped_with_all_else():
     world.usual = lambda spawn: CRASHES if spawn.spec.name == "web" else Script(stop_takes=2.0)
     world.emit(e.Booted(plan(app(restart_delay=30.0), app("db"))))
     world.advance(2)
-    assert place(world).state == "waiting restart"
+    assert instance_of(world).state == "waiting restart"
     world.emit(e.SignalArrived(SIGTERM))
-    assert place(world).state == "stopped"
-    assert place(world).restart_timer == 0
+    assert instance_of(world).state == "stopped"
+    assert instance_of(world).restart_timer == 0
     assert not [timer for timer in world.timers if timer.kind == "restart"]
 
 
@@ -323,13 +323,13 @@ def test_a_restart_forgets_what_failed_before():
     world.usual = lambda _spawn: CRASHES
     world.emit(e.Booted(plan(app(exp_backoff_restart_delay=0.1, max_restarts=50))))
     world.advance(3)
-    assert place(world).delay
-    assert place(world).unstable
+    assert instance_of(world).delay
+    assert instance_of(world).unstable
     world.usual = lambda _spawn: Script()
     world.emit(e.RestartRequested("web"))
     world.advance(0.5)
-    assert place(world).delay == 0.0
-    assert place(world).unstable == ()
+    assert instance_of(world).delay == 0.0
+    assert instance_of(world).unstable == ()
 
 
 def test_a_reload_of_what_is_errored_starts_it_and_forgets():
@@ -337,12 +337,12 @@ def test_a_reload_of_what_is_errored_starts_it_and_forgets():
     world.usual = lambda spawn: CRASHES if spawn.spec.name == "web" else Script()
     world.emit(e.Booted(plan(shared(max_restarts=2, on_errored="keep"), app("db"))))
     world.advance(30)
-    assert place(world).state == "errored"
+    assert instance_of(world).state == "errored"
     world.usual = lambda _spawn: Script()
     world.emit(e.ReloadRequested("web"))
     world.advance(10)
-    assert place(world).state == "running"
-    assert (place(world).unstable, place(world).delay) == ((), 0.0)
+    assert instance_of(world).state == "running"
+    assert (instance_of(world).unstable, instance_of(world).delay) == ((), 0.0)
     assert not app_view(world, "web").errored
     assert not app_view(world, "web").reloading
 
@@ -385,7 +385,7 @@ def test_a_worker_that_says_it_stops_before_it_was_ready_never_came_up():
     (process,) = world.live()
     world.tell(process, stopping=True)
     world.crash(process, 0)
-    assert len(place(world).unstable) == 1
+    assert len(instance_of(world).unstable) == 1
 
 
 def test_a_worker_that_says_it_stops_after_a_while_of_service_did_come_up():
@@ -394,7 +394,7 @@ def test_a_worker_that_says_it_stops_after_a_while_of_service_did_come_up():
     (process,) = world.live()
     world.tell(process, stopping=True)
     world.crash(process, 0)
-    assert place(world).unstable == ()
+    assert instance_of(world).unstable == ()
 
 
 def test_how_long_unstable_exits_are_remembered():

@@ -137,7 +137,7 @@ def test_a_sick_worker_is_unready_and_steered_away_from_at_once_and_its_successo
     assert world.ready() == 2
     assert states(world).count("unhealthy") == 1
     assert sick.slot not in world.routed["web"]
-    assert not sick.told
+    assert not sick.stop_sent
     begun = world.now
     world.run_until(lambda: world.ready() == 3)
     assert world.now - begun < 0.1

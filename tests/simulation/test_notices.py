@@ -38,7 +38,7 @@ def test_who_hangs_gets_sigabrt_then_sigkill_and_is_started_again(world, spec):
     )
     world.up(spec)
     hanging = world.processes[1]
-    world.run_until(lambda: hanging.told)
+    world.run_until(lambda: hanging.stop_sent)
     assert world.now - 100 == pytest.approx(15 + 15, abs=1)
     assert hanging.received == [SIGABRT]
     assert hanging.slot not in world.routed.get("web", ())
@@ -70,10 +70,10 @@ def test_a_worker_may_change_the_interval_ask_for_none_and_trigger_it(world):
     world.up(app(watchdog=15.0))
     world.tell(world.one(), watchdog_interval=40.0)
     world.advance(39)
-    assert not world.one().told
+    assert not world.one().stop_sent
     world.tell(world.one(), watchdog_interval=0.0)
     world.advance(100)
-    assert not world.one().told
+    assert not world.one().stop_sent
     world.tell(world.one(), watchdog="trigger")
     assert world.one().received == [SIGABRT]
 

@@ -13,7 +13,7 @@ from tests.simulation.world import SIGHUP, SIGTERM, Script, World, app, shared
 ADDRESS = "127.0.0.1:5000"
 
 
-def place(world: World, name: str = "web", instance: int = 0):
+def instance_of(world: World, name: str = "web", instance: int = 0):
     return world.core.state.instances[name][instance]
 
 
@@ -77,7 +77,7 @@ def test_only_a_worker_that_grew_at_once_leaves_patience_for_the_next(lived, pat
     world = World().boot(app(max_memory_restart=1000))
     world.advance(lived)
     world.emit(e.MemoryExceeded(1, 1500))
-    assert place(world).memory_patience == patience
+    assert instance_of(world).memory_patience == patience
 
 
 def test_the_memory_of_a_worker_that_is_being_restarted_changes_nothing():
@@ -127,7 +127,7 @@ def test_a_worker_that_was_healthy_for_min_uptime_does_not_count(min_uptime, cou
     world.upcoming.append(Script(well_until=20.0))
     world.up(shared(health=check, min_uptime=min_uptime))
     world.run_until(lambda: world.said("worker unhealthy"))
-    assert len(place(world).unstable) == counted
+    assert len(instance_of(world).unstable) == counted
 
 
 def test_a_worker_that_leaves_at_min_uptime_has_served():
@@ -136,7 +136,7 @@ def test_a_worker_that_leaves_at_min_uptime_has_served():
     (process,) = world.live()
     world.tell(process, stopping=True)
     world.crash(process, 0)
-    assert place(world).unstable == ()
+    assert instance_of(world).unstable == ()
 
 
 @pytest.mark.parametrize(("code", "level"), [(0, "info"), (1, "error")])
@@ -153,7 +153,7 @@ def test_a_worker_that_was_given_up_never_shows_success(code, shown):
         app(wait_ready=True, on_listen_timeout="abort", listen_timeout=1.0, restart_delay=60.0)
     )
     world.advance(5)
-    assert place(world).last_code == shown
+    assert instance_of(world).last_code == shown
 
 
 def test_a_restart_by_hand_forgets_the_back_off_of_a_running_worker():
@@ -161,10 +161,10 @@ def test_a_restart_by_hand_forgets_the_back_off_of_a_running_worker():
     world.upcoming.append(Script(ends_after=0.1, code=1))
     world.boot(app(exp_backoff_restart_delay=0.1))
     world.advance(2)
-    assert place(world).delay != 0
+    assert instance_of(world).delay != 0
     world.emit(e.RestartRequested("web"))
     world.advance(2)
-    assert place(world).delay == 0
+    assert instance_of(world).delay == 0
 
 
 def test_the_back_off_ends_after_thirty_seconds_of_uptime():

@@ -100,8 +100,8 @@ def test_a_failed_release_stops_all_its_successors():
     world.crash(world.live()[-1], 1)
     world.advance(3)
     assert [process.incarnation for process in world.live()] == [1, 2, 3]
-    places = world.core.state.instances["web"].values()
-    assert [each.successor for each in places] == [0, 0, 0]
+    instances = world.core.state.instances["web"].values()
+    assert [each.successor for each in instances] == [0, 0, 0]
     assert not world.view().reloading
 
 

@@ -39,8 +39,8 @@ def check_one_end(world: World, *results: str) -> None:
     (result,) = [how for kind, how in ends(world) if kind == "metric"]
     assert result in results
     for where in ("log", "outcome"):
-        told = [how for kind, how in ends(world) if kind == where]
-        assert told == ["started", result], where
+        reported = [how for kind, how in ends(world) if kind == where]
+        assert reported == ["started", result], where
 
 
 def reloaded(parallel: int, bad: dict[int, Script]) -> World:
@@ -86,5 +86,5 @@ def test_a_reload_after_one_that_was_aborted_has_an_end_of_its_own():
     world = reloaded(2, {1: FAILURES["before ready"]})
     world.emit(e.ReloadRequested("web"))
     world.run_until(lambda: not world.view().reloading, 120)
-    told = [how for kind, how in ends(world) if kind == "outcome"]
-    assert told == ["started", "aborted", "started", "finished"]
+    reported = [how for kind, how in ends(world) if kind == "outcome"]
+    assert reported == ["started", "aborted", "started", "finished"]

@@ -48,12 +48,12 @@ def text_of(value: object, *, without: tuple[str, ...] = ()) -> str:
     if isinstance(value, Record):
         defaults = type(value)._defaults
         named = [(name, getattr(value, name)) for name in type(value)._fields]
-        told = [
+        reported = [
             (name, each)
             for name, each in named
             if name not in without and (each != defaults[name] if name in defaults else each)
         ]
-        words = [f"{name}={text_of(each)}" for name, each in told]
+        words = [f"{name}={text_of(each)}" for name, each in reported]
         return " ".join([type(value).__name__, *words])
     if isinstance(value, tuple):
         return f"({', '.join(map(text_of, value))})"

@@ -129,8 +129,8 @@ class Process:
     stops: list[int] = field(default_factory=list)
 
     @property
-    def told(self) -> bool:
-        """It was told to stop."""
+    def stop_sent(self) -> bool:
+        """It got a stop signal."""
         return bool(self.stops)
 
 
@@ -566,9 +566,9 @@ class World:
         """Sockets are shared as they were bound (`Ports.as_bound`)."""
         apps = []
         for spec in answer.apps:
-            pool = self.core._state.apps.get(spec.name)
-            if pool is not None and "none" not in (pool.spec.share, spec.share):
-                apps.append(spec.replace(share=pool.spec.share))
+            app_state = self.core._state.apps.get(spec.name)
+            if app_state is not None and "none" not in (app_state.spec.share, spec.share):
+                apps.append(spec.replace(share=app_state.spec.share))
             else:
                 apps.append(spec)
         return answer.replace(apps=tuple(apps))
@@ -586,7 +586,7 @@ class World:
         assert len(names) == len(set(names)), effect
 
     def _do_stopremaining(self, effect: f.StopRemaining) -> None:
-        assert not any(pool.live for pool in self.core._state.apps.values()), effect
+        assert not any(app_state.live for app_state in self.core._state.apps.values()), effect
         self.remaining = self.remaining_at_end
         if not self.remaining:
             self.emit(e.RemainingEnded())

@@ -52,8 +52,8 @@ def private_socket(run: Run) -> str:
     """Where its private socket lies, as the name tells: namespaces and pid 1."""
     numbers = [Path(f"/proc/{run.pid}/ns/{kind}").stat().st_ino for kind in ("mnt", "pid")]
     name = f"{numbers[0]}-{numbers[1]}-1.sock"
-    places = [Path(parent) / "pyinit-0" / name for parent in ("/run", "/dev/shm", "/tmp")]
-    return str(run.until(lambda: next((p for p in places if p.exists()), None), "the socket"))
+    positions = [Path(parent) / "pyinit-0" / name for parent in ("/run", "/dev/shm", "/tmp")]
+    return str(run.until(lambda: next((p for p in positions if p.exists()), None), "the socket"))
 
 
 def connect(path: str) -> socket.socket:

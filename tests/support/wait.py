@@ -27,8 +27,8 @@ def wait_until(condition, what="", timeout=TIMEOUT, *, step=None, error=Assertio
     while not (value := condition()):
         passed = time.monotonic() - begin
         if passed > timeout and passed > timeout * slowness():
-            told = what() if callable(what) else what
-            raise error(f"not within {passed:.0f} s: {told or condition}")
+            found = what() if callable(what) else what
+            raise error(f"not within {passed:.0f} s: {found or condition}")
         if step is not None:
             step()
         else:

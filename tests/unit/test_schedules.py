@@ -161,11 +161,11 @@ def test_the_zone_is_that_of_tz_and_utc_when_there_is_no_such_zone(monkeypatch) 
 def test_a_zone_that_is_not_there_is_told(clock, monkeypatch) -> None:
     _, runtime = clock("0 3 * * *", at(2026, 1, 1))
     assert runtime.logged == []
-    for zone, told in (("Middle/Earth", ["cron_restart in UTC"]), ("UTC", []), ("", [])):
+    for zone, found in (("Middle/Earth", ["cron_restart in UTC"]), ("UTC", []), ("", [])):
         monkeypatch.setenv("TZ", zone)
         runtime.logged.clear()
         Schedules(runtime).follow(runtime.plan)
-        assert runtime.logged == told
+        assert runtime.logged == found
 
 
 def test_an_expression_that_never_comes_due_is_said_and_harms_nobody(clock) -> None:

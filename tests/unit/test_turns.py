@@ -34,20 +34,20 @@ def quick() -> None:
 
 
 def test_the_longest_turn_and_its_callback_are_known():
-    told = measured({}, quick, slow, quick).status()
-    assert told["callback"] == "slow"
-    assert told["longest"] >= LONG
-    assert "last" not in told
+    answer = measured({}, quick, slow, quick).status()
+    assert answer["callback"] == "slow"
+    assert answer["longest"] >= LONG
+    assert "last" not in answer
 
 
 def test_work_and_waiting_of_our_own_count_as_long():
     found = measured({"PYINIT_MEASURE_TURNS": "1"}, slow, quick, waits)
     if not found.measured:
         return  # this kernel has no schedstat
-    told = found.status()
+    answer = found.status()
     assert found.long == 2
-    assert [turn["callback"] for turn in told["last"]] == ["slow", "waits"]
-    assert all(turn["own"] > LONG for turn in told["last"])
+    assert [turn["callback"] for turn in answer["last"]] == ["slow", "waits"]
+    assert all(turn["own"] > LONG for turn in answer["last"])
 
 
 def test_a_wait_for_a_cpu_does_not_count(monkeypatch):

@@ -12,14 +12,14 @@ ENVIRON = {"HOME": "/root", "EMPTY": ""}
 
 
 def parsed(text, environ=ENVIRON, parse=dotenv.parse):
-    told = []
-    found = parse(text, environ, lambda *location: told.append(location))
-    return found, told
+    problems = []
+    found = parse(text, environ, lambda *location: problems.append(location))
+    return found, problems
 
 
 def value(text, environ=ENVIRON):
-    found, told = parsed(f"A={text}", environ)
-    assert told == []
+    found, problems = parsed(f"A={text}", environ)
+    assert problems == []
     return found["A"]
 
 
@@ -149,15 +149,15 @@ def test_after_a_quote_that_is_not_closed_nothing_counts(quote):
 
 
 def test_mistakes_without_end_end():
-    _, told = parsed("=\n" * 100_000)
-    assert len(told) == 50
+    _, problems = parsed("=\n" * 100_000)
+    assert len(problems) == 50
 
 
 def test_raw_is_as_it_stands():
     text = "A='1' # $HOME\r\n# comment\n\n B=2\nHOME\nNONE\nC=\nno name=3\nD=4"
-    found, told = parsed(text, parse=dotenv.parse_raw)
+    found, problems = parsed(text, parse=dotenv.parse_raw)
     assert found == {"A": "'1' # $HOME", "B": "2", "HOME": "/root", "C": "", "D": "4"}
-    assert [line for line, _, _ in told] == [8]
+    assert [line for line, _, _ in problems] == [8]
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
@@ -171,9 +171,9 @@ PIECES = ["A=", "B:", "export ", "'", '"', "\\", "$", "${", "}", ":-", ":?", "#"
 
 @given(st.lists(st.sampled_from([*PIECES, "SECRET", "é"])).map("".join))
 def test_whatever_is_written_gives_variables_or_locations(text):
-    found, told = parsed(text, {"SECRET": "pa$s"})
+    found, problems = parsed(text, {"SECRET": "pa$s"})
     lines = text.split("\n")
-    for line, column, message in told:
+    for line, column, message in problems:
         assert 1 <= line <= len(lines)
         assert 1 <= column <= len(lines[line - 1]) + 1
         assert "SECRET" not in message

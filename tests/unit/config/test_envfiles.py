@@ -248,14 +248,14 @@ PLACES = ("app", "top", "probes", "log", "control", "shutdown", "listen", "healt
 @pytest.mark.parametrize("secret", [SECRET, "hunter2", "/hunter2", "9hunter2", "a 'hunter2"])
 @pytest.mark.parametrize("location", [*PLACES, "depends_on"])
 def test_no_message_shows_what_the_environment_said(folder, location, secret):
-    told = []
+    problems = []
     for text in everywhere(location):
         try:
             loaded = folder.load(text, environ=environ(folder, S=secret))
         except ConfigErrors as errors:
-            told += [str(problem) for problem in (*errors.errors, *errors.warnings)]
+            problems += [str(problem) for problem in (*errors.errors, *errors.warnings)]
         else:
-            told += loaded.warnings
-    assert told
-    assert [message for message in told if "YAML syntax" in message] == []
-    assert [message for message in told if "hunter2" in message] == []
+            problems += loaded.warnings
+    assert problems
+    assert [message for message in problems if "YAML syntax" in message] == []
+    assert [message for message in problems if "hunter2" in message] == []

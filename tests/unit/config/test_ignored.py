@@ -34,9 +34,9 @@ def test_patterns_that_mean_something(folder, pattern, recwarn) -> None:
 def test_others_are_errors_with_their_location(folder, pattern, error) -> None:
     with pytest.raises(ConfigErrors) as caught:
         ignored(folder, pattern)
-    (told,) = caught.value.errors
-    assert (told.line, told.column, told.path) == (5, 9, "apps[0].ignore_watch[1]")
-    assert error in told.message
+    (problems,) = caught.value.errors
+    assert (problems.line, problems.column, problems.path) == (5, 9, "apps[0].ignore_watch[1]")
+    assert error in problems.message
 
 
 def test_one_pattern_needs_no_list(folder) -> None:

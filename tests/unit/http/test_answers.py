@@ -66,9 +66,9 @@ def test_verbose_names_every_check(endpoint):
 
 
 def test_a_failure_is_told_in_full():
-    told = ask("/readyz", HALF)
-    assert told.status == 503
-    assert told.body.decode().splitlines() == [
+    reply = ask("/readyz", HALF)
+    assert reply.status == 503
+    assert reply.body.decode().splitlines() == [
         "[-]api failed: 1 of 2 workers ready",
         "[+]web ok",
         "[+]shutdown ok",
@@ -81,9 +81,9 @@ def test_the_reason_names_the_workers_that_are_not_ready():
         worker(n, ready=n == 0, state=states.WAITING_RESTART, last_exit="exit code 1")
         for n in range(6)
     )
-    told = text("/readyz/api", view(app(wanted=6, ready=1, workers=workers)))
-    assert "1 of 6 workers ready (1: waiting restart, exit code 1; " in told
-    assert "and 2 more" in told
+    reply = text("/readyz/api", view(app(wanted=6, ready=1, workers=workers)))
+    assert "1 of 6 workers ready (1: waiting restart, exit code 1; " in reply
+    assert "and 2 more" in reply
 
 
 def test_exclude_passes_over_a_check():
@@ -94,15 +94,15 @@ def test_exclude_passes_over_a_check():
 
 
 def test_exclude_of_nothing_is_warned_about_once_and_harmless():
-    told = ask("/readyz?exclude=db&exclude=db&exclude=x&verbose", GOOD)
-    assert told.status == 200
-    warnings = [line for line in told.body.decode().splitlines() if line.startswith("warn: ")]
+    reply = ask("/readyz?exclude=db&exclude=db&exclude=x&verbose", GOOD)
+    assert reply.status == 200
+    warnings = [line for line in reply.body.decode().splitlines() if line.startswith("warn: ")]
     assert warnings == ['warn: some health checks cannot be excluded: no matches for "db", "x"']
 
 
 def test_a_client_cannot_write_lines():
-    told = text("/readyz?verbose&exclude=a\n[-]api failed", GOOD)
-    assert not [line for line in told.splitlines() if line.startswith("[-]")]
+    reply = text("/readyz?verbose&exclude=a\n[-]api failed", GOOD)
+    assert not [line for line in reply.splitlines() if line.startswith("[-]")]
 
 
 def test_one_app_alone():
@@ -215,9 +215,9 @@ def test_a_container_that_serves_stays_ready_after_its_start():
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"])
 def test_other_methods(method):
-    told = ask("/livez", GOOD, method=method)
-    assert told.status == 405
-    assert told.allow == "GET, HEAD"
+    reply = ask("/livez", GOOD, method=method)
+    assert reply.status == 405
+    assert reply.allow == "GET, HEAD"
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/livez/", "/status/x", "/LIVEZ", "/../livez"])
@@ -231,24 +231,24 @@ def test_a_body_is_not_taken():
 
 def test_status_is_plain_json_and_tells_everything_but_secrets():
     workers = (worker(pid=42), worker(1, ready=False, state=states.STOPPED, pid=0))
-    told = status(
+    reply = status(
         View((app(workers=workers),), "draining", 3, "x.yaml:1:1: broken"),
         now=12.5,
         version="1.2.3",
         ready_when="all",
     )
-    assert json.loads(json.dumps(told)) == told
-    assert told["version"] == "1.2.3"
-    assert (told["live"], told["ready"], told["started"]) == (True, False, True)
-    assert told["config_error"] == "x.yaml:1:1: broken"
-    first, second = told["apps"][0]["workers"]
+    assert json.loads(json.dumps(reply)) == reply
+    assert reply["version"] == "1.2.3"
+    assert (reply["live"], reply["ready"], reply["started"]) == (True, False, True)
+    assert reply["config_error"] == "x.yaml:1:1: broken"
+    first, second = reply["apps"][0]["workers"]
     assert (first["pid"], first["uptime"]) == (42, 2.5)
     assert (second["pid"], second["uptime"]) == (0, None)
 
 
 def test_status_answers_200_and_json():
-    told = ask("/status", HALF)
-    assert (told.status, told.content_type) == (200, "application/json")
+    reply = ask("/status", HALF)
+    assert (reply.status, reply.content_type) == (200, "application/json")
 
 
 def test_a_broken_config_fails_nothing():

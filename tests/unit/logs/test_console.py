@@ -51,12 +51,12 @@ def test_labels_that_are_expected_align_from_the_first_line():
 def test_an_exit_says_who_and_why_and_no_more():
     fields = {"app": "web", "instance": 1, "pid": 27, "exit_code": 1, "uptime": 2.1}
     fields |= {"expected": False, "reason": "exit code 1", "last_lines": ["a", "b"]}
-    told = Style(colour=False).event(WHEN, "error", "worker exited", fields)
-    assert told == (
+    written = Style(colour=False).event(WHEN, "error", "worker exited", fields)
+    assert written == (
         b"pyinit | 03:04:05.678 error worker exited: exit code 1  web:1  pid=27 uptime=2.1\n"
     )
-    told = Style(colour=False).event(WHEN, "info", "app ready", {"app": "web", "workers": 2})
-    assert told == b"pyinit | 03:04:05.678 app ready  web  workers=2\n"
+    written = Style(colour=False).event(WHEN, "info", "app ready", {"app": "web", "workers": 2})
+    assert written == b"pyinit | 03:04:05.678 app ready  web  workers=2\n"
 
 
 def test_values_with_lines_stand_below_under_the_label():

@@ -15,36 +15,41 @@ AT = 1_767_323_045_678_901_000
 WHEN = "2026-01-02T03:04:05.678901Z"
 
 
-class Told(list):
+class Written(list):
     def events(self):
         return [json.loads(record) for record in self]
 
 
 @pytest.fixture
-def told():
-    return Told()
+def written():
+    return Written()
 
 
-def test_events_wait_for_structlog_and_keep_their_time_and_order(told):
-    events = Events(told.append)
+def test_events_wait_for_structlog_and_keep_their_time_and_order(written):
+    events = Events(written.append)
     events.emit(AT, "info", "first", {"app": "web"})
     events.emit(AT + 1000, "warning", "second", {})
-    assert told == []
+    assert written == []
     assert events.load() == ""
     events.emit(AT + 2000, "info", "third", {})
-    assert [e["event"] for e in told.events()] == ["first", "second", "third"]
-    assert told.events()[0] == {"timestamp": WHEN, "level": "info", "event": "first", "app": "web"}
-    assert list(told.events()[1]) == ["timestamp", "level", "event"]
+    assert [e["event"] for e in written.events()] == ["first", "second", "third"]
+    assert written.events()[0] == {
+        "timestamp": WHEN,
+        "level": "info",
+        "event": "first",
+        "app": "web",
+    }
+    assert list(written.events()[1]) == ["timestamp", "level", "event"]
 
 
-def test_the_level_filters(told):
-    events = Events(told.append, level="warning")
+def test_the_level_filters(written):
+    events = Events(written.append, level="warning")
     for level in schema.LEVELS:
         events.emit(AT, level, "waits", {})
     events.load()
     for level in schema.LEVELS:
         events.emit(AT, level, "x", {})
-    levels = [e["level"] for e in told.events()]
+    levels = [e["level"] for e in written.events()]
     assert levels == ["warning", "error", "critical"] * 2
 
 
@@ -61,21 +66,21 @@ FIELDS = {
 }
 
 
-def test_with_and_without_structlog_the_records_are_the_same(told):
-    loaded, bare = Events(told.append), Events(told.append)
+def test_with_and_without_structlog_the_records_are_the_same(written):
+    loaded, bare = Events(written.append), Events(written.append)
     loaded.load()
     bare.release()
     for events in (loaded, bare):
         events.emit(AT, "info", "x", FIELDS)
-    assert told[0] == told[1]
-    assert told[0].endswith(b"}\n")
-    assert told[0].count(b"\n") == 1
+    assert written[0] == written[1]
+    assert written[0].endswith(b"}\n")
+    assert written[0].count(b"\n") == 1
 
 
 @pytest.mark.parametrize("load", [True, False])
 @pytest.mark.parametrize("style", [None, Style(colour=False)])
-def test_exceptions_become_tracebacks(told, load, style):
-    events = Events(told.append, style=style)
+def test_exceptions_become_tracebacks(written, load, style):
+    events = Events(written.append, style=style)
     if load:
         events.load()
     else:
@@ -84,40 +89,40 @@ def test_exceptions_become_tracebacks(told, load, style):
         1 / 0  # noqa: B018
     except ZeroDivisionError as error:
         events.emit(AT, "error", "failed", {"exc_info": error})
-    text = told[0].decode()
+    text = written[0].decode()
     assert "Traceback" in text
     assert "ZeroDivisionError" in text
     assert ("\\n" in text) is (style is None)
 
 
-def test_keys_can_be_named_otherwise(told):
+def test_keys_can_be_named_otherwise(written):
     events = Events(
-        told.append, layout=Flat(Keys(timestamp="time", level="severity", event="message"))
+        written.append, layout=Flat(Keys(timestamp="time", level="severity", event="message"))
     )
     events.load()
     events.emit(AT, "info", "x", {})
-    assert told.events() == [{"time": WHEN, "severity": "info", "message": "x"}]
+    assert written.events() == [{"time": WHEN, "severity": "info", "message": "x"}]
 
 
-def test_without_structlog_there_are_logs(told, monkeypatch):
+def test_without_structlog_there_are_logs(written, monkeypatch):
     def missing():
         raise ImportError("no structlog")
 
     monkeypatch.setattr(structlog_import, "import_structlog", missing)
-    events = Events(told.append)
+    events = Events(written.append)
     events.emit(AT, "info", "x", {})
     assert "no structlog" in events.load()
-    assert [e["event"] for e in told.events()] == ["x"]
+    assert [e["event"] for e in written.events()] == ["x"]
 
 
-def test_too_many_waiting_events_are_told_without_structlog(told):
-    events = Events(told.append)
+def test_too_many_waiting_events_are_told_without_structlog(written):
+    events = Events(written.append)
     for number in range(1500):
         events.emit(AT, "info", str(number), {})
-    assert [e["event"] for e in told.events()] == [str(n) for n in range(1500)]
+    assert [e["event"] for e in written.events()] == [str(n) for n in range(1500)]
 
 
-LEAN = """
+WITHOUT_ASYNCIO = """
 import sys
 from entrypoint.logs import structlog_import
 from entrypoint.logs.events import Events
@@ -169,7 +174,9 @@ assert not heavy, heavy
 """
 
 
-@pytest.mark.parametrize("code", [LEAN, PLAIN, AT_BOOT], ids=["lean", "fallback", "boot"])
+@pytest.mark.parametrize(
+    "code", [WITHOUT_ASYNCIO, PLAIN, AT_BOOT], ids=["without asyncio", "fallback", "boot"]
+)
 def test_what_is_imported(code):
     # -S: site-packages may have .pth files that import what they like.
     paths = [p for p in sys.path if p]
@@ -191,6 +198,6 @@ boot_messages.write("info", "nowhere", descriptor=99)
 def test_early_messages_need_nothing():
     run = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, timeout=60)
     assert run.returncode == 0
-    told = json.loads(run.stderr)
-    assert list(told) == ["timestamp", "level", "event", "app", "errors"]
+    written = json.loads(run.stderr)
+    assert list(written) == ["timestamp", "level", "event", "app", "errors"]
     assert json.loads(run.stdout)["event"] == "elsewhere"

@@ -97,7 +97,7 @@ LOGGED = list(logged())
 
 def test_the_collection_finds_the_calls():
     assert len(LOGGED) > 80
-    assert {"core", "sockets", "api"} <= {place.split("/")[1] for place, *_ in LOGGED}
+    assert {"core", "sockets", "api"} <= {position.split("/")[1] for position, *_ in LOGGED}
 
 
 def test_the_page_has_each_event_of_the_code_and_no_other():

@@ -70,8 +70,8 @@ def test_a_line_of_text(preset) -> None:
 def test_parts_and_exact_bytes(preset) -> None:
     made = layout(preset)
     wrapper = JsonWrapper(made.lines("web", 1, 27, "stderr"))
-    told = wrapper.feed(b"\xffabcdddd", made.stamp(AT), 4) + wrapper.end(made.stamp(AT))
-    records = [json.loads(record) for record in told.splitlines()]
+    written = wrapper.feed(b"\xffabcdddd", made.stamp(AT), 4) + wrapper.end(made.stamp(AT))
+    records = [json.loads(record) for record in written.splitlines()]
     if preset == "otel":
         first, second = (record["Attributes"] for record in records)
         prefix = "pyinit."
@@ -141,13 +141,17 @@ def test_objects_come_out_whole_whatever_clashes(preset, objects, spaces) -> Non
             assert record[name] == value
         for role, value in (("app", "web"), ("instance", 1), ("pid", 27), ("stream", "stderr")):
             key = getattr(PRESETS[preset], role)
-            places = [
+            positions = [
                 key,
                 f"pyinit_{role}",
                 f"pyinit_pyinit_{role}",
                 f"pyinit_pyinit_pyinit_{role}",
             ]
-            ours = [record[place] for place in places if place in set(record) - set(given_object)]
+            ours = [
+                record[position]
+                for position in positions
+                if position in set(record) - set(given_object)
+            ]
             assert ours == [value]
 
 
@@ -155,35 +159,39 @@ def test_own_events_by_preset() -> None:
     assert event("gcp", "warning") == {
         "time": WHEN, "severity": "WARNING", "message": "worker exited", **EVENT,
     }  # fmt: skip
-    told = event("ecs", "error")
-    assert (told["log.level"], told["service.name"], told["process.pid"]) == ("error", "web", 27)
-    assert told["error.stack_trace"] == "Traceback"
-    assert told["ecs.version"] == "8.11.0"
-    told = event("otel", "critical")
-    assert (told["SeverityText"], told["SeverityNumber"]) == ("FATAL", 21)
-    assert told["Attributes"] == {"exit_code": 3, "exception.stacktrace": "Traceback"}
-    assert told["Resource"] == {"service.name": "web", "pyinit.instance": 1, "process.pid": 27}
+    written = event("ecs", "error")
+    assert (written["log.level"], written["service.name"], written["process.pid"]) == (
+        "error",
+        "web",
+        27,
+    )
+    assert written["error.stack_trace"] == "Traceback"
+    assert written["ecs.version"] == "8.11.0"
+    written = event("otel", "critical")
+    assert (written["SeverityText"], written["SeverityNumber"]) == ("FATAL", 21)
+    assert written["Attributes"] == {"exit_code": 3, "exception.stacktrace": "Traceback"}
+    assert written["Resource"] == {"service.name": "web", "pyinit.instance": 1, "process.pid": 27}
     assert "Resource" not in event("otel", fields={"n": 1})
 
 
 def test_no_field_of_an_event_is_lost_for_its_name() -> None:
-    told = event("datadog", fields={"status": 503, "message": "m", "service": "s", "app": "web"})
-    assert told["status"] == "info"
-    assert (told["pyinit_status"], told["pyinit_message"]) == (503, "m")
-    assert {told["service"], told["pyinit_service"]} == {"s", "web"}
+    written = event("datadog", fields={"status": 503, "message": "m", "service": "s", "app": "web"})
+    assert written["status"] == "info"
+    assert (written["pyinit_status"], written["pyinit_message"]) == (503, "m")
+    assert {written["service"], written["pyinit_service"]} == {"s", "web"}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_words_for_levels(preset, level) -> None:
-    told = event(preset, level)
+    written = event(preset, level)
     key = PRESETS[preset].level
     published = {
         # LogSeverity; Datadog's status remapper reads the beginning of the word.
         "gcp": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"},
         "otel": {"DEBUG", "INFO", "WARN", "ERROR", "FATAL"},
     }
-    assert told[key] in published.get(preset, set(LEVELS))
+    assert written[key] in published.get(preset, set(LEVELS))
 
 
 def test_names_of_ones_own_beside_a_preset() -> None:
@@ -194,14 +202,14 @@ def test_names_of_ones_own_beside_a_preset() -> None:
 @pytest.mark.parametrize("load", [True, False])
 def test_structlog_tells_the_same_by_every_preset(load) -> None:
     for preset in PRESETS:
-        told: list[bytes] = []
-        events = Events(told.append, layout=layout(preset))
+        written: list[bytes] = []
+        events = Events(written.append, layout=layout(preset))
         if load:
             events.load()
         else:
             events.release()
         events.emit(AT, "info", "worker exited", EVENT)
-        assert json.loads(told[0]) == event(preset)
+        assert json.loads(written[0]) == event(preset)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -23,8 +23,8 @@ def wrapper(rule: str = AUTO) -> JsonWrapper:
 
 def records(text: str, rule: str = AUTO) -> list[str]:
     made = wrapper(rule)
-    told = made.feed(text.encode(), WHEN) + made.end(WHEN)
-    return [json.loads(record)["event"] for record in told.splitlines()]
+    written = made.feed(text.encode(), WHEN) + made.end(WHEN)
+    return [json.loads(record)["event"] for record in written.splitlines()]
 
 
 PYTHON = """\
@@ -99,8 +99,8 @@ def test_lines_of_their_own_stay_so() -> None:
 
 def test_an_object_is_its_own_record_with_its_fields() -> None:
     made = wrapper()
-    told = made.feed(b'{"n":1}\n  indented\n{"n":2}\n', WHEN) + made.end(WHEN)
-    first, second, third = (json.loads(record) for record in told.splitlines())
+    written = made.feed(b'{"n":1}\n  indented\n{"n":2}\n', WHEN) + made.end(WHEN)
+    first, second, third = (json.loads(record) for record in written.splitlines())
     assert (first["n"], second["event"], third["n"]) == (1, "  indented", 2)
 
 
@@ -123,8 +123,8 @@ def test_the_last_record_waits_for_more_and_is_told_when_asked() -> None:
     made = wrapper()
     assert made.feed(b"one\n", WHEN) == b""
     assert made.waiting == 4
-    told = made.feed(b"  more\nhalf", WHEN)
-    assert (told, made.waiting, made.held) == (b"", 11, 15)
+    written = made.feed(b"  more\nhalf", WHEN)
+    assert (written, made.waiting, made.held) == (b"", 11, 15)
     assert json.loads(made.flush_record(WHEN))["event"] == "one\n  more"
     assert (made.waiting, made.held) == (0, 4)
     assert made.flush_record(WHEN) == b""
@@ -133,8 +133,8 @@ def test_the_last_record_waits_for_more_and_is_told_when_asked() -> None:
 def test_a_record_is_bounded_and_goes_on_in_parts() -> None:
     made = wrapper()
     lines = [b"begin", *(b"  %d" % n for n in range(1200))]
-    told = made.feed(b"\n".join(lines) + b"\nnext\n", WHEN) + made.end(WHEN)
-    parts = [json.loads(record) for record in told.splitlines()]
+    written = made.feed(b"\n".join(lines) + b"\nnext\n", WHEN) + made.end(WHEN)
+    parts = [json.loads(record) for record in written.splitlines()]
     assert [part.get("partial", False) for part in parts] == [True, True, False, False]
     assert "".join(part["event"] for part in parts[:3]).encode() == b"\n".join(lines)
     for _ in range(100):
@@ -158,18 +158,18 @@ OTHER = st.binary(max_size=5).filter(lambda text: b"{" not in text)
 )
 def test_every_byte_comes_out_whatever_belongs_together(rule, data, cuts, limit, settles) -> None:
     made = wrapper(rule)
-    told = b""
+    written = b""
     start = 0
     for end in (*sorted(cut % (len(data) + 1) for cut in cuts), len(data)):
         if end > start:
-            told += made.feed(data[start:end], WHEN, limit)
+            written += made.feed(data[start:end], WHEN, limit)
         if settles:
-            told += made.flush_record(WHEN)
+            written += made.flush_record(WHEN)
         start = end
-    told += made.end(WHEN)
+    written += made.end(WHEN)
     assert made.held == 0
     got = b""
-    for text, record in unwrap(told):
+    for text, record in unwrap(written):
         got += (b'{"x":1}' if text is None else text) + b"\n"
         assert text is not None or record["x"] == 1
     assert got == data + (b"" if data.endswith(b"\n") or not data else b"\n")
@@ -181,8 +181,8 @@ def test_chunks_make_no_difference_to_what_belongs_together(blocks, draw) -> Non
     whole, cut = wrapper(), wrapper()
     at = draw.draw(st.integers(0, len(data)))
     expected = whole.feed(data, WHEN) + whole.end(WHEN)
-    told = b""
+    written = b""
     for piece in (data[:at], data[at:]):
         if piece:
-            told += cut.feed(piece, WHEN)
-    assert told + cut.end(WHEN) == expected
+            written += cut.feed(piece, WHEN)
+    assert written + cut.end(WHEN) == expected

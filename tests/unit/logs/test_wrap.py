@@ -187,10 +187,10 @@ def test_the_last_part_of_a_cut_line_is_no_object_of_its_own() -> None:
     line = b"x" * 9 + b"{}"
     wrapper = make()
     records = wrapper.feed(line + b'\n{"a":1}\n', WHEN, 9).splitlines()
-    told = [json.loads(record) for record in records]
-    assert [one["event"] for one in told[:2]] == ["x" * 9, "{}"]
-    assert told[0]["partial"] is True
-    assert told[2]["a"] == 1
+    written = [json.loads(record) for record in records]
+    assert [one["event"] for one in written[:2]] == ["x" * 9, "{}"]
+    assert written[0]["partial"] is True
+    assert written[2]["a"] == 1
 
 
 LONE = [rb'{"a":"\ud800"}', rb'{"\uDFFF":1}', rb'{"a":{"b":["\ud83d\ud83d\ude00"]}}']
@@ -199,8 +199,8 @@ LONE = [rb'{"a":"\ud800"}', rb'{"\uDFFF":1}', rb'{"a":{"b":["\ud83d\ud83d\ude00"
 @pytest.mark.parametrize("line", LONE)
 def test_half_a_surrogate_pair_is_text(line):
     for data in (line + b"\n", b'{"n":1}\n' + line + b"\n"):
-        told = make().feed(data, WHEN).splitlines()
-        assert json.loads(told[-1])["event"] == line.decode()
+        written = make().feed(data, WHEN).splitlines()
+        assert json.loads(written[-1])["event"] == line.decode()
 
 
 def test_whole_pairs_and_escaped_backslashes_are_objects():

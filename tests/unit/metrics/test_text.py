@@ -64,8 +64,8 @@ def full_page(value: str = "web") -> Page:
 
 
 def test_openmetrics_is_accepted_by_the_strict_parser():
-    told = full_page().render(openmetrics=True).decode()
-    families = {family.name: family for family in parse_openmetrics(told)}
+    rendered = full_page().render(openmetrics=True).decode()
+    families = {family.name: family for family in parse_openmetrics(rendered)}
     assert list(families) == [family.name for family in FAMILIES]
     for family in FAMILIES:
         parsed = families[family.name]
@@ -76,13 +76,13 @@ def test_openmetrics_is_accepted_by_the_strict_parser():
 
 
 def test_the_older_format_is_accepted_by_its_parser():
-    told = full_page().render(openmetrics=False).decode()
-    assert "# EOF" not in told
-    assert "# UNIT" not in told
-    samples = {sample.name for family in parse_plain(told) for sample in family.samples}
+    rendered = full_page().render(openmetrics=False).decode()
+    assert "# EOF" not in rendered
+    assert "# UNIT" not in rendered
+    samples = {sample.name for family in parse_plain(rendered) for sample in family.samples}
     for family in FAMILIES:
         assert (family.name + "_count" if family.kind == HISTOGRAM else family.sample) in samples
-    types = {family.name: family.type for family in parse_plain(told)}
+    types = {family.name: family.type for family in parse_plain(rendered)}
     for family in FAMILIES:
         older = {INFO: "gauge"}.get(family.kind, family.kind)
         name = family.sample if family.kind == INFO else family.name
@@ -91,17 +91,17 @@ def test_the_older_format_is_accepted_by_its_parser():
 
 @given(st.text())
 def test_a_label_may_hold_anything(value):
-    told = full_page(value).render(openmetrics=True).decode()
+    rendered = full_page(value).render(openmetrics=True).decode()
     seen = value.encode("utf-8", "replace").decode()
-    for family in parse_openmetrics(told):
+    for family in parse_openmetrics(rendered):
         for sample in family.samples:
             for name, held in sample.labels.items():
                 assert name == "le" or held == seen
 
 
 def test_a_histogram_is_cumulative():
-    told = full_page().render(openmetrics=True).decode()
-    [family] = [f for f in parse_openmetrics(told) if f.name == "pyinit_loop_turn_seconds"]
+    rendered = full_page().render(openmetrics=True).decode()
+    [family] = [f for f in parse_openmetrics(rendered) if f.name == "pyinit_loop_turn_seconds"]
     buckets = [s.value for s in family.samples if s.name.endswith("_bucket")]
     assert buckets == [2, 3, 4]
     assert {s.name.rpartition("_")[2]: s.value for s in family.samples}["sum"] == pytest.approx(

@@ -51,7 +51,7 @@ def test_a_yaml_file_loads_without_heavy_modules(folder):
 
 def test_the_whole_of_pyyaml_says_the_same(folder):
     folder.file("f.yaml", "apps: [{script: app.js}]")
-    lean = run(folder)
+    trimmed = run(folder)
     sitecustomize = folder.file("site/preload.py", "import re, yaml\n")
     program = (
         f"import sys; sys.path.insert(0, {str(sitecustomize.parent)!r}); import preload\n" + PROGRAM
@@ -64,4 +64,4 @@ def test_the_whole_of_pyyaml_says_the_same(folder):
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert whole[1:] == lean[1:]
+    assert whole[1:] == trimmed[1:]
