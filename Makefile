@@ -32,7 +32,7 @@ demo: $(HAVE_VENV)  ## Real workers, a request, a reload, a stop, told step by s
 
 .PHONY: test
 test: lint setup  ## Everything: lint, then all tests (ARGS="-k port" to choose)
-	@$(PYTHON) -m pytest -n 3 --dist loadgroup $(ARGS)
+	@scripts/test 5 $(ARGS)
 
 .PHONY: unit
 unit: $(HAVE_VENV)  ## Only what is pure: seconds, no root, no processes

@@ -224,6 +224,7 @@ print("over", flush=True)
 time.sleep(60)
 """
     with socket.create_server(("127.0.0.1", 0)) as peer:
+        peer.settimeout(60)
         port = free_port()
         with Lab(program(tmp_path, text, port, peer.getsockname()[1])) as lab:
             lab.start(0)

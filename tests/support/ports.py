@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 
-# What this process has given out: the kernel may name a port that is free again twice.
-_given: set[int] = set()
+# Below those that the kernel gives to clients and to `bind` of port 0
+# (net.ipv4.ip_local_port_range), so a port stays free between here and its use. Each process
+# of pytest-xdist has a part of its own.
+_FIRST, _END, _PARTS = 10_240, 32_000, 8
+# A test may use the next ports after the one that it got.
+_STEP = 4
+
+
+def _part() -> range:
+    name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    size = (_END - _FIRST) // _PARTS
+    first = _FIRST + int(name.removeprefix("gw")) % _PARTS * size
+    return range(first, first + size)
+
+
+# Where the next search begins. Random, for another run of the tests may be beside this one.
+_next = random.choice(_part())
 
 
 def free_port():
-    """A TCP port that was free on all addresses a moment ago, another one at each call."""
-    while True:
-        port = _free(0)
-        if port and port not in _given:
-            _given.add(port)
-            return port
+    """A TCP port that is free on all addresses, and so are the three above it."""
+    return free_ports(_STEP)
+
+
+def free_ports(count):
+    """The first of `count` ports in a row that are free, others at each call."""
+    global _next
+    part = _part()
+    for _ in range(2 * len(part)):
+        first = _next
+        _next = first + count if first + 2 * count <= part.stop else part.start
+        if all(_free(port) for port in range(first, first + count)):
+            return first
+    raise RuntimeError(f"no {count} free ports in a row")
 
 
 def answers(port, host="127.0.0.1"):
@@ -25,15 +49,6 @@ def answers(port, host="127.0.0.1"):
     except OSError:
         return False
     return True
-
-
-def free_ports(count):
-    """The first of `count` ports in a row, below those that the kernel gives out itself."""
-    # Test runs beside this one, in PID namespaces of their own, may have the same pid.
-    for first in range(random.randrange(12_000, 31_000), 32_000):
-        if all(_free(port) for port in range(first, first + count)):
-            return first
-    raise RuntimeError(f"no {count} free ports in a row")
 
 
 def _free(port):
