@@ -88,7 +88,7 @@ def test_64_mb_and_a_worker_that_takes_all(run: Run) -> None:
         assert c.state()["Running"]
         assert {e["app"] for e in said(c, "worker exited")} == {"greedy"}
         assert c.stop() < 10
-        assert c.state()["ExitCode"] == 0
+        assert c.state()["ExitCode"] == 137
 
 
 def test_a_pids_limit_is_named_and_the_rest_goes_on(run: Run) -> None:
@@ -100,7 +100,7 @@ def test_a_pids_limit_is_named_and_the_rest_goes_on(run: Run) -> None:
         container.signal("HUP")
         assert "pids limit is 5" in said(container, "config rejected")[0]["reason"]
         assert container.stop() < 10
-        assert container.state()["ExitCode"] == 0
+        assert container.state()["ExitCode"] == 127
 
 
 def test_on_a_terminal(run: Run) -> None:

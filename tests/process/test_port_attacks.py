@@ -182,7 +182,7 @@ def test_a_flood_of_sockets_keeps_within_the_budget(tmp_path, duplicates):
 
         def listens():
             nonlocal most
-            most = max(most, descriptors())
+            most = max(most, len(os.listdir("/proc/self/fd")))
             return "listens" in lab.text() or lab.happened("unfit", worker)
 
         wait_until(listens, timeout=60)

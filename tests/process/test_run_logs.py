@@ -14,6 +14,7 @@ import pytest
 from tests.support.commands import listed, pyinit
 from tests.support.ports import free_port
 from tests.support.run import Run, get
+from tests.support.wait import slowness
 
 pytestmark = [pytest.mark.process, pytest.mark.pid1]
 
@@ -267,8 +268,8 @@ def test_with_stdout_blocked_everything_else_goes_on(tmp_path) -> None:
         began = time.monotonic()
         run.signal(signal.SIGTERM)
         code = run.wait()
-        assert time.monotonic() - began < 2 + 3  # what a loaded machine may add
-        assert code == 0
+        assert time.monotonic() - began < 2 + 3 * slowness()
+        assert code == 3  # `crash` has failed, and does not serve
         [record] = [json.loads(line) for line in run.stderr.splitlines()]
         assert record["event"] == "log lines were not delivered"
         assert record["lines"] > 1000
@@ -333,7 +334,7 @@ def test_a_stdout_that_takes_nothing(tmp_path, kind) -> None:
         # Who closes stdout (`>&-`) has said that nothing is wanted.
         assert events == ([] if kind == "closed" else ["log lines were not delivered"])
         # On a full disk the worker's parting words cannot be written: it is killed.
-        assert code in ((0, 137) if kind == "full disk" else (0,))
+        assert code in ((3, 137) if kind == "full disk" else (3,))
 
 
 # -- raw ------------------------------------------------------------------------------------

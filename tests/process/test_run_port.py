@@ -71,6 +71,7 @@ def test_a_crash_refuses_nobody(tmp_path) -> None:
             pid = run.event("worker ready", crash)["pid"]
             os.kill(run.outer_pid(pid), signal.SIGKILL)
             assert get(port)[0] == 200
+        run.event("worker ready", 6)
         assert run.stop() == 0
 
 

@@ -6,6 +6,8 @@ mypy does not look into `Record.replace(**changes)`, so this does.
 from __future__ import annotations
 
 import ast
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +18,27 @@ from tests.support import literals
 FIELDS = {"mode": "AppMode", "phase": "Phase", "stop_reason": "StopReason", "port": "PortMode"}
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def strings(path: Path) -> frozenset[str]:
+    """All that stand in that file."""
+    return frozenset(
+        node.value
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+@cache
 def constants() -> dict[str, str]:
     """Names of the core that stand for a word: `w.ERRORED`, `HEALTH`."""
     found = {}
     for path in literals.CORE.glob("*.py"):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in parsed(path).body:
             if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(
                 node.value, ast.Constant
             ):
@@ -34,7 +52,7 @@ def set_words(field: str) -> set[str]:
     """What `.replace(field=…)` and constructors give that field, as far as it is written out."""
     known, found = constants(), set()
     for path in literals.CORE.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call):
                 for keyword in node.keywords:
                     if keyword.arg == field:
@@ -65,12 +83,7 @@ def test_each_word_is_used_beside_its_type(name):
     used: set[str] = set()
     for path in [*literals.CORE.glob("*.py"), *literals.CORE.parent.glob("*/*.py")]:
         if path.name != "types.py":
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            used |= {
-                n.value
-                for n in ast.walk(tree)
-                if isinstance(n, ast.Constant) and isinstance(n.value, str)
-            }
+            used |= strings(path)
     assert literals.words(name) <= used
 
 
