@@ -21,8 +21,11 @@ def _part() -> range:
     return range(first, first + size)
 
 
-# Where the next search begins. Random, for another run of the tests may be beside this one.
-_next = random.choice(_part())
+class _Search:
+    """Where the next search begins: random, for another run of the tests may be beside this one."""
+
+    part = _part()
+    next = random.choice(part)
 
 
 def free_port():
@@ -32,11 +35,11 @@ def free_port():
 
 def free_ports(count):
     """The first of `count` ports in a row that are free, others at each call."""
-    global _next
-    part = _part()
+    part = _Search.part
     for _ in range(2 * len(part)):
-        first = _next
-        _next = first + count if first + 2 * count <= part.stop else part.start
+        first = _Search.next
+        fits = first + 2 * count <= part.stop
+        _Search.next = first + count if fits else part.start
         if all(_free(port) for port in range(first, first + count)):
             return first
     raise RuntimeError(f"no {count} free ports in a row")
