@@ -60,6 +60,16 @@ reference: $(HAVE_VENV)  ## Write the pages made from tables: keys, metrics, eve
 docs: $(HAVE_VENV)  ## Check the documents: links, generated pages, what they say of the code
 	@$(PYTHON) -m pytest $(DOCS_TESTS) $(ARGS)
 
+.PHONY: browser
+browser: setup  ## The status page in a headless Chromium, and what 100 viewers cost
+	@scripts/setup-apt chromium
+	@$(PYTHON) -m pytest -s tests/browser $(ARGS)
+
+.PHONY: screenshots
+screenshots: setup  ## Make the pictures in docs/images again
+	@scripts/setup-apt chromium
+	@$(PYTHON) -m tests.browser.screenshots
+
 .PHONY: bench
 bench: setup  ## Measure against the peers (ARGS="orphans logs -n 3", ARGS=--publish)
 	@$(PYTHON) -m benchmarks $(ARGS)

@@ -31,19 +31,26 @@ OTHER = "other"
 ENDPOINTS = {"livez": "livez", "healthz": "livez", "readyz": "readyz", "startupz": "startupz"}
 
 
-COUNTED = frozenset((*ENDPOINTS, "status", "metrics"))
+COUNTED = frozenset((*ENDPOINTS, "status", "metrics", "events"))
+# How `/` is counted.
+PAGE = "page"
 
 
 class Answer(Record):
-    """A response but for what belongs to the connection. `allow`: of a 405."""
+    """A response but for what belongs to the connection.
+
+    `allow`: of a 405. `fields`: more header fields, each `Name: value`.
+    """
 
     status: int
     body: bytes
     content_type: str = TEXT
     allow: str = ""
+    fields: tuple[bytes, ...] = ()
 
 
 NO_METRICS = Answer(404, b"not found: probes.metrics is false\n")
+NO_PAGE = Answer(404, b"not found: probes.page is false\n")
 
 
 class Handover(Record):
@@ -75,10 +82,12 @@ def answer(
     ready_when: str,
     status_body: Callable[[], bytes],
     metrics: Callable[[str], Answer | Later] | None = None,
-) -> Answer | Later:
+    page: Callable[[Request], Answer | Handover] | None = None,
+) -> Answer | Handover | Later:
     """The response to `request`; `status_body` makes the JSON of `/status`.
 
-    `metrics` makes the page for an Accept field; None: there is none.
+    `metrics` makes the page for an Accept field, `page` answers `/` and `/events`; None:
+    there is none.
     """
     if request.method not in {"GET", "HEAD"}:
         return Answer(405, b"only GET and HEAD are answered here\n", allow=ALLOWED)
@@ -88,11 +97,13 @@ def answer(
     if endpoint == "status" and not names:
         return Answer(200, status_body(), JSON)
     if endpoint == "metrics" and not names:
-        if metrics is None:
-            return NO_METRICS
-        return metrics(request.accept)
+        return NO_METRICS if metrics is None else metrics(request.accept)
+    if endpoint in {"", "events"} and not names:
+        return NO_PAGE if page is None else page(request)
     if endpoint not in ENDPOINTS or len(names) > 1:
-        return Answer(404, b"not found: /livez, /readyz, /startupz, /healthz, /status, /metrics\n")
+        return Answer(
+            404, b"not found: /, /livez, /readyz, /startupz, /healthz, /status, /metrics\n"
+        )
     checks = checks_of(ENDPOINTS[endpoint], view, ready_when)
     if names:
         checks = tuple(check for check in checks if check.name == names[0])
@@ -133,6 +144,8 @@ def _report(name: str, checks: tuple[Check, ...], excluded: list[str], *, verbos
 
 def route(request: Request) -> str:
     """The endpoint that was asked for, out of few words: for counting."""
+    if request.path == ("",):
+        return PAGE
     return request.path[0] if request.path[0] in COUNTED else OTHER
 
 

@@ -475,7 +475,7 @@ DEPENDS_KEYS: tuple[Key, ...] = (
 )
 
 PROBES_KEYS: tuple[Key, ...] = (
-    _own("listen", "listen", "Addresses of /livez, /readyz, /startupz, /status, /metrics."),
+    _own("listen", "listen", "Addresses of /livez, /readyz, /startupz, /status, /metrics and /."),
     _own(
         "ready_when",
         "ready_when",
@@ -484,6 +484,7 @@ PROBES_KEYS: tuple[Key, ...] = (
         "auto",
     ),
     _own("metrics", "bool", "Answer /metrics there.", "true"),
+    _own("page", "bool", "Answer / there: a page for people, which can change nothing.", "true"),
 )
 
 LOG_KEYS: tuple[Key, ...] = (

@@ -170,6 +170,7 @@ class ProbeSpec(Record):
     listen: tuple[ListenSpec, ...] = ()
     ready_when: str = "auto"  # auto | all | any | N | N%
     metrics: bool = True
+    page: bool = True  # `/`, for people
 
 
 class LogSpec(Record):

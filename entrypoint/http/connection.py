@@ -285,6 +285,7 @@ def encode(answer: Answer, date: bytes, connection: bytes = b"", *, whole: bool 
         b"Cache-Control: no-store",
         b"X-Content-Type-Options: nosniff",
     ]
+    fields.extend(answer.fields)
     if answer.allow:
         fields.append(b"Allow: " + answer.allow.encode("ascii"))
     if connection:

@@ -61,7 +61,7 @@ class ProbeServer:
     """`view` is called at most once in a turn of the loop, and only when asked.
 
     `extra_status` adds to `/status`: plain values for JSON, nothing secret. `metrics` answers
-    `/metrics` for an Accept field. `private`
+    `/metrics` for an Accept field, `page` answers `/` and `/events`. `private`
     False: no private socket. `control` answers what begins with `/control/`, on the
     private socket and nowhere else; `private_at` is a path for a second private socket,
     which must work when it is asked for. After `open`, `private_path` is where that socket lies, or
@@ -78,6 +78,7 @@ class ProbeServer:
         extra_status: Callable[[], dict[str, Any]],
         *,
         metrics: Callable[[str], probes.Answer | probes.Later] | None = None,
+        page: Callable[[http1.Request], probes.Answer | probes.Handover] | None = None,
         private: bool = True,
         private_at: str = "",
         control: Callable[[http1.Request, socket_path.Peer], probes.Answer | probes.Handover]
@@ -90,6 +91,7 @@ class ProbeServer:
         self._version = version
         self._extra_status = extra_status
         self._metrics = metrics
+        self._page = page
         self._private = private
         self._private_at = private_at
         self._control = control
@@ -266,14 +268,18 @@ class ProbeServer:
             return self._control(event, peer)
         return self._respond(event)
 
-    def _respond(self, event: http1.Request | http1.Refused) -> probes.Answer | probes.Later:
+    def _respond(
+        self, event: http1.Request | http1.Refused
+    ) -> probes.Answer | probes.Handover | probes.Later:
         self.answered += 1
         if isinstance(event, http1.Refused):
             self._count(probes.OTHER, event.status)
             return probes.Answer(event.status, event.reason.encode() + b"\n")
         view = self._current_view()
-        answer = probes.answer(event, view, self._ready_when, self._status_body, self._metrics)
-        # What comes later is a page of metrics: only a bug makes it anything but 200.
+        answer = probes.answer(
+            event, view, self._ready_when, self.status_body, self._metrics, self._page
+        )
+        # What comes later, metrics or events: only a bug makes it anything but 200.
         self._count(
             probes.route(event), answer.status if isinstance(answer, probes.Answer) else 200
         )
@@ -291,7 +297,8 @@ class ProbeServer:
             self._status = b""
         return self._view
 
-    def _status_body(self) -> bytes:
+    def status_body(self) -> bytes:
+        """The body of `/status`, as of this turn of the loop."""
         view = self._current_view()
         if not self._status:
             import json

@@ -15,11 +15,23 @@ from entrypoint.kernel import proc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
     from entrypoint.core.view import WorkerView
     from entrypoint.kernel.proc import Usage
 
-    from .pss import Found, PssReader
+    from .pss import Found, Members
+
+    class Reader(Protocol):
+        """What reads PSS (pss.py)."""
+
+        @property
+        def under_way(self) -> bool:
+            """It is not done yet."""
+
+        def begin(self, members: Members) -> None:
+            """Read, unless it is under way."""
+
 
 # Of one process, bytes: above it the call takes more than 10 ms, in which the worker would
 # wait when it allocates. What is shared is little beside so much.
@@ -50,7 +62,7 @@ class Readings:
     `reader(done)`: what reads PSS, and calls `done` with the figures.
     """
 
-    def __init__(self, reader: Callable[[Callable[[Found], None]], PssReader]) -> None:
+    def __init__(self, reader: Callable[[Callable[[Found], None]], Reader]) -> None:
         self._pss_reader = reader(self._pss_read)
         self.of: dict[int, Reading] = {}  # by incarnation
         # (app, instance): seconds of workers before, and of those there are.

@@ -52,16 +52,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from entrypoint.api.control import Service
-    from entrypoint.api.probes import Answer, Handover, Later
     from entrypoint.api.recent_logs import Recent
-    from entrypoint.api.socket_path import Peer
     from entrypoint.checks.checker import Checker
     from entrypoint.core.spec import Plan
-    from entrypoint.http.http1 import Request
     from entrypoint.http.server import ProbeServer
     from entrypoint.kernel.signals import SignalPipe
-    from entrypoint.metrics.collect import Collector
 
     from .loader import Source
 
@@ -123,8 +118,6 @@ class Runtime:
         )
         self._checker: Checker | None = None  # made with the first check
         self.probes: ProbeServer | None = None
-        self._collector: Collector | None = None
-        self._service: Service | None = None
         self.recent: Recent | None = None
         signalling = Signalling(self)
         reports = Reports(self)
@@ -174,6 +167,9 @@ class Runtime:
         """Answer probes, on the private socket at least; what could not be listened on."""
         from entrypoint.http.server import ProbeErrors, ProbeServer
 
+        from .answers import Answers
+
+        answers = Answers(self)
         server = ProbeServer(
             self.loop,
             self.plan.probes.listen,
@@ -181,9 +177,10 @@ class Runtime:
             self.plan.probes.ready_when,
             __version__,
             self.extra_status,
-            metrics=self._metrics,
+            metrics=answers.metrics,
+            page=answers.page,
             private_at=self.plan.control.path if self.plan.control.enabled else "",
-            control=self._control if self.plan.control.enabled else None,
+            control=answers.control if self.plan.control.enabled else None,
         )
         try:
             server.open()
@@ -191,26 +188,6 @@ class Runtime:
             return error.sentences
         self.probes = server
         return ()
-
-    def _metrics(self, accept: str) -> Answer | Later:
-        """A page for a scraper; what makes it is loaded with the first one."""
-        if not self.plan.probes.metrics:
-            from entrypoint.api.probes import NO_METRICS
-
-            return NO_METRICS
-        if self._collector is None:
-            from entrypoint.metrics.collect import Collector
-
-            self._collector = Collector(self)
-        return self._collector.answer(accept)
-
-    def _control(self, request: Request, peer: Peer) -> Answer | Handover:
-        """A command of people; what answers it is loaded with the first one."""
-        if self._service is None:
-            from entrypoint.api.control import Service
-
-            self._service = Service(self)
-        return self._service.answer(request, peer)
 
     def extra_status(self) -> dict[str, object]:
         """What `/status` shows of this process beside the core's view."""

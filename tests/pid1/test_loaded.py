@@ -88,6 +88,9 @@ require("http").createServer((_, answer) => answer.end("ok")).listen({port}, "12
 """
 
 
+PATHS = ("/livez", "/readyz?verbose", "/startupz", "/status", "/metrics", "/", "/nonsense")
+
+
 @pytest.mark.slow
 def test_everything_on(tmp_path: Path) -> None:
     web, probes, node = free_port(), free_port(), free_port()
@@ -123,7 +126,7 @@ def test_everything_on(tmp_path: Path) -> None:
     with Run(tmp_path, apps, wrap=(*NOTE, str(tmp_path / "noted")), **top) as run:
         for app in ("web", "alive"):
             run.event("app ready", app=app)
-        for path in ("/livez", "/readyz?verbose", "/startupz", "/status", "/metrics", "/nonsense"):
+        for path in PATHS:
             assert get(probes, path)[0] in (200, 404, 503)
         assert answering(run)
         for words in (

@@ -34,12 +34,13 @@ MAY_IMPORT = {
     "http": {"api", "core", "kernel", "loop"},
     "checks": {"core", "kernel", "loop", "shell", "sockets"},
     "metrics": {"api", "core", "kernel", "loop"},
+    "page": {"api", "kernel", "loop", "metrics"},
     "api": {"core", "kernel", "logs", "loop", "shell"},
     "config": {"core", "kernel", "logs", "shell", "sockets", "watch"},
     "client": {"api", "core", "journal", "kernel", "logs"},
     "shell": {
         *("api", "checks", "config", "core", "http", "journal", "kernel", "logs", "loop"),
-        *("metrics", "sockets", "watch"),
+        *("metrics", "page", "sockets", "watch"),
     },
 }
 

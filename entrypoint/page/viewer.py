@@ -1,0 +1,138 @@
+"""One browser that looks: it is sent the newest event, and never more than it takes.
+
+All viewers share the bytes of an event. A viewer that is still busy with the event before gets
+the newest one when it is through, so nothing piles up for it, and what it missed is old. One
+that does not take an event within `PATIENCE` seconds is closed, however it trickles: the browser
+connects again by itself. It counts as idle in its limiter: for a probe that needs the place it is
+the first to go.
+"""
+
+from __future__ import annotations
+
+import _socket
+
+from entrypoint import loop as loops
+from entrypoint.kernel import rights
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entrypoint.http.limiter import ConnectionLimiter
+    from entrypoint.loop import Loop
+
+PATIENCE = 15.0  # seconds
+# A browser has nothing more to say; what it sends is dropped, up to here (bytes).
+INPUT_LIMIT = 1 << 14
+NOTHING = memoryview(b"")
+
+
+class Viewer:
+    """`newest()` is the latest event; `closed(viewer)` is called once, when the browser is gone."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: _socket.socket,
+        limiter: ConnectionLimiter,
+        newest: Callable[[], bytes],
+        closed: Callable[[Viewer], None],
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._limiter = limiter
+        self._newest = newest
+        self._closed = closed
+        self._rest = NOTHING
+        self._events = loops.READ
+        self._dropped = 0
+        self._behind = False
+        self.is_open = True
+        self.idle = True
+        self.awaiting = False
+        self.body = b""  # what it has to take, shared with others
+
+    def begin(self, head: bytes) -> None:
+        """Send the head of the answer, then every event."""
+        self._loop.register(self._sock.fileno(), loops.READ, self._ready)
+        self._limiter.admit(self)
+        self.offer(head)
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait for the browser."""
+        return len(self._rest)
+
+    def offer(self, event: bytes) -> None:
+        """Send it, now or when the event before is taken and this one is still the newest."""
+        if not self.is_open:
+            return
+        if self._rest:
+            self._behind = True
+            return
+        self.body = event
+        self._rest = memoryview(event)
+        self._flush()
+        if self._rest:
+            self._loop.call_at(self, self._loop.now() + PATIENCE, self.close)
+            self._wait(loops.READ | loops.WRITE)
+            self._limiter.relieve()
+
+    def close(self) -> None:
+        """Forget the browser at once; harmless when that has happened."""
+        if self.is_open:
+            self.is_open = False
+            self._loop.cancel(self)
+            self._loop.unregister(self._sock.fileno())
+            self._sock.close()
+            self._rest, self.body = NOTHING, b""
+            self._limiter.forget(self)
+            self._closed(self)
+
+    # -- steps ------------------------------------------------------------------------
+
+    def _ready(self, events: int) -> None:
+        try:
+            if events & ~loops.WRITE:
+                self._listen()
+            if self._rest:
+                self._flush()
+        except (OSError, MemoryError):
+            self.close()
+        if not self._rest and self._events != loops.READ:
+            self._taken()
+
+    def _taken(self) -> None:
+        if self.is_open:
+            self._loop.cancel(self)
+            self._wait(loops.READ)
+            if self._behind:
+                self._behind = False
+                self.offer(self._newest())
+
+    def _listen(self) -> None:
+        """Only whether the browser is still there is of interest."""
+        try:
+            data = rights.receive(self._sock, 4096)
+        except BlockingIOError:
+            return
+        self._dropped += len(data)
+        if not data or self._dropped > INPUT_LIMIT:
+            self.close()
+
+    def _flush(self) -> None:
+        try:
+            sent = self._sock.send(self._rest, _socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        self._rest = self._rest[sent:] if sent < len(self._rest) else NOTHING
+        if not self._rest:
+            self.body = b""
+
+    def _wait(self, events: int) -> None:
+        if events != self._events:
+            self._events = events
+            self._loop.modify(self._sock.fileno(), events)
