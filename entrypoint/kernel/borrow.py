@@ -96,6 +96,17 @@ def is_tcp(sock: _socket.socket) -> bool:
     return sock.getsockopt(_socket.SOL_SOCKET, _SO_PROTOCOL) == _socket.IPPROTO_TCP
 
 
+def reuses_port(pid: int, fd: int) -> bool | None:
+    """SO_REUSEPORT of a process's socket; None when it cannot be known."""
+    own = socket_of(pid, fd)
+    if own is None:
+        return None
+    try:
+        return bool(own.getsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT))
+    finally:
+        own.close()
+
+
 def group_of(pid: int) -> int:
     """The process of a thread; 0 when it has ended."""
     try:

@@ -18,12 +18,13 @@ from .addresses import Form
 from .endings import Endings
 from .errors import ListenerDownError, PortErrors, reason_of, sentence
 from .group import Group
-from .opened import opened
+from .opened import form_of, opened
 from .unix_group import UnixGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from socket import socket
 
     from entrypoint.core.spec import AppSpec, ListenSpec
     from entrypoint.kernel.credentials import Credentials
@@ -36,10 +37,14 @@ DEFAULT_BACKLOG = 4096
 
 
 class Wanted(Record):
-    """For whom an address is bound that no file declares; `mode`: of a unix socket's file."""
+    """For whom an address is bound that no file declares; `mode`: of a unix socket's file.
+
+    `reuses`: reads SO_REUSEPORT of the caller's socket, None when it cannot be known.
+    """
 
     credentials: Credentials
     mode: int | None = None
+    reuses: Callable[[], bool | None] = lambda: None
 
 
 class Sharing(Endings):
@@ -223,6 +228,22 @@ class Sharing(Endings):
         group.steered = self._steered
         group.declared = spec is not None
         return group
+
+    def others_listen(self, own: socket) -> bool:
+        """Somebody else listens where this socket is bound: another app, for example."""
+        from entrypoint.kernel import sockdiag
+
+        form = form_of(own)
+        return any(
+            each.port == form.port
+            and each.family in ("inet", "inet6")
+            and self._monitor.assignment_of(each.inode) is None
+            and form.overlaps(Form(each.family, each.host, each.port, v6only=each.v6only))
+            and (
+                addresses.is_any(each.host) or addresses.is_any(form.host) or each.host == form.host
+            )
+            for each in sockdiag.listeners() or ()
+        )
 
     @property
     def texts(self) -> tuple[str, ...]:

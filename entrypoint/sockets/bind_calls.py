@@ -32,8 +32,7 @@ from entrypoint.kernel import (
 
 from . import addresses, sockaddr
 from .app_sockets import Wanted
-from .claims import inode_of
-from .listeners import UNUSED_AFTER
+from .claims import UNUSED_AFTER, inode_of
 from .unix_calls import UnixCalls, bound_path
 
 TYPE_CHECKING = False
@@ -363,12 +362,12 @@ class Binding:
     def _assign(
         self, worker: Worker, call: seccomp.Notification, asked: Asked
     ) -> Assignment | None:
-        pid, incarnation = call.pid, worker.incarnation
+        pid, fd, incarnation = call.pid, call.args[0], worker.incarnation
         caller = credentials.caller(pid)
-        wanted = Wanted(caller.credentials)
+        wanted = Wanted(caller.credentials, reuses=lambda: borrow.reuses_port(pid, fd))
         if asked.family == "unix":
             path = bound_path(pid, asked.path, self.listeners.unix_groups())
-            mode = calling_process.socket_mode(pid, call.args[0]) & ~caller.umask
+            mode = calling_process.socket_mode(pid, fd) & ~caller.umask
             if path is None or not worker.notifier.waits(call):
                 return None
             return self.listeners.assign(
@@ -381,7 +380,7 @@ class Binding:
             return self.listeners.assign_port(incarnation, addresses.ports_of_serve(command))
         v6only: bool | None = False
         if asked.host == addresses.ANY6:
-            v6only = self._options.is_v6only(incarnation, pid, call.args[0])
+            v6only = self._options.is_v6only(incarnation, pid, fd)
         if not worker.notifier.waits(call):
             return None
         return self.listeners.assign(incarnation, asked, wanted=wanted, v6only=v6only)

@@ -37,13 +37,16 @@ if TYPE_CHECKING:
 # The least and the longest time between two looks at one socket that is in use (s).
 PAUSE = 0.1
 LONGEST_PAUSE = 0.4
+# How long after a worker began to listen the others of its addresses may follow (s).
+UNUSED_AFTER = 3.0
 
 
 class Claim:
     """One socket of the app in the hands of one worker.
 
     `pid`, `fd`: where it was seen last; 0 and -1 for unknown. `listens`: the worker called
-    listen(2) on it. `reported`: the worker says itself when it closes it (Node).
+    listen(2) on it. `reported`: the worker says itself when it closes it (Node). `since`: when
+    it was bound, or listened on (monotonic s).
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Claim:
         self.fd = -1
         self.listens = False
         self.reported = False
+        self.since = 0.0
         # It was seen to take a connection.
         self.accepts = False
 
@@ -151,7 +155,7 @@ class Claims:
     def _look(self, claim: Claim) -> None:
         if claim.reported or claim.incarnation in self._leaving:
             return
-        if self._holds(claim) is False:
+        if self._looked(claim) is False:
             self.end(claim)
 
     def end(self, claim: Claim) -> None:
@@ -160,7 +164,11 @@ class Claims:
         if claim.incarnation not in self._leaving:
             self._ended(claim)
 
-    def _holds(self, claim: Claim) -> bool | None:
+    def holds(self, claim: Claim) -> bool:
+        """The worker is sure to have the socket open."""
+        return self._looked(claim) is True
+
+    def _looked(self, claim: Claim) -> bool | None:
         from entrypoint.kernel import calling_process  # with the first claim
 
         if claim.fd >= 0 and calling_process.socket_inode(claim.pid, claim.fd) == claim.inode:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import errno
 import os
 
-from entrypoint.kernel import sockets
-
 from . import addresses
 from .address import Address, Assignment
 from .addresses import Form
 from .app_sockets import Sharing
-from .claims import Claim
-from .opened import adopted
+from .claims import UNUSED_AFTER, Claim
+from .opened import adopted, form_of
 from .unix_group import UnixGroup
 
 TYPE_CHECKING = False
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
 # A worker that binds a thousand ports is no reason for pyinit to hold them.
 MAX_ADOPTED = 64
-# How long after a worker began to listen the others of its addresses may follow (s).
-UNUSED_AFTER = 3.0
 # Of paths that, with and without their zero, make an address of 16 or 28 bytes.
 _AMBIGUOUS = frozenset((13, 14, 25, 26))
 # A handshake that began at a listener may end there as late as this (s): six SYN-ACKs.
@@ -128,7 +124,7 @@ class Listeners(Sharing):
         # In fork mode workers bind by themselves what the file does not declare.
         adopts = self._app.exec_mode == "cluster"
         if self._meant(asked, v6only=only6) is None and (
-            not adopts or self._is_private(incarnation, asked, v6only=v6only)
+            not adopts or self._is_private(incarnation, asked, wanted, v6only=v6only)
         ):
             return None
         try:
@@ -146,18 +142,31 @@ class Listeners(Sharing):
             )
             return None
 
-    def _is_private(self, incarnation: int, asked: Asked, *, v6only: bool | None) -> bool:
-        """The address is that worker's own affair: a port for one transfer, most likely.
-
-        Programs that open such ports close them again. Once a worker has done that while it
-        served, what its app binds while it serves is left to the kernel, unless siblings
-        share it already.
-        """
-        if not self._one_time or not self.serves(incarnation) or asked.family == "unix":
+    def _is_private(
+        self, incarnation: int, asked: Asked, wanted: Wanted, *, v6only: bool | None
+    ) -> bool:
+        """The address is left to the kernel: the worker's own affair, or in use for it."""
+        if asked.family == "unix" or not self.serves(incarnation):
             return False
         form = addresses.form_as_asked(asked, v6only=bool(v6only))
+        if self._adopted_as(form, certain=v6only is not None) is not None:
+            # What siblings have closed meanwhile tells what kind of ports these are.
+            for address in tuple(self._registry.adopted.values()):
+                if address.late:
+                    self.claims.look_at_address(address)
         known = self._adopted_as(form, certain=v6only is not None)
-        return known is None or known.late
+        if known is None:
+            return self._one_time
+        from .late_binds import is_taken
+
+        return is_taken(
+            self.claims,
+            known,
+            incarnation,
+            one_time=self._one_time,
+            reuses=wanted.reuses,
+            now=self._loop.now(),
+        )
 
     def _meant(self, asked: Asked, *, v6only: bool) -> tuple[int, Form] | None:
         specs = tuple(a.spec for a in self._registry.declared if a.spec is not None)
@@ -319,6 +328,7 @@ class Listeners(Sharing):
         self._monitor.note(assignment.address, assignment.group)
         group = assignment.group
         claim = self.claims.add(Claim(incarnation, slot, assignment.address, group, inode))
+        claim.since = self._loop.now()
         sock = group.of_inode(inode)
         if sock is not None and group.form.family != "unix" and not group.listens_at(inode):
             self._monitor.await_connect(sock, lambda: self.dropped(claim))
@@ -328,22 +338,6 @@ class Listeners(Sharing):
     def claimed_by(self, incarnation: int, inode: int) -> Claim | None:
         """This worker's claim to that socket."""
         return self.claims.find(incarnation, inode)
-
-    def others_listen(self, own: socket) -> bool:
-        """Somebody else listens where this socket is bound: another app, for example."""
-        from entrypoint.kernel import sockdiag
-
-        form = form_of(own)
-        return any(
-            each.port == form.port
-            and each.family in ("inet", "inet6")
-            and self._monitor.assignment_of(each.inode) is None
-            and form.overlaps(Form(each.family, each.host, each.port, v6only=each.v6only))
-            and (
-                addresses.is_any(each.host) or addresses.is_any(form.host) or each.host == form.host
-            )
-            for each in sockdiag.listeners() or ()
-        )
 
     def assign_bound(self, incarnation: int, slot: int, own: socket) -> Assignment:
         """The claim to an address that the kernel has bound `own` to, which joins it."""
@@ -397,6 +391,9 @@ class Listeners(Sharing):
         replaced = group.begins(inode)
         for claim in self.claims.of_inode(inode):
             claim.listens = True
+            claim.since = self._loop.now()
+            if claim.address.late and claim.slot in self._steered:
+                self._prefer(claim)
         self._monitor.note(assignment.address, group)
         if replaced is not None:
             fd = replaced.fileno()
@@ -409,6 +406,18 @@ class Listeners(Sharing):
         if not all(address.used for address in self._registry.lasting):
             key = ("unused", self._app.name)
             self._loop.call_at(key, self._loop.now() + UNUSED_AFTER, self._tell_unused)
+
+    def _prefer(self, claim: Claim) -> None:
+        """A ready worker listens where siblings may: its clients come first."""
+        from .late_binds import NEWEST_FIRST, rivals
+
+        if not rivals(self.claims, claim.address, claim.slot):
+            return
+        group = claim.group
+        group.prefer(claim.slot)
+        self._loop.call_at(
+            ("newest", id(group)), self._loop.now() + NEWEST_FIRST, lambda: group.prefer(None)
+        )
 
     def node_closed(self, incarnation: int, group: Group) -> None:
         """A Node worker says that it has closed its server on this address."""
@@ -433,11 +442,3 @@ class Listeners(Sharing):
                 self._unused.append(address)
                 fields = {"app": self._app.name, "address": address.group.form.text}
                 self._log("warning", "no worker listens there", {**fields, "but_on": used})
-
-
-def form_of(sock: socket) -> Form:
-    """What a TCP socket is bound to."""
-    host, port, *rest = sock.getsockname()
-    family = "inet6" if rest else "inet"
-    v6only = family == "inet6" and sockets.is_v6only(sock)
-    return Form(family, host=host, port=port, v6only=v6only)

@@ -8,15 +8,16 @@ from entrypoint.kernel import sockets
 
 from . import addresses, inherited
 from .address import Address
+from .addresses import Form
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from socket import socket
 
     from entrypoint.core.spec import ListenSpec
     from entrypoint.kernel.credentials import Credentials
 
-    from .addresses import Form
     from .group import Group
 
     # The group of an address in a form, nothing bound yet.
@@ -104,3 +105,11 @@ def adopted(
     group.open(slots)
     address.groups[form] = group
     return address
+
+
+def form_of(sock: socket) -> Form:
+    """What a TCP socket is bound to."""
+    host, port, *rest = sock.getsockname()
+    family = "inet6" if rest else "inet"
+    v6only = family == "inet6" and sockets.is_v6only(sock)
+    return Form(family, host=host, port=port, v6only=v6only)

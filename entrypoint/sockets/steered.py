@@ -37,6 +37,8 @@ class Steered:
         self.holders: dict[int, int] = {}
         # Where the last of them were: their next workers, if there will be any, come there.
         self._awaited: tuple[int, ...] = ()
+        # The slot that gets all connections for a moment (late_binds.py).
+        self._preferred: int | None = None
         # Slots whose worker has closed its socket and lives on, and that worker.
         self.closed: dict[int, int] = {}
         self.declared = False
@@ -171,7 +173,15 @@ class Steered:
         if self.declared:
             return tuple(slot for slot in self.steered if slot not in self.closed) or self.steered
         both = tuple(slot for slot in self.steered if slot in self.bound_by)
+        if self._preferred in both:
+            return (self._preferred,)
         return both or tuple(self.bound_by) or self._awaited or self.steered
+
+    def prefer(self, slot: int | None) -> None:
+        """New connections go to this slot while it is among those; None: to all of them."""
+        if self._preferred != slot:
+            self._preferred = slot
+            self.steer(self.steered)
 
     def taken(self, slot: int, incarnation: int) -> None:
         """This worker has the slot's socket from now on."""
