@@ -13,7 +13,7 @@ import os
 import struct
 from functools import partial
 
-from . import calling_process, look
+from . import look, memory
 from .credentials import look_at
 
 TYPE_CHECKING = False
@@ -118,7 +118,9 @@ def _memory(pid: int, address: int, size: int) -> bytes:
     if size <= 0:
         return b""
     try:
-        return calling_process.read_memory(pid, address, size)
+        return memory.read(pid, address, size)
+    except memory.NotPresentError:
+        raise OSError(errno.EAGAIN, "not in memory") from None
     except OSError as error:
         if error.errno in (errno.EIO, errno.EFAULT):
             return b""  # not mapped any more

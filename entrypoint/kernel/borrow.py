@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from . import calling_process, look
+from . import calling_process, look, proc
 from .credentials import look_at, own
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def socket_of(pid: int, fd: int) -> _socket.socket | None:
     `pid` may be a thread's.
     """
     try:
-        pidfd = os.pidfd_open(group_of(pid))
+        pidfd = os.pidfd_open(proc.process_of(pid))
     except OSError:
         return None
     try:
@@ -107,15 +107,6 @@ def reuses_port(pid: int, fd: int) -> bool | None:
         own.close()
 
 
-def group_of(pid: int) -> int:
-    """The process of a thread; 0 when it has ended."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as status:
-            return int(status.read(4096).partition(b"\nTgid:")[2].split(None, 1)[0])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
 def is_tied(pid: int, fd: int, inode: int, others: Collection[int] = ()) -> bool:
     """Something else refers to the open file of this descriptor.
 
@@ -125,7 +116,7 @@ def is_tied(pid: int, fd: int, inode: int, others: Collection[int] = ()) -> bool
         return True
     if look_at(pid, lambda: _is_tied(pid, inode)):
         return True
-    apart = (pid, group_of(pid))
+    apart = (pid, proc.process_of(pid))
     return bool(look.sockets([each for each in others if each not in apart], {inode}).holders)
 
 

@@ -1,4 +1,4 @@
-"""The process that makes a call, as /proc shows it: its memory, its descriptors, its view of files.
+"""The process that makes a call, as /proc shows it: its descriptors, its view of files.
 
 Reading needs what ptrace(2) needs: the same user and a dumpable process, or CAP_SYS_PTRACE,
 which Docker does not give to root. A root pyinit therefore takes on the worker's effective
@@ -10,38 +10,16 @@ from __future__ import annotations
 import errno
 import os
 
+from . import proc
 from .credentials import look_at
 
 
-def _read_file(path: str, size: int, offset: int = 0) -> bytes:
+def _read_file(path: str, size: int) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.pread(fd, size, offset)
+        return os.read(fd, size)
     finally:
         os.close(fd)
-
-
-def read_memory(pid: int, address: int, size: int) -> bytes:
-    """Up to `size` bytes of the process's memory. Raises OSError (EIO: no such address)."""
-    if not 0 < address < 1 << 63:
-        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-    data = look_at(pid, lambda: _read_file(f"/proc/{pid}/mem", size, address))
-    return bytes(data)
-
-
-def write_memory(pid: int, address: int, data: bytes) -> None:
-    """Write into the process's memory. Raises OSError (EIO, EFAULT: no such address)."""
-    if not 0 < address < 1 << 63:
-        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-
-    def write() -> None:
-        fd = os.open(f"/proc/{pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.pwrite(fd, data, address)
-        finally:
-            os.close(fd)
-
-    look_at(pid, write)
 
 
 def protocol_of(pid: int, fd: int) -> str:
@@ -143,7 +121,7 @@ def target_of(pid: int, fd: int) -> str:
 def command_line(pid: int) -> tuple[str, ...]:
     """The first words of the process's command line; () when it cannot be read."""
     try:
-        data = _read_file(f"/proc/{pid}/cmdline", 4096)
+        data = b"" if proc.is_fetched(pid) else _read_file(f"/proc/{pid}/cmdline", 4096)
     except OSError:
         return ()
     return tuple(os.fsdecode(word) for word in data.split(b"\0")[:-1])

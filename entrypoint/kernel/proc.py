@@ -208,6 +208,26 @@ def heeds(pid: int, signum: int) -> bool:
     return bool(sets[b"SigCgt"]) or not (sets[b"SigIgn"] or signum in _HARMLESS)
 
 
+def process_of(thread: int) -> int:
+    """The process of a thread; 0 when it has ended."""
+    for line in _of(thread, "status").split(b"\n", 8):
+        if line.startswith(b"Tgid:"):
+            return int(line.split()[1])
+    return 0
+
+
+# Processes of which a child reads memory now (memory.py), each as often as a child does.
+fetched: list[int] = []
+
+
+def is_fetched(pid: int) -> bool:
+    """A child reads memory of this process, or of this thread's, and may do so for long.
+
+    It holds the lock of the address space meanwhile: nobody else is to ask for that.
+    """
+    return bool(fetched) and process_of(pid) in fetched
+
+
 def alive(pid: int) -> bool:
     """There is such a process, and it is no zombie."""
     found = stat(pid)

@@ -26,7 +26,7 @@ import time
 
 from entrypoint.core.record import Record
 
-from . import bpf, calling_process, interrupt
+from . import bpf, interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -331,8 +331,10 @@ def unfolded(call: Notification) -> Notification:
     """
     if call.call != "socketcall":
         return call
+    from . import memory  # only a 32-bit program needs it
+
     name, count = bpf.SOCKETCALLS.get(call.args[0] & 0xFFFFFFFF, ("", 0))
-    data = calling_process.read_memory(call.pid, call.args[1], 4 * count) if count else b""
+    data = memory.read(call.pid, call.args[1], 4 * count) if count else b""
     if len(data) != 4 * count:
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
     return call.replace(call=name, args=struct.unpack(f"={count}I", data))

@@ -240,7 +240,7 @@ def _mark_in_environment(pid: int) -> Mark | None:
 
 def _environment(pid: int) -> bytes:
     """The environment that the program was started with, read as its user where needed."""
-    if not proc.is_ours():
+    if not proc.is_ours() or proc.is_fetched(pid):
         return b""
     path = f"/proc/{pid}/environ"
     try:

@@ -26,6 +26,8 @@ from entrypoint.kernel import (
     calling_process,
     credentials,
     look,
+    memory,
+    proc,
     seccomp,
     sockets,
 )
@@ -132,7 +134,7 @@ class Binding:
             from .created_sockets import CreatedSockets
 
             self._created = CreatedSockets(self._loop)
-        pid = borrow.group_of(call.pid)
+        pid = proc.process_of(call.pid)
         try:
             return self._created.make(worker.notifier, call, worker.incarnation, pid)
         except OSError as error:
@@ -176,17 +178,15 @@ class Binding:
         A program that may have inherited its socket (haproxy) calls listen(2) only where
         that is 0. Other options are not reported.
         """
-        value, size = call.args[3:5]
-        claim = self.listeners.claimed_by(
-            worker.incarnation, calling_process.socket_inode(call.pid, call.args[0])
-        )
+        pid, fd, (value, size) = call.pid, call.args[0], call.args[3:5]
+        claim = self.listeners.claimed_by(worker.incarnation, calling_process.socket_inode(pid, fd))
         if claim is None or claim.listens or claim.reported:
             return False
-        (capacity,) = struct.unpack("=i", calling_process.read_memory(call.pid, size, 4))
+        (capacity,) = struct.unpack("=i", memory.read(pid, size, 4))
         if capacity < 4 or not worker.notifier.waits(call):
             return False
-        calling_process.write_memory(call.pid, value, struct.pack("=i", 0))
-        calling_process.write_memory(call.pid, size, struct.pack("=i", 4))
+        memory.write(pid, value, struct.pack("=i", 0))
+        memory.write(pid, size, struct.pack("=i", 4))
         worker.notifier.answer(call)
         return True
 
@@ -197,7 +197,7 @@ class Binding:
         if size < 2 or call.args[2] > 128:
             return False
         try:
-            asked = sockaddr.parse(calling_process.read_memory(pid, call.args[1], size))
+            asked = sockaddr.parse(memory.read(pid, call.args[1], size))
         except PermissionError:
             self._bind_unread(worker, call)
             return False
@@ -324,7 +324,7 @@ class Binding:
         """
         if not worker.makes:
             self._needs_our_sockets(worker, "the bind of a process cannot be read: " + _UNREADABLE)
-        found = self._created.of(borrow.group_of(call.pid), call.args[0]) if self._created else ()
+        found = self._created.of(proc.process_of(call.pid), call.args[0]) if self._created else ()
         if not found:
             return
         from .created_sockets import prepare
@@ -335,7 +335,7 @@ class Binding:
     def bound(self, worker: Worker, assignment: Assignment, inode: int, pid: int, fd: int) -> None:
         """The worker has the socket of that inode now, of this claim."""
         claim = self.listeners.hold(worker.incarnation, worker.slot, assignment, inode)
-        claim.pid, claim.fd = borrow.group_of(pid), fd
+        claim.pid, claim.fd = proc.process_of(pid), fd
         form = assignment.group.form
         if form not in worker.bound:
             worker.bound.add(form)
@@ -428,7 +428,7 @@ class Binding:
         """Of a process that we cannot look into: a socket that we made, and it has bound."""
         if self._created is None:
             return False
-        pid = borrow.group_of(call.pid)
+        pid = proc.process_of(call.pid)
         found = self._created.of(pid, call.args[0])
         bound = [created for created in found if sockets.port_of(created.sock)]
         if len(bound) != 1:

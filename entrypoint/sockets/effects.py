@@ -64,7 +64,7 @@ class PortEffects:
         self._ports: dict[str, Ports] = {}
         self._probes: dict[tuple[int, str], AcceptProbe] = {}
         self._accepters = Accepters(children)
-        self._pending = Pending(loop)
+        self._pending = Pending(loop, children.adopt_helper)
         # Apps that the file has.
         self._names: frozenset[str] = frozenset()
 
@@ -98,8 +98,8 @@ class PortEffects:
             spec,
             self._log,
             self._saw,
-            self._heir_of,
             self._pending,
+            self._heir_of,
             self._children.pid_of,
         )
         # Before anything listens: what comes first must not go to a spare slot.

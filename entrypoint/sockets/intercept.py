@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from entrypoint.kernel import bpf, seccomp
+from entrypoint.kernel import bpf, memory, seccomp
 from entrypoint.kernel.interrupt import interrupter
 from entrypoint.loop import HANGUP, READ
 
@@ -146,6 +146,9 @@ class Interception:
             done = self._serve(worker, call)
         except seccomp.NotTakenError:
             return False
+        except memory.NotPresentError as missing:
+            if self._pending.fetch(worker, call.id, missing):
+                return False
         except OSError as error:
             self._complain(call, error)
         except BaseException:
@@ -157,6 +160,8 @@ class Interception:
 
     def _again(self, worker: Worker, call: seccomp.Notification) -> bool:
         """As `_answer`, for a call that was not answered in time. All is looked at anew."""
+        if self._pending.reads_memory(worker):
+            return False
         with interrupter():
             try:
                 if not worker.notifier.flush():

@@ -68,7 +68,7 @@ class OwnConnects:
 
     def answer(self, incarnation: int, call: seccomp.Notification) -> int:
         """The errno of a connect, 0 to let it go. Raises OSError."""
-        from entrypoint.kernel import calling_process  # with the first filter
+        from entrypoint.kernel import calling_process, memory  # with the first filter
 
         refused = self._refused.get(incarnation, {})
         groups = [
@@ -81,7 +81,7 @@ class OwnConnects:
         if incarnation not in self._reported or not groups or not 2 < call.args[2] <= 128:
             return 0
         size = min(call.args[2], sockaddr.MAX_SIZE)
-        asked = sockaddr.parse(calling_process.read_memory(call.pid, call.args[1], size))
+        asked = sockaddr.parse(memory.read(call.pid, call.args[1], size))
         if asked is None or asked.family == "unix":
             return 0
         found = next((group for group in groups if _leads_to(asked, group)), None)

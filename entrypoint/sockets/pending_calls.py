@@ -1,6 +1,7 @@
 """Calls of workers that could not be answered in time, tried again.
 
-Some answers wait until the calling thread runs (kernel/interrupt.py). An attempt is bounded
+Some answers wait until the calling thread runs (kernel/interrupt.py), or until a child has
+read memory of the worker (fetched_pages.py). An attempt is bounded
 to a few milliseconds, in which PID 1 serves nobody. So the attempts of all workers share
 one queue: at most one failing attempt a turn of the loop, and a pause after it that grows
 with each failure. From the sixth failure on a worker costs less than a tenth of PID 1's
@@ -18,7 +19,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from entrypoint.kernel.memory import NotPresentError
     from entrypoint.loop import Loop
+
+    from .fetched_pages import Adopt, FetchedPages
 
     # True: done with this call, answered or not. False: not in time.
     Attempt = Callable[[], bool]
@@ -52,9 +56,14 @@ class _Owner:
 
 
 class Pending:
-    """The calls of all workers that are to be tried again."""
+    """The calls of all workers that are to be tried again.
 
-    def __init__(self, loop: Loop) -> None:
+    `adopt(pid, ended)`: this child reads memory for us, and is to be reaped.
+    """
+
+    def __init__(self, loop: Loop, adopt: Adopt) -> None:
+        self._adopt = adopt
+        self._pages: FetchedPages | None = None
         self._loop = loop
         self._owners: dict[Hashable, _Owner] = {}
 
@@ -77,6 +86,20 @@ class Pending:
     def drop(self, owner: Hashable) -> None:
         """Its notifier is closed: nothing of it can be answered any more."""
         self._owners.pop(owner, None)
+        if self._pages is not None:
+            self._pages.drop(owner)
+
+    def fetch(self, owner: Hashable, call: int, missing: NotPresentError) -> bool:
+        """Have memory of this worker read by a child; see `FetchedPages.fetch`."""
+        if self._pages is None:
+            from .fetched_pages import FetchedPages
+
+            self._pages = FetchedPages(self._adopt)
+        return self._pages.fetch(owner, call, missing)
+
+    def reads_memory(self, owner: Hashable) -> bool:
+        """A child still reads memory of this worker: none of its calls is to be looked at."""
+        return self._pages is not None and self._pages.waits(owner)
 
     def _schedule(self) -> None:
         if self._owners:

@@ -19,7 +19,6 @@ from entrypoint.core.record import Record
 from .errors import PortErrors
 from .listeners import Listeners
 from .own_connects import OwnConnects
-from .pending_calls import Pending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from .intercept import Interception
     from .node_channel import NodeChannel, Shared
     from .own_listeners import OwnListeners
+    from .pending_calls import Pending
     from .setoptions import SetOptions
 
     Log = Callable[[str, str, dict[str, object]], None]
@@ -77,12 +77,12 @@ class Ports:
         app: AppSpec,
         log: Log,
         listen_visible: Observed,
+        pending: Pending,
         heir_of: Callable[[Form], Address | None] = lambda _form: None,
-        pending: Pending | None = None,
         pid_of: Callable[[int], int] = lambda _incarnation: 0,
     ) -> None:
         self._loop = loop
-        self._pending = pending if pending is not None else Pending(loop)
+        self._pending = pending
         self._app = app
         self._log = log
         self._observed = listen_visible

@@ -15,6 +15,7 @@ from entrypoint.kernel import (
     calling_process,
     credentials,
     look,
+    proc,
     seccomp,
 )
 
@@ -61,7 +62,7 @@ def _can_replace(
 ) -> bool:
     """It is the caller's own descriptor, and nothing else refers to it."""
     pid, fd = claim.pid, claim.fd
-    if borrow.group_of(call.pid) != pid or calling_process.socket_inode(pid, fd) != claim.inode:
+    if proc.process_of(call.pid) != pid or calling_process.socket_inode(pid, fd) != claim.inode:
         return False
     tree = look.tree(binding.pid_of(worker.incarnation) or pid)
     return not borrow.is_tied(pid, fd, claim.inode, tree)

@@ -19,6 +19,7 @@ from entrypoint.kernel import (
     bpf,
     calling_process,
     credentials,
+    memory,
     sockets,
 )
 
@@ -92,7 +93,7 @@ class SetOptions:
         inode = calling_process.socket_inode(pid, fd)
         if not inode or not 0 < size <= _SIZE:
             return
-        data = calling_process.read_memory(pid, value, size)
+        data = memory.read(pid, value, size)
         if not notifier.waits(call):
             return
         life.in_vain += 1

@@ -16,6 +16,7 @@ from entrypoint.core.spec import AppSpec, HealthSpec, ListenSpec
 from entrypoint.kernel import sockets
 from entrypoint.loop import Loop
 from entrypoint.shell.children import Children, Started
+from entrypoint.sockets.pending_calls import Pending
 from entrypoint.sockets.ports import Ports
 from tests.support.ports import free_port
 from tests.support.wait import wait_until
@@ -187,7 +188,9 @@ def test_a_check_reaches_its_slot_wherever_others_are_steered(lab, family, host)
         share="slots",
         listen=(ListenSpec(family, host=host, port=port),),
     )
-    ports = lab.ports["web"] = Ports(lab.loop, app, lambda *_: None, lambda *_: None)
+    ports = lab.ports["web"] = Ports(
+        lab.loop, app, lambda *_: None, lambda *_: None, Pending(lab.loop, lambda *_: None)
+    )
     ports.open(4)
     ports.steer((1,))
     group = ports.accepted_by(0)
@@ -230,7 +233,9 @@ def test_a_full_backlog_keeps_the_direction_until_the_check_is_given_up(lab):
         share="slots",
         listen=(ListenSpec("inet", host="127.0.0.1", port=port, backlog=1),),
     )
-    ports = lab.ports["web"] = Ports(lab.loop, app, lambda *_: None, lambda *_: None)
+    ports = lab.ports["web"] = Ports(
+        lab.loop, app, lambda *_: None, lambda *_: None, Pending(lab.loop, lambda *_: None)
+    )
     ports.open(2)
     ports.steer((0,))
     group = ports.accepted_by(0)

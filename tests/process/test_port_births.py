@@ -140,12 +140,12 @@ serve(s)
 def test_workers_that_give_root_up_share_their_port(tmp_path, monkeypatch, host, declared):
     if os.geteuid() != 0:
         pytest.skip("needs root, to give root up")
-    from entrypoint.kernel import calling_process
+    from entrypoint.kernel import calling_process, memory
 
     def closed(pid, address, size):
         raise PermissionError(13, "as without CAP_SYS_PTRACE")
 
-    monkeypatch.setattr(calling_process, "read_memory", closed)
+    monkeypatch.setattr(memory, "read", closed)
     monkeypatch.setattr(calling_process, "socket_inode", lambda _pid, _fd: 0)
     tmp_path.chmod(0o755)
     port = free_port()

@@ -14,6 +14,7 @@ import pytest
 from entrypoint.core.spec import AppSpec
 from entrypoint.kernel import sockets
 from entrypoint.loop import Loop
+from entrypoint.sockets.pending_calls import Pending
 from entrypoint.sockets.ports import PortErrors, Ports
 from tests.support.portlab import Lab, get, spec
 from tests.support.ports import free_port
@@ -53,7 +54,7 @@ def opened():
         loop = Loop(lambda _where, error: errors.append(error))
         fields.setdefault("share", "slots")
         app = AppSpec("web", ("true",), "/", exec_mode="cluster", listen=listen, **fields)
-        ports = Ports(loop, app, lambda *_: None, lambda *_: None)
+        ports = Ports(loop, app, lambda *_: None, lambda *_: None, Pending(loop, lambda *_: None))
         made.append((ports, loop, errors))
         ports.open(slots)
         return ports, loop
@@ -313,11 +314,13 @@ def test_a_privileged_port_is_a_clear_error(opened):
             with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as file:
                 limit = int(file.read())
             os.setresuid(65534, 65534, 65534)
+            loop = Loop(lambda *_: None)
             ports = Ports(
-                Loop(lambda *_: None),
+                loop,
                 AppSpec("web", ("x",), "/", share="slots", listen=(spec("127.0.0.1:81"),)),
                 lambda *_: None,
                 lambda *_: None,
+                Pending(loop, lambda *_: None),
             )
             try:
                 ports.open(2)

@@ -9,11 +9,13 @@ import subprocess
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from entrypoint.core.spec import AppSpec, ListenSpec
 from entrypoint.kernel import child_report, kill, process, signals
 from entrypoint.loop import READ, Loop
+from entrypoint.sockets.pending_calls import Pending
 from entrypoint.sockets.ports import Ports
 from tests.support.wait import wait_until
 
@@ -60,6 +62,8 @@ class Lab:
         self.seen: list[tuple[int, str, dict]] = []
         self.logged: list[tuple[str, str, dict]] = []
         self.workers: list[Worker] = []
+        # Children of Ports, to be reaped: pid, and what to call then.
+        self.helpers: list[tuple[int, Callable[[int], None]]] = []
         self.lock = threading.RLock()
         self.loop = Loop(lambda _where, error: self.errors.append(error))
         self.ports = Ports(
@@ -67,6 +71,7 @@ class Lab:
             self.app,
             lambda *line: self.logged.append(line),
             lambda *what: self.seen.append(what),
+            Pending(self.loop, lambda *helper: self.helpers.append(helper)),
             pid_of=self._pid_of,
         )
         self.output = os.memfd_create("output")
@@ -82,7 +87,15 @@ class Lab:
         while not self._ends:
             with self.lock:
                 self.loop.turn(0.01)
+                self._reap_helpers()
             time.sleep(0.001)
+
+    def _reap_helpers(self) -> None:
+        for helper in tuple(self.helpers):
+            pid, status = os.waitpid(helper[0], os.WNOHANG)
+            if pid:
+                self.helpers.remove(helper)
+                helper[1](status)
 
     def _pid_of(self, incarnation: int) -> int:
         worker = self.workers[incarnation - 1]

@@ -55,7 +55,7 @@ def no_resume() -> None:
 
 
 def test_a_worker_that_never_runs_costs_a_tenth(loop):
-    waiting, spent = Pending(loop), []
+    waiting, spent = Pending(loop, lambda *_: None), []
     waiting.add("a", never(loop, 0.004, spent), no_resume)
     loop.run(60)
     assert len(spent) > 100
@@ -63,7 +63,7 @@ def test_a_worker_that_never_runs_costs_a_tenth(loop):
 
 
 def test_many_of_them_hold_up_no_turn_for_longer_than_one(loop):
-    waiting, spent = Pending(loop), []
+    waiting, spent = Pending(loop, lambda *_: None), []
     for name in range(50):
         waiting.add(name, never(loop, 0.004, spent), no_resume)
     loop.run(10)
@@ -78,7 +78,7 @@ def test_the_pause_grows_and_is_bounded():
 
 
 def test_other_threads_of_a_worker_have_their_turn(loop):
-    waiting, spent, done = Pending(loop), [], []
+    waiting, spent, done = Pending(loop, lambda *_: None), [], []
     waiting.add("a", never(loop, 0.004, spent), no_resume)
     assert waiting.has("a")
     for name in range(3):
@@ -89,7 +89,7 @@ def test_other_threads_of_a_worker_have_their_turn(loop):
 
 
 def test_a_worker_that_has_run_is_served_at_once_again(loop):
-    waiting, tries = Pending(loop), []
+    waiting, tries = Pending(loop, lambda *_: None), []
 
     def third_time() -> bool:
         tries.append(loop.time)
@@ -103,7 +103,7 @@ def test_a_worker_that_has_run_is_served_at_once_again(loop):
 
 
 def test_attempts_that_wait_and_succeed_are_spread_over_turns(loop):
-    waiting, done = Pending(loop), []
+    waiting, done = Pending(loop, lambda *_: None), []
 
     def slowly() -> bool:
         loop.time += 0.003
@@ -118,7 +118,7 @@ def test_attempts_that_wait_and_succeed_are_spread_over_turns(loop):
 
 
 def test_reading_stops_when_many_wait_and_goes_on(loop):
-    waiting, resumed, ready = Pending(loop), [], []
+    waiting, resumed, ready = Pending(loop, lambda *_: None), [], []
     full = [
         waiting.add("a", lambda: bool(ready), lambda: resumed.append(loop.time))
         for _ in range(AT_MOST)
@@ -133,7 +133,7 @@ def test_reading_stops_when_many_wait_and_goes_on(loop):
 
 
 def test_what_is_dropped_is_not_tried(loop):
-    waiting, spent = Pending(loop), []
+    waiting, spent = Pending(loop, lambda *_: None), []
     waiting.add("a", never(loop, 0.001, spent), no_resume)
     waiting.add("b", never(loop, 0.001, spent), no_resume)
     waiting.drop("a")
