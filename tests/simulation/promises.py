@@ -8,7 +8,7 @@ from __future__ import annotations
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core import worker as w
-from tests.simulation.invariants import crew_of, is_stopping, places_of
+from tests.simulation.invariants import crew_of, instances_of, is_stopping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def nobody_waits_where_nobody_comes(world: World, _effects) -> None:
         if app_state.spec.share != "slots" or app_state.name not in world.routed:
             continue
         crew = crew_of(world, app_state.name)
-        own = places_of(world, app_state.name)
+        own = instances_of(world, app_state.name)
         served = {each.slot for each in crew if each.state in (w.ONLINE, w.SICK, w.LAUNCHING)}
         served |= {p.slot for p in own if p.state in (w.RUNNING, w.WAITING_RESTART)}
         if served:
