@@ -30,13 +30,15 @@ class Figure:
 class Bar:
     """`ours` is to be at most `limit` (at least, where it says so) times `against`.
 
-    Without `against` the limit is one of ours alone, in the unit of the figure.
+    Without `against` the limit is one of ours alone, in the unit of the figure. `equal`: a
+    difference up to this, in that unit, is none.
     """
 
     ours: str
     limit: float
     against: str = ""
     at_least: bool = False
+    equal: float = 0.0
 
 
 @dataclass
@@ -93,17 +95,22 @@ class Row:
             return Verdict(bar, float("nan"), met=False, unsure=False)
         ours = measured[bar.ours]
         if not bar.against:
-            value, single = ours.median, list(ours.samples)
+            value, single = ours.median, [(each, each) for each in ours.samples]
+            gap = value
         else:
             other = measured[bar.against]
             value = ours.median / other.median if other.median else float("inf")
-            single = [a / b for a, b in zip(ours.samples, other.samples, strict=False) if b]
+            gap = ours.median - other.median
+            pairs = zip(ours.samples, other.samples, strict=False)
+            single = [(a / b, a - b) for a, b in pairs if b]
 
-        def meets(ratio: float) -> bool:
+        def meets(ratio: float, gap: float) -> bool:
+            if abs(gap) <= bar.equal:
+                return True
             return ratio >= bar.limit if bar.at_least else ratio <= bar.limit
 
-        met = meets(value)
-        against_it = sum(meets(each) != met for each in single)
+        met = meets(value, gap)
+        against_it = sum(meets(*each) != met for each in single)
         return Verdict(bar, value, met=met, unsure=against_it * 4 >= max(4, len(single)))
 
 

@@ -14,6 +14,7 @@ from .processes import orphans, signals
 from .reloads import reloads
 from .sharing import sharing
 from .start import first_answer, first_instruction
+from .tail import tail
 
 ALL = {
     "first-instruction": first_instruction,
@@ -29,4 +30,5 @@ ALL = {
     "probes": probes,
     "sharing": sharing,
     "reloads": reloads,
+    "tail": tail,
 }

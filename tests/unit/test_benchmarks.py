@@ -37,6 +37,14 @@ def test_a_lower_bound_is_missed_from_below() -> None:
     assert not verdict.met
 
 
+def test_a_difference_that_counts_as_none_meets_the_bar():
+    [verdict] = row([6, 6, 6], [2, 2, 2], Bar("pyinit", 1.2, "tini", equal=5)).verdicts()
+    assert verdict.met
+    assert verdict.value == 3
+    [verdict] = row([9, 9, 9], [2, 2, 2], Bar("pyinit", 1.2, "tini", equal=5)).verdicts()
+    assert not verdict.met
+
+
 def test_what_did_not_run_meets_no_bar_and_is_named() -> None:
     missing = row([1.0], [1.0], Bar("pyinit", 1.5, "tini"))
     missing.figures["tini"] = Figure("tini", [], "ms", missing="not installed")
