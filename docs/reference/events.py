@@ -179,6 +179,24 @@ EVENTS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "A check succeeded before the worker was replaced.",
             ),
             (
+                "worker stalled",
+                "warning",
+                f"{WORKER} address waiting after",
+                "Connections wait for the worker, and it has accepted none for so long.",
+            ),
+            (
+                "worker accepts again",
+                "info",
+                f"{WORKER} after",
+                "A stalled worker has accepted a connection, and goes on.",
+            ),
+            (
+                "worker stall overdue",
+                "error",
+                f"{WORKER} reason",
+                "A worker has been stalled for `stall_timeout`; it is stopped.",
+            ),
+            (
                 "worker started again",
                 "info",
                 f"{WORKER} reason",
@@ -601,6 +619,7 @@ FIELDS = {
     "traceback": "Python's traceback",
     "unstable_exits": "unstable exits within the window",
     "uptime": "seconds",
+    "waiting": "connections that wait",
     "was": "number before",
     "where": "part of pyinit",
     "workers": "number of workers",

@@ -23,6 +23,7 @@ COLOURS = {
     "online": "\x1b[32m",
     "launching": "\x1b[36m",
     "unhealthy": RED,
+    "stalled": RED,
     "stopping": YELLOW,
     "waiting restart": YELLOW,
     "scheduled": CYAN,

@@ -74,6 +74,7 @@ _AS_READ = (
     "multiline",
     "listen",
     "retire_delay",
+    "stall_timeout",
     "handoff",
     "health",
     "watchdog",

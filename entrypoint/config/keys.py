@@ -332,6 +332,15 @@ APP_KEYS: tuple[Key, ...] = (
         "500",
     ),
     _own(
+        "stall_timeout",
+        "time",
+        "A worker for which connections wait and that accepts none is stopped after so long. It "
+        "gets no new connections after 5 s, and a replacement beside it after 10 s; `0`: it is "
+        "never stopped for that.",
+        "learned: a minute, or three times the longest such pause that a worker of the app came "
+        "back from",
+    ),
+    _own(
         "handoff",
         "choice",
         "How workers get the sockets: `fds` (LISTEN_FDS), `intercept` (their own bind(2)), "

@@ -173,11 +173,12 @@ class RelayQueue(Effect):
     """Connections that wait on this slot, whose worker is not there, go to the others.
 
     Only where a worker then still sees the client's address, or where the file allows more
-    (`AppSpec.relay`).
+    (`AppSpec.relay`). `stalled`: the worker is there and takes none.
     """
 
     app: str
     slot: int
+    stalled: bool = False
 
 
 class PausePort(Effect):
@@ -238,6 +239,7 @@ class Count(Effect):
 
     - `restart`: a worker is started in the place of one that ended or is replaced;
       `label` is one of `reasons.RESTARTS`;
+    - `stall`: connections wait for a worker, and it accepts none;
     - `ready`: a worker said that it is ready, `seconds` after its launch;
     - `reload`: a rolling reload is over after `seconds`; `label` is `finished` or
       `aborted`;

@@ -116,6 +116,20 @@ class AcceptSeen(Event):
     unknown: bool = False
 
 
+class AcceptStalled(Event):
+    """Connections wait on a slot of the app, and none was accepted there since `since`.
+
+    `waiting` of them, on `address`; `declared` as in `ListenSeen`. It may come again.
+    """
+
+    app: str
+    slot: int
+    address: str
+    declared: str
+    since: float
+    waiting: int
+
+
 class ProbeFailed(Event):
     """No connection could be made to see whether the worker accepts (`ProbeAccept`)."""
 

@@ -42,7 +42,7 @@ NEVER_RAN = reasons.NEVER_RAN
 NO_GOOD = 1
 # Reasons of a stop that is pyinit's answer to a worker which is of no use, and what its last
 # exit is called.
-BROKEN = {"health": "unhealthy", "watchdog": "watchdog"}
+BROKEN = {"health": "unhealthy", "watchdog": "watchdog", "stalled": "stalled"}
 
 
 def never_forked(tx: Transaction, worker: Worker, reason: str) -> None:
@@ -190,7 +190,7 @@ def _failure(worker: Worker) -> dict[str, object]:
 
 
 def _broken(worker: Worker) -> str:
-    why = worker.requested_by if worker.stop_reason == "watchdog" else worker.check_reason
+    why = worker.check_reason if worker.stop_reason == "health" else worker.requested_by
     return f"{BROKEN[worker.stop_reason]}: {why}"
 
 
@@ -250,9 +250,12 @@ def restart_or_give_up(tx: Transaction, worker: Worker, instance: Instance, leas
     crash_queues.left(tx, worker)
     app_state = tx.the_app(worker.app)
     successor = tx.worker(instance.successor)
-    if successor is not None and successor.state == w.LAUNCHING:
+    held = worker.stalled_at > 0 and successor is not None and successor.ready
+    if held or (successor is not None and successor.state == w.LAUNCHING):
         # Its successor is on the way and takes over when it is ready.
         tx.put_instance(restarts.restarted(tx, instance.replace(current=0), reason))
+        if held:
+            rolling.resume(tx, worker.app)
         return
     if rolling.is_fresh(tx, worker) and not _has_finished(worker):
         reload_abort.abort(tx, worker, _why(worker))
@@ -272,6 +275,7 @@ AFTER: dict[StopReason, Callable[[Transaction, Worker, Instance, float], None]] 
     "failed start": restart_or_give_up,
     "health": restart_or_give_up,
     "watchdog": restart_or_give_up,
+    "stalled": restart_or_give_up,
     "restart": start_again,
     "reload": start_again,
     "abort": start_again,

@@ -282,7 +282,8 @@ def _empties(worker: Worker) -> bool:
     Else it may never empty, and in a restart the next worker of the slot takes it over. One
     that is sick may never accept again.
     """
-    return worker.stop_reason in ("reload", "scale", "stop") and not worker.sick
+    well = not worker.sick and not worker.stalled_at
+    return worker.stop_reason in ("reload", "scale", "stop") and well
 
 
 def terminate(tx: Transaction, worker: Worker) -> None:
@@ -306,6 +307,8 @@ def _unwatched(tx: Transaction, worker: Worker) -> Worker:
     """On its way out: neither launch nor checks nor watchdog. The worker to stage."""
     for kind in ("launch", "prove", "probe", "retire", "watchdog"):
         tx.emit(StopTimer(_timer(kind, worker)))
+    if worker.stalled_at:
+        tx.emit(StopTimer(_timer("stall", worker)))
     tx.emit(StopLook(worker.incarnation))
     return health.end(tx, worker)
 

@@ -18,6 +18,7 @@ EXIT = "exit"  # it ended by itself, with exit code 0
 FAILED_START = "failed_start"  # it could not be started, or was not ready in time
 HEALTH = "health"  # its active checks failed
 WATCHDOG = "watchdog"  # it did not say that it lives
+STALLED = "stalled"  # connections waited for it, and it accepted none
 ASKED = "asked"  # by a command or SIGHUP
 
 _SAID = {
@@ -25,10 +26,14 @@ _SAID = {
     "cron_restart": "cron",
     "files changed": "watch",
     HEALTH: HEALTH,
+    STALLED: STALLED,
     "max_memory_restart": "memory",
 }
 
-RESTARTS = (ASKED, "config", CRASH, "cron", EXIT, FAILED_START, HEALTH, "memory", "watch", WATCHDOG)
+RESTARTS = (
+    *(ASKED, "config", CRASH, "cron", EXIT, FAILED_START, HEALTH, "memory", STALLED, "watch"),
+    WATCHDOG,
+)
 
 
 def label(said: str) -> str:
@@ -40,7 +45,7 @@ def of_end(worker: Worker, instance: Instance) -> str:
     """The word for the end of a worker that was not stopped."""
     if worker.stop_reason == "failed start":
         return FAILED_START
-    if worker.stop_reason in (HEALTH, WATCHDOG):
+    if worker.stop_reason in (HEALTH, WATCHDOG, STALLED):
         return worker.stop_reason
     if worker.exit_code is None:
         return FAILED_START if instance.last_code == NEVER_RAN else CRASH

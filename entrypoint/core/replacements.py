@@ -31,7 +31,7 @@ def failing(tx: Transaction, worker: Worker) -> None:
         reason = f"unhealthy: {worker.check_reason}"
         stop_worker(tx, worker, "failed start", requested_by=reason)
         return
-    if worker.state == w.ONLINE:
+    if not worker.sick:
         short = tx.now - worker.launched_at < worker.spec.min_uptime
         worker = worker.after(w.SICKEN).replace(
             sick=True, failed_to_start=short or not worker.healthy
@@ -46,6 +46,10 @@ def failing(tx: Transaction, worker: Worker) -> None:
         instance = _its_instance(tx, worker)
         if instance is not None and worker.failed_to_start and _surges(tx, worker):
             after_failure(tx, instance, worker.spec)
+        if instance is not None and instance.successor:
+            # One that is stalled has its replacement already, which takes over now.
+            rolling.resume(tx, worker.app)
+            return
     _replace(tx, worker)
 
 
@@ -64,7 +68,10 @@ def succeed(tx: Transaction, worker: Worker) -> None:
 
 def recovered(tx: Transaction, worker: Worker) -> None:
     """It was sick, and a check has succeeded before it was replaced."""
-    tx.put_worker(worker.after(w.READY).replace(sick=False, failed_to_start=False))
+    if not worker.sick:
+        return  # it is stalled, and passes checks that need no connection
+    worker = worker.replace(sick=False, failed_to_start=False)
+    tx.put_worker(worker if worker.stalled_at else worker.after(w.READY))
     tx.report_of(worker, "info", "worker healthy again")
 
 

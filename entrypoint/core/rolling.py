@@ -190,7 +190,8 @@ def advance(tx: Transaction, app: str) -> None:
             return
         # An instance asked for again waits until its own turn of before is over.
         startable = [n for n in reload.queue if n not in reload.active]
-        may_begin = len(reload.active) < max(1, app_state.spec.reload_parallel)
+        busy = [n for n in reload.active if not _is_held(tx, app_state, n)]
+        may_begin = len(busy) < max(1, app_state.spec.reload_parallel)
         if not startable or not may_begin:
             return
         number = startable[0]
@@ -356,8 +357,28 @@ def in_place_ready(tx: Transaction, instance: Instance, worker: Worker) -> None:
 
 def successor_ready(tx: Transaction, instance: Instance, worker: Worker) -> None:
     """The successor becomes current; the old worker leaves."""
-    if tx.worker(instance.current) is None or _is_proven(tx, instance, worker):
+    old = tx.worker(instance.current)
+    if old is not None and is_held(tx, old):
+        return
+    if old is None or _is_proven(tx, instance, worker):
         _take_over(tx, instance, worker)
+
+
+def is_held(tx: Transaction, old: Worker) -> bool:
+    """It is stalled and nothing else, so it keeps its place beside its replacement for a while.
+
+    Until a reload asks for its instance, or `stall_timeout` is over (stalls.py).
+    """
+    reload = tx.the_app(old.app).reload
+    if reload is None or not old.stalled_at or old.sick or old.stop_reason:
+        return False
+    return old.instance in reload.repairs and old.instance not in reload.queue
+
+
+def _is_held(tx: Transaction, app_state: AppState, number: int) -> bool:
+    instance = tx.instance(app_state.name, number)
+    old = tx.worker(instance.current) if instance is not None else None
+    return old is not None and is_held(tx, old)
 
 
 def _take_over(tx: Transaction, instance: Instance, worker: Worker) -> None:

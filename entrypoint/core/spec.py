@@ -143,6 +143,9 @@ class AppSpec(Record):
     watchdog: float = 0.0  # 0: none
     depends_on: tuple[DependsSpec, ...] = ()
     on_errored: str = "exit"  # exit | keep | wait
+    # How long a worker may leave connections waiting and accept none (s); 0: as long as it likes.
+    # None: learned (stalls.py).
+    stall_timeout: float | None = None
     # One worker at a time in a reload unless the file says otherwise.
     reload_parallel: int = 1
     # How long the first new worker of a reload lives before an old one is stopped (s). None:

@@ -16,6 +16,7 @@ from . import (
     listeners,
     rolling,
     shutdown,
+    stalls,
     starting,
     table,
 )
@@ -77,6 +78,7 @@ class Supervisor:
             e.ScaleRequested: self._scale_requested,
             e.SignalRequested: self._signal_requested,
             e.PortFailed: failures.port_failed,
+            e.AcceptStalled: stalls.seen,
             e.RemainingEnded: lambda tx, _event: shutdown.remaining_ended(tx),
         }
 

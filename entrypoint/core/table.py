@@ -26,6 +26,7 @@ from . import (
     reload_abort,
     replacements,
     rolling,
+    stalls,
 )
 from . import worker as w
 
@@ -84,8 +85,9 @@ def said_ready(tx: Transaction, worker: Worker, event: e.WorkerReady) -> None:
 
 
 def accept_seen(tx: Transaction, worker: Worker, event: e.AcceptSeen) -> None:
-    """Remembered; while it launches it may be ready by that."""
+    """Remembered; while it launches it may be ready by that, and one that is stalled goes on."""
     readiness.accepted(tx, worker, event)
+    stalls.accepted(tx, tx.worker(worker.incarnation) or worker)
     promote(tx, worker.incarnation)
 
 
@@ -159,6 +161,11 @@ def abandon_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
 def watchdog_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
     """SIGABRT, if it is one whose signs of life are awaited."""
     notify.missed(tx, worker)
+
+
+def stall_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
+    """A replacement beside it, or its end, if it still accepts nothing."""
+    stalls.due(tx, worker)
 
 
 def probe_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
@@ -249,6 +256,7 @@ DEADLINES: dict[WorkerTimer, Row] = {
     "prove": _row(prove_due),
     "health": _row(check_due, check_due, check_due, nothing, nothing, nothing, nothing),
     "watchdog": _row(watchdog_due, watchdog_due, watchdog_due, nothing, nothing, nothing, nothing),
+    "stall": _row(nothing, nothing, stall_due, nothing, nothing, nothing, nothing),
     "retire": _row(nothing, nothing, nothing, retire_due, nothing, nothing, nothing),
     "kill": _row(nothing, nothing, nothing, kill_due, kill_due, nothing, kill_due),
     "abandon": _row(nothing, nothing, nothing, nothing, nothing, abandon_due, abandon_due),

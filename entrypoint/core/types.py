@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         "watchdog",
         "lost",
         "abort",
+        "stalled",
     ]
 
     # What a signal to a worker reaches (`effects.SendSignal`); "": not decided yet.
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
 
     # Deadlines of one worker.
     WorkerTimer = Literal[
-        "launch", "prove", "probe", "health", "watchdog", "kill", "retire", "abandon"
+        "launch", "prove", "probe", "health", "watchdog", "stall", "kill", "retire", "abandon"
     ]
     # Deadlines of an app or of the run.
     OtherTimer = Literal["restart", "widen", "orphans", "port", "drain", "shutdown", "remaining"]

@@ -7,12 +7,22 @@ from .record import Record
 LAUNCHING = "launching"
 ONLINE = "online"
 UNHEALTHY = "unhealthy"  # its active checks fail; it is being replaced
+STALLED = "stalled"  # connections wait for it, and it accepts none
 STOPPING = "stopping"
 WAITING_RESTART = "waiting restart"
 STOPPED = "stopped"
 ERRORED = "errored"
 PASSING, FAILING = "passing", "failing"
-STATES = (LAUNCHING, ONLINE, UNHEALTHY, STOPPING, WAITING_RESTART, STOPPED, ERRORED)
+STATES = (
+    LAUNCHING,
+    ONLINE,
+    UNHEALTHY,
+    STALLED,
+    STOPPING,
+    WAITING_RESTART,
+    STOPPED,
+    ERRORED,
+)
 
 
 class JobView(Record):

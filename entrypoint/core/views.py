@@ -124,6 +124,10 @@ def _health(worker: Worker) -> str:
     return v.PASSING if worker.healthy else ""
 
 
+def _is_stalled(worker: Worker) -> bool:
+    return worker.state == w.SICK and worker.stalled_at > 0 and not worker.sick
+
+
 def _row(app_state: AppState, worker: Worker, instance: Instance | None) -> v.WorkerView:
     return v.WorkerView(
         app=worker.app,
@@ -132,7 +136,7 @@ def _row(app_state: AppState, worker: Worker, instance: Instance | None) -> v.Wo
         slot=worker.slot,
         # Reaped: its number may be another process's by now.
         pid=0 if worker.state == w.LINGERING else worker.pid,
-        state=_SHOWN[worker.state],
+        state=v.STALLED if _is_stalled(worker) else _SHOWN[worker.state],
         ready=worker.ready,
         restarts=instance.restarts if instance else 0,
         started_at=worker.launched_at,

@@ -12,8 +12,8 @@ is illegal and raises, and the turn that tried changes nothing::
     any of them ── exit ──► gone        any of them ── leader exit ──► lingering ──► gone
 
 A worker that closes its listener and lives on is *launching* again until it has another.
-*sick*: it was online and its active checks fail; it is replaced, or becomes online again
-when they succeed before that.
+*sick*: it was online and its active checks fail, or it is stalled (stalls.py); it is replaced,
+or becomes online again when they succeed, or when it accepts, before that.
 *retiring*: steered away, its accept queue is emptying. *lingering*: the process that
 we started has ended and others of its process group have not.
 
@@ -80,6 +80,7 @@ LIFE: dict[WorkerState, dict[Transition, WorkerState]] = {
     },
     SICK: {
         READY: ONLINE,
+        SICKEN: SICK,
         RETIRE: RETIRING,
         SIGNAL: TERMINATING,
         KILL: KILLING,
@@ -172,6 +173,8 @@ class Worker(Record):
     check_reason: str = ""  # of the newest one, if it failed
     healthy: bool = False  # one has succeeded
     sick: bool = False  # so many failed that it is to be replaced
+    # Since when connections wait for it and it accepts none (stalls.py); 0: it accepts.
+    stalled_at: float = 0.0
 
     @property
     def ready(self) -> bool:
@@ -271,6 +274,7 @@ class AppState(Record):
     said_ready: bool = False  # a worker of it was ready, by its word or as seen
     says_ready: bool = False  # a worker of it has said READY
     slowest: float = 0.0  # the longest that a worker took to be ready (s)
+    longest_stall: float = 0.0  # the longest that one accepted nothing and then did again (s)
     advised: bool = False  # that it should declare its port
     was_ready: bool = False
     stop_sent: bool = False  # to stop, in the shutdown

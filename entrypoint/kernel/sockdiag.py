@@ -41,6 +41,7 @@ _INET_REQUEST = "=BBBBI48x"
 # family, state, timer, retrans, sport, dport, src, dst, if, cookie, expires, rqueue, wqueue,
 # uid, inode. Ports and addresses are in network order.
 _INET_MESSAGE = struct.Struct("=BBBBHH16s16sIQIIIII")
+_COOKIE_AT = 44
 _UNIX_MESSAGE = struct.Struct("=BBBBIQ")
 _ATTRIBUTE_V6ONLY = 11
 _ATTRIBUTE_NAME = 0
@@ -244,13 +245,9 @@ def waits_from_here(port: int) -> bool:
 
     False where the kernel does not tell.
     """
-    states = (1 << _ESTABLISHED) | (1 << _CLOSE_WAIT)
     try:
         for family in (_socket.AF_INET, _socket.AF_INET6):
-            body = struct.pack(
-                "=BBBBIH46x", family, _socket.IPPROTO_TCP, 0, 0, states, _socket.htons(port)
-            )
-            for message in _messages(body):
+            for message in _messages(_of_port(family, port)):
                 found = _INET_MESSAGE.unpack_from(message)
                 here, there, inode = found[6], found[7], found[-1]
                 if not inode and here != there and not _is_loopback(family, there):
@@ -258,6 +255,28 @@ def waits_from_here(port: int) -> bool:
     except (OSError, struct.error):
         return False
     return True
+
+
+def waiting_at(port: int) -> frozenset[bytes] | None:
+    """The connections to this TCP port that nobody has accepted yet, by the kernel's cookies.
+
+    None where the kernel does not tell, or there are too many.
+    """
+    found = set()
+    try:
+        for family in (_socket.AF_INET, _socket.AF_INET6):
+            for message in _messages(_of_port(family, port)):
+                if not _INET_MESSAGE.unpack_from(message)[-1]:
+                    found.add(message[_COOKIE_AT : _COOKIE_AT + 8])
+    except (OSError, struct.error):
+        return None
+    return frozenset(found)
+
+
+def _of_port(family: int, port: int) -> bytes:
+    """A request for all connections to this port."""
+    states = (1 << _ESTABLISHED) | (1 << _CLOSE_WAIT)
+    return struct.pack("=BBBBIH46x", family, _socket.IPPROTO_TCP, 0, 0, states, _socket.htons(port))
 
 
 def _is_loopback(family: int, packed: bytes) -> bool:

@@ -223,6 +223,7 @@ class Collector:
         for reason in sorted({*RESTARTS, *counters.restarts}):
             count = counters.restarts.get(reason, 0)
             page.add("pyinit_worker_restarts", count, labels(app=app.name, reason=reason))
+        page.add("pyinit_worker_stalls", counters.stalls, own)
         for result, count in counters.reloads.items():
             page.add("pyinit_app_reloads", count, labels(app=app.name, result=result))
         if app.job is not None:

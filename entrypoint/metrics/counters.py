@@ -45,6 +45,7 @@ class AppCounters:
     def __init__(self) -> None:
         self.restarts: dict[str, int] = {}
         self.runs: dict[str, int] = {}
+        self.stalls = 0
         self.reloads = dict.fromkeys(RELOAD_RESULTS, 0)
         self.reload_seconds = Histogram(RELOAD_BOUNDS)
         self.ready_seconds = Histogram(READY_BOUNDS)
@@ -82,6 +83,8 @@ class Counters:
             counters.restarts[effect.label] = counters.restarts.get(effect.label, 0) + 1
         elif effect.what == "run":
             counters.runs[effect.label] = counters.runs.get(effect.label, 0) + 1
+        elif effect.what == "stall":
+            counters.stalls += 1
         elif effect.what == "ready":
             counters.ready_seconds.observe(effect.seconds)
         else:

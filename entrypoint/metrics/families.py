@@ -167,6 +167,12 @@ APPS = (
         "Workers started in the place of one that ended or was replaced, by reason.",
     ),
     _family(
+        "pyinit_worker_stalls",
+        COUNTER,
+        APP,
+        "Workers for which connections waited and that accepted none for 5 seconds.",
+    ),
+    _family(
         "pyinit_worker_ready_duration_seconds",
         HISTOGRAM,
         APP,

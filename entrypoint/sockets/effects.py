@@ -19,6 +19,7 @@ from .transfer import moves
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
+    from typing import Any
 
     from entrypoint.core.spec import AppSpec
     from entrypoint.loop import Loop
@@ -109,6 +110,9 @@ class PortEffects:
 
     def _saw(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
         """Pass on what was seen of a worker; of a queue that emptied only if by the worker."""
+        if what == "stalled":
+            self._emit_stalled(fields)
+            return
         if what == "accepting":
             started = self._children.get(incarnation)
             ports = self.get(started.spec.name) if started is not None else None
@@ -119,6 +123,12 @@ class PortEffects:
             if self._accepters.others_hold(started, inodes) is not False:
                 return  # its probe finds out
         self._observed(incarnation, what, fields)
+
+    def _emit_stalled(self, fields: dict[str, Any]) -> None:
+        ports = self.get(fields["app"])
+        if ports is not None:
+            declared = ports.listeners.declared_as(fields["address"])
+            self._emit(e.AcceptStalled(declared=declared, **fields))
 
     def _heir_of(self, form: Form) -> Address | None:
         """What an app holds that the file no longer has, for another one that binds it."""
@@ -208,7 +218,7 @@ class PortEffects:
     def relay_queue(self, effect: f.RelayQueue) -> None:
         """Perform it."""
         if ports := self.get(effect.app):
-            ports.relay_queue(effect.slot)
+            ports.relay_queue(effect.slot, stalled=effect.stalled)
 
     def pause(self, effect: f.PausePort) -> None:
         """Perform it."""

@@ -37,7 +37,8 @@ class Endings:
     ) -> None:
         """`saw(incarnation, what, fields)` reports what a living worker does.
 
-        It has `closed` a listener, or is seen to take connections (`accepting`).
+        It has `closed` a listener, or is seen to take connections (`accepting`). `stalled` names
+        a slot instead of an incarnation, which is 0.
         """
         self._loop = loop
         self._app = app
@@ -54,6 +55,7 @@ class Endings:
             self._down,
             PathWatch(loop, self._restored, log),
         )
+        self._monitor.stalls.on_stalled = self._stalled
         # Of which was said that they cannot be revived.
         self._said_down: set[Group] = set()
         # A worker has listened somewhere, closed it and served on: ports of this app that
@@ -114,6 +116,10 @@ class Endings:
                 # It was there a moment ago, and nobody else could take it.
                 holders[0].accepts = True
                 self._saw(holders[0].incarnation, "accepting", {"address": group.form.text})
+
+    def _stalled(self, group: Group, slot: int, since: float, waiting: int) -> None:
+        where = {"app": self._app.name, "slot": slot, "address": group.form.text}
+        self._saw(0, "stalled", {**where, "since": since, "waiting": waiting})
 
     def dropped(self, claim: Claim) -> None:
         """The worker made a client of this socket: it is none of ours."""

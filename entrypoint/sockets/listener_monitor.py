@@ -19,6 +19,7 @@ from entrypoint.loop import (
 
 from .address import Assignment
 from .claims import LONGEST_PAUSE, PAUSE, inode_of
+from .stalls import Stalls
 from .unowned_slots import UnownedSlots
 
 TYPE_CHECKING = False
@@ -80,6 +81,7 @@ class ListenerMonitor:
         # Slots whose sockets workers have shut down, in that order, until they are revived.
         self._fallen: dict[Group, list[int]] = {}
         self._relay: ConnectionRelay | None = None
+        self.stalls = Stalls(loop.now, self._all_groups)
         self.unowned = UnownedSlots(loop, self._watched_groups, self.proxy, self.refresh)
 
     def note(self, address: Address, group: Group) -> None:
@@ -182,6 +184,7 @@ class ListenerMonitor:
             self._clients.discard(fd)
             self._resting.discard(fd)
             self._rests.pop(fd, None)
+            self.stalls.forget(fd)
             self._loop.cancel(("arm", fd))
             self._loop.unregister(fd)
 
@@ -191,7 +194,13 @@ class ListenerMonitor:
         if passes_on or fd in self._resting:
             return passes_on
         claims = self._claims.of_inode(self._watched[fd])
-        return READ if any(not each.reported for each in claims) else 0
+        if any(not each.reported for each in claims):
+            return READ
+        # Of one whose worker says itself what it closes: whether it accepts (stalls.py).
+        return READ if self.stalls.watches(group) and self.unowned.serves(group, key) else 0
+
+    def _all_groups(self) -> Iterator[Group]:
+        return (group for _, group in self._groups())
 
     def _watched_groups(self) -> Iterator[Group]:
         for _, group in self._groups():
@@ -224,6 +233,8 @@ class ListenerMonitor:
             self._resting.discard(fd)
             if fd in self._watched:
                 self._loop.modify(fd, self._events(group, key, fd))
+                if self.stalls.watches(group) and self.unowned.serves(group, key):
+                    self.stalls.look(group, key)
 
         self._loop.call_at(("arm", fd), now + pause, again)
 

@@ -199,9 +199,9 @@ class Ports:
         """Take no new connections; those already queued are still accepted."""
         self._listeners.refuse()
 
-    def relay_queue(self, slot: int) -> None:
-        """Pass on what waits on a slot whose worker has crashed."""
-        self._listeners.unowned.relay(slot, everybody=self._app.relay)
+    def relay_queue(self, slot: int, *, stalled: bool = False) -> None:
+        """Pass on what waits on a slot whose worker has crashed or is stalled."""
+        self._listeners.unowned.relay(slot, everybody=self._app.relay, stalled=stalled)
 
     def pause(self) -> None:
         """Refuse connections, keep the addresses. Nobody accepts any more."""

@@ -62,8 +62,9 @@ class UnownedSlots:
 
     def steered(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots: none to pass on from there, or nobody to take it."""
+        changed = {*self._steered} ^ {*slots}
         self._steered = slots
-        self._attend(self._vacant)
+        self._attend(self._vacant | changed)
 
     def events(self, group: Group, key: int) -> int:
         """What the loop is to wait for on that socket: connections to pass on."""
@@ -74,6 +75,10 @@ class UnownedSlots:
             return READ
         vacant = slot in self._vacant or slot in group.closed
         return READ if vacant and self._steered and slot not in group.open_slots() else 0
+
+    def serves(self, group: Group, key: int) -> bool:
+        """New connections go to the worker of that socket's slot."""
+        return group.slot_of(key) in self._steered and key in group.descriptors
 
     def arrived(self, group: Group, key: int) -> None:
         """A connection waits there."""
@@ -89,15 +94,18 @@ class UnownedSlots:
             again = self._loop.now() + PAUSE
             self._loop.call_at(timer, again, lambda: self._changed(group, (group.slot_of(key),)))
 
-    def relay(self, slot: int, *, everybody: bool) -> None:
+    def relay(self, slot: int, *, everybody: bool, stalled: bool = False) -> None:
         """Pass on what waits for the next worker of this slot, until it is there.
 
+        `stalled`: it is there and takes nothing; until new connections go to it again.
         But `everybody`, only where all who wait for this port are on this host, so that
         workers see the same address as before. The kernel does not say who waits in which slot.
         """
         waiting = False
         for group in self._groups():
-            if group.single or not group.listening or slot in group.holders:
+            if group.single or not group.listening:
+                continue
+            if slot in (self._steered if stalled else group.holders):
                 continue
             for key in group.descriptors_of((slot,)):
                 sock = group.at(key)
@@ -108,7 +116,9 @@ class UnownedSlots:
         if waiting:
             again = self._loop.now() + PAUSE
             self._loop.call_at(
-                ("relay", id(self), slot), again, lambda: self.relay(slot, everybody=everybody)
+                ("relay", id(self), slot),
+                again,
+                lambda: self.relay(slot, everybody=everybody, stalled=stalled),
             )
 
     def _attend(self, slots: Collection[int]) -> None:

@@ -180,6 +180,7 @@ def deadlines_have_an_owner(world: World, _effects) -> None:
         "prove": (w.LAUNCHING, w.ONLINE, w.SICK),
         "health": (w.LAUNCHING, w.ONLINE, w.SICK),
         "watchdog": (w.LAUNCHING, w.ONLINE, w.SICK),
+        "stall": (w.SICK,),
         "retire": (w.RETIRING,),
         "kill": (w.RETIRING, w.TERMINATING, w.LINGERING),
         "abandon": (w.KILLING, w.LINGERING),
@@ -206,7 +207,7 @@ def nothing_waits_for_ever(world: World, _effects) -> None:
     armed = {(timer.kind, timer.incarnation) for timer in world.timers}
     kinds = {
         w.LAUNCHING: ("launch",),
-        w.SICK: ("health",),
+        w.SICK: ("health", "stall"),
         w.RETIRING: ("retire", "kill"),
         w.TERMINATING: ("kill",),
         w.LINGERING: ("kill", "abandon"),
@@ -251,7 +252,8 @@ def who_serves_is_checked(world: World, _effects) -> None:
         if process is not None:
             assert bool(process.check) == worker.checking, (worker, process)
         if worker.state == w.SICK:
-            assert worker.sick and worker.failures, worker
+            assert worker.stalled_at or (worker.sick and worker.failures), worker
+        assert not worker.stalled_at or worker.state not in (w.ONLINE, w.LAUNCHING), worker
 
 
 def who_serves_is_watched(world: World, _effects) -> None:

@@ -90,7 +90,10 @@ def a_reload_waits_for_what_will_come(world: World, _effects) -> None:
             here = [each for each in crew if each.instance == number]
             moving = any(each.state not in w.SERVING_STATES for each in here)
             proves = app_state.reload.proving in state.workers
-            assert moving or proves or instance.state == w.WAITING_RESTART, (app_state, instance)
+            # One that is stalled goes on beside its replacement for a while.
+            stalled = any(each.stalled_at for each in here)
+            waits = instance.state == w.WAITING_RESTART
+            assert moving or proves or stalled or waits, (app_state, instance)
 
 
 def the_queue_is_waited_for(world: World, _effects) -> None:
@@ -103,7 +106,7 @@ def the_queue_is_waited_for(world: World, _effects) -> None:
         now = world.core._state.workers.get(incarnation)
         if now is None or (before.state, now.state) != (w.RETIRING, w.TERMINATING):
             continue
-        if now.stop_reason in ("reload", "scale") and not now.sick:
+        if now.stop_reason in ("reload", "scale") and not (now.sick or now.stalled_at):
             assert overdue or (now.queue_empty and now.delay_over), now
 
 

@@ -248,7 +248,7 @@ class Machine(RuleBasedStateMachine):
     @rule(
         kind=st.sampled_from(
             (
-                *("launch", "prove", "health", "watchdog", "kill"),
+                *("launch", "prove", "health", "watchdog", "stall", "kill"),
                 *("retire", "restart", "abandon", "widen"),
             )
         ),
@@ -305,6 +305,18 @@ class Machine(RuleBasedStateMachine):
         live = [process for process in self.world.live() if process.execed]
         if live:
             self.world.tell(live[which % len(live)], extend=extend)
+
+    @rule(which=st.integers(0, 7), lasted=st.sampled_from((5.0, 5.0, 70.0)))
+    def a_worker_stalls(self, which, lasted) -> None:
+        live = [process for process in self.world.live() if process.execed]
+        if live:
+            self.world.stall(live[which % len(live)], lasted)
+
+    @rule(which=st.integers(0, 7))
+    def a_worker_accepts_again(self, which) -> None:
+        stalled = [process for process in self.world.live() if process.stalled]
+        if stalled:
+            self.world.accept_again(stalled[which % len(stalled)])
 
     @rule(which=st.integers(0, 7), source=st.sampled_from(("notify", "node")))
     def a_worker_says_it_again(self, which, source) -> None:

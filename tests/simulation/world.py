@@ -126,6 +126,8 @@ class Process:
     accepts: set[str] = field(default_factory=set)
     probes: dict[str, f.ProbeAccept] = field(default_factory=dict)
     looked_at: bool = False
+    # It accepts nothing for a while (`World.stall`).
+    stalled: bool = False
     stops: list[int] = field(default_factory=list)
 
     @property
@@ -484,10 +486,25 @@ class World:
     def _do_probeaccept(self, effect: f.ProbeAccept) -> None:
         assert effect.incarnation not in self.gone, effect
         process = self.processes[effect.incarnation]
-        if effect.address in process.accepts:
+        if effect.address in process.accepts and not process.stalled:
             self._accepted(process, effect)
         else:
             process.probes[effect.address] = effect
+
+    def stall(self, process: Process, lasted: float = 5.0) -> None:
+        """Connections have waited for it so long, and it has accepted none."""
+        process.stalled = True
+        app, slot = process.spec.name, process.slot
+        where = process.spec.listen[0].text if process.spec.listen else "[::]:5000"
+        declared = where if process.spec.listen else ""
+        self.emit(e.AcceptStalled(app, slot, where, declared, self.now - lasted, 3))
+
+    def accept_again(self, process: Process) -> None:
+        """It takes the next connection, which is the probe's if there is one."""
+        process.stalled = False
+        for probe in list(process.probes.values()):
+            if process.alive:
+                self._accepted(process, probe)
 
     def _do_lookat(self, effect: f.LookAt) -> None:
         assert effect.incarnation not in self.gone, effect
