@@ -14,7 +14,7 @@ PACKAGE = ROOT / "entrypoint"
 LINES = 450
 # The longer ones, each with its bound and the reason.
 LONGER = {
-    "config/keys.py": (660, "a table: a key and its meaning in each line"),
+    "config/keys.py": (690, "a table: a key and its meaning in each line"),
     "logs/pump.py": (500, "not split yet"),
 }
 
