@@ -68,7 +68,7 @@ apps:
 
 # For an orchestrator: /livez, /readyz, /startupz, and `pyinit health`.
 # probes:
-#   listen: 0.0.0.0:9400
+#   listen: 9400
 
 # shutdown:
 #   # Unready but still serving, so that load balancers notice.

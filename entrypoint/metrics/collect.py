@@ -277,8 +277,11 @@ class Collector:
         ports = self._runtime.ports.get(app)
         if ports is None:
             return
+        ages = ports.listeners.queue_ages()
         for address, depths in ports.depths().items():
             own = labels(app=app, address=address)
+            if address in ages:
+                page.add("pyinit_listener_queue_age_seconds", round(ages[address], 3), own)
             waiting = [depth.waiting for depth in depths]
             page.add("pyinit_listener_queued_connections", sum(waiting), own)
             page.add("pyinit_listener_longest_queue_connections", max(waiting), own)

@@ -266,6 +266,13 @@ LISTENERS = (
         "The same on the socket where most wait: each worker has its own.",
     ),
     _family(
+        "pyinit_listener_queue_age_seconds",
+        GAUGE,
+        LISTENER,
+        "Since when connections wait: since the queue that waits longest was last seen empty or "
+        "shorter. Not of unix sockets.",
+    ),
+    _family(
         "pyinit_listener_queue_limit_connections",
         GAUGE,
         LISTENER,

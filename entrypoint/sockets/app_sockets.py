@@ -276,6 +276,15 @@ class Sharing(Endings):
             found[text] = (*found.get(text, ()), *group.depths())
         return {text: depths for text, depths in found.items() if depths}
 
+    def queue_ages(self) -> dict[str, float]:
+        """How long connections have waited at most behind each TCP address, seconds."""
+        found: dict[str, float] = {}
+        for _, group in self._registry.groups():
+            if group.listening and self._monitor.stalls.watches(group):
+                age = self._monitor.stalls.age(group)
+                found[group.form.text] = max(age, found.get(group.form.text, 0.0))
+        return found
+
     def refuse(self) -> None:
         """Take no new connections; what is queued stays."""
         for _, group in self._registry.groups():

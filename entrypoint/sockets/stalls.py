@@ -8,7 +8,8 @@ still have none. Two such looks, of a port that is overloaded or stalled, are al
 the rest is the length of the queue, at moments when the loop is awake for a connection anyway.
 An idle port is never looked at.
 
-Only for TCP sockets of one slot each: where workers share one queue, siblings take what waits.
+Only for TCP sockets of one slot each: where workers share one queue, siblings take what waits, and
+only its age is known.
 """
 
 from __future__ import annotations
@@ -70,8 +71,15 @@ class Stalls:
 
     @staticmethod
     def watches(group: Group) -> bool:
-        """Whether a queue of this group is for one worker alone, and can be looked into."""
-        return not group.single and group.form.family != "unix"
+        """Whether the queues of this group are looked at: those of TCP."""
+        return group.form.family != "unix"
+
+    def age(self, group: Group) -> float:
+        """Seconds since the queue of it that waits longest was seen empty or shorter; 0: none."""
+        now = self._now()
+        found = (self._suspects.get(fd) for fd in group.descriptors.values())
+        old = (now - each.since for each in found if each is not None)
+        return max((age for age in old if age > 0), default=0.0) if group.waiting() else 0.0
 
     def look(self, group: Group, key: int) -> None:
         """A connection has come to this socket a moment ago: does it wait?"""
@@ -88,6 +96,8 @@ class Stalls:
             suspect.restart(now, length)
             return
         suspect.looked, suspect.length = now, length
+        if group.single:
+            return  # siblings share it: whose it is that nothing is accepted is not seen
         if suspect.before is None:
             if now - suspect.since >= REMEMBER_AFTER:
                 suspect.before = self._remember(group.form.port)

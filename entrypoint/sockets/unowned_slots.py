@@ -78,7 +78,8 @@ class UnownedSlots:
 
     def serves(self, group: Group, key: int) -> bool:
         """New connections go to the worker of that socket's slot."""
-        return group.slot_of(key) in self._steered and key in group.descriptors
+        routed = group.single or group.slot_of(key) in self._steered
+        return routed and key in group.descriptors
 
     def arrived(self, group: Group, key: int) -> None:
         """A connection waits there."""

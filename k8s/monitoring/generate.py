@@ -7,7 +7,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-WHERE = 'job=~"$job", instance=~"$instance"'
+# Namespace and pod are labels of the PodMonitor; where there are none, "All" matches all the same.
+WHERE = 'job=~"$job", namespace=~"$namespace", pod=~"$pod", instance=~"$instance"'
 APP = WHERE + ', app=~"$app"'
 WIDTH = 24
 
@@ -128,6 +129,10 @@ ROWS = {
             (own("pyinit_listener_queued_connections"), ADDRESS),
         ),
         (
+            *("How long they wait", "s", "lines", 8),
+            (own("pyinit_listener_queue_age_seconds"), ADDRESS),
+        ),
+        (
             *("Fullest queue", "percentunit", "lines", 8),
             (
                 own("pyinit_listener_longest_queue_connections")
@@ -139,6 +144,10 @@ ROWS = {
         (
             *("Dropped attempts a second", "none", "lines", 8),
             (rate(own("pyinit_listener_drops_total")), ADDRESS),
+        ),
+        (
+            *("Workers that accept nothing", "none", "bars", 8),
+            (increase(own("pyinit_worker_stalls_total")) + " > 0", "{{app}} {{instance}}"),
         ),
     ),
     "Logs": (
@@ -301,6 +310,11 @@ def dashboard() -> dict:
                     "refresh": 1,
                 },
                 variable("job", "label_values(pyinit_build_info, job)"),
+                variable("namespace", 'label_values(pyinit_build_info{job=~"$job"}, namespace)'),
+                variable(
+                    "pod",
+                    'label_values(pyinit_build_info{job=~"$job", namespace=~"$namespace"}, pod)',
+                ),
                 variable("instance", 'label_values(pyinit_build_info{job=~"$job"}, instance)'),
                 variable(
                     "app",

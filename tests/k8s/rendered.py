@@ -43,6 +43,18 @@ def _rendered(folder: str) -> str:
     return done.stdout
 
 
+def with_components(kustomization: str, folder: Path, *components: str) -> str:
+    """A kustomization in `folder` that adds these components, as a person's own would."""
+    made = folder / "own" / kustomization.replace("/", "-") / "-".join(components)
+    made.mkdir(parents=True)
+    parts = {
+        "resources": [os.path.relpath(K8S / kustomization, made)],
+        "components": [os.path.relpath(K8S / "components" / each, made) for each in components],
+    }
+    (made / "kustomization.yaml").write_text(yaml.safe_dump(parts))
+    return str(made)
+
+
 def objects(kustomization: str) -> list[dict[str, Any]]:
     """All objects of a kustomization below k8s/."""
     return list(yaml.safe_load_all(_rendered(str(K8S / kustomization))))

@@ -22,7 +22,7 @@ from tests.k8s import rendered
 
 MONITORING = rendered.K8S / "monitoring"
 # What Prometheus adds to each sample.
-TARGET = {"job", "instance"}
+TARGET = {"job", "instance", "namespace", "pod"}
 # Values of labels that come from pyinit and not from the file.
 KNOWN = {
     "phase": set(PHASES),

@@ -28,7 +28,8 @@ class Stand:
             form=SimpleNamespace(family="inet", port=self.port),
             at=lambda _key: self.listener,
             slot_of=lambda key: key,
-            waiting=lambda: ((self.listener, self.length),),
+            waiting=lambda: ((self.listener, self.length),) if self.length else (),
+            descriptors={3: self.listener.fileno()},
         )
         self.stalls = Stalls(lambda: self.now, lambda: [self.group])
         self.stalls.on_stalled = lambda _group, slot, since, waiting: self.seen.append(
@@ -128,3 +129,14 @@ def test_connections_that_wait_are_those_without_an_inode(stand):
     accepted, _ = stand.listener.accept()
     assert len(sockdiag.waiting_at(stand.port) & before) == 1
     accepted.close()
+
+
+def test_the_age_of_a_queue(stand):
+    assert stand.stalls.age(stand.group) == 0
+    stand.group.single = True  # of one that siblings share no more is known
+    stand.connect()
+    stand.look(30)
+    assert stand.stalls.age(stand.group) == pytest.approx(30, abs=1)
+    assert stand.seen == []
+    stand.listener.accept()[0].close()
+    assert stand.stalls.age(stand.group) == 0
