@@ -1,10 +1,11 @@
 """From the running pyinit to a page of samples, in pieces so small that nobody waits.
 
-With a thousand workers a page costs a tenth of a second of reading /proc. So it is made by
-a generator that is given `SLICE` seconds in a turn of the loop; signals, children and probes
-are served between its pieces. Whoever asks while a page is being made gets that page, and
-whoever asks soon after gets it again: a page serves for nine times as long as it cost, so
-scrapes never take more than a tenth of PID 1's time, however many there are.
+With a thousand workers a page costs a tenth of a second of reading /proc, in a child (walk.py),
+and as much of making samples. So it is made by a generator that is given `SLICE` seconds in a
+turn of the loop; signals, children and probes are served between its pieces. Whoever asks while
+a page is being made gets that page, and whoever asks soon after gets it again: a page serves for
+nine times as long as it cost, so scrapes never take more than a tenth of a CPU, however many
+there are.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from entrypoint.core import view as states
 from entrypoint.core.reasons import RESTARTS
 from entrypoint.kernel import proc
 
+from .child import ChildReader
 from .counters import AppCounters
-from .pss import PssReader
 from .readings import Readings
 from .text import OPENMETRICS, PLAIN, Page, labels, wants_openmetrics
 
@@ -81,7 +82,7 @@ class Collector:
         self._runtime = runtime
         self._loop = runtime.loop
         self._readings = Readings(
-            lambda done: PssReader(runtime.loop, runtime.children.adopt_helper, done)
+            lambda done: ChildReader(runtime.loop, runtime.children.adopt_helper, done)
         )
         self._waiting: dict[object, tuple[bool, Done]] = {}
         self._page = Page()
@@ -128,7 +129,8 @@ class Collector:
             raise
         self._work = None
         self._bodies.clear()
-        self._cost += time.process_time() - used
+        self._cost += time.process_time() - used + self._readings.spent
+        self._readings.spent = 0.0
         self._good_until = self._loop.now() + REUSED * self._cost
         self._tell(lambda openmetrics: self._answer(openmetrics=openmetrics))
 

@@ -1,16 +1,14 @@
-"""What the workers' processes use, read from /proc in small steps.
+"""What the workers' processes use, and what is remembered of it from page to page.
 
-Every process is read once, in one pass over /proc, and given to the worker it descends from
-(`proc.owner`'s rule: by ancestors, else by its process group). PSS is apart: a child reads it
-(pss.py), the oldest figures first. A pass waits for the child a moment; if that takes
-longer, the page shows the figures of before.
+Children read it (walk.py), for PID 1 would have to wait for some of it. A pass waits for each
+child; if that takes longer, the page shows the figures of before.
 """
 
 from __future__ import annotations
 
 import time
 
-from entrypoint.kernel import proc
+from . import walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,57 +16,50 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from entrypoint.core.view import WorkerView
-    from entrypoint.kernel.proc import Usage
-
-    from .pss import Found, Members
 
     class Reader(Protocol):
-        """What reads PSS (pss.py)."""
+        """What reads in a child (child.py)."""
 
         @property
         def under_way(self) -> bool:
             """It is not done yet."""
 
-        def begin(self, members: Members) -> None:
+        def begin(self, read: Callable[[], bytes]) -> None:
             """Read, unless it is under way."""
 
+        def close(self) -> None:
+            """Give up what is under way."""
 
-# Of one process, bytes: above it the call takes more than 10 ms, in which the worker would
-# wait when it allocates. What is shared is little beside so much.
-PSS_AT_MOST = 1 << 30
-PSS_PROCESSES = 64
-# How long a pass waits for the child, and how often it looks (s).
-WAIT = 0.2
+
+# How long a pass waits for what is used, and for PSS, and how often it looks (s).
+USAGE_WAIT = 2.0
+PSS_WAIT = 0.2
 PAUSE = 0.005
-
-
-class Reading:
-    """A worker and its descendants. Bytes; None: not known."""
-
-    __slots__ = ("cpu", "fds", "processes", "pss", "rss", "threads")
-
-    def __init__(self) -> None:
-        self.cpu = 0.0
-        self.rss = 0
-        self.pss: int | None = None
-        self.fds: int | None = None
-        self.processes = 0
-        self.threads = 0
 
 
 class Readings:
     """The last pass, and what is remembered from those before it.
 
-    `reader(done)`: what reads PSS, and calls `done` with the figures.
+    `reader(done)`: what reads in a child, and calls `done` with the child's answer.
     """
 
-    def __init__(self, reader: Callable[[Callable[[Found], None]], Reader]) -> None:
+    def __init__(
+        self, reader: Callable[[Callable[[bytes], None]], Reader], *, with_pss: bool = True
+    ) -> None:
+        self._with_pss = with_pss
+        self._usage_reader = reader(self._usage_read)
         self._pss_reader = reader(self._pss_read)
-        self.of: dict[int, Reading] = {}  # by incarnation
+        self.of: dict[int, walk.Reading] = {}  # by incarnation
+        self.spent = 0.0  # of children, CPU seconds: whoever counts it sets it back
         # (app, instance): seconds of workers before, and of those there are.
         self._cpu: dict[tuple[str, int], tuple[float, dict[int, float]]] = {}
         self._pss: dict[int, tuple[float, int | None]] = {}  # incarnation: when, bytes
         self._started: dict[int, float] = {}
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        self._usage_reader.close()
+        self._pss_reader.close()
 
     def cpu(self, app: str, instance: int) -> float:
         """Seconds of CPU of all workers that this instance has had; never goes down."""
@@ -84,46 +75,42 @@ class Readings:
         return found
 
     def take(self, workers: list[WorkerView]) -> Iterator[float]:
-        """Read them all; each step is one or a few system calls. Yields how long to pause (s)."""
+        """Have them all read. Yields how long to pause (s)."""
         incarnations = {worker.pid: worker.incarnation for worker in workers if worker.pid}
-        members: dict[int, list[int]] = {incarnation: [] for incarnation in incarnations.values()}
-        readings = {incarnation: Reading() for incarnation in members}
-        used: dict[int, Usage] = {}
-        for pid in proc.processes():
-            usage = proc.usage(pid)
-            if usage is not None:
-                used[pid] = usage
-            yield 0.0
-        owners: dict[int, int] = dict(incarnations)
-        for pid, usage in used.items():
-            owner = _owner(pid, used, owners, incarnations)
-            if owner:
-                members[owner].append(pid)
-                _add(readings[owner], usage, proc.open_files(pid))
-                yield 0.0
+        if incarnations:
+            self._usage_reader.begin(lambda: walk.read_usage(incarnations))
+            yield from _await(self._usage_reader, USAGE_WAIT)
+        else:
+            self.of.clear()
         self._forget(workers)
-        self._count_cpu(workers, readings)
-        yield from self._read_pss(members, used)
-        for incarnation, reading in readings.items():
+        self._count_cpu(workers)
+        if self._with_pss:
+            yield from self._read_pss()
+        for incarnation, reading in self.of.items():
             reading.pss = self._pss.get(incarnation, (0.0, None))[1]
-        # One that ended while we looked has no process to speak of.
-        self.of = {n: reading for n, reading in readings.items() if reading.processes}
+
+    def _usage_read(self, answer: bytes) -> None:
+        if answer:  # else the child has failed
+            spent, found = walk.parse_usage(answer)
+            self.spent += spent
+            # One that ended meanwhile has no process to speak of.
+            self.of = {n: reading for n, reading in found.items() if reading.processes}
 
     def _forget(self, workers: list[WorkerView]) -> None:
         """What is no longer in the view."""
         living = {worker.incarnation for worker in workers}
-        for kept in (self._pss, self._started):
+        for kept in (self._pss, self._started, self.of):
             for incarnation in kept.keys() - living:
                 del kept[incarnation]
         for place in self._cpu.keys() - {(w.app, w.instance) for w in workers}:
             del self._cpu[place]
 
-    def _count_cpu(self, workers: list[WorkerView], readings: dict[int, Reading]) -> None:
+    def _count_cpu(self, workers: list[WorkerView]) -> None:
         living: dict[tuple[str, int], dict[int, float]] = {}
         for worker in workers:
             now = living.setdefault((worker.app, worker.instance), {})
             if worker.incarnation:
-                reading = readings.get(worker.incarnation)
+                reading = self.of.get(worker.incarnation)
                 now[worker.incarnation] = reading.cpu if reading else 0.0
         for place, now in living.items():
             before, then = self._cpu.get(place, (0.0, {}))
@@ -133,48 +120,26 @@ class Readings:
                 now[incarnation] = max(now[incarnation], then.get(incarnation, 0.0))
             self._cpu[place] = (before + sum(gone), now)
 
-    def _read_pss(self, members: dict[int, list[int]], used: dict[int, Usage]) -> Iterator[float]:
+    def _read_pss(self) -> Iterator[float]:
         now = time.monotonic()
         wanted = []
-        for incarnation in sorted(members, key=lambda n: self._pss.get(n, (0.0, None))[0]):
-            pids = members[incarnation]
-            fits = all(used[pid].rss <= PSS_AT_MOST for pid in pids)
-            if not pids or not fits or len(pids) > PSS_PROCESSES:
+        for incarnation in sorted(self.of, key=lambda n: self._pss.get(n, (0.0, None))[0]):
+            members = self.of[incarnation].members
+            if members is None:
                 self._pss[incarnation] = (now, None)
             else:
-                wanted.append((incarnation, tuple(pids)))
-        self._pss_reader.begin(wanted)
-        while self._pss_reader.under_way and time.monotonic() - now < WAIT:
-            yield PAUSE
+                wanted.append((incarnation, members))
+        if wanted:
+            self._pss_reader.begin(lambda: walk.read_pss(wanted))
+        yield from _await(self._pss_reader, PSS_WAIT)
 
-    def _pss_read(self, found: Found) -> None:
+    def _pss_read(self, answer: bytes) -> None:
         now = time.monotonic()
+        found = walk.parse_pss(answer)
         self._pss.update((incarnation, (now, pss)) for incarnation, pss in found.items())
 
 
-def _add(reading: Reading, usage: Usage, fds: int | None) -> None:
-    reading.cpu += usage.cpu
-    reading.rss += usage.rss
-    reading.threads += usage.threads
-    reading.processes += 1
-    if fds is not None:
-        reading.fds = (reading.fds or 0) + fds
-
-
-def _owner(
-    pid: int, used: dict[int, Usage], owners: dict[int, int], incarnations: dict[int, int]
-) -> int:
-    """The incarnation that a process belongs to, 0 for none; remembered in `owners`."""
-    way: list[int] = []
-    member = pid
-    # A process that was read twice under different parents could make a circle.
-    while member not in owners and member in used and len(way) < 256:
-        way.append(member)
-        owners[member] = 0
-        member = used[member].parent
-    found = owners.get(member, 0)
-    for passed in reversed(way):
-        # One whose parents are gone is known by its process group.
-        found = found or incarnations.get(used[passed].group, 0)
-        owners[passed] = found
-    return found
+def _await(reader: Reader, seconds: float) -> Iterator[float]:
+    until = time.monotonic() + seconds
+    while reader.under_way and time.monotonic() < until:
+        yield PAUSE

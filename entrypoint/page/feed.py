@@ -6,7 +6,7 @@ each worker and the queues of the listeners. Environments, command lines and log
 it: the port asks nobody who they are.
 
 The first viewer starts it and the last one ends it: without viewers there is no timer, no
-observer and nothing in memory. The workers' usage is read every `INTERVAL`, in slices as for
+observer and nothing in memory. The workers' usage is read every `INTERVAL`, by a child as for
 `/metrics`. A change of state is sent sooner. Whatever an event cost, for all viewers together,
 the next one waits `SPARED` times as long: so the page never takes more than half a per cent of a
 core, with a thousand workers too.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 
 from entrypoint.api.probes import checks_of
+from entrypoint.metrics.child import ChildReader
 from entrypoint.metrics.readings import Readings
 
 from .viewer import Viewer
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
     from entrypoint.core.view import View
     from entrypoint.http.limiter import ConnectionLimiter
     from entrypoint.loop import Loop
-    from entrypoint.metrics.pss import Members
+    from entrypoint.shell.children import Children
     from entrypoint.shell.dispatch import Dispatch
     from entrypoint.sockets.effects import PortEffects
 
     class Runtime(Protocol):
         """What is used of the run."""
 
+        children: Children
         core: Supervisor
         dispatch: Dispatch
         loop: Loop
@@ -65,15 +67,6 @@ HEAD = (
 )
 
 
-class NoPss:
-    """In the place of the child that reads PSS for `/metrics`: the page shows RSS."""
-
-    under_way = False
-
-    def begin(self, members: Members) -> None:
-        """Do nothing."""
-
-
 class Feed:
     """The viewers, and what they see. `status()` makes the body of `/status`."""
 
@@ -82,17 +75,23 @@ class Feed:
         self._loop = runtime.loop
         self._status = status
         self._viewers: dict[Viewer, None] = {}
+        # The page shows RSS: PSS would cost more.
+        self._readings = Readings(self._reader, with_pss=False)
         self._clear()
 
     def _clear(self) -> None:
         self._newest = b""
         self._view: View | None = None  # of the newest event
-        self._readings: Readings = Readings(lambda _done: NoPss())
+        self._readings.close()
+        self._readings = Readings(self._reader, with_pss=False)
         self._read_at = 0.0
         self._work: Iterator[float] | None = None
         self._cost = 0.0  # CPU seconds since the event before
         self._quiet_until = 0.0
         self._changed = False
+
+    def _reader(self, done: Callable[[bytes], None]) -> ChildReader:
+        return ChildReader(self._loop, self._runtime.children.adopt_helper, done)
 
     @property
     def viewers(self) -> int:
@@ -153,7 +152,8 @@ class Feed:
                 return
         self._work = None
         self._read_at = self._loop.now()
-        self._cost += time.process_time() - used
+        self._cost += time.process_time() - used + self._readings.spent
+        self._readings.spent = 0.0
         self._publish()
         if self._viewers:
             when = max(began + INTERVAL, self._quiet_until)

@@ -11,7 +11,8 @@ from entrypoint.core.view import WorkerView
 from entrypoint.kernel import proc
 from entrypoint.kernel.proc import Usage
 from entrypoint.loop import Loop
-from entrypoint.metrics import pss, readings
+from entrypoint.metrics import readings, walk
+from entrypoint.metrics.child import ChildReader
 from entrypoint.metrics.collect import shown
 from entrypoint.metrics.readings import Readings
 
@@ -31,11 +32,12 @@ class Machine:
         self.takes = 0.0
         self.now = 100.0
         self.answers = True
+        self.fails = False
         monkeypatch.setattr(proc, "processes", lambda: tuple(self.processes))
         monkeypatch.setattr(proc, "usage", self.usage)
         monkeypatch.setattr(proc, "open_files", lambda pid: 3 if pid in self.processes else None)
         monkeypatch.setattr(proc, "proportional", self.read_pss)
-        monkeypatch.setattr(pss.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(walk.time, "monotonic", lambda: self.now)
 
     def usage(self, pid):
         if pid not in self.processes:
@@ -60,13 +62,16 @@ class Child:
         self._done = done
         self.under_way = False
 
-    def begin(self, members) -> None:
-        if self.under_way or not members:
+    def begin(self, read) -> None:
+        if self.under_way:
             return
-        answer = pss.read_pss(members)
+        answer = read()
         self.under_way = not self._machine.answers
         if self._machine.answers:
-            self._done(pss._parse(answer))
+            self._done(b"" if self._machine.fails else answer)
+
+    def close(self) -> None:
+        self.under_way = False
 
 
 @pytest.fixture
@@ -154,7 +159,7 @@ def test_a_pid_that_comes_again_is_another_worker(machine):
 
 
 def test_what_pss_costs_is_bounded_and_the_oldest_come_first(machine):
-    machine.takes = pss.BUDGET / 2
+    machine.takes = walk.BUDGET / 2
     workers = [worker(n, 10 + n, n) for n in range(1, 10)]
     machine.processes |= {each.pid: (1, each.pid, 0.0, MIB) for each in workers}
     found = machine.readings()
@@ -167,12 +172,12 @@ def test_what_pss_costs_is_bounded_and_the_oldest_come_first(machine):
 
 
 def test_the_pss_of_what_is_too_big_is_not_looked_at(machine):
-    machine.processes[10] = (1, 10, 0.0, readings.PSS_AT_MOST + 1)
+    machine.processes[10] = (1, 10, 0.0, walk.PSS_AT_MOST + 1)
     found = machine.readings()
     take(found, worker(1, 10))
     assert machine.read == []
     assert found.of[1].pss is None
-    assert found.of[1].rss == readings.PSS_AT_MOST + 1
+    assert found.of[1].rss == walk.PSS_AT_MOST + 1
 
 
 def test_a_child_that_does_not_answer_is_waited_for_a_moment_only(machine):
@@ -183,31 +188,84 @@ def test_a_child_that_does_not_answer_is_waited_for_a_moment_only(machine):
     machine.answers = False
     before = machine.now
     take(found, worker(1, 10), machine=machine)
-    assert machine.now - before < 2 * readings.WAIT
-    assert found.of[1].pss == MIB // 2  # that of before
+    assert machine.now - before < 2 * (readings.USAGE_WAIT + readings.PSS_WAIT)
+    # Those of before.
+    assert found.of[1].pss == MIB // 2
+    assert found.of[1].rss == MIB
+    # Of what is new nothing is known, and nothing is kept of what is gone.
+    take(found, worker(2, 11), machine=machine)
+    assert not found.of
 
 
-def test_a_process_whose_memory_cannot_be_read_now_does_not_hold_up_the_loop(monkeypatch):
+def test_what_a_child_read_before_it_failed_stays(machine):
+    machine.processes[10] = (1, 10, 1.0, MIB)
+    found = machine.readings()
+    take(found, worker(1, 10))
+    machine.fails = True
+    take(found, worker(1, 10))
+    assert found.of[1].rss == MIB
+    assert found.cpu("web", 0) == 1.0
+    machine.fails = False
+    del machine.processes[10]
+    take(found, worker(1, 10))
+    assert not found.of
+
+
+def test_what_is_not_known_of_a_process(machine, monkeypatch):
+    machine.processes |= {10: (1, 10, 0.1 + 0.2, MIB), 11: (10, 10, 0.0, MIB)}
+    monkeypatch.setattr(proc, "open_files", lambda _pid: None)
+    found = machine.readings()
+    take(found, worker(1, 10))
+    assert found.of[1].fds is None
+    assert found.of[1].cpu == 0.1 + 0.2
+    assert found.of[1].members == (10, 11)
+    machine.processes |= dict.fromkeys(range(100, 100 + walk.PSS_PROCESSES), (10, 10, 0.0, MIB))
+    take(found, worker(1, 10))
+    assert found.of[1].members is None
+    assert found.of[1].pss is None
+
+
+def test_the_page_reads_no_pss(machine):
+    machine.processes[10] = (1, 10, 0.0, MIB)
+    found = Readings(lambda done: Child(machine, done), with_pss=False)
+    take(found, worker(1, 10))
+    assert found.of[1].rss == MIB
+    assert machine.read == []
+    machine.answers = False
+    next(found.take([worker(1, 10)]))
+    assert found.spent > 0
+    found.close()
+    machine.answers = True
+    take(found, worker(1, 10))
+
+
+@pytest.mark.parametrize("call", ["proportional", "usage"])
+def test_a_process_that_cannot_be_read_now_does_not_hold_up_the_loop(monkeypatch, call):
     """A lock that somebody else holds: the call waits in the child."""
-    monkeypatch.setattr(proc, "proportional", lambda _pid: time.sleep(0.5) or 7)
+    monkeypatch.setattr(proc, call, lambda _pid: time.sleep(0.5))
     loop = Loop(lambda _where, error: (_ for _ in ()).throw(error))
     helpers: list[int] = []
-    answers: list[dict[int, int | None]] = []
-    child = pss.PssReader(loop, lambda pid, _ended: helpers.append(pid), answers.append)
-    child.begin([(3, (10,)), (4, ())])
-    child.begin([(5, (10,))])  # one at a time
+    answers: list[bytes] = []
+    child = ChildReader(loop, lambda pid, _ended: helpers.append(pid), answers.append)
+
+    def read() -> bytes:
+        monkeypatch.setattr(proc, "processes", lambda: (10,))
+        return walk.read_usage({10: 3}) if call == "usage" else walk.read_pss([(3, (10,))])
+
+    child.begin(read)
+    child.begin(read)  # one at a time
     turns = []
     while not answers:
         began = time.process_time()
         loop.turn(0.01)
         turns.append(time.process_time() - began)
-    assert answers == [{3: 7}]
+    assert answers[0].endswith(b"\n3 0.0 0 0 0 - -\n" if call == "usage" else b"3 -\n")
     assert len(turns) > 5
     assert not child.under_way
     assert not loop.deadlines
     (pid,) = helpers
     os.waitpid(pid, 0)
-    child.begin([(6, (10,))])
+    child.begin(read)
     child.close()
     assert os.waitpid(helpers[1], 0)[1] == 9
     loop.close()
