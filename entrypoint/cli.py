@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 USAGE_ERROR = 2
 
 # What is asked of a running pyinit.
-CONTROL = (
-    *("ls", "describe", "logs", "journal"),
-    *("reload", "restart", "stop", "start", "run", "scale", "signal"),
-)
+QUESTIONS = ("ls", "describe", "journal")
+OPERATIONS = ("reload", "restart", "stop", "start", "run", "scale", "signal")
 
 HELP = """\
 pyinit: the entrypoint of a container. PID 1 for programs in any language.
@@ -44,9 +42,11 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
                                                 s6-rc.d, Compose
   pyinit schema                                 print the JSON Schema of the file
   pyinit health [live|ready|startup]            ask the running pyinit: exit 0 or 1
-  pyinit ls [--json]                            all apps and their workers
+  pyinit ls [--json] [--watch]                  all apps and their workers
   pyinit describe APP                           details of an app and its workers
-  pyinit logs [APP] [-f] [--lines N]            recent and following log lines
+  pyinit logs [APP] [-f] [--lines N] [--level LEVEL] [--field NAME=VALUE]
+                                                recent and following log lines
+  docker logs -f web | pyinit logs -            any pyinit's JSON lines, for people
   pyinit reload|restart APP|all                 replace workers: new ones first; old ones first
   pyinit stop|start APP|all                     stop all workers of an app; start it again
   pyinit reload --config [--dry-run]            read the file again, show and make the changes
@@ -55,7 +55,8 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
   pyinit signal SIG APP|all                     send a signal to the workers
   pyinit journal                                the last events and decisions, as JSON lines
   pyinit replay FILE                            repeat a journal's decisions, on any machine
-  pyinit --version | --help
+  pyinit completion bash|zsh|fish               print a script that completes words
+  pyinit --version | --help | COMMAND --help
 
 PM2's names of commands (list, show, jlist, delete, …) work, or print what to use instead.
 
@@ -83,9 +84,11 @@ def main(argv: list[str], boot_signals: Sequence[int] = (), *, starts_run: bool 
     words begin the life of an init (`boot.starts_a_run`).
     """
     word = argv[0] if argv else ""
-    if word in ("-h", "--help", "help"):
+    if word in ("-h", "--help") or (word == "help" and not argv[1:]):
         print(HELP, end="")
         return 0
+    if word == "help":
+        return main([argv[1], "--help"], starts_run=False)
     if word in ("-V", "--version"):
         print(f"pyinit {__version__}")
         return 0
@@ -108,9 +111,11 @@ def is_command(word: str) -> bool:
 
 
 def _commands() -> dict[str, Callable[[list[str]], int]]:
-    def late(module: str, name: str) -> Callable[[list[str]], int]:
+    def late(module: str, name: str, word: str = "") -> Callable[[list[str]], int]:
         def call(argv: list[str]) -> int:
             found = getattr(__import__(module, fromlist=[name]), name)
+            if any(each in ("-h", "--help") for each in argv):
+                return _help(found, argv, word or name)
             code: int = found(argv)
             return code
 
@@ -122,12 +127,28 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
         name: late("entrypoint.config.commands", name)
         for name in ("check", "explain", "ecosystem", "convert", "schema")
     }
-    commands["health"] = late("entrypoint.client.health", "main")
-    commands["replay"] = late("entrypoint.journal.replay", "main")
-    for name in CONTROL:
+    commands["health"] = late("entrypoint.client.health", "main", "health")
+    commands["replay"] = late("entrypoint.journal.replay", "main", "replay")
+    commands["completion"] = late("entrypoint.client.completion", "main", "completion")
+    commands["logs"] = late("entrypoint.client.log_lines", "logs")
+    for name in QUESTIONS:
+        commands[name] = late("entrypoint.client.questions", name)
+    for name in OPERATIONS:
         commands[name] = late("entrypoint.client.commands", name)
     commands |= pm2_names.commands(commands)
     return commands
+
+
+def _help(command: Callable[[list[str]], int], argv: list[str], word: str) -> int:
+    """What the command says for itself, and examples."""
+    from .client.command_table import examples
+
+    try:
+        code = command(argv)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    print(examples(word), end="")
+    return code
 
 
 def parse_run(argv: list[str]) -> Source:
@@ -139,7 +160,11 @@ def parse_run(argv: list[str]) -> Source:
     if word and not word.startswith("-") and not pm2_command_line.begins_a_run(argv):
         from difflib import get_close_matches
 
+        from .client import slips
+
         known = _commands()
+        if word in slips.WORDS:
+            raise UsageError(f"unknown command {word!r}: {slips.WORDS[word]}")
         close = get_close_matches(word, known, 1, cutoff=0.7)
         hint = f": did you mean {close[0]!r}?" if close else "; `pyinit -- CMD` runs a command"
         raise UsageError(f"unknown command {word!r}{hint}")

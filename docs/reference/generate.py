@@ -146,6 +146,11 @@ def events() -> ModuleType:
     return _beside("events")
 
 
+def manual() -> ModuleType:
+    """The manual pages."""
+    return _beside("manual")
+
+
 def _beside(name: str) -> ModuleType:
     """A module of this folder, which is no package."""
     spec = importlib.util.spec_from_file_location(f"{name}_pages", HERE / f"{name}.py")
@@ -162,3 +167,5 @@ if __name__ == "__main__":
     (HERE / "events.md").write_text(events().page(), encoding="utf-8")
     (HERE / "file.md").write_text(page(), encoding="utf-8")
     (HERE / "metrics.md").write_text(metrics_page(), encoding="utf-8")
+    (HERE.parent / "man/pyinit.1").write_text(manual().commands(), encoding="utf-8")
+    (HERE.parent / "man/pyinit.5").write_text(manual().file(), encoding="utf-8")

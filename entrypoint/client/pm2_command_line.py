@@ -390,8 +390,11 @@ OF_COMMANDS: dict[str, tuple[bool, str]] = {
 }
 
 
-def without_pm2s(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words of a command without PM2's options that have no effect, and remarks."""
+def without_pm2s(argv: Sequence[str], keeps: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """The words of a command without PM2's options that have no effect, and remarks.
+
+    `keeps`: options that the command has itself.
+    """
     words = list(argv)
     kept: list[str] = []
     remarks: list[str] = []
@@ -400,7 +403,7 @@ def without_pm2s(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         if word == "--":
             return [*kept, word, *words], remarks
         option, equals, _ = word.partition("=")
-        if option not in OF_COMMANDS:
+        if option not in OF_COMMANDS or option in keeps:
             kept.append(word)
             continue
         takes, instead = OF_COMMANDS[option]

@@ -102,7 +102,7 @@ NAMES: dict[str, Name] = {
     "inspect": _instead("use `node_args: --inspect`"),
     "report": _instead("`pyinit ls`, `pyinit describe APP` and `pyinit journal` say it"),
     **dict.fromkeys(
-        ("autoinstall", "examples", "completion", "install-otel", "uninstall-otel"),
+        ("autoinstall", "examples", "install-otel", "uninstall-otel"),
         _instead("pyinit has nothing like it"),
     ),
 }
@@ -136,7 +136,7 @@ def _answering(word: str, name: Name) -> Callable[[list[str]], int]:
 
 
 def _apps() -> list[dict[str, Any]]:
-    from .commands import measured
+    from .questions import measured
 
     found: list[dict[str, Any]] = measured()["apps"]
     return found

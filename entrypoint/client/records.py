@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from entrypoint.logs.layout import PRESETS
+from entrypoint.core.record import Record
+from entrypoint.logs.layout import LEVEL_NAMES, PRESETS
 from entrypoint.logs.schema import LEVELS, STDERR, STDOUT, stamp
 
 TYPE_CHECKING = False
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 
 RED_BAR = b"\x1b[31m|\x1b[0m"
 _ORIGIN = ("app", "instance", "stream", "pid")
+
+
+class Facts(Record):
+    """What is asked of a record: whose it is, its level as it stands, and all its fields."""
+
+    app: str
+    instance: str
+    stream: str  # empty: one of pyinit's own events
+    level: object
+    fields: dict[str, object]
 
 
 class Rendering:
@@ -46,9 +57,17 @@ class Rendering:
                 return shown
         return line
 
-    def stream_of(self, line: bytes) -> str:
-        """`stdout` or `stderr` of a worker's line; empty for pyinit's own and for others."""
-        return self._worker_line(line)[0]
+    def facts(self, line: bytes) -> Facts | None:
+        """What the record says; None for a line that is no record of a pyinit."""
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return None
+        for reading in self._readings if isinstance(record, dict) else ():
+            found = reading.facts(record)
+            if found is not None:
+                return found
+        return None
 
     def text_of(self, line: bytes) -> bytes:
         """What a worker wrote, with its end; empty for a line that is not a worker's."""
@@ -99,12 +118,30 @@ class _Reading:
         level = self._levels.get(level, level)
         return style.event(when, level if level in LEVELS else "info", event, fields)
 
+    def facts(self, record: dict[str, object]) -> Facts | None:
+        """What the record says; None when it has other names."""
+        record = _flat(record) if self._model else dict(record)
+        keys = self._keys
+        stream = self._stream_of(record)
+        if keys.timestamp not in record or stream is None:
+            return None
+        body = record.get(keys.event)
+        if self._model and isinstance(body, dict):
+            record |= body  # a worker's own object
+        named = (keys.level, *sorted(LEVEL_NAMES - {keys.level}))
+        level = next((record[name] for name in named if name in record), "info")
+        app, instance = (
+            record.get(f"pyinit_{role}", record.get(getattr(keys, role), ""))
+            for role in ("app", "instance")
+        )
+        return Facts(str(app), str(instance), stream, level, record)
+
     def worker_line(self, record: dict[str, object]) -> tuple[str, str]:
         """Stream and text of a worker's record."""
         record = _flat(record) if self._model else dict(record)
         keys = self._keys
-        stream = str(record.get("pyinit_stream") or record.get(keys.stream) or "")
-        if stream not in {STDOUT, STDERR}:
+        stream = self._stream_of(record)
+        if keys.timestamp not in record or stream not in {STDOUT, STDERR}:
             return "", ""
         ours = {keys.timestamp, keys.level, *(getattr(keys, role) for role in _ORIGIN)}
         ours |= {f"pyinit_{role}" for role in _ORIGIN} | set(dict(keys.constants))
@@ -113,6 +150,14 @@ class _Reading:
         if set(rest) == {keys.event} and isinstance(text, str):
             return stream, text
         return stream, json.dumps(rest, ensure_ascii=False)
+
+    def _stream_of(self, record: dict[str, object]) -> str | None:
+        """The stream of a worker's line, empty for an event; None: other names."""
+        keys = self._keys
+        stream = str(record.get("pyinit_stream") or record.get(keys.stream) or "")
+        if stream:
+            return stream if keys.app in record or "pyinit_app" in record else None
+        return "" if keys.event in record and keys.level in record else None
 
     def _worker(self, record: dict[str, object], style: Style) -> bytes:
         # A worker's own object keeps its fields; what we added says whose it is.

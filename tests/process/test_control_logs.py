@@ -76,3 +76,34 @@ def test_a_reader_that_is_too_slow_misses_lines_and_is_told(tmp_path) -> None:
         records = [json.loads(line) for line in lines]
         [notice] = [r for r in records if r["event"] == "log lines skipped"][:1]
         assert notice["lines"] > 0
+
+
+def test_a_list_again_and_again_for_a_pipe_and_filters_for_logs(tmp_path) -> None:
+    said = 'echo \'{"level":"error","msg":"bad","n":7}\'; echo fine'
+    # The very first lines come before any are kept.
+    code = f"while :; do {said}; sleep 0.2; done"
+    with Run(tmp_path, [shell("web", code)]) as run:
+        run.said("fine")
+        answering(run)
+        client = begin(run, "ls", "--json", "--watch", "0.1")
+        listed = [json.loads(client.stdout.readline()) for _ in range(2)]
+        client.stdout.close()  # as `| head -2` does
+        assert client.wait(30) == 1
+        assert [found["apps"][0]["name"] for found in listed] == ["web", "web"]
+        client = begin(run, "ls", "--watch", "0.1")
+        rows = []
+        while rows.count("\n") < 2:  # an empty line after each table
+            rows.append(client.stdout.readline())
+        client.stdout.close()
+        assert client.wait(30) == 1
+        assert sum("web" in row for row in rows) == 2
+        wrong = pyinit(run, "ls", "--watch", "soon")
+        assert wrong.returncode == 2
+        assert "is no number of seconds" in wrong.stderr
+
+        run.until(lambda: "bad" in pyinit(run, "logs", "web").stdout, "its line")
+        shown = pyinit(run, "logs", "web", "--level", "error", "--field", "n=7")
+        assert "bad" in shown.stdout
+        assert "fine" not in shown.stdout
+        assert pyinit(run, "logs", "--field", "n=8").stdout == ""
+        assert run.stop() == 0

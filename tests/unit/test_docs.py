@@ -101,6 +101,9 @@ def test_the_generated_pages_are_what_the_tables_in_the_code_say() -> None:
     pm2 = module.pm2()
     assert text("docs/reference/pm2.md") == pm2.page(), "run `make reference`"
     assert text("docs/reference/findings.md") == pm2.findings_page(), "run `make reference`"
+    manual = module.manual()
+    assert text("docs/man/pyinit.1") == manual.commands(), "run `make reference`"
+    assert text("docs/man/pyinit.5") == manual.file(), "run `make reference`"
 
 
 def test_the_log_page_has_the_schema() -> None:
