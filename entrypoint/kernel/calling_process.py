@@ -89,6 +89,8 @@ def same_network(pid: int) -> bool:
     The files below /proc/PID/net are others in each namespace, and may be looked at without
     any rights to the process.
     """
+    if not proc.is_ours():
+        return False
     try:
         theirs, ours = os.stat(f"/proc/{pid}/net/tcp"), os.stat("/proc/self/net/tcp")
     except OSError:
@@ -120,6 +122,8 @@ def target_of(pid: int, fd: int) -> str:
 
 def command_line(pid: int) -> tuple[str, ...]:
     """The first words of the process's command line; () when it cannot be read."""
+    if not proc.is_ours():
+        return ()
     try:
         data = b"" if proc.is_fetched(pid) else _read_file(f"/proc/{pid}/cmdline", 4096)
     except OSError:

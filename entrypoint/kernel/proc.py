@@ -77,14 +77,14 @@ def is_ours() -> bool:
     return _ours
 
 
-def _of(pid: int, name: str) -> bytes:
-    """A file of a process of this namespace; b"" where it cannot be read."""
-    return read(f"/proc/{pid}/{name}") if is_ours() else b""
+def of(pid: int | str, name: str) -> bytes:
+    """A file of a process of this namespace, or of "self"; b"" where it cannot be read."""
+    return read(f"/proc/{pid}/{name}") if pid == "self" or is_ours() else b""
 
 
 def stat(pid: int) -> ProcessStat | None:
     """The process now, a zombie too; None when there is none."""
-    content = _of(pid, "stat")
+    content = of(pid, "stat")
     # The name stands in parentheses and may hold any byte, also ")" and spaces.
     _, _, rest = content.rpartition(b") ")
     fields = rest.split()
@@ -104,7 +104,7 @@ def stat(pid: int) -> ProcessStat | None:
 
 def is_ending(pid: int) -> bool:
     """It is a zombie, gone, or on its way there (PF_EXITING): its files may be closed."""
-    fields = _of(pid, "stat").rpartition(b") ")[2].split()
+    fields = of(pid, "stat").rpartition(b") ")[2].split()
     if len(fields) < 7 or fields[0] in (b"Z", b"X"):
         return True
     return bool(int(fields[6]) & _PF_EXITING)
@@ -126,7 +126,7 @@ class Usage(Record):
 
 def usage(pid: int | str) -> Usage | None:
     """Of the process now, a zombie too; None when there is none."""
-    fields = read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
+    fields = of(pid, "stat").rpartition(b") ")[2].split()
     if len(fields) < 22:
         return None
     return Usage(
@@ -145,6 +145,8 @@ _COUNTED_FILES = 4096
 
 def open_files(pid: int | str) -> int | None:
     """How many descriptors it has; None when we may not know, or it would take long."""
+    if pid != "self" and not is_ours():
+        return None
     path = f"/proc/{pid}/fd"
     try:
         # Since Linux 6.2 the folder's size is their number (proc_pid_fd(5)).
@@ -166,7 +168,7 @@ def proportional(pid: int) -> int | None:
 
     The kernel looks at each page: 10 ms for a gigabyte.
     """
-    for line in read(f"/proc/{pid}/smaps_rollup").split(b"\n", 4):
+    for line in of(pid, "smaps_rollup").split(b"\n", 4):
         if line.startswith(b"Pss:"):
             return int(line.split()[1]) * 1024
     return None
@@ -200,7 +202,7 @@ def heeds(pid: int, signum: int) -> bool:
     True also where that cannot be known.
     """
     sets = {}
-    for line in _of(pid, "status").split(b"\n"):
+    for line in of(pid, "status").split(b"\n"):
         if line.startswith((b"SigIgn:", b"SigCgt:")):
             sets[line[:6]] = int(line[7:], 16) >> (signum - 1) & 1
     if len(sets) < 2:
@@ -210,7 +212,7 @@ def heeds(pid: int, signum: int) -> bool:
 
 def process_of(thread: int) -> int:
     """The process of a thread; 0 when it has ended."""
-    for line in _of(thread, "status").split(b"\n", 8):
+    for line in of(thread, "status").split(b"\n", 8):
         if line.startswith(b"Tgid:"):
             return int(line.split()[1])
     return 0
@@ -236,13 +238,18 @@ def alive(pid: int) -> bool:
 
 def rss(pid: int) -> int:
     """Resident memory in bytes, shared pages included; 0 when it is gone."""
-    fields = _of(pid, "statm").split()
+    fields = of(pid, "statm").split()
     return int(fields[1]) * PAGE if len(fields) > 1 else 0
+
+
+def name(pid: int) -> str:
+    """As `ps -o comm` shows it; "" when it is gone. A command line may hold secrets."""
+    return of(pid, "comm").decode("utf-8", "replace").strip()
 
 
 def command(pid: int) -> tuple[str, ...]:
     """The argument vector; empty for a zombie, a kernel thread or none."""
-    content = _of(pid, "cmdline")
+    content = of(pid, "cmdline")
     if not content:
         return ()
     return tuple(os.fsdecode(part) for part in content.removesuffix(b"\0").split(b"\0"))
@@ -320,6 +327,8 @@ def scheduled(pid: int, at_most: int = 200) -> dict[int, Scheduled]:
     /proc/PID/task/TID/schedstat (sched-stats in the kernel's documentation).
     """
     found: dict[int, Scheduled] = {}
+    if not is_ours():
+        return found
     for member in walk(pid):
         try:
             threads = os.listdir(f"/proc/{member}/task")

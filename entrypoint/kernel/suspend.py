@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import signals
+from . import proc, signals
 from .credentials import look_at
 
 TYPE_CHECKING = False
@@ -50,6 +50,8 @@ def _send(pids: Iterable[int], number: int) -> bool:
 
 
 def _threads(pid: int) -> list[str]:
+    if not proc.is_ours():
+        return []
     try:
         return os.listdir(f"/proc/{pid}/task")
     except OSError:
@@ -57,7 +59,7 @@ def _threads(pid: int) -> list[str]:
 
 
 def is_suspended(pid: int) -> bool:
-    """None of its threads runs. Also of one that has ended."""
+    """None of its threads runs. Also of one that has ended, or cannot be looked at."""
     for thread in _threads(pid):
         data = _read(f"/proc/{pid}/task/{thread}/stat")
         state = data.rpartition(b") ")[2][:1]

@@ -70,7 +70,7 @@ def left_behind(
             ours = said.incarnation == incarnation
         else:
             known = proc.stat(orphan)
-            ours = known is not None and known.started >= since and _name(orphan) == name[:15]
+            ours = known is not None and known.started >= since and proc.name(orphan) == name[:15]
         if ours and orphan != pid:
             found.append(orphan)
     return tuple(found)
@@ -82,13 +82,9 @@ def _ticks_now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) * proc.TICKS
 
 
-def _name(pid: int) -> str:
-    return proc.read(f"/proc/{pid}/comm").decode("utf-8", "replace").strip()
-
-
 def explain(pids: tuple[int, ...]) -> str:
     """What to do, in a sentence."""
-    names = [_name(pid) or "?" for pid in pids]
+    names = [proc.name(pid) or "?" for pid in pids]
     shown = ", ".join(
         f"{name} (pid {pid})" for name, pid in zip(names[:_NAMED], pids, strict=False)
     )

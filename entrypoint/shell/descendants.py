@@ -358,4 +358,4 @@ class Families:
 
 def name_of(pid: int) -> str:
     """The name of a process as `ps -o comm` shows it. Command lines may hold secrets."""
-    return proc.read(f"/proc/{pid}/comm").decode("utf-8", "replace").strip() or "?"
+    return proc.name(pid) or "?"

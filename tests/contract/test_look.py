@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from entrypoint.kernel import credentials, look, proc, sockdiag
+from entrypoint.kernel import calling_process, credentials, look, proc, sockdiag
 from tests.support.wait import wait_until
 
 HOLDS = """
@@ -299,3 +299,12 @@ def test_in_the_proc_of_another_namespace_nothing_is_known(monkeypatch):
         assert listeners == () and seen.unknown
         with pytest.raises(PermissionError):
             credentials.caller(os.getpid())
+        # It may be one that never rests.
+        assert look.cpu_seconds([os.getpid()]) == 0
+        assert proc.open_files(os.getpid()) is None and proc.proportional(os.getpid()) is None
+        assert proc.name(os.getpid()) == "" and not proc.scheduled(os.getpid())
+        assert calling_process.command_line(os.getpid()) == ()
+        assert not calling_process.same_network(os.getpid())
+        assert proc.process_of(os.getpid()) == 0
+        # Whatever it is called there, that is we.
+        assert proc.usage("self") is not None and proc.open_files("self")
