@@ -120,6 +120,20 @@ package: $(HAVE_VENV)  ## Build the wheel and the source archive into dist/, ins
 	@cd / && "$(CURDIR)/.cache/package/bin/pyinit" --version
 	@ls -l dist/package
 
+.PHONY: packages
+packages: $(HAVE_VENV)  ## Build all packages into dist/packages, with checksums and provenance (Debian 12)
+	@scripts/setup-apt packages
+	@$(PYTHON) -m scripts.packages all dist/packages
+
+.PHONY: packages-twice
+packages-twice: packages  ## Build the packages again, from other folders, and compare
+	@rm -rf .cache/again && mkdir -p .cache/again && \
+	  git archive --prefix=again/ HEAD | tar --extract --directory=.cache && \
+	  cp -r .cache/packages/python-* .cache/packages/cpython-* .cache/packages/pip .cache/again/ && \
+	  cd .cache/again && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+	    python3 -m scripts.packages all dist --cache . >/dev/null && \
+	  cd dist && grep -v provenance "$(CURDIR)/dist/packages/SHA256SUMS" | sha256sum --check
+
 .PHONY: sbom
 sbom:  ## Print what an image has of pyinit, as CycloneDX JSON (IMAGE=name:tag)
 	@id=$$(docker create $(IMAGE)) && trap 'docker rm "$$id" >/dev/null' EXIT && \

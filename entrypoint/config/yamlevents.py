@@ -11,6 +11,7 @@ PyYAML has no libyaml or another layout.
 
 from __future__ import annotations
 
+import _imp
 import os
 import sys
 
@@ -66,11 +67,12 @@ def _lean() -> tuple[Any, tuple[type[Exception], ...]] | None:
         (found for entry in sys.path if os.path.isfile((found := f"{entry}/yaml") + "/events.py")),
         None,
     )
-    if folder is None:
+    # In the packages' program all modules are frozen: none has a file.
+    if folder is None and not _imp.is_frozen("yaml"):
         return None
     module = type(sys)
     package = module("yaml")
-    package.__path__ = [folder]
+    package.__path__ = [folder] if folder else []
     sys.modules["yaml"] = package
     try:
         import yaml.error

@@ -41,6 +41,18 @@ class WatchLimitError(OSError):
 
 
 def _import_calls() -> tuple[ModuleType, ModuleType]:
+    """The functions and the constants: the package's, or our own where it is not installed."""
+    try:
+        return _import_package()
+    except ModuleNotFoundError as error:
+        if error.name != "inotify":
+            raise
+        from . import inotify_calls
+
+        return inotify_calls, inotify_calls
+
+
+def _import_package() -> tuple[ModuleType, ModuleType]:
     import ctypes
 
     class StandIn(type(sys)):  # type: ignore[misc]  # types.ModuleType, not imported

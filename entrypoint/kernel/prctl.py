@@ -27,14 +27,22 @@ def load() -> ModuleType:
     global _module  # noqa: PLW0603  an import, remembered
     if _module is None:
         try:
-            import _prctl
+            _module = _import()
         except ImportError as error:
             raise PrctlMissingError(
                 f"python-prctl cannot be imported ({error}): without it pyinit is no child "
                 "subreaper, and its processes outlive it when it is killed"
             ) from error
-        _module = _prctl
     return _module
+
+
+def _import() -> ModuleType:
+    try:
+        import _prctl
+    except ModuleNotFoundError:
+        # Wheels bring a compiled copy; the `_prctl` of an installed python-prctl comes first.
+        from . import _prctl  # type: ignore[attr-defined,no-redef,unused-ignore]
+    return _prctl  # type: ignore[no-any-return,unused-ignore]
 
 
 def set_child_subreaper() -> None:

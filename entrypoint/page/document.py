@@ -93,6 +93,10 @@ def _between(html: bytes, begin: bytes, end: bytes) -> bytes:
 
 def _read(name: str) -> bytes:
     """A file beside this one, wherever the package lies (PEP 302: in an archive too)."""
+    if "__file__" not in globals():  # the packages' program: scripts/packages/freeze.py
+        from _pyinit_data import FILES
+
+        return FILES[f"page/{name}"]  # type: ignore[no-any-return,unused-ignore]
     path = os.path.join(os.path.dirname(__file__), name)
     data: bytes = globals()["__loader__"].get_data(path)
     return data

@@ -22,7 +22,7 @@ from entrypoint import __version__
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.supervisor import Supervisor
-from entrypoint.kernel import kill, reap, signals
+from entrypoint.kernel import kill, limits, reap, signals
 from entrypoint.logs import boot_messages
 from entrypoint.logs.pump import LogPump
 from entrypoint.loop import Loop
@@ -229,15 +229,14 @@ class Runtime:
                 self._signals.handle(signum)
         self._reaping.reap()
         self._late_by = self.loop.now() + SPAWNS_AT_MOST
-        self._late.extend(
-            (
-                self.journal.open,
-                self._keep_recent,
-                self.pump.load_structlog,
-                self._open_private,
-                lambda: self.watching.follow(self.plan),
-                lambda: self.schedules.follow(self.plan),
-            )
+        self._late += (
+            self.journal.open,
+            self._keep_recent,
+            self.pump.load_structlog,
+            self._open_private,
+            lambda: self.watching.follow(self.plan),
+            lambda: self.schedules.follow(self.plan),
+            limits.release_code,
         )
         self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
         while self.exit_code is None:

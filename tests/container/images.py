@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.packages import inputs as packages
 from tests.container.engine import EngineError, fingerprint
 
 if TYPE_CHECKING:
@@ -32,8 +33,17 @@ BASE_PACKAGES = ("python3", "nodejs")
 # Builds them: what the Dockerfile's first stage would install from a registry; and a compiler
 # for the other C library, musl, which is Alpine's.
 BUILD_PACKAGES = (
-    *("python3", "python3-venv", "python3-dev", "gcc", "libc6-dev", "libcap-dev", "patchelf"),
+    *("python3", "python3-venv", "python3-dev", "python3.11-venv"),
+    *(*packages.LINKED, *packages.TOOLS),
     "musl-tools",
+)
+# CPython's source archive, by the new root's own apt (`inputs.py` finds it there).
+_FETCH = "from scripts.packages import inputs as i; i.source_archive(i.SOURCES_HERE)"
+FETCH_SOURCE = (
+    f'--customize-hook=mkdir -p "$1{packages.SOURCES_HERE}/scripts"'
+    f' && cp -r "{ROOT}/scripts/packages" "$1{packages.SOURCES_HERE}/scripts/"'
+    f""" && chroot "$1" sh -c 'cd {packages.SOURCES_HERE} && python3.11 -B -c "{_FETCH}"'"""
+    f' && rm -r "$1{packages.SOURCES_HERE}/scripts"'
 )
 # Images of one program each: (program, the folder that it reads).
 BARE = {
@@ -47,7 +57,7 @@ NPM = "npm@10.9.2"
 # One of them is a source distribution only, and is compiled in the image.
 SOURCES = ("python-prctl",)
 # What the servers of examples/asgi/requirements.txt need, and what builds wheels.
-BUILD_TOOLS = ("setuptools>=77", "wheel", "cyclonedx-python-lib>=8")
+BUILD_TOOLS = ("setuptools>=77", "wheel")
 
 
 def prepare(engine: Engine) -> None:
@@ -66,7 +76,7 @@ def build_base(engine: Engine) -> str:
     """A Debian with a compiler, and pip set up to use wheels in /wheels and nothing else."""
     wheels = _wheels(engine)
     names = sorted(path.name for path in wheels.iterdir())
-    debian = _debian(engine, "build-debian", "apt", BUILD_PACKAGES)
+    debian = _debian(engine, "build-debian", "apt", BUILD_PACKAGES, FETCH_SOURCE)
     tag = f"pyinit-test/build:{fingerprint(debian, *names)}"
     if not engine.has_image(tag):
         with tempfile.TemporaryDirectory() as folder:
@@ -138,16 +148,20 @@ def bare(engine: Engine, name: str) -> str:
     )
 
 
-def _debian(engine: Engine, name: str, variant: str, packages: tuple[str, ...]) -> str:
+def _debian(engine: Engine, name: str, variant: str, include: tuple[str, ...], *more: str) -> str:
     options = [
         f"--variant={variant}",
-        f"--include={','.join(packages)}",
+        f"--include={','.join(include)}",
+        *more,
         "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
         '--aptopt=Acquire::Languages "none"',
     ]
-    tag = f"pyinit-test/{name}:{fingerprint(SUITE, *options)}"
+    # The same in every checkout.
+    made_of = (option.replace(str(ROOT), "") for option in options)
+    tag = f"pyinit-test/{name}:{fingerprint(SUITE, *made_of)}"
     if engine.has_image(tag):
         return tag
     if shutil.which("mmdebstrap") is None:
@@ -194,7 +208,8 @@ def _wheels(engine: Engine) -> Path:
         if line.strip() and not line.startswith("#")
     ]
     needed.append("gunicorn>=23")  # of the tutorial from tini
-    folder = engine.cache / f"wheels-{fingerprint(SUITE_PYTHON, *needed)}"
+    text = packages.REQUIREMENTS.read_text()
+    folder = engine.cache / f"wheels-{fingerprint(SUITE_PYTHON, text, *needed)}"
     if folder.is_dir():
         return folder
     partial = folder.with_suffix(".partial")
@@ -204,6 +219,9 @@ def _wheels(engine: Engine) -> Path:
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(partial)]
     _run(*download, "--only-binary=:all:", f"--python-version={SUITE_PYTHON}", *wheels)
     _run(*download, "--no-deps", "--no-binary=:all:", *sources)
+    # Those of the program, by their hashes; for an installation they may be of other versions.
+    pinned = [*("--no-deps", "--require-hashes", "--requirement"), str(packages.REQUIREMENTS)]
+    _run(*download, *packages.FROM_SOURCE, *pinned)
     partial.rename(folder)
     return folder
 

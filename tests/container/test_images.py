@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.metadata
 import io
 import json
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 PYINIT = "/opt/pyinit/bin/pyinit"
 BILL = "opt/pyinit/share/sbom.cdx.json"
+LICENCES = "opt/pyinit/share/licenses"
 
 RESTRICTED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
@@ -79,9 +81,15 @@ def test_the_runtime_is_pyinit_and_nothing_else(runtime_files: dict[str, bytes |
     assert found
     assert {name for name in found if not name.startswith("opt/pyinit/")} == set()
     assert "usr/local/bin/pyinit" in runtime_files
-    assert "opt/pyinit/bin/python3" not in runtime_files, "would come before the app's own"
-    # What everybody's image grows by. 29 MB when this was written.
-    assert sum(map(len, filter(None, runtime_files.values()))) < 35e6
+    # What everybody's image grows by: 15 MB when this was written, 6 MB as it is transferred.
+    assert sum(map(len, filter(None, runtime_files.values()))) < 22e6
+    assert sum(len(gzip.compress(data)) for data in runtime_files.values() if data) < 8e6
+    program = runtime_files["opt/pyinit/bin/pyinit"]
+    assert program.startswith(b"\x7fELF")
+    # No ELF interpreter and no shared library: PT_INTERP and PT_DYNAMIC are not among the headers.
+    count = int.from_bytes(program[56:58], "little")
+    headers = [program[64 + 56 * n :][:4] for n in range(count)]
+    assert not {2, 3} & {int.from_bytes(header, "little") for header in headers}
 
 
 def test_nothing_of_the_bill_is_missing_and_it_is_valid(
@@ -98,40 +106,29 @@ def test_nothing_of_the_bill_is_missing_and_it_is_valid(
     told = {part["name"]: part for part in bill["components"]}
     assert bill["metadata"]["component"]["version"] == entrypoint.__version__
 
-    packages = {
-        match["name"].replace("_", "-").lower(): match["version"]
-        for match in (
-            re.search(r"/(?P<name>[^/]+)-(?P<version>[^/-]+)\.dist-info/METADATA$", name)
-            for name in runtime_files
-        )
-        if match
+    assert told.keys() == {
+        *("cpython", "cronsim", "glibc", "libcap", "libffi", "libgcc", "libyaml"),
+        *("python-prctl", "pyyaml", "structlog", "zlib"),
     }
-    assert {"pyyaml", "structlog", "python-prctl", "inotify", "cronsim"} <= packages.keys()
-    for name, version in packages.items():
-        assert told[name]["purl"] == f"pkg:pypi/{name}@{version}"
-
-    libraries = {
-        Path(name).name for name in runtime_files if re.match(r"opt/pyinit/lib/\w.*\.so", name)
-    }
-    libraries = {name for name in libraries if f"opt/pyinit/lib/{name}" in runtime_files}
-    assert {"libc.so.6", "libcap.so.2"} <= libraries
-    described = " ".join(part.get("description", "") for part in told.values())
-    assert {name for name in libraries if name not in described} <= {
-        name for name in libraries if name.startswith("libpython")
-    }
+    for name, part in told.items():
+        [licence] = part["licenses"]
+        assert licence.get("expression") or licence["license"]["id"], name
+        texts = [path for path in runtime_files if path.startswith(f"{LICENCES}/{name}/")]
+        assert any(runtime_files[path] for path in texts), name
+    assert runtime_files[f"{LICENCES}/pyinit/LICENSE"] == (ROOT / "LICENSE").read_bytes()
     versions = engine.docker(
-        *("run", "--rm", images.build_base(engine), "dpkg-query", "--show", "libc6")
+        *("run", "--rm", images.build_base(engine), "dpkg-query", "--show", "libc6-dev")
     ).out.split()
-    assert told["libc6"]["version"] == versions[1]
+    assert told["glibc"]["version"] == versions[1]
     assert told["cpython"]["cpe"].startswith("cpe:2.3:a:python:python:3.")
 
 
-def test_a_change_of_the_code_keeps_the_layers_below(
+def test_a_change_of_the_code_fetches_and_compiles_nothing_again(
     engine: Engine, runtime_image: str, tmp_path: Path
 ) -> None:
+    del runtime_image  # has filled the engine's cache
     context = tmp_path / "context"
-    names = ("entrypoint", "scripts", "Dockerfile", ".dockerignore", "LICENSE", "pyproject.toml")
-    for name in names:
+    for name in ("entrypoint", "scripts", "Dockerfile", ".dockerignore", "LICENSE"):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, context / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -139,24 +136,13 @@ def test_a_change_of_the_code_keeps_the_layers_below(
             shutil.copy(source, context / name)
     with (context / "entrypoint" / "__init__.py").open("a") as file:
         file.write("# changed\n")
-    # Not what pip is asked for.
-    with (context / "pyproject.toml").open("a") as file:
-        file.write("# changed\n")
-    changed = engine.build(
-        context,
-        "pyinit-test/changed",
-        "--target=runtime",
-        BUILD_IMAGE=images.build_base(engine),
-    )
-
-    before, after = (layers(engine, image) for image in (runtime_image, changed))
-    assert len(before) == len(after) == 2
-    assert before[0] == after[0]
-    assert before[1] != after[1]
-
-
-def layers(engine: Engine, image: str) -> list[str]:
-    return json.loads(engine.docker("image", "inspect", image).out)[0]["RootFS"]["Layers"]
+    said = engine.docker(
+        *("build", "--target=inputs", f"--build-arg=BUILD_IMAGE={images.build_base(engine)}"),
+        str(context),
+    ).out
+    steps = re.findall(r"(?m)^Step \d+/\d+ : (\w+)", said)
+    # Neither a build argument nor FROM is a step that the cache has.
+    assert said.count("Using cache") == len([s for s in steps if s not in {"ARG", "FROM"}]) > 3
 
 
 def test_make_image_labels_what_it_builds_and_make_sbom_tells_what_is_in_it(

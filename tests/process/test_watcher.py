@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from entrypoint.kernel import inotify, inotify_calls
 from entrypoint.loop import Loop
 from entrypoint.watch.ignoring import ignorer
 from entrypoint.watch.watcher import Watcher
@@ -638,3 +639,35 @@ def test_the_package_is_imported_without_threads_and_subprocesses() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("]")[0] == "["
+
+
+@pytest.mark.parametrize("package", ["installed", "missing"])
+def test_the_calls_are_the_packages_or_our_own(tmp_path, monkeypatch, package):
+    if package == "missing":  # as in the packages' program
+        for name in ("inotify", "inotify.calls", "inotify.constants"):
+            monkeypatch.setitem(sys.modules, name, None)
+    watch = inotify.Inotify()
+    try:
+        own = watch._calls.__name__ == "entrypoint.kernel.inotify_calls"
+        assert own == (package == "missing")
+        wd = watch.add(os.fsencode(tmp_path))
+        (tmp_path / "new").mkdir()
+        [event] = watch.read()
+        assert (event.wd, event.name) == (wd, b"new")
+        assert event.mask == watch.flags.IN_CREATE | watch.flags.IN_ISDIR
+        with pytest.raises(FileNotFoundError):
+            watch.add(b"/nowhere/at/all")
+        watch.remove(wd)
+        [event] = watch.read()
+        assert event.mask == watch.flags.IN_IGNORED
+        watch.remove(wd)
+    finally:
+        watch.close()
+
+
+def test_our_own_constants_are_those_of_the_package():
+    from inotify import constants
+
+    own = {name: value for name, value in vars(inotify_calls).items() if name.startswith("IN_")}
+    assert len(own) == 12
+    assert {name: getattr(constants, name) for name in own} == own

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
+from tests.support import run as runs
 from tests.support.run import Run
 
-PYINIT = str(Path(sys.executable).parent / "pyinit")
+PYINIT = str(runs.PYINIT)
 
 
 def inside(run: Run, *command: str) -> list[str]:

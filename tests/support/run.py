@@ -16,7 +16,8 @@ from tests.support.namespace import own_namespace
 from tests.support.wait import wait_until
 
 BIN = Path(sys.executable).parent
-PYINIT = BIN / "pyinit"
+# Another build of it may be tested: `make packages-test`.
+PYINIT = Path(os.environ.get("PYINIT_PROGRAM", BIN / "pyinit"))
 DEADLINE = 30.0
 
 
