@@ -335,6 +335,12 @@ EVENTS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "because drain_delay failing? exit_code?",
                 "The container begins to stop, and ends with `exit_code` if an app is failing.",
             ),
+            (
+                "drain announced",
+                "info",
+                f"{WORKER} by count?",
+                "`shutdown.notify`: the worker, `count` of its processes by a signal, was told.",
+            ),
             ("stop hurried", "info", "then", "SIGINT or SIGQUIT during the stop."),
             (
                 "stop signal ignored",

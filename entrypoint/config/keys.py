@@ -590,6 +590,13 @@ SHUTDOWN_KEYS: tuple[Key, ...] = (
         "`STOPSIGNAL SIGTERM` in the Dockerfile. SIGWINCH (httpd, php:apache) is a stop anyway "
         "where PID 1 has no terminal.",
     ),
+    _own(
+        "notify",
+        "notify",
+        "Tells workers that the drain begins, so that a server answers with `Connection: close`: a "
+        "signal such as SIGUSR2, sent to those of their processes that have a handler for it, or "
+        "`message`: `process.on('message')` of Node gets `drain`.",
+    ),
 )
 
 TOP_KEYS: tuple[Key, ...] = (

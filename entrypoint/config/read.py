@@ -5,7 +5,7 @@ Here are lists and mappings; single values are in scalars.py.
 
 from __future__ import annotations
 
-from entrypoint.core.spec import DependsSpec, HealthSpec, ListenSpec
+from entrypoint.core.spec import MESSAGE, DependsSpec, HealthSpec, ListenSpec
 from entrypoint.kernel import signals
 from entrypoint.sockets import declared_address
 
@@ -88,6 +88,15 @@ class Reader(Scalars):
                 )
             found.append(number)
         return MISSING if MISSING in found else tuple(dict.fromkeys(found))
+
+    def read_notify(self, node: Node, path: str) -> Any:
+        """`message`, or a signal that can be caught."""
+        if node.kind == "scalar" and node.text == "message":
+            return MESSAGE
+        number = self.read_signal(node, path)
+        if number is not MISSING and number not in signals.CAUGHT:
+            return self.fail(node, path, f"cannot be {self.shown(node)}: no program can catch it")
+        return number
 
     def read_codes(self, node: Node, path: str) -> Any:
         """Exit codes."""

@@ -34,6 +34,7 @@ _KINDS: dict[str, dict[str, Any]] = {
             {"type": "array", "items": {"type": ["string", "integer"]}},
         ]
     },
+    "notify": {"type": ["string", "integer"], "examples": ["SIGUSR2", "message"]},
     "version": {"const": 1},
     "commands": {
         "anyOf": [_SCALAR, {"type": "array", "items": {"anyOf": [_SCALAR, {"type": "array"}]}}]

@@ -61,6 +61,17 @@ class SendShutdownMessage(Effect):
     scope: Scope = "process"
 
 
+class AnnounceDrain(Effect):
+    """Tell a worker that the drain has begun (`shutdown.notify`).
+
+    `signum` to those of its processes that have a handler for it, or `spec.MESSAGE`: the
+    message `drain` over Node's channel. Nothing is answered.
+    """
+
+    incarnation: int
+    signum: int
+
+
 class StartTimer(Effect):
     """Answer with `TimerFired` after `delay` seconds; replaces one of the same name."""
 

@@ -26,6 +26,7 @@ from . import crash_queues, failing, starting
 from . import worker as w
 from .depends import awaits_change, awaits_time, exit_code, is_finished, needed_by_others, obstacles
 from .effects import (
+    AnnounceDrain,
     ClosePort,
     Finish,
     RefuseConnections,
@@ -36,6 +37,7 @@ from .effects import (
 from .events import Timer
 from .grace import killing_after
 from .lifecycle import kill, shares_port, stop_workers, terminate
+from .spec import MESSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,8 +128,17 @@ def begin(
     # An app that failed ends the container: there is nothing to drain for it.
     if settings.drain_delay > 0 and code is None:
         tx.emit(StartTimer(DRAIN, settings.drain_delay))
+        _announce(tx, settings.notify)
     else:
         stop_all(tx)
+
+
+def _announce(tx: Transaction, notify: int) -> None:
+    """A server that knows that it will be stopped ends keep-alive connections by itself."""
+    for worker in tx.workers():
+        told = worker.execed and worker.state not in w.STOPPING_STATES
+        if notify and told and (notify != MESSAGE or worker.spec.node):
+            tx.emit(AnnounceDrain(worker.incarnation, notify))
 
 
 def stop_all(tx: Transaction) -> None:

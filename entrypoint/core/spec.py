@@ -193,6 +193,10 @@ class ControlSpec(Record):
     path: str = ""
 
 
+# Of `ShutdownSpec.notify`: not by a signal, but over Node's channel.
+MESSAGE = -1
+
+
 class ShutdownSpec(Record):
     """`shutdown:`; `timeout` 0: no bound but each app's `kill_timeout`.
 
@@ -205,6 +209,7 @@ class ShutdownSpec(Record):
     stop_share: float = 1.0
     # Signals that stop the container, beside SIGTERM, SIGINT and SIGQUIT.
     signals: tuple[int, ...] = ()
+    notify: int = 0  # by what workers are told that the drain begins; 0: they are not
 
 
 class Plan(Record):

@@ -201,13 +201,24 @@ def heeds(pid: int, signum: int) -> bool:
 
     True also where that cannot be known.
     """
+    sets = _signal_sets(pid, signum)
+    if len(sets) < 2:
+        return True
+    return bool(sets[b"SigCgt"]) or not (sets[b"SigIgn"] or signum in _HARMLESS)
+
+
+def catches(pid: int, signum: int) -> bool:
+    """The process has a handler for the signal. False also where that cannot be known."""
+    return bool(_signal_sets(pid, signum).get(b"SigCgt"))
+
+
+def _signal_sets(pid: int, signum: int) -> dict[bytes, int]:
+    """Whether it ignores (`SigIgn`) and catches (`SigCgt`) the signal, as 0 or 1."""
     sets = {}
     for line in of(pid, "status").split(b"\n"):
         if line.startswith((b"SigIgn:", b"SigCgt:")):
             sets[line[:6]] = int(line[7:], 16) >> (signum - 1) & 1
-    if len(sets) < 2:
-        return True
-    return bool(sets[b"SigCgt"]) or not (sets[b"SigIgn"] or signum in _HARMLESS)
+    return sets
 
 
 def process_of(thread: int) -> int:

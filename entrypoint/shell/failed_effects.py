@@ -52,6 +52,7 @@ HEARD: dict[type[f.Effect], Callable[[Any, str], e.Event | None]] = {
     f.Spawn: lambda effect, reason: e.SpawnFailed(effect.incarnation, reason),
     f.SendSignal: lambda effect, reason: e.SignalRefused(effect.incarnation, effect.signum, reason),
     f.SendShutdownMessage: lambda effect, reason: e.MessageNotSent(effect.incarnation, reason),
+    f.AnnounceDrain: _nothing,
     f.StartTimer: lambda effect, _reason: e.TimerFired(effect.timer),
     f.StopTimer: _nothing,
     f.GrowPort: _port("grow"),

@@ -125,6 +125,7 @@ class Runtime:
             f.Spawn: self._launching.spawn,
             f.SendSignal: signalling.send,
             f.SendShutdownMessage: signalling.send_message,
+            f.AnnounceDrain: signalling.announce,
             f.StartTimer: self._start_timer,
             f.StopTimer: self._stop_timer,
             f.GrowPort: self.ports.grow,

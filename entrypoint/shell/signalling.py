@@ -1,9 +1,10 @@
-"""Signals to workers: `SendSignal` and `SendShutdownMessage` are performed here."""
+"""Signals to workers: performs `SendSignal`, `SendShutdownMessage` and `AnnounceDrain`."""
 
 from __future__ import annotations
 
 from entrypoint.core import events as e
-from entrypoint.kernel import proc, signals, tree
+from entrypoint.core.spec import MESSAGE
+from entrypoint.kernel import kill, proc, signals, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,3 +78,23 @@ class Signalling:
         if started is not None:
             self._runtime.children.note_family(effect.incarnation, effect.scope)
             self._runtime.ports[started.spec.name].send_message(effect.incarnation, "shutdown")
+
+    def announce(self, effect: f.AnnounceDrain) -> None:
+        """Tell those of its processes that listen for it; the default would end the others."""
+        started = self._runtime.children.get(effect.incarnation)
+        if started is None or started.reaped:
+            return
+        what = {"app": started.spec.name, "instance": started.instance, "pid": started.pid}
+        if effect.signum == MESSAGE:
+            self._runtime.ports[started.spec.name].send_message(effect.incarnation, "drain")
+            self._runtime.log("info", "drain announced", {**what, "by": "message"})
+            return
+        count = 0
+        for member in (started.pid, *tree.descendants(started.pid, limit=_ASKED)):
+            if proc.catches(member, effect.signum):
+                try:
+                    count += kill.send_signal(member, effect.signum)
+                except PermissionError:  # another user's, and we have no CAP_KILL
+                    continue
+        name = signals.name_of(effect.signum)
+        self._runtime.log("info", "drain announced", {**what, "by": name, "count": count})

@@ -18,7 +18,7 @@ from entrypoint.core import reasons
 from entrypoint.kernel import prctl
 from tests.contract.shells import FakeShell, LinuxShell
 
-SIGKILL, SIGTERM = 9, 15
+SIGKILL, SIGUSR2, SIGTERM = 9, 12, 15
 
 
 def contract_of(*effects: type[f.Effect]):
@@ -417,6 +417,17 @@ def test_nothing_is_reported_after_the_look_has_stopped(shell):
 
 
 # -- the end of workers -------------------------------------------------------------------
+
+
+@contract_of(f.AnnounceDrain)
+def test_a_worker_without_a_handler_lives_on(shell):
+    worker = shell.spawn("serves", shell.plain("serves"))
+    shell.until(lambda: shell.of(e.WorkerExeced, worker))
+    shell.perform(f.AnnounceDrain(worker, SIGUSR2))
+    shell.perform(f.SendSignal(worker, SIGTERM, stop=True))
+    shell.until(lambda: shell.of(e.WorkerExited, worker))
+    (event,) = shell.of(e.WorkerExited, worker)
+    assert event.signum != SIGUSR2
 
 
 @contract_of(f.SendShutdownMessage)

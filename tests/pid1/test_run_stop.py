@@ -53,6 +53,8 @@ while True:
     signal.pause()
 """
 
+TELLS = 'signal.signal(signal.SIGUSR2, lambda *_: print("drains", flush=True))'
+
 DEAF = """
 import signal
 for each in (signal.SIGTERM, signal.SIGINT):
@@ -283,6 +285,20 @@ def test_the_times_of_a_stop_are_cut_to_the_grace(tmp_path) -> None:
         run.said("ignored")
         assert run.event("worker killed")["kill_timeout"] == 0.75
         run.event("shutdown finished")
+
+
+def test_workers_with_a_handler_are_told_that_the_drain_begins(tmp_path) -> None:
+    """USR2 would end the one that has none."""
+    tells = POLITE.replace('print("ready"', f'{TELLS}\nprint("ready"')
+    apps = [python(tmp_path, "hears", tells), python(tmp_path, "deaf", POLITE)]
+    with Run(tmp_path, apps, shutdown={"drain_delay": "10m", "notify": "SIGUSR2"}) as run:
+        run.said("ready", 2)
+        run.signal(signal.SIGTERM)
+        run.said("drains", app="hears")
+        assert run.event("drain announced", app="hears")["count"] == 1
+        assert run.event("drain announced", app="deaf")["count"] == 0
+        assert not run.events("worker exited")
+        assert run.stop(signal.SIGINT) == 0
 
 
 def test_a_stop_while_a_restart_waits(tmp_path) -> None:

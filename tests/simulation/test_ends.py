@@ -247,3 +247,21 @@ def test_in_a_short_grace_each_app_of_a_chain_gets_its_signal_and_a_share_of_the
     assert sent == [(2, SIGTERM), (2, SIGKILL), (1, SIGTERM), (1, SIGKILL)]
     overdue = [each["kill_timeout"] for each in world.said("worker killed")]
     assert overdue == pytest.approx([3.0, 1.5])
+
+
+@pytest.mark.parametrize(("notify", "told"), [(12, {1, 2}), (-1, {2}), (0, set())])
+def test_workers_are_told_that_the_drain_begins(world, notify, told):
+    world.up(app("web"), app("node", node=True), drain_delay=5.0, notify=notify)
+    world.emit(e.SignalArrived(SIGTERM))
+    announced = world.ordered(f.AnnounceDrain)
+    assert {each.incarnation for each in announced} == told
+    assert {each.signum for each in announced} <= {notify}
+    assert not world.ordered(f.SendSignal)
+    world.run_until(lambda: world.exit_code is not None)
+    assert len(world.ordered(f.AnnounceDrain)) == len(told)
+
+
+def test_without_a_drain_the_stop_signal_is_the_first_word(world):
+    world.up(app("web"), notify=12)
+    world.emit(e.SignalArrived(SIGTERM))
+    assert not world.ordered(f.AnnounceDrain)

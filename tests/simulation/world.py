@@ -408,6 +408,10 @@ class World:
         process.scope = max(process.scope, effect.scope, key=SCOPES.index)
         self._do_sendsignal(f.SendSignal(effect.incarnation, SIGINT, stop=True))
 
+    def _do_announcedrain(self, effect: f.AnnounceDrain) -> None:
+        assert effect.incarnation not in self.gone, effect
+        assert self.processes[effect.incarnation].execed, effect
+
     def _empty(self, process: Process, what: str) -> None:
         if not getattr(process, what):
             return

@@ -710,3 +710,15 @@ def test_the_main_app_is_not_restarted_unless_that_is_written(folder, written, r
     app = folder.load(f"apps: [{{script: app.js, {written}}}]").plan.apps[0]
     assert app.main == ("main: true" in written)
     assert app.autorestart == restarts
+
+
+@pytest.mark.parametrize(("written", "meant"), [("SIGUSR2", 12), ("12", 12), ("message", -1)])
+def test_how_the_drain_is_announced(folder, written, meant):
+    plan = folder.load(f"apps: [{{script: app.js}}]\nshutdown: {{notify: {written}}}\n").plan
+    assert plan.shutdown.notify == meant
+
+
+@pytest.mark.parametrize("written", ["KILL", "nonsense", "[USR2]"])
+def test_the_drain_cannot_be_announced_so(folder, written):
+    text = f"apps: [{{script: app.js}}]\nshutdown: {{notify: {written}}}\n"
+    assert "shutdown.notify: " in folder.errors(text)[0]
