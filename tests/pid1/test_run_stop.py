@@ -152,9 +152,9 @@ def test_a_worker_that_would_not_notice_sigwinch_gets_sigterm(tmp_path) -> None:
     ("end", "code"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137), ("sys.exit(0)", 0)]
 )
 def test_the_container_ends_with_its_main_app(tmp_path, end, code) -> None:
-    # Not before the helper is up.
+    # Not before the helper has its handlers.
     text = f"import os, sys, time\nwhile not os.path.exists('up'): time.sleep(0.01)\n{end}"
-    helper = python(tmp_path, "helper", "import os; open('up', 'w')\n" + POLITE)
+    helper = python(tmp_path, "helper", POLITE.replace("while", "open('up', 'w')\nwhile"))
     with Run(tmp_path, [helper, python(tmp_path, "main", text, main=True)]) as run:
         assert run.wait() == code
         assert [each["exit_code"] for each in run.events("worker exited", app="helper")]
