@@ -138,10 +138,16 @@ EVENTS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "`shutdown_with_message`: the worker's channel is closed.",
             ),
             (
-                "worker does not take its connections",
+                "worker busy at its stop signal",
                 "warning",
                 WORKER,
-                "The accept queue of a worker that leaves was not empty within `kill_timeout`.",
+                "It leaves, and still had a queue or a request after 3/4 of `kill_timeout`.",
+            ),
+            (
+                "requests in hand not seen",
+                "warning",
+                "`app` `reason` `then`",
+                "Which connections are a worker's cannot be seen. Said once for each app.",
             ),
             (
                 "accept queue not watched",

@@ -277,6 +277,7 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         if app.value(name):
             changes[name] = app.value(name)
     changes["learn_min_uptime"] = "min_uptime" not in app.values
+    changes["retire_when_quiet"] = "retire_delay" not in app.values
     _check_ignored(reader, app, cwd)
     watch = app.value("watch", False)
     if watch:

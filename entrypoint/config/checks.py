@@ -234,7 +234,7 @@ def _longest_stop(apps: tuple[AppSpec, ...]) -> float:
                 todo += missing
                 continue
             todo.pop()
-            own[app.name] = app.kill_timeout + (app.retire_delay if app.share == "slots" else 0.0)
+            own[app.name] = app.kill_timeout
             after[app.name] = max(
                 (
                     after[d.app]

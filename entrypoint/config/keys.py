@@ -327,9 +327,9 @@ APP_KEYS: tuple[Key, ...] = (
     _own(
         "retire_delay",
         "time",
-        "How long a worker that gets no more connections may answer those it took, before its "
-        "stop signal. Time in which it waits for a CPU does not count.",
-        "500",
+        "The least time that a worker which gets no more connections has to answer those it "
+        "took, before its stop signal. Where requests in hand are not seen, it is all it has.",
+        "until all is answered; 500 where that is not seen",
     ),
     _own(
         "stall_timeout",

@@ -106,16 +106,23 @@ class RouteTo(Effect):
 
 
 class WatchQueue(Effect):
-    """Answer with `QueueEmptied` as soon as the accept queue of `slot` is empty.
+    """Answer with `QueueEmptied` once the accept queue of `slot` is empty and all is answered.
 
-    And has been for `answer_time` seconds, those not counted in which the worker had to wait
-    for a CPU.
+    `answer_time`: seconds that the queue has to be empty, those not counted in which the worker
+    had to wait for a CPU. `quiet_time`: with more than 0 it is looked whether the worker has a
+    request in hand; what cannot be told of a connection then counts for so long, and a request
+    that was in hand for `longest` no more. Where nothing can be told, `quiet_time` is the
+    `answer_time`; `hurried`: there is none, and a queue from which nothing is taken counts for
+    `quiet_time`.
     """
 
     incarnation: int
     app: str
     slot: int
     answer_time: float = 0.0
+    quiet_time: float = 0.0
+    longest: float = 0.0
+    hurried: bool = False
 
 
 class ProbeAccept(Effect):

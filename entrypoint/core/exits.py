@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from . import (
     crash_queues,
+    grace,
     jobs,
     lifecycle,
     readiness,
@@ -73,7 +74,7 @@ def exited(tx: Transaction, worker: Worker, event: WorkerExited) -> None:
         last_exit, last_code = f"exit code {code}", code or 0
     if worker.killed and signum == lifecycle.SIGKILL:
         tx.report_of(
-            worker, "warning", "worker killed", kill_timeout=lifecycle.kill_timeout(tx, worker)
+            worker, "warning", "worker killed", kill_timeout=grace.kill_timeout(tx, worker)
         )
     if worker.stop_reason in BROKEN:
         last_exit, last_code = _broken(worker), code or NO_GOOD

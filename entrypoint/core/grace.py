@@ -10,6 +10,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec import ShutdownSpec
+    from .transaction import Transaction
+    from .worker import Worker
 
 # What `shutdown.timeout` keeps back for the end: after SIGKILL the processes are reaped
 # and the last log lines passed on, all of it within the time (s, share of the time).
@@ -34,8 +36,8 @@ def usable(grace: float) -> float:
 def fitted(shutdown: ShutdownSpec, longest: float) -> ShutdownSpec:
     """The same with times that fit into `grace`, if that is known.
 
-    `longest`: seconds that the stop of all workers may take, by the file (`kill_timeout`,
-    `retire_delay`, one after the other where apps depend on each other).
+    `longest`: seconds that the stop of all workers may take, by the file (`kill_timeout`, one
+    after the other where apps depend on each other).
     """
     if shutdown.grace <= 0:
         return shutdown
@@ -50,3 +52,13 @@ def fitted(shutdown: ShutdownSpec, longest: float) -> ShutdownSpec:
         drain = min(drain, within / 2)
         share = min(1.0, (within - drain) / longest) if longest > 0 else 1.0
     return shutdown.replace(timeout=timeout, drain_delay=drain, stop_share=share)
+
+
+def stop_share(tx: Transaction) -> float:
+    """The share of their times that workers have at their stop."""
+    return tx.run.shutdown.stop_share if tx.run.phase == "stopping" else 1.0
+
+
+def kill_timeout(tx: Transaction, worker: Worker) -> float:
+    """Seconds from its stop to SIGKILL; fewer where a shutdown has less time."""
+    return worker.spec.kill_timeout * stop_share(tx)

@@ -7,7 +7,7 @@ come back here to launch and to stop.
 
 from __future__ import annotations
 
-from . import health, listeners
+from . import health, listeners, retiring
 from . import worker as w
 from .effects import (
     ReleaseWorker,
@@ -18,9 +18,9 @@ from .effects import (
     StartTimer,
     StopLook,
     StopTimer,
-    WatchQueue,
 )
 from .events import Timer
+from .grace import kill_timeout
 from .worker import Instance, Worker
 
 TYPE_CHECKING = False
@@ -177,15 +177,13 @@ def stop_workers(
     """
     workers = [each.replace(requested_by=requested_by) for each in workers]
     workers = [each.replace(stop_reason=stop_reason) for each in workers]
-    retiring = [each for each in workers if STOP[each.state](tx, each, signum)]
+    leaving = [each.incarnation for each in workers if STOP[each.state](tx, each, signum)]
     # The port is turned away from all of them at once, before their queues are watched.
     route(tx, app)
-    for worker in retiring:
-        delay = worker.spec.retire_delay if _empties(worker) else 0.0
-        tx.emit(
-            WatchQueue(worker.incarnation, worker.app, worker.slot, delay),
-            StartTimer(_timer("retire", worker), worker.spec.retire_delay * _share(tx)),
-        )
+    for worker in filter(None, map(tx.worker, leaving)):
+        tx.emit(retiring.watch(tx, worker))
+        tx.emit(StartTimer(_timer("retire", worker), retiring.delay(tx, worker)))
+        arm(tx, worker, "kill", retiring.bound(tx, worker))
 
 
 def stop_now(tx: Transaction, worker: Worker, signum: int) -> bool:
@@ -200,13 +198,20 @@ def stop_serving(tx: Transaction, worker: Worker, signum: int) -> bool:
     if not _retires(tx, worker):
         terminate(tx, tx.put_worker(worker))
         return False
-    tx.put_worker(worker.after(w.RETIRE))
+    tx.put_worker(worker.after(w.RETIRE).replace(retired_at=tx.now))
     return True
 
 
 def stop_retiring(tx: Transaction, worker: Worker, signum: int) -> bool:
     """It goes on retiring, as the new reason asks."""
-    _retire_further(tx, tx.put_worker(_with_signal(worker, signum)))
+    before = tx.worker(worker.incarnation)
+    worker = tx.put_worker(_with_signal(worker, signum))
+    anew = before is not None and retiring.in_shutdown(worker) and not retiring.in_shutdown(before)
+    if anew and not worker.queue_empty:
+        # In a shutdown the times are others.
+        tx.put_worker(worker.replace(retired_at=tx.now))
+        return True
+    _retire_further(tx, worker)
     return False
 
 
@@ -248,42 +253,19 @@ def _retires(tx: Transaction, worker: Worker) -> bool:
 
 
 def queue_emptied(tx: Transaction, worker: Worker) -> None:
-    """No connection waits on its slot, or none can be waited for."""
+    """No connection waits on its slot and no request is in its hands, or that cannot be told."""
     _retire_further(tx, tx.put_worker(worker.replace(queue_empty=True)))
 
 
 def retire_overdue(tx: Transaction, worker: Worker) -> None:
     """It has had `retire_delay` to answer what it took."""
-    if worker.delay_over:
-        return
-    worker = tx.put_worker(worker.replace(delay_over=True))
-    _retire_further(tx, worker)
-    still = tx.worker(worker.incarnation)
-    if still is not None and still.state == w.RETIRING:
-        # A worker that hangs never empties its queue: its successor cannot take those
-        # connections, so the stop goes on after kill_timeout (see terminate_overdue).
-        tx.emit(StartTimer(_timer("kill", worker), kill_timeout(tx, worker)))
+    if not worker.delay_over:
+        _retire_further(tx, tx.put_worker(worker.replace(delay_over=True)))
 
 
 def _retire_further(tx: Transaction, worker: Worker) -> None:
-    # `retire_delay` is the least that a worker gets, so that one which stops rudely has
-    # answered by then; in a shutdown it bounds the wait.
-    if worker.stop_reason == "shutdown":
-        done = worker.queue_empty or worker.delay_over
-    else:
-        done = worker.delay_over and (worker.queue_empty or not _empties(worker))
-    if done:
+    if retiring.is_over(worker):
         terminate(tx, worker)
-
-
-def _empties(worker: Worker) -> bool:
-    """Its queue is waited for: its siblings get the new connections.
-
-    Else it may never empty, and in a restart the next worker of the slot takes it over. One
-    that is sick may never accept again.
-    """
-    well = not worker.sick and not worker.stalled_at
-    return worker.stop_reason in ("reload", "scale", "stop") and well
 
 
 def terminate(tx: Transaction, worker: Worker) -> None:
@@ -294,7 +276,7 @@ def terminate(tx: Transaction, worker: Worker) -> None:
         tx.emit(SendShutdownMessage(worker.incarnation, signal_scope(worker)))
     else:
         tx.emit(SendSignal(worker.incarnation, worker.stop_signal, signal_scope(worker), stop=True))
-    arm(tx, worker, "kill", kill_timeout(tx, worker))
+    arm(tx, worker, "kill", retiring.grace(tx, worker))
 
 
 def await_exit(tx: Transaction, worker: Worker) -> Worker:
@@ -316,11 +298,7 @@ def _unwatched(tx: Transaction, worker: Worker) -> Worker:
 def terminate_overdue(tx: Transaction, worker: Worker) -> None:
     """`kill_timeout` is over."""
     if worker.state == w.RETIRING:
-        tx.report_of(
-            worker,
-            "warning",
-            "worker does not take its connections",
-        )
+        tx.report_of(worker, "warning", retiring.overdue(worker))
         terminate(tx, worker)
         return
     if worker.killed:
@@ -418,15 +396,6 @@ def gone(tx: Transaction, worker: Worker) -> Worker:
         ReleaseWorker(worker.incarnation),
     )
     return worker
-
-
-def kill_timeout(tx: Transaction, worker: Worker) -> float:
-    """Seconds from its stop signal to SIGKILL; fewer where a shutdown has less time (grace.py)."""
-    return worker.spec.kill_timeout * _share(tx)
-
-
-def _share(tx: Transaction) -> float:
-    return tx.run.shutdown.stop_share if tx.run.phase == "stopping" else 1.0
 
 
 def _timer(kind: WorkerTimer, worker: Worker) -> Timer:

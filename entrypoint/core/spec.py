@@ -138,6 +138,8 @@ class AppSpec(Record):
     listen: tuple[ListenSpec, ...] = ()
     share: str = "none"  # slots | one | none (fork mode without `listen`)
     retire_delay: float = 0.5
+    # The file does not say `retire_delay`: a worker that has answered all gets its signal before.
+    retire_when_quiet: bool = False
     handoff: str = "auto"  # auto | fds | intercept | node | none
     health: HealthSpec | None = None
     watchdog: float = 0.0  # 0: none

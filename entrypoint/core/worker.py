@@ -146,7 +146,8 @@ class Worker(Record):
     stop_signal: int = 0
     # What signals of its end reach, once it has ended by itself (`SendSignal.scope`).
     scope: Scope = ""
-    queue_empty: bool = False
+    retired_at: float = 0.0  # 0: it got its signal at once, or none yet
+    queue_empty: bool = False  # and all is answered
     delay_over: bool = False
     killed: bool = False  # SIGKILL was sent
     refused: bool = False  # SIGKILL was, and is to be sent again

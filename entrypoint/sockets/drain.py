@@ -1,11 +1,14 @@
 """A worker that retires: its queue must empty, and what it took is to be answered.
 
-A rude server drops at its signal what it is answering. So it gets a time for that, from
-the moment in which its queue was empty. On a machine with too few CPUs most of that would
-go by while it waits for one: this does not count.
+A rude server drops at its signal what it is answering. So the signal comes when no request is
+in the worker's hands (in_hand.py), in two looks one after the other. Where that cannot be seen
+the worker gets a time instead, from the moment in which its queue was empty. On a machine with
+too few CPUs most of that would go by while it waits for one: this does not count.
 """
 
 from __future__ import annotations
+
+import time
 
 from entrypoint.kernel import proc
 
@@ -13,6 +16,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from entrypoint.core.effects import WatchQueue
+
+    from .in_hand import InHand
+
+# How often a queue that must empty is looked at: there is no event for it (s).
+QUEUE_PAUSE = 0.005
+# Between two looks at the connections: the least, the usual most, and as a multiple of the
+# time that a look takes.
+_LEAST, _MOST, _SHARE = 0.01, 0.05, 10.0
+_LOOKS = 2
 # Less than this is no reason to look again (s).
 _NEGLIGIBLE = 0.005
 # How often it is looked whether it still waits for a CPU (s): each thread is a file of /proc.
@@ -20,9 +33,10 @@ _PAUSE = 0.05
 
 
 class Emptying:
-    """Called again and again, says when the worker of process tree `pid` is done.
+    """Called again after `pause` s, says when the worker of process tree `pid` is done.
 
-    `answer_time`: seconds that it gets for its last connections; 0: an empty queue is all.
+    `ordered` says what is waited for. `in_hand` looks at its requests; where that cannot tell,
+    `blind` is called with the reason.
     """
 
     def __init__(
@@ -30,35 +44,102 @@ class Emptying:
         now: Callable[[], float],
         queue_length: Callable[[], int],
         pid: int,
-        answer_time: float,
+        ordered: WatchQueue,
+        in_hand: InHand | None = None,
+        blind: Callable[[str], None] = lambda _reason: None,
     ) -> None:
+        self.pause = QUEUE_PAUSE
         self._now = now
         self._queue_length = queue_length
         self._pid = pid
-        self._answer_time = answer_time
+        self._answer_time = ordered.answer_time
+        self._quiet_time = ordered.quiet_time
+        self._hurried = ordered.hurried
+        self._in_hand = in_hand
+        self._blind = blind
+        if in_hand is None:
+            self._wait_instead()
+        self._clean = 0
+        self._took = 0.0
+        # Since when its queue was empty, or it has taken nothing.
         self._since: float | None = None
-        self._due = 0.0
+        self._idle_since: float | None = None
+        # So many seconds of it are over; when it is looked again whether more are.
+        self._had = 0.0
+        self._due: dict[float, float] = {}
         self._before: dict[int, proc.Scheduled] = {}
 
     def __call__(self) -> bool:
-        """The queue is empty, and it has had its time."""
-        if self._queue_length() > 0:
+        """The queue is empty, and it has answered or has had its time."""
+        empty = self._queue_length() == 0
+        if not empty:
             self._since = None
+            self._clean = 0
+        elif self._since is None:
+            self._since = self._now()
+            self._had = 0.0
+            self._due.clear()
+            if self._answer_time > 0 or self._quiet_time > 0:
+                self._before = proc.scheduled(self._pid)
+        if self._in_hand is None:
+            return (empty and self._has_had(self._answer_time)) or self._stalls(empty=empty)
+        if empty or self._hurried:
+            self._look(self._in_hand)
+        quiet = self._clean >= _LOOKS and self._has_had(self._answer_time)
+        return (empty and quiet) or self._stalls(empty=empty)
+
+    def _look(self, in_hand: InHand) -> None:
+        began = time.monotonic()
+        try:
+            held = in_hand.step(settled=self._has_had(self._quiet_time))
+        except OSError as error:
+            self._in_hand = None
+            self._wait_instead()
+            self._blind(error.strerror or str(error))
+            return
+        self._took += time.monotonic() - began
+        if held is None:
+            self.pause = 0.0
+            return
+        self._clean = 0 if held else self._clean + 1
+        if held:
+            self._idle_since = None
+        pause = _LEAST if not held else min(_MOST, max(_LEAST, self.pause * 1.5))
+        self.pause = max(pause, _SHARE * self._took)
+        self._took = 0.0
+
+    def _wait_instead(self) -> None:
+        self.pause = QUEUE_PAUSE
+        if not self._hurried:
+            self._answer_time = max(self._answer_time, self._quiet_time)
+
+    def _stalls(self, *, empty: bool) -> bool:
+        """It has nothing in hand, and takes nothing from its queue."""
+        if empty or not self._hurried:
+            self._idle_since = None
             return False
-        if self._answer_time <= 0:
+        if self._idle_since is None:
+            self._idle_since = self._now()
+        return self._now() - self._idle_since >= self._quiet_time
+
+    def _has_had(self, seconds: float) -> bool:
+        """Its queue has been empty for so long, without the time in which it had no CPU."""
+        if self._since is None:
+            return False
+        if seconds <= self._had:
             return True
         now = self._now()
-        if self._since is None:
-            self._since, self._due = now, now + self._answer_time
-            self._before = proc.scheduled(self._pid)
-        if now < self._due:
+        if now < self._due.get(seconds, self._since + seconds):
             return False
         gone = now - self._since
-        left = self._answer_time + self._lost(gone) - gone
-        self._due = now + min(left, _PAUSE)
-        return left < _NEGLIGIBLE
+        left = seconds + self._waited(gone) - gone
+        if left < _NEGLIGIBLE:
+            self._had = seconds
+            return True
+        self._due[seconds] = now + min(left, _PAUSE)
+        return False
 
-    def _lost(self, gone: float) -> float:
+    def _waited(self, gone: float) -> float:
         """How much of the time that has gone its slowest thread has waited for a CPU."""
         most = 0.0
         for thread, now in proc.scheduled(self._pid).items():

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from .addresses import Form
     from .ports import Log, Observed
 
-# How often a queue that must empty is looked at: there is no event for it (s).
-QUEUE_PAUSE = 0.005
-
 
 class Prepared(Record):
     """What a plan that does not count yet has of the ports.
@@ -66,6 +63,8 @@ class PortEffects:
         self._probes: dict[tuple[int, str], AcceptProbe] = {}
         self._accepters = Accepters(children)
         self._pending = Pending(loop, children.adopt_helper)
+        # Apps of whose workers cannot be told whether they have a request in hand.
+        self._blind: set[str] = set()
         # Apps that the file has.
         self._names: frozenset[str] = frozenset()
 
@@ -239,13 +238,30 @@ class PortEffects:
         """Perform it. Of an app without a port the queue is empty."""
         ports = self.get(effect.app)
         started = self._children.get(effect.incarnation)
+        in_hand = None
+        if started is None:
+            effect = effect.replace(answer_time=0.0, quiet_time=0.0)
+        elif ports is not None and effect.quiet_time > 0 and effect.app not in self._blind:
+            from .in_hand import InHand, ports_of
+
+            addresses = ports_of(ports.listeners.tcp_groups())
+            in_hand = InHand(addresses, started.pid, effect.longest) if addresses else None
         emptying = Emptying(
             self._loop.now,
             lambda: ports.queue_length(effect.slot) if ports is not None else 0,
             started.pid if started is not None else 0,
-            effect.answer_time if started is not None else 0.0,
+            effect,
+            in_hand,
+            lambda reason: self._cannot_tell(effect.app, reason),
         )
         self._look(("queue", effect.incarnation), effect.incarnation, emptying)
+
+    def _cannot_tell(self, app: str, reason: str) -> None:
+        if app not in self._blind:
+            self._blind.add(app)
+            then = "a worker that leaves has retire_delay to answer"
+            fields: dict[str, object] = {"app": app, "reason": reason, "then": then}
+            self._log("warning", "requests in hand not seen", fields)
 
     def _at_rest(self, key: tuple[str, int], incarnation: int) -> None:
         """Its queue is empty. Where siblings share it, at a moment when it has taken nothing."""
@@ -328,7 +344,7 @@ class PortEffects:
         self,
         key: tuple[str, int],
         incarnation: int,
-        is_empty: Callable[[], bool],
+        is_empty: Emptying,
     ) -> None:
         """Look until `is_empty`, and say so; give up with the worker."""
         try:
@@ -342,6 +358,6 @@ class PortEffects:
             return
         self._loop.call_at(
             key,
-            self._loop.now() + QUEUE_PAUSE,
+            self._loop.now() + is_empty.pause,
             lambda: self._look(key, incarnation, is_empty),
         )

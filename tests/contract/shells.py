@@ -33,6 +33,7 @@ from tests.support.wait import wait_until
 PROGRAMS: dict[str, tuple[float | None, float | None, Script]] = {
     "serves": (0.0, 0.0, Script()),
     "accepts later": (0.0, 0.8, Script(queue_takes=0.8, accepts_after=0.8)),
+    "answers later": (0.0, 0.0, Script(answers_after=0.8)),
     "serves errors": (0.0, 0.0, Script(well_from=None)),
     # The queue of a slot holds a check until it is given up.
     "never accepts": (
@@ -75,6 +76,8 @@ if listens != "None":
         time.sleep(float(accepts))
         while True:
             conn, _ = sock.accept()
+            if name == "answers later" and conn.recv(1000):
+                time.sleep(0.8)
             status = b"200 OK" if name != "serves errors" else b"503 Service Unavailable"
             conn.sendall(b"HTTP/1.0 " + status + b"\\r\\n\\r\\n%d" % os.getpid())
             conn.close()
@@ -227,7 +230,7 @@ class FakeShell(Shell):
         """Those of the ports that no other process can bind."""
         return {spec.port for spec in self.world.held.get("web", ())}.intersection(ports)
 
-    def connect(self) -> None:
+    def connect(self, request: bytes = b"") -> None:
         """A connection that waits in the queue."""
 
     def waiting_are_answered(self) -> bool:
@@ -371,8 +374,9 @@ class LinuxShell(Shell):
                     found.add(port)
         return found
 
-    def connect(self) -> None:
+    def connect(self, request: bytes = b"") -> None:
         self._waiting.append(socket.create_connection(("127.0.0.1", self.port), timeout=5))
+        self._waiting[-1].sendall(request)
 
     def waiting_are_answered(self) -> bool:
         return all(self._answer(sock) for sock in self._waiting)

@@ -144,6 +144,26 @@ def test_a_queue_from_which_nobody_accepts_is_never_empty(shell):
     assert not shell.of(e.QueueEmptied, worker)
 
 
+def test_a_request_in_hand_is_told_when_it_is_answered(shell):
+    worker = shell.start("answers later")
+    ready(shell, worker)
+    shell.connect(b"GET / HTTP/1.0\r\n\r\n")
+    shell.perform(f.WatchQueue(worker, "web", 0, quiet_time=0.1, longest=8.0))
+    shell.a_while(0.4)
+    assert not shell.of(e.QueueEmptied, worker)
+    shell.until(lambda: shell.of(e.QueueEmptied, worker))
+
+
+def test_in_a_shutdown_a_queue_from_which_nobody_accepts_is_left(shell):
+    worker = shell.start("never accepts")
+    ready(shell, worker)
+    shell.connect()
+    shell.perform(f.WatchQueue(worker, "web", 0, quiet_time=0.5, longest=8.0, hurried=True))
+    shell.a_while(0.2)
+    assert not shell.of(e.QueueEmptied, worker)
+    shell.until(lambda: shell.of(e.QueueEmptied, worker))
+
+
 @contract_of(f.ProbeAccept)
 @pytest.mark.parametrize("program", ["serves", "accepts later"])
 def test_a_probe_is_answered_once_by_a_worker_that_accepts(shell, program):

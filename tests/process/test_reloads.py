@@ -170,7 +170,7 @@ def test_a_rude_worker_that_waits_for_a_cpu_answers_what_it_took(tmp_path) -> No
             answer = b"".join(iter(lambda: client.recv(4096), b""))
         assert answer.endswith(b"one /starved"), run.story()
         run.event("reload finished")
-        assert not run.events("worker does not take its connections")
+        assert not run.events("worker busy at its stop signal")
 
 
 def test_a_second_reload_during_one_ends_with_the_newest(tmp_path) -> None:

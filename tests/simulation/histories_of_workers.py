@@ -217,3 +217,19 @@ def a_worker_is_slow_to_answer_what_it_accepted(world):
     world.advance(0.1)
     world.emit(e.SignalArrived(SIGTERM))
     world.settle(30)
+
+
+@history
+def workers_have_requests_in_hand_when_they_are_to_leave(world):
+    spec = shared(instances=2, retire_when_quiet=True)
+    world.usual = lambda _spawn: Script(answers_after=1.5)
+    world.up(spec, drain_delay=1.0)
+    world.emit(e.ReloadRequested("web"))
+    world.settle(40)
+    world.usual = lambda _spawn: Script(answers_after=None)
+    world.emit(e.ReloadRequested("web"))
+    world.settle(60)
+    world.emit(e.ReloadRequested("web"))
+    world.advance(0.1)
+    world.emit(e.SignalArrived(SIGTERM))
+    world.settle(40)

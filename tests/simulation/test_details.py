@@ -215,7 +215,7 @@ def test_what_was_killed_by_its_deadline_is_told():
     world.advance(1)
     world.emit(e.ReloadRequested())
     world.advance(20)
-    assert reports(world, "worker does not take its connections")
+    assert reports(world, "worker busy at its stop signal")
 
 
 def test_restarts_reloads_and_scalings_are_told_once_and_only_if_there_is_one():

@@ -85,6 +85,8 @@ class Script:
     strays: str = ""
     # Seconds until its accept queue is empty once it is watched.
     queue_takes: float | None = 0.0
+    # And until no request is in its hands.
+    answers_after: float | None = 0.0
     # Its checks: they succeed between these ages, counted from its exec, and are answered
     # so many seconds after they were asked for.
     well_from: float | None = 0.0
@@ -455,10 +457,13 @@ class World:
             if effect.incarnation not in self.gone:
                 self.emit(e.QueueEmptied(effect.incarnation))
 
-        if takes == 0 and not effect.answer_time:
+        answers = process.script.answers_after if process and effect.quiet_time else 0.0
+        if takes is None and effect.hurried and answers is not None:
+            self.at(max(answers, effect.quiet_time), emptied)
+        elif takes == 0 and not effect.answer_time and answers == 0:
             emptied()
-        elif takes is not None:
-            self.at(takes + effect.answer_time, emptied)
+        elif takes is not None and answers is not None:
+            self.at(takes + max(answers, effect.answer_time), emptied)
 
     def _do_startcheck(self, effect: f.StartCheck) -> None:
         assert effect.incarnation not in self.gone, effect

@@ -1,0 +1,101 @@
+"""A worker that retires: from the moment it gets no new connections to its stop signal.
+
+::
+
+    no new connections ── queue empty, all answered, retire_delay over ──► stop signal ──► exit
+            └────────────── three quarters of kill_timeout at most ──────────►│
+            └────────────────────────────── kill_timeout ──────────────────────────► SIGKILL
+
+The signal comes when no request is in the worker's hands, so that a server which stops rudely
+loses none. A `retire_delay` of the file is a minimum, and comes on top of `kill_timeout`;
+without one, 0.5 s count where it cannot be seen whether a request is in hand.
+"""
+
+from __future__ import annotations
+
+from .effects import WatchQueue
+from .grace import kill_timeout, stop_share
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .transaction import Transaction
+    from .worker import Worker
+
+# The part of `kill_timeout` in which requests in hand are waited for. The rest is left for
+# what a program does at its signal.
+QUIESCE_SHARE = 0.75
+
+
+def watch(tx: Transaction, worker: Worker) -> WatchQueue:
+    """What is to be known of a worker that retires from now on."""
+    spec = worker.spec
+    answer_time = quiet_time = 0.0
+    if empties(worker):
+        answer_time = 0.0 if spec.retire_when_quiet else spec.retire_delay
+        quiet_time = spec.retire_delay
+    elif in_shutdown(worker) and _is_well(worker):
+        quiet_time = delay(tx, worker)
+    return WatchQueue(
+        worker.incarnation,
+        worker.app,
+        worker.slot,
+        answer_time,
+        quiet_time,
+        spec.kill_timeout,
+        in_shutdown(worker),
+    )
+
+
+def delay(tx: Transaction, worker: Worker) -> float:
+    """Its `retire_delay`, seconds."""
+    return worker.spec.retire_delay * stop_share(tx)
+
+
+def bound(tx: Transaction, worker: Worker) -> float:
+    """Seconds after which it gets its stop signal whatever it has in hand."""
+    return _least(tx, worker) + QUIESCE_SHARE * kill_timeout(tx, worker)
+
+
+def grace(tx: Transaction, worker: Worker) -> float:
+    """Seconds from its stop signal to SIGKILL: what is left of `kill_timeout`."""
+    longest = kill_timeout(tx, worker)
+    if not worker.retired_at:
+        return longest
+    spent = tx.now - worker.retired_at - _least(tx, worker)
+    return min(longest, max(longest - spent, (1 - QUIESCE_SHARE) * longest))
+
+
+def _least(tx: Transaction, worker: Worker) -> float:
+    return 0.0 if in_shutdown(worker) or worker.spec.retire_when_quiet else delay(tx, worker)
+
+
+def is_over(worker: Worker) -> bool:
+    """Its signal may be sent."""
+    if in_shutdown(worker):
+        return worker.queue_empty or (worker.delay_over and not _is_well(worker))
+    if not empties(worker):
+        return worker.delay_over
+    return worker.queue_empty and (worker.delay_over or worker.spec.retire_when_quiet)
+
+
+def empties(worker: Worker) -> bool:
+    """Its queue is waited for: its siblings get the new connections.
+
+    Else it may never empty, and in a restart the next worker of the slot takes it over. One
+    that is sick may never accept again.
+    """
+    return worker.stop_reason in ("reload", "scale", "stop") and _is_well(worker)
+
+
+def _is_well(worker: Worker) -> bool:
+    return not worker.sick and not worker.stalled_at
+
+
+def in_shutdown(worker: Worker) -> bool:
+    """The container stops: no new connections come, and there is no successor."""
+    return worker.stop_reason == "shutdown"
+
+
+def overdue(_worker: Worker) -> str:
+    """What is said of one that has not answered in time."""
+    return "worker busy at its stop signal"
