@@ -43,6 +43,7 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
   pyinit schema                                 print the JSON Schema of the file
   pyinit health [live|ready|startup]            ask the running pyinit: exit 0 or 1
   pyinit ls [--json] [--watch]                  all apps and their workers
+  pyinit top                                    live, with keys that reload, scale, stop, …
   pyinit describe APP                           details of an app and its workers
   pyinit logs [APP] [-f] [--lines N] [--level LEVEL] [--field NAME=VALUE]
                                                 recent and following log lines
@@ -130,6 +131,7 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
     commands["health"] = late("entrypoint.client.health", "main", "health")
     commands["replay"] = late("entrypoint.journal.replay", "main", "replay")
     commands["completion"] = late("entrypoint.client.completion", "main", "completion")
+    commands["top"] = late("entrypoint.client.top", "top")
     commands["logs"] = late("entrypoint.client.log_lines", "logs")
     for name in QUESTIONS:
         commands[name] = late("entrypoint.client.questions", name)

@@ -96,6 +96,13 @@ COMMANDS: dict[str, Command] = {
             ("pyinit ls --json --watch 10 | jq -c '.apps[]'", "for a program"),
         ),
     ),
+    "top": Command(
+        "apps and workers, live; keys reload, restart, scale, stop, signal",
+        "[--interval SECONDS]",
+        NOTHING,
+        ("--interval=SECONDS", *_SOCKET),
+        (("docker exec -it web pyinit top", "in a container that runs"),),
+    ),
     "describe": Command(
         "details of an app and its workers",
         "APP|ID…",

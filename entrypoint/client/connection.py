@@ -52,6 +52,24 @@ class Reply:
         if rest:
             yield rest
 
+    def fileno(self) -> int:
+        """For select(2)."""
+        return self._sock.fileno()
+
+    def take(self) -> tuple[list[bytes], bool]:
+        """The lines that have come, without waiting, and whether the answer is over."""
+        ended = False
+        try:
+            while data := self._sock.recv(1 << 16, _socket.MSG_DONTWAIT):
+                self._rest += data
+            ended = True
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            ended = True
+        *whole, self._rest = self._rest.split(b"\n")
+        return [line + b"\n" for line in whole], ended
+
     def read(self) -> bytes:
         """Everything until the end of the connection."""
         return b"".join(self.lines())

@@ -87,7 +87,7 @@ def run_command(
     except Unanswered as error:
         return complain(parser.prog, str(error))
     except Refusal as refusal:
-        return complain(parser.prog, _reason(refusal) + _other_version(refusal.fields))
+        return complain(parser.prog, reason_of(refusal) + _other_version(refusal.fields))
     except (ValueError, LookupError, TypeError) as error:
         # JSON of another shape than ours.
         text = f"what answered is not understood: a pyinit of another version? ({error!r})"
@@ -107,7 +107,8 @@ def complain(prog: str, text: str) -> int:
     return 1
 
 
-def _reason(refusal: Refusal) -> str:
+def reason_of(refusal: Refusal) -> str:
+    """Why it was refused, with a hint where a name is near."""
     fields = refusal.fields
     if "unknown" in fields:
         return _unknown(fields["unknown"], fields.get("apps", []), fields.get("ids", []))

@@ -63,10 +63,7 @@ NAMES: dict[str, Name] = {
         "it would end the container: `docker stop`, or `kill -TERM 1` inside. `pyinit stop all` "
         "stops the apps and keeps the container"
     ),
-    **dict.fromkeys(
-        ("monit", "imonit", "dashboard", "dash"),
-        _instead("`pyinit ls` shows CPU and memory of each worker, `pyinit logs -f` the lines"),
-    ),
+    **dict.fromkeys(("monit", "imonit", "dashboard", "dash"), _is("top")),
     "trigger": _instead(
         "actions of @pm2/io do not exist here; `pyinit signal SIG APP` reaches the workers"
     ),
