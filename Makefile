@@ -63,7 +63,7 @@ docs: $(HAVE_VENV)  ## Check the documents: links, generated pages, what they sa
 .PHONY: browser
 browser: setup  ## The status page in a headless Chromium, and what 100 viewers cost
 	@scripts/setup-apt chromium
-	@$(PYTHON) -m pytest -s tests/browser $(ARGS)
+	@$(PYTHON) -m pytest -s tests/browser tests/browser/viewers.py $(ARGS)
 
 .PHONY: screenshots
 screenshots: setup  ## Make the pictures in docs/images again

@@ -301,7 +301,8 @@ class Trial:
         Every second one sends a byte: TCP_DEFER_ACCEPT waits for it (uWSGI).
         """
         seen: set[int] = set()
-        for _ in range(4):
+        # Workers that share one queue may leave all of a round to one that is awake.
+        for _ in range(10):
             held: list[socket.socket] = []
             try:
                 for number in range(10 * WORKERS):

@@ -1,4 +1,7 @@
-"""A hundred people who look cost PID 1 less than 1 % of a core. Part of `make browser`."""
+"""A hundred people who look cost PID 1 less than 1 % of a core.
+
+A figure, so it is no part of `make test`: `make browser` runs it.
+"""
 
 from __future__ import annotations
 
