@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     Log = Callable[[str, str, dict[str, object]], None]
 
+# A handshake that began at a listener may end there as late as this (s): six SYN-ACKs.
+LAST_HANDSHAKE = 70.0
+
 
 class Endings:
     """The sockets of one app, as far as they end."""
@@ -89,6 +92,14 @@ class Endings:
             "then": "it is tried again until it can be bound",
         }
         self._log("error", "listener down", fields)
+
+    def _drop_later(self, address: Address, group: Group, sock: socket) -> None:
+        """A listener was replaced: close it when no handshake can end there any more."""
+        self._loop.call_at(
+            ("replaced", sock.fileno()),
+            self._loop.now() + LAST_HANDSHAKE,
+            lambda: self._drop_replaced(address, group, sock),
+        )
 
     def _drop_replaced(self, address: Address, group: Group, sock: socket) -> None:
         if sock.fileno() >= 0:
@@ -164,6 +175,10 @@ class Endings:
             if other.listening and other.users and other.form.port == group.form.port
         )
         waiting = 0 if group.form.family == "unix" else sockets.queue_length(sock)
+        if waiting and forms and group.retire(inode):
+            self._monitor.note(address, group)
+            self._drop_later(address, group, sock)
+            return
         if waiting and forms:
             self._monitor.proxy().take(sock, waiting, forms, closing=True)
         group.remove(inode)

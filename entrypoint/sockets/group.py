@@ -226,6 +226,23 @@ class Group(Steered):
         self.listening = bool(self._array)
         return sock
 
+    def retire(self, inode: int) -> bool:
+        """Keep the listener of that inode for what waits there; it gets nothing new.
+
+        False: it would, or no other listens.
+        """
+        key = self.key_of(inode)
+        others = any(each != key and self._extras.get(each) != REPLACED for each in self._array)
+        if key is None or key not in self._array or self.single or not self.steers or not others:
+            return False
+        self._numbers += 1
+        self._sockets[self._numbers] = self._sockets.pop(key)
+        self._extras.pop(key, None)
+        self._extras[self._numbers] = REPLACED
+        self._array[self._array.index(key)] = self._numbers
+        self.steer(self.steered)
+        return self.steers
+
     # -- changes ------------------------------------------------------------------------
 
     def unite(self) -> None:
@@ -375,8 +392,9 @@ class Group(Steered):
 
     @property
     def empty(self) -> bool:
-        """There is no socket left."""
-        return not self._sockets and not self._coming
+        """There is no socket left but those that were replaced."""
+        left = any(self._extras.get(key) != REPLACED for key in self._sockets)
+        return not left and not self._coming
 
     def set_blocking(self, slot: int, blocking: bool) -> None:
         """Whether accept(2) waits, for all who hold this slot's socket."""

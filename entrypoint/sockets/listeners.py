@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 MAX_ADOPTED = 64
 # Of paths that, with and without their zero, make an address of 16 or 28 bytes.
 _AMBIGUOUS = frozenset((13, 14, 25, 26))
-# A handshake that began at a listener may end there as late as this (s): six SYN-ACKs.
-LAST_HANDSHAKE = 70.0
 
 
 class Listeners(Sharing):
@@ -396,12 +394,7 @@ class Listeners(Sharing):
                 self._prefer(claim)
         self._monitor.note(assignment.address, group)
         if replaced is not None:
-            fd = replaced.fileno()
-            self._loop.call_at(
-                ("replaced", fd),
-                self._loop.now() + LAST_HANDSHAKE,
-                lambda: self._drop_replaced(assignment.address, group, replaced),
-            )
+            self._drop_later(assignment.address, group, replaced)
         self._end_deserted(assignment.address)
         if not all(address.used for address in self._registry.lasting):
             key = ("unused", self._app.name)

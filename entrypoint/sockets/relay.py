@@ -53,7 +53,11 @@ _SHORT = (
     errno.EADDRINUSE,
     errno.EAGAIN,
 )
+# Of these, what the address of the client is short of.
+_IN_USE = (errno.EADDRNOTAVAIL, errno.EADDRINUSE)
 PAUSE = 0.05
+# How long a client may keep its connection while others wait, once the worker has closed it (s).
+ANSWERED = 1.0
 _SIZE = 65536
 
 
@@ -70,8 +74,9 @@ def was_relayed(client: _socket.socket) -> bool:
 class ConnectionRelay:
     """Takes connections from one listener's queue to another's.
 
-    `AT_MOST` are relayed at a time. What is more waits: in the queue of its listener, or here
-    if that is closed, a quarter of our own limit of descriptors at most.
+    `AT_MOST` are relayed at a time, if there are descriptors for them. What is more waits for
+    its turn: in the queue of its listener, or here if that is closed, a quarter of our own
+    limit of descriptors at most.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -97,12 +102,17 @@ class ConnectionRelay:
         queue is reset. So more are accepted than can be passed on at once; and they are
         passed on when it is closed, so that they do not come back to it.
         """
+        if len(self._pairs) >= AT_MOST:
+            self._end_answered()
         capacity = (self._most if closing else AT_MOST) - len(self._pairs) - len(self._waiting)
         # Another may have taken what was counted: then nothing may wait here.
         blocking = listener.getblocking() and os.get_blocking(listener.fileno())
         os.set_blocking(listener.fileno(), False)
         try:
             for _ in range(min(waiting, capacity)):
+                if not _has_room(listener.fileno()):
+                    self._end_answered()
+                    break
                 try:
                     client = sockets.accept(listener)
                 except OSError:
@@ -131,15 +141,31 @@ class ConnectionRelay:
             try:
                 self._pass_on(client, forms)
             except OSError as error:
-                if error.errno in _SHORT and (self._pairs or error.errno != errno.EMFILE):
-                    self._waiting.rotate(-1)  # the next one may be luckier
+                stuck = error.errno == errno.EMFILE and not self._pairs and len(self._waiting) > 1
+                if error.errno in _SHORT and not stuck:
+                    if error.errno in _IN_USE:
+                        self._waiting.rotate(-1)  # the next one may be luckier
+                    self._end_answered()
                     self._later(PAUSE)
                     return False
                 # It has given up, or nobody listens; or all descriptors belong to those who
                 # wait, and none would get on.
                 client.close()
             self._waiting.popleft()
+        if self._waiting:
+            self._end_answered()
+            self._later(ANSWERED)
         return not self._waiting
+
+    def _end_answered(self) -> None:
+        """Others wait: end what only a client keeps that has its answer.
+
+        A client may ask first and read its answers later, in an order of its own.
+        """
+        before = self._loop.now() - ANSWERED
+        for pair in tuple(self._pairs):
+            if pair.answered_at and pair.answered_at <= before:
+                pair.close()
 
     def _pass_on(self, client: _socket.socket, forms: tuple[Form, ...]) -> None:
         host, port, here = _destination(client)
@@ -161,6 +187,20 @@ class ConnectionRelay:
         self._waiting.clear()
         for pair in tuple(self._pairs):
             pair.close()
+
+
+def _has_room(fd: int) -> bool:
+    """There are descriptors for one more client and its worker. `fd`: any."""
+    found: list[int] = []
+    try:
+        found = [os.dup(fd)]
+        found.append(os.dup(fd))
+    except OSError:
+        return False
+    finally:
+        for each in found:
+            os.close(each)
+    return True
 
 
 def _remember(client: _socket.socket) -> None:
@@ -220,6 +260,8 @@ class _Pair:
         self._ended = [False, False]  # that end has said its last
         self._shut_down = [False, False]  # that end knows that the other has
         self._waits = [0, 0]
+        # When the worker had closed it, and the client knew (monotonic s).
+        self.answered_at = 0.0
         try:
             self._go_on()
         except OSError:
@@ -267,6 +309,8 @@ class _Pair:
         for end in (0, 1):
             if self._ended[1 - end] and not self._pending[end] and not self._shut_down[end]:
                 self._shut_down[end] = True
+                if end == 0:
+                    self.answered_at = self._loop.now()
                 try:
                     self._ends[end].shutdown(_socket.SHUT_WR)
                 except OSError as error:
