@@ -336,6 +336,12 @@ EVENTS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
         (
             ("signal received", "info", "signal", "PID 1 has received a signal."),
             (
+                "cpus changed",
+                "info",
+                "was cpus",
+                "The CPU limit of the container has changed; apps with `instances: max` follow.",
+            ),
+            (
                 "shutdown started",
                 "info",
                 "because drain_delay failing? exit_code?",
@@ -580,6 +586,7 @@ FIELDS = {
     "condition": "condition of `depends_on`",
     "core_dumped": "`true` if the process left a core",
     "count": "number of processes",
+    "cpus": "number of CPUs that may be used",
     "delay": "seconds",
     "depends_on": "name of the app that was waited for",
     "drain_delay": "`shutdown.drain_delay`, seconds",

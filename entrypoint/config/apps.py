@@ -295,12 +295,23 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         node=found.node,
         exec_mode=exec_mode,
         instances=app.value("instances", 1),
+        by_cpus=_by_cpus(app),
         share=_share(app, exec_mode),
         uid=identity.uid,
         gid=identity.gid,
         groups=identity.groups,
         **changes,
     )
+
+
+def _by_cpus(app: RawApp) -> int | None:
+    """What `instances` adds to the number of CPUs: `max` nothing, `-1` one fewer."""
+    if "instances" not in app.values:
+        return None
+    text = app.location("instances")[0].text.strip().lower()
+    if text == "max":
+        return 0
+    return int(text) if text.removeprefix("-").isdigit() and int(text) <= 0 else None
 
 
 def _has_source_maps(reader: Reader, env: Mapping[str, str]) -> bool:

@@ -182,7 +182,7 @@ APP_KEYS: tuple[Key, ...] = (
         "instances",
         "instances",
         "Number of workers; `max` or 0: as many as the container has CPUs (the cgroup's limit "
-        "and the affinity mask); -1: one less.",
+        "and the affinity mask), also when the limit changes; -1: one less.",
         "1",
     ),
     Key(

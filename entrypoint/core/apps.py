@@ -13,6 +13,7 @@ from .worker import AppState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .events import CpusChanged
     from .spec import AppSpec, DependsSpec
     from .transaction import Transaction
     from .types import AppMode
@@ -55,6 +56,26 @@ def change_app(tx: Transaction, app_state: AppState, spec: AppSpec) -> None:
         rolling.begin(tx, app_state, "config changed")
     if rescaled:
         rolling.scale(tx, tx.the_app(spec.name), spec.instances)
+
+
+def follow_cpus(tx: Transaction, event: CpusChanged) -> None:
+    """Apps with `instances: max` get as many as there are CPUs now.
+
+    Not those that a person has scaled meanwhile.
+    """
+    if tx.run.phase != "running" or event.cpus == tx.run.plan.cpus:
+        return
+    tx.report("info", "cpus changed", was=tx.run.plan.cpus, cpus=event.cpus)
+    tx.run = tx.run.replace(plan=tx.run.plan.replace(cpus=event.cpus))
+    for app_state in tx.apps():
+        spec = app_state.spec
+        if spec.by_cpus is None or app_state.mode == "removing":
+            continue
+        follows = app_state.wanted == spec.instances
+        spec = spec.replace(instances=max(1, event.cpus + spec.by_cpus))
+        changed = tx.put_app(app_state.replace(spec=spec))
+        if follows and spec.instances != changed.wanted:
+            rolling.scale(tx, changed, spec.instances)
 
 
 def start_waiting(tx: Transaction) -> None:

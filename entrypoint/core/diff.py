@@ -22,7 +22,7 @@ _BOOT_KEYS = ("autostart",)
 # What pyinit itself goes by: when it acts, not what a worker is.
 _OWN_KEYS = ("cron_restart", "overlap", "on_errored")
 # Of an app: no worker is replaced because of these.
-KEEPING_WORKERS = ("instances", *_LOG_KEYS, *_BOOT_KEYS, *_OWN_KEYS)
+KEEPING_WORKERS = ("instances", "by_cpus", *_LOG_KEYS, *_BOOT_KEYS, *_OWN_KEYS)
 
 # Read once, at boot: a change counts for the next container.
 FIXED = ("control",)

@@ -39,6 +39,12 @@ class PlanAccepted(Event):
     plan: Plan
 
 
+class CpusChanged(Event):
+    """The container may use so many CPUs from now on."""
+
+    cpus: int
+
+
 class PlanRejected(Event):
     """The file was read again and is wrong; nothing of it counts."""
 

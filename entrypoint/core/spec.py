@@ -102,6 +102,8 @@ class AppSpec(Record):
     exp_backoff_restart_delay: float = 0.0
     stop_exit_codes: tuple[int, ...] = ()
     max_memory_restart: int = 0
+    # The file counts `instances` by the CPUs: `max` is 0, `-1` one fewer. None: it does not.
+    by_cpus: int | None = None
     cron_restart: str = ""
     overlap: str = ""  # skip | wait | kill; "": by what the app is (jobs.py)
     watch: tuple[str, ...] = ()  # absolute folders or files; empty: not watched

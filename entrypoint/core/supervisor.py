@@ -9,6 +9,7 @@ here; `lifecycle` holds the life of one worker, `rolling` what changes a running
 from __future__ import annotations
 
 from . import (
+    apps,
     crash_queues,
     failures,
     jobs,
@@ -66,6 +67,7 @@ class Supervisor:
             e.Booted: self._booted,
             e.PlanAccepted: self._plan_accepted,
             e.PlanRejected: self._plan_rejected,
+            e.CpusChanged: apps.follow_cpus,
             e.SignalArrived: self._signal_arrived,
             e.TimerFired: self._timer_fired,
             e.RenewRequested: self._renew_requested,

@@ -39,6 +39,15 @@ def cpu_limit(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> float | None
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
+def cpu_limit_files(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> tuple[str, ...]:
+    """The files that a change of the CPU limit is written to."""
+    found = []
+    for unified, folder in _folders("cpu", root, proc):
+        names = ("cpu.max",) if unified else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        found += [f"{folder}/{name}" for name in names if os.path.exists(f"{folder}/{name}")]
+    return tuple(dict.fromkeys(found))
+
+
 def pids_limit(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> tuple[int, int] | None:
     """The `pids` limit nearest to being hit, and how many there are; None: no limit.
 

@@ -10,6 +10,8 @@ import os
 
 from entrypoint.core import events as e
 
+from .cpu_limit_watch import CpuLimitWatch
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +31,10 @@ def _config_files(plan: Plan) -> tuple[str, ...]:
 
 
 class Watching:
-    """One watcher for each app with `watch`, and one for the file (`watch_config`)."""
+    """One watcher for each app with `watch`, and one for the file (`watch_config`).
+
+    And one for the CPU limit, where apps count their instances by it.
+    """
 
     def __init__(
         self,
@@ -43,9 +48,11 @@ class Watching:
         self._log = log
         self._reload_config = reload_config
         self._watchers: dict[str, tuple[object, Watcher]] = {}
+        self._cpu_limit = CpuLimitWatch(loop, emit, log)
 
     def follow(self, plan: Plan) -> None:
         """Watch what this plan says, and nothing else. What stays is not touched."""
+        self._cpu_limit.follow(plan)
         config = _config_files(plan) if plan.watch_config and plan.source else ()
         wanted: dict[str, object] = {
             spec.name: (spec.watch, spec.ignore_watch, spec.watch_delay, spec.cwd, config)
@@ -118,6 +125,7 @@ class Watching:
 
     def close(self) -> None:
         """Stop watching."""
+        self._cpu_limit.close()
         for _, watcher in self._watchers.values():
             watcher.close()
         self._watchers.clear()

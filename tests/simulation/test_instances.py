@@ -84,3 +84,57 @@ def test_a_signal_to_one_reaches_that_one(world):
     world.up(shared("web", instances=2))
     world.emit(e.SignalRequested(SIGUSR1, "web", (1,)))
     assert [p.received for p in world.live("web")] == [[], [SIGUSR1]]
+
+
+def sized(by_cpus: int | None = 0, **keys):
+    return shared(instances=2, by_cpus=by_cpus, **keys)
+
+
+def rows(world):
+    return [(row.instance, row.state) for row in world.view().workers]
+
+
+def test_instances_follow_the_cpu_limit(world):
+    world.emit(e.Booted(plan(sized(), app("fixed"), cpus=2)))
+    world.settle(5)
+    world.emit(e.CpusChanged(4))
+    world.settle(5)
+    assert rows(world) == [(n, "online") for n in range(4)]
+    assert len(world.live("fixed")) == 1
+    assert world.said("cpus changed")[0] == {"was": 2, "cpus": 4}
+    world.emit(e.CpusChanged(1))
+    world.settle(20)
+    assert rows(world) == [(0, "online")]
+    # The same again is no change.
+    world.emit(e.CpusChanged(1))
+    assert len(world.said("cpus changed")) == 2
+
+
+def test_one_fewer_than_there_are_cpus_is_one_at_least(world):
+    world.emit(e.Booted(plan(sized(-1), cpus=3)))
+    world.settle(5)
+    world.emit(e.CpusChanged(1))
+    world.settle(20)
+    assert rows(world) == [(0, "online")]
+
+
+def test_what_a_person_has_scaled_stays_so(world):
+    world.emit(e.Booted(plan(sized(), cpus=2)))
+    world.settle(5)
+    world.emit(e.ScaleRequested("web", 3))
+    world.settle(5)
+    world.emit(e.CpusChanged(6))
+    world.settle(5)
+    assert len(rows(world)) == 3
+
+
+def test_a_file_that_is_read_again_counts_the_same(world):
+    world.emit(e.Booted(plan(sized(), cpus=2)))
+    world.settle(5)
+    world.emit(e.CpusChanged(3))
+    world.settle(5)
+    again = plan(shared(instances=3, by_cpus=0), app("new"), cpus=3, revision=2)
+    world.emit(e.PlanAccepted(again))
+    world.settle(5)
+    assert rows(world) == [(n, "online") for n in range(3)]
+    assert len(world.processes) == 4

@@ -96,6 +96,7 @@ def specs(draw, name: str):
         depends = draw(st.lists(st.builds(DependsSpec, others, conditions), max_size=1).map(tuple))
     keys = {
         "instances": draw(st.integers(1, 4)),
+        "by_cpus": draw(st.sampled_from((None, None, 0, -1))),
         "env": draw(st.sampled_from(((), (("A", "1"),)))),
         "wait_ready": draw(st.booleans()),
         "on_listen_timeout": draw(st.sampled_from(("auto", "force", "abort"))),
@@ -305,6 +306,10 @@ class Machine(RuleBasedStateMachine):
         live = [process for process in self.world.live() if process.execed]
         if live:
             self.world.tell(live[which % len(live)], extend=extend)
+
+    @rule(cpus=st.integers(1, 5))
+    def the_cpu_limit_changes(self, cpus) -> None:
+        self.world.emit(e.CpusChanged(cpus))
 
     @rule(which=st.integers(0, 7), lasted=st.sampled_from((5.0, 5.0, 70.0)))
     def a_worker_stalls(self, which, lasted) -> None:

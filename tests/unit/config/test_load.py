@@ -722,3 +722,17 @@ def test_how_the_drain_is_announced(folder, written, meant):
 def test_the_drain_cannot_be_announced_so(folder, written):
     text = f"apps: [{{script: app.js}}]\nshutdown: {{notify: {written}}}\n"
     assert "shutdown.notify: " in folder.errors(text)[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("max", 0), ("MAX", 0), ("0", 0), ("-1", -1), ("2", None), ("'max'", 0), ("'${N}'", 0)],
+)
+def test_instances_that_follow_the_cpus(folder, written, meant):
+    environ = {**folder.environ, "N": "max"}
+    text = f"apps: [{{script: app.js, instances: {written}}}]\n"
+    assert folder.load(text, environ=environ).plan.apps[0].by_cpus == meant
+
+
+def test_by_default_there_is_one_instance_whatever_the_cpus(folder):
+    assert folder.load("apps: [{script: app.js}]\n").plan.apps[0].by_cpus is None

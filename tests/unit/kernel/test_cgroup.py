@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from entrypoint.kernel.cgroup import cpu_limit, pids_limit, usable_cpus
+from entrypoint.kernel.cgroup import cpu_limit, cpu_limit_files, pids_limit, usable_cpus
 
 
 def tree(tmp_path, memberships, files):
@@ -104,3 +104,9 @@ def test_here():
 )
 def test_the_pids_limit(tmp_path, memberships, files, limit):
     assert pids_limit(**tree(tmp_path, memberships, files)) == limit
+
+
+def test_the_files_that_a_change_of_the_limit_is_written_to(tmp_path):
+    found = cpu_limit_files(**tree(tmp_path, "0::/a\n", {"a/cpu.max": "max 100000\n"}))
+    assert [path.removeprefix(str(tmp_path)).rpartition("/a/")[2] for path in found] == ["cpu.max"]
+    assert cpu_limit_files(str(tmp_path / "none"), str(tmp_path / "none")) == ()
