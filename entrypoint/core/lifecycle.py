@@ -298,7 +298,7 @@ def _unwatched(tx: Transaction, worker: Worker) -> Worker:
 def terminate_overdue(tx: Transaction, worker: Worker) -> None:
     """`kill_timeout` is over."""
     if worker.state == w.RETIRING:
-        tx.report_of(worker, "warning", retiring.overdue(worker))
+        tx.report_of(worker, "warning", "worker busy at its stop signal")
         terminate(tx, worker)
         return
     if worker.killed:

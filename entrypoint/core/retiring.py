@@ -94,8 +94,3 @@ def _is_well(worker: Worker) -> bool:
 def in_shutdown(worker: Worker) -> bool:
     """The container stops: no new connections come, and there is no successor."""
     return worker.stop_reason == "shutdown"
-
-
-def overdue(_worker: Worker) -> str:
-    """What is said of one that has not answered in time."""
-    return "worker busy at its stop signal"
