@@ -146,7 +146,7 @@ EVENTS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             (
                 "requests in hand not seen",
                 "warning",
-                "`app` `reason` `then`",
+                "app reason then",
                 "Which connections are a worker's cannot be seen. Said once for each app.",
             ),
             (
