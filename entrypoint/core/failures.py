@@ -15,6 +15,7 @@ from .effects import (
     RouteTo,
     SendSignal,
     StartTimer,
+    StopTimer,
     TrimPort,
 )
 from .events import Timer
@@ -23,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .events import MessageNotSent, PortFailed, QueueUnwatched
     from .transaction import Transaction
-    from .worker import Worker
+    from .worker import AppState, Worker
 
 # Pauses before an order about a port is given again: the first and the longest (s).
 FIRST_PAUSE = 1.0
@@ -51,7 +52,7 @@ def port_failed(tx: Transaction, event: PortFailed) -> None:
     """Give the order again after a pause, twice as long each time."""
     tx.report("error", "port not changed", app=event.app, order=event.order, reason=event.reason)
     app_state = tx.app(event.app)
-    if app_state is None or event.order not in _AGAIN:
+    if app_state is None or event.order not in _AGAIN or tx.run.remaining:
         return
     again = event.order if event.order not in app_state.undone else ""
     pause = min(LONGEST_PAUSE, 2 * app_state.port_pause) if app_state.port_pause else FIRST_PAUSE
@@ -61,6 +62,13 @@ def port_failed(tx: Transaction, event: PortFailed) -> None:
         tx.emit(StartTimer(Timer("port", app_state.name), pause))
     undone = (*app_state.undone, again) if again else app_state.undone
     tx.put_app(app_state.replace(undone=undone, port_pause=pause))
+
+
+def forget(tx: Transaction, app_state: AppState) -> None:
+    """Its port is closed, or another app's from now on: no order is given again."""
+    if app_state.port_pause:
+        tx.emit(StopTimer(Timer("port", app_state.name)))
+        tx.put_app(app_state.replace(undone=(), port_pause=0.0))
 
 
 def port_due(tx: Transaction, app: str) -> None:

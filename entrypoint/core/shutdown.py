@@ -22,7 +22,7 @@ deadline forced the end of apps that did not fail.
 
 from __future__ import annotations
 
-from . import crash_queues, failing, starting
+from . import crash_queues, failing, failures, starting
 from . import worker as w
 from .depends import awaits_change, awaits_time, exit_code, is_finished, needed_by_others, obstacles
 from .effects import (
@@ -300,7 +300,8 @@ def last_code(tx: Transaction) -> int:
 
 
 def _close_ports(tx: Transaction) -> None:
-    for app_state in tx.apps():
+    for app_state in list(tx.apps()):
+        failures.forget(tx, app_state)
         if shares_port(app_state.spec):
             tx.emit(ClosePort(app_state.name))
 

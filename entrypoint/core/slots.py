@@ -58,5 +58,7 @@ def free_slot(tx: Transaction, app: str, slot: int) -> None:
         return
     if not any(worker.slot == slot for worker in tx.workers(app)):
         tx.put_app(app_state.replace(spare=(*app_state.spare, slot)))
-        if has_slots(app_state.spec):
+        # A file that shares no port keeps its sockets until its workers are replaced, and one
+        # that comes soon after may share them again.
+        if has_slots(app_state.spec) or (app_state.untrimmed and slot < app_state.granted):
             tx.emit(ReleaseSlot(app, slot))

@@ -324,6 +324,7 @@ class Supervisor:
             return
         for app_state in tx.apps():
             if app_state.mode == "removing" and not app_state.live:
+                failures.forget(tx, app_state)
                 tx.drop_app(app_state.name)
                 tx.report("info", "app removed", app=app_state.name)
                 successor = tx.run.plan.app(app_state.name)

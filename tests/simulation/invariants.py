@@ -76,7 +76,7 @@ def no_process_is_forgotten(world: World, _effects) -> None:
     """A process that lives is a worker that the core knows, unless SIGKILL cannot end it."""
     for process in world.live():
         known = process.incarnation in world.core._state.workers
-        assert known or process.script.undying, process
+        assert known or process.script.undying or process.spared, process
 
 
 def a_place_knows_its_own(world: World, _effects) -> None:
@@ -162,7 +162,7 @@ def the_port_is_steered_to_who_is_ready(world: World, _effects) -> None:
     if is_stopping(world):
         return
     for app_state in world.core._state.apps.values():
-        if app_state.spec.share != "slots":
+        if app_state.spec.share != "slots" or world.lacks(app_state.name, f.RouteTo):
             continue
         if app_state.online:
             assert world.routed[app_state.name] == app_state.online, app_state
@@ -192,6 +192,8 @@ def deadlines_have_an_owner(world: World, _effects) -> None:
             assert timer.incarnation in dict(state.apps[timer.app].orphans), timer
         elif timer.kind == "widen":
             assert state.apps[timer.app].starting is not None, timer
+        elif timer.kind == "port":
+            assert timer.app in state.apps, timer
         elif timer.kind in meant:
             worker = state.workers.get(timer.incarnation)
             assert worker is not None and worker.state in meant[timer.kind], (timer, worker)
@@ -425,7 +427,11 @@ def came_to_rest(world: World) -> None:
                 worker = state.workers.get(instance.current)
                 assert worker is not None, instance
                 assert worker.state == w.ONLINE or worker in late, (instance, worker)
+        assert not app_state.undone, app_state
+        if app_state.spec.share == "slots" and app_state.online:
+            assert world.routed[app_state.name] == app_state.online, app_state
         if app_state.mode == "running":
+            assert app_state.port or app_state.name not in world.refusing, app_state
             assert len(state.instances.get(app_state.name, {})) == app_state.wanted, app_state
 
 
@@ -435,7 +441,7 @@ def _crew(world: World, name: str):
 
 
 def _undying(world: World, name: str) -> bool:
-    return any(p.script.undying for p in world.live(name))
+    return any(p.script.undying or p.spared for p in world.live(name))
 
 
 def longest_stop(world: World) -> float:

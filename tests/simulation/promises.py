@@ -55,6 +55,8 @@ def nobody_waits_where_nobody_comes(world: World, _effects) -> None:
     for app_state in state.apps.values():
         if app_state.spec.share != "slots" or app_state.name not in world.routed:
             continue
+        if world.lacks(app_state.name, f.RouteTo):
+            continue
         crew = crew_of(world, app_state.name)
         own = instances_of(world, app_state.name)
         served = {each.slot for each in crew if each.state in (w.ONLINE, w.SICK, w.LAUNCHING)}

@@ -13,7 +13,8 @@ from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.spec import HealthSpec
 from entrypoint.shell import failed_effects
-from tests.simulation.world import SIGTERM, Script, World, plan, shared
+from tests.simulation import promises
+from tests.simulation.world import SIGHUP, SIGTERM, Script, World, plan, shared
 from tests.support.examples import DEEP
 
 EVERY = sorted(f.Effect.__subclasses__(), key=lambda each: each.__name__)
@@ -153,3 +154,51 @@ def test_an_order_to_refuse_connections_that_failed_is_not_given_again_after_a_s
     world.advance(30)
     assert online(world) == [0, 1, 2]
     assert "web" not in world.refusing
+
+
+def reads(world, *apps):
+    now = world.core.state.run.plan
+    world.next_plan = plan(*apps, revision=now.revision + 1)
+    world.emit(e.SignalArrived(SIGHUP))
+
+
+def port_timers(world):
+    return [timer for timer in world.timers if timer.kind == "port"]
+
+
+def test_nothing_is_ordered_again_for_a_port_that_is_closed():
+    world = World().up(shared(), shared("db", listen=()))
+    world.failing[f.RouteTo] = 1
+    world.emit(e.ScaleRequested("db", 2))
+    world.run_until(lambda: port_timers(world), within=0.9)
+    reads(world, shared())
+    world.run_until(lambda: not world.live("db"))
+    assert not port_timers(world)
+    world.failing[f.RefuseConnections] = 1
+    world.emit(e.SignalArrived(SIGTERM))
+    assert port_timers(world)
+    world.run_until(lambda: world.exit_code is not None)
+    assert not world.timers
+
+
+def test_a_port_that_fails_to_close_at_the_end_is_not_tried_again():
+    world = World().up(shared())
+    world.remaining_at_end = "stubborn"
+    world.emit(e.SignalArrived(SIGTERM))
+    world.run_until(lambda: world.core.state.run.remaining)
+    for order in ("close", "refuse"):
+        world.emit(e.PortFailed("web", order, "too many"))
+        assert not port_timers(world)
+
+
+def test_a_slot_that_is_left_between_two_files_that_share_the_port():
+    """Nobody accepts there any more, so what waits there goes to others."""
+    world = World().up(shared(instances=2, reload_parallel=2))
+    world.usual = lambda _spawn: Script(says_after=None)
+    world.emit(e.ReloadRequested("web"))
+    successor = next(each for each in world.live() if each.slot == 2)
+    reads(world, shared(instances=2, listen=(), share="none", exec_mode="fork"))
+    world.crash(successor)
+    assert 2 in world.vacant["web"]
+    reads(world, shared(instances=2, reload_parallel=2))
+    promises.what_is_free_was_said_to_be(world, [])

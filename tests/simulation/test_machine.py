@@ -9,10 +9,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.spec import DependsSpec, HealthSpec, ListenSpec
 from tests.simulation import invariants, promises
 from tests.simulation.world import (
+    ON_PORT,
     PORT,
     SIGHUP,
     SIGINT,
@@ -144,6 +146,8 @@ def plans(draw, revision: int = 1):
     )
 
 
+# PortFailed, SignalRefused, MessageNotSent, QueueUnwatched, ProbeFailed.
+FAILING = (*ON_PORT, f.SendSignal, f.SendShutdownMessage, f.WatchQueue, f.ProbeAccept)
 OTHERS = (*PORT, ListenSpec("inet", "127.0.0.1", 5001))
 
 
@@ -355,6 +359,10 @@ class Machine(RuleBasedStateMachine):
     def a_second_signal_comes(self, signum) -> None:
         self.world.emit(e.SignalArrived(signum))
 
+    @rule(kind=st.sampled_from(FAILING), times=st.integers(1, 3))
+    def an_effect_will_fail(self, kind, times) -> None:
+        self.world.failing[kind] = times
+
     @rule(what=st.sampled_from(("", "obeys", "stubborn")))
     def a_daemon_lives(self, what) -> None:
         self.world.remaining_at_end = what
@@ -370,6 +378,7 @@ class Machine(RuleBasedStateMachine):
         if not world.history:
             return
         world.upcoming.clear()
+        world.failing.clear()
         if self.stop_within is None and world.exit_code is None:
             invariants.settle(world)
             if world.core._state.run.phase == "running":
@@ -382,7 +391,7 @@ class Machine(RuleBasedStateMachine):
         assert world.exit_code in (0, 1, 3, 127, 137, 139, *range(129, 144)), world.exit_code
         if self.stop_within is not None:
             assert world.finished_at <= self.stop_within, (world.finished_at, self.stop_within)
-        stuck = [p for p in world.live() if not p.script.undying]
+        stuck = [p for p in world.live() if not p.script.undying and not p.spared]
         assert not stuck
         invariants.replays(world)
 

@@ -12,6 +12,7 @@ was never granted…) is an `AssertionError` here, at the moment when it is orde
 
 from __future__ import annotations
 
+import errno
 import heapq
 from collections import deque
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from entrypoint.core import events as e
 from entrypoint.core.readiness import REST
 from entrypoint.core.spec import AppSpec, ListenSpec, Plan, ShutdownSpec
 from entrypoint.core.supervisor import Supervisor
+from entrypoint.shell import failed_effects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,6 +101,15 @@ class Script:
 
 HEALTHY = Script()
 
+# Orders to the port of an app of which the core hears when they fail, and gives them again.
+ON_PORT = (
+    f.GrowPort,
+    f.RouteTo,
+    f.TrimPort,
+    f.RefuseConnections,
+    f.PausePort,
+    f.ResumePort,
+)
 SCOPES = ("process", "group", "tree", "all")
 
 
@@ -115,6 +126,8 @@ class Process:
     slot: int
     script: Script
     alive: bool = True
+    # A SIGKILL to it was refused: it may live on when the run is over.
+    spared: bool = False
     execed: bool = False
     execed_at: float = 0.0
     group: str = ""
@@ -160,6 +173,9 @@ class World:
         self.next_plan: Plan | str | None = None
         self.history: list[tuple[float, e.Event]] = []
         self.effects: list[tuple[float, f.Effect]] = []
+        # Effects that fail, so many of a kind; what failed of each app's port since it was done.
+        self.failing: dict[type[f.Effect], int] = {}
+        self.undone: dict[str, set[type[f.Effect]]] = {}
         self.exit_code: int | None = None
         self.finished_at = 0.0
         self.gone: set[int] = set()
@@ -243,11 +259,39 @@ class World:
     # -- effects --------------------------------------------------------------------
 
     def perform(self, effect: f.Effect) -> None:
+        if self.failing.get(type(effect)):
+            self._fail(effect)
+            return
+        if isinstance(effect, ON_PORT):
+            self.undone.get(effect.app, set()).discard(type(effect))
         getattr(self, f"_do_{type(effect).__name__.lower()}")(effect)
+
+    def _fail(self, effect: f.Effect) -> None:
+        """The kernel refuses it, and the core hears of that."""
+        self.failing[type(effect)] -= 1
+        if isinstance(effect, ON_PORT):
+            self.undone.setdefault(effect.app, set()).add(type(effect))
+        if isinstance(effect, f.TrimPort):
+            # What it should have closed has no slots any more, also if it is opened again.
+            self.used.pop(effect.app, None)
+        if isinstance(effect, f.SendSignal) and effect.incarnation in self.processes:
+            self.processes[effect.incarnation].spared |= effect.signum == SIGKILL
+        event = failed_effects.heard(effect, OSError(errno.EMFILE, "too many"))
+        if event is not None:
+            self.emit(event)
+
+    def lacks(self, app: str, *orders: type[f.Effect]) -> bool:
+        """One of these orders to the app's port has failed, and was not carried out since."""
+        return not self.undone.get(app, set()).isdisjoint(orders)
 
     def _do_spawn(self, effect: f.Spawn) -> None:
         assert effect.incarnation not in self.gone | self.processes.keys(), effect
-        assert effect.spec.name not in self.refusing or effect.spec.share == "none", effect
+        if effect.spec.name in self.refusing and effect.spec.share != "none":
+            assert self.lacks(effect.spec.name, f.ResumePort), effect
+        if self.lacks(effect.spec.name, f.GrowPort):
+            # The socket that could not be made is made for the worker.
+            granted = self.slots.get(effect.spec.name, 0)
+            self.slots[effect.spec.name] = max(effect.slot + 1, granted)
         if effect.spec.share != "none":
             granted = self.slots.get(effect.spec.name, 0)
             assert effect.slot < granted, f"slot {effect.slot} of {granted}"
@@ -446,6 +490,12 @@ class World:
 
     def _do_routeto(self, effect: f.RouteTo) -> None:
         assert effect.slots, effect
+        if self.lacks(effect.app, f.GrowPort) and max(effect.slots) >= self.slots.get(
+            effect.app, 0
+        ):
+            self.failing[f.RouteTo] = 1
+            self._fail(effect)
+            return
         assert max(effect.slots) < self.slots.get(effect.app, 0), effect
         self.routed[effect.app] = effect.slots
 
@@ -513,6 +563,7 @@ class World:
         process.stalled = False
         for probe in list(process.probes.values()):
             if process.alive:
+                process.accepts.add(probe.address)
                 self._accepted(process, probe)
 
     def _do_lookat(self, effect: f.LookAt) -> None:
@@ -580,6 +631,7 @@ class World:
         self.slots.pop(effect.app, None)
         self.refusing.discard(effect.app)
         self.routed.pop(effect.app, None)
+        self.undone.pop(effect.app, None)
 
     def _do_readplan(self, _effect: f.ReadPlan) -> None:
         answer, self.next_plan = self.next_plan, None
