@@ -71,4 +71,25 @@ def test_each_server_works():
     ],
 )
 def test_a_failed_check_is_explained_by_a_line_about_the_same_matter_only(checks, events, verdict):
-    assert table.verdict({"checks": checks, "events": events}) == verdict
+    result = {"server": "one", "kind": "tcp", "checks": checks, "events": events}
+    assert table.verdict(result) == verdict
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "seen", "verdict"),
+    [
+        ("unix", "reload", "1 ConnectionResetError [Errno 104] x, 2 BrokenPipeError of 9", "says"),
+        (
+            "unix",
+            "reload",
+            "2 ConnectionResetError [Errno 104] x, 2 BrokenPipeError of 9",
+            "silent",
+        ),
+        ("unix", "reload", "never ready", "silent"),
+        ("unix", "SIGKILL", "1 BrokenPipeError of 710", "silent"),
+        ("tcp", "reload", "1 BrokenPipeError of 710", "silent"),
+    ],
+)
+def test_what_a_program_does_itself_is_bounded(kind, check, seen, verdict):
+    result = {"server": "memcached", "kind": kind, "checks": {check: seen}, "events": ()}
+    assert table.verdict(result) == verdict
