@@ -81,6 +81,8 @@ def starts_a_run(argv: list[str]) -> bool:
     word = argv[0] if argv else ""
     if word in ("-h", "--help", "-V", "--version"):
         return False
+    if word == "dev":
+        return not {"-h", "--help"} & set(argv)
     if word != "run":
         return word == "" or word.startswith("-") or _is_program(argv)
     words = argv[1:]

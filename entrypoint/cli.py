@@ -33,6 +33,7 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
                                                 pyinit npm -- start, pyinit serve DIR PORT
   pyinit [-g] [-s] [-p SIG] [-e CODE] [-v] [-w] -- CMD [ARG…]
                                                 run one command, as tini does
+  pyinit dev [-c FILE] [--only A,B]             the same on a laptop: colours, restarts on saves
   pyinit check [-c FILE] [--strict] [--offline] [--json]
                                                 validate the file: every error at once
   pyinit explain [CODE|KEY…]                    a finding, such as PM2-017, or a key's meaning
@@ -99,7 +100,9 @@ def main(argv: list[str], boot_signals: Sequence[int] = (), *, starts_run: bool 
     if command is not None:
         return command(argv[1:])
     try:
-        source = parse_run(argv[1:] if word == "run" else argv)
+        source = parse_run(argv[1:] if word in ("run", "dev") else argv)
+        if word == "dev":
+            source = source.replace(dev=True)
     except (UsageError, pm2_command_line.UsageError) as error:
         _complain(f"{error}; see pyinit --help")
         return USAGE_ERROR
@@ -131,6 +134,7 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
     commands["health"] = late("entrypoint.client.health", "main", "health")
     commands["replay"] = late("entrypoint.journal.replay", "main", "replay")
     commands["completion"] = late("entrypoint.client.completion", "main", "completion")
+    commands["dev"] = late("entrypoint.client.dev_help", "main", "dev")
     commands["top"] = late("entrypoint.client.top", "top")
     commands["logs"] = late("entrypoint.client.log_lines", "logs")
     for name in QUESTIONS:
@@ -196,7 +200,8 @@ def run(source: Source, boot_signals: Sequence[int] = ()) -> int:
     pipe = signals.SignalPipe()
     signals.install_handlers(pipe)
     loop = Loop(_boot_error)
-    outcome, seen = _load(loop, pipe, source, boot_signals)
+    load = _load_for_dev if source.dev else _load
+    outcome, seen = load(loop, pipe, source, boot_signals)
     if outcome is None:
         # A stop during boot: nothing was started, so nothing has to be ended.
         return 0
@@ -279,6 +284,21 @@ def _load(
     if any(signum in signals.STOPS for signum in seen):
         return None, seen
     return found[0], seen
+
+
+def _load_for_dev(
+    loop: Loop, pipe: SignalPipe, source: Source, boot_signals: Sequence[int]
+) -> tuple[Outcome | None, list[int]]:
+    """The same, again and again until the file is right."""
+    from .shell.saves import Saves
+
+    saves = Saves(source.paths)
+    outcome, seen = _load(loop, pipe, source, boot_signals)
+    while outcome is not None and outcome.plan is None:
+        seen += saves.wait(loop, pipe)
+        outcome, seen = _load(loop, pipe, source, seen)
+    saves.close()
+    return outcome, seen
 
 
 def _boot_error(where: str, error: BaseException) -> None:

@@ -29,6 +29,16 @@ _PROGRESS = ("--json", *_SOCKET)
 _READING = ("-c=FILE", "--config=FILE", "--env=NAME", "--only=A,B")
 
 COMMANDS: dict[str, Command] = {
+    "dev": Command(
+        "run the apps of the file on a laptop: colours, restarts on saves",
+        "[-c FILE] [--env NAME] [--only A,B]",
+        FILES,
+        _READING,
+        (
+            ("pyinit dev", "the file of this folder; Ctrl-C stops, a second one hurries"),
+            ("pyinit dev --only web,api", "two apps of it"),
+        ),
+    ),
     "check": Command(
         "validate the file: every error at once",
         "[-c FILE] [--strict] [--offline] [--json]",

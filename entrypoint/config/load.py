@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     Top = dict[str, tuple[str, Node, Any]]
     Keys = tuple[tuple[str, object], ...]
-    CommandLine = tuple[Keys, Keys, str]
+    CommandLine = tuple[Keys, Keys, str, bool]
 
 
 class Loaded(Record):
@@ -62,16 +62,17 @@ def load(
     environ: Mapping[str, str],
     revision: int = 1,
     look: bool = True,
-    command_line: CommandLine = ((), (), ""),
+    command_line: CommandLine = ((), (), "", False),
 ) -> Loaded:
     """Read the file at `path`, or several, or, without one, the first that `find` finds.
 
     `env_name` chooses `env_NAME`; `only` keeps the apps of these names. Without `look`
     what lies beside the file is not looked at (scripts, users, variables), and the plan
     cannot be run. `command_line` gives an app in place of files, options for the apps of
-    files, and `log.format`. Raises ConfigErrors with everything that is wrong.
+    files, `log.format`, and whether apps get what `pyinit dev` gives. Raises ConfigErrors with
+    everything that is wrong.
     """
-    app, options, log_format = command_line
+    app, options, log_format, dev = command_line
     files = path if isinstance(path, tuple) else ()
     if app:
         files = (COMMAND_LINE,)
@@ -84,6 +85,10 @@ def load(
     def read(name: str) -> Node:
         file = read_app_of(app) if app else read_file(name, environ, problems, env_name)
         add_options(file, options, problems)
+        if dev:
+            from .dev import add_defaults
+
+            add_defaults(file, problems)
         if file.pm2:
             to_native(file, environ, problems, env_name, look=look)
         reader.node_version = reader.node_version or file.node
@@ -95,6 +100,10 @@ def load(
     problems.raise_errors()
     if log_format:
         plan = plan.replace(log=plan.log.replace(format=log_format))
+    if dev:
+        from .dev import as_for_dev
+
+        plan = as_for_dev(plan)
     warnings = problems.warnings
     return Loaded(
         plan.replace(revision=revision, source=files[0]),

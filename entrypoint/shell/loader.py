@@ -24,6 +24,8 @@ class Source(Record):
     app: tuple[tuple[str, object], ...] = ()
     options: tuple[tuple[str, object], ...] = ()
     log_format: str = ""
+    # `pyinit dev`: defaults of a laptop, and errors are shown in the file's lines.
+    dev: bool = False
 
 
 class Outcome(Record):
@@ -51,9 +53,13 @@ def read_plan(source: Source, revision: int) -> bytes:
             only=source.only,
             environ=os.environ,
             revision=revision,
-            command_line=(source.app, source.options, source.log_format),
+            command_line=(source.app, source.options, source.log_format, source.dev),
         )
     except ConfigErrors as errors:
+        if source.dev:
+            from entrypoint.config import dev
+
+            dev.show(errors.errors)
         return marshal.dumps((None, (), tuple(str(error) for error in errors.errors)))
     plan, said = adapt(loaded.plan, filter_refusal)
     return marshal.dumps((pack(plan), (*loaded.warnings, *said), ()))

@@ -125,7 +125,7 @@ class Terminal:
             self._rest = self.screen.feed(self._rest + data.decode("utf-8", "replace"))
 
     def shows(self, text):
-        """Wait until the screen has it."""
+        """Wait until it is on the screen."""
 
         def look():
             self.read()
@@ -146,3 +146,28 @@ class Terminal:
         wait_until(look, lambda: f"it goes on\n{self.screen.text}", timeout=40)
         self.read()
         return self.process.returncode
+
+
+class Transcript(Terminal):
+    """The same for a program that writes line after line: `text` has all of it."""
+
+    text = ""
+
+    def read(self):
+        while select.select([self.master], [], [], 0)[0]:
+            try:
+                data = os.read(self.master, 1 << 16)
+            except OSError:
+                return  # EIO: nobody has the other end any more
+            self.text += data.decode("utf-8", "replace").replace("\r\n", "\n")
+
+    def shows(self, text):
+        """Wait until it has been written; what stands before it is forgotten."""
+
+        def look():
+            self.read()
+            return text in self.text
+
+        wait_until(look, lambda: f"{text!r} is not in\n{self.text}", timeout=40)
+        before, _, self.text = self.text.partition(text)
+        return before
