@@ -27,8 +27,7 @@ from .arguments import (
     refuse_parts,
     wanted_of,
 )
-from .line_stream import Stream
-from .log_follower import Follower
+from .line_stream import Follower, Stream
 from .operations import Operation
 from .probes import JSON, Answer, Handover
 from .recent_logs import Choice
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from entrypoint.core.supervisor import Supervisor
     from entrypoint.core.view import View
     from entrypoint.http.http1 import Request
-    from entrypoint.http.limiter import ConnectionLimiter
+    from entrypoint.http.listening import ConnectionLimiter
     from entrypoint.logs.pump import LogPump
     from entrypoint.loop import Loop
     from entrypoint.shell.children import Children

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from entrypoint.core.view import AppView, View, WorkerView
     from entrypoint.http.http1 import Request
-    from entrypoint.http.limiter import ConnectionLimiter
+    from entrypoint.http.listening import ConnectionLimiter
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"

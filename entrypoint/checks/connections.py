@@ -10,7 +10,7 @@ import errno
 import os
 
 from entrypoint import __version__
-from entrypoint.kernel import sockets
+from entrypoint.kernel import clients
 from entrypoint.loop import READ, WRITE
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ class TcpCheck:
         self._fd = self._sock.fileno()
         # On loopback the handshake is over when connect(2) returns; else the direction
         # stays, for a SYN that is dropped comes again.
-        if endpoint.family == "unix" or sockets.is_connected(self._sock):
+        if endpoint.family == "unix" or clients.is_connected(self._sock):
             self._connected()
         else:
             self._wait(WRITE)
@@ -67,7 +67,7 @@ class TcpCheck:
         if self._sock is None:
             return
         if self._waits == WRITE:
-            error = sockets.pending_error(self._sock)
+            error = clients.pending_error(self._sock)
             if error:
                 self._close()
                 self._refused(error)

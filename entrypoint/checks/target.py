@@ -10,11 +10,11 @@ answers.
 from __future__ import annotations
 
 from entrypoint.core.record import Record
-from entrypoint.kernel import sockets
+from entrypoint.kernel import clients
 from entrypoint.sockets import declared_address
-from entrypoint.sockets.landing import LOCAL4 as _LOCAL4
-from entrypoint.sockets.landing import LOCAL6 as _LOCAL6
-from entrypoint.sockets.landing import landing
+from entrypoint.sockets.address import LOCAL4 as _LOCAL4
+from entrypoint.sockets.address import LOCAL6 as _LOCAL6
+from entrypoint.sockets.address import landing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,16 +59,16 @@ class Target(Record):
         Raises OSError.
         """
         if endpoint.family == "unix":
-            return sockets.connect_unix(endpoint.path), 0
+            return clients.connect_unix(endpoint.path), 0
         group = self.group
-        sock = sockets.client(endpoint.family, endpoint.host if group is not None else "")
+        sock = clients.client(endpoint.family, endpoint.host if group is not None else "")
         port = 0
         try:
             if group is not None:
                 source = sock.getsockname()[1]
                 if group.direct(source, self.slot):
                     port = source
-            sockets.begin_connect(sock, endpoint.host, endpoint.port)
+            clients.begin_connect(sock, endpoint.host, endpoint.port)
         except OSError:
             sock.close()
             if group is not None and port:

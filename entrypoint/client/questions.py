@@ -11,7 +11,7 @@ from contextlib import closing
 
 from entrypoint.api import socket_path
 
-from . import description, single_command, usage
+from . import description, single_command, table
 from .connection import ask
 from .frame import answered, complain, named_apps, parser_for, run_command
 from .health import NoSocket
@@ -64,7 +64,7 @@ def measured(socket: str = "") -> dict[str, Any]:
         if alone is None:
             raise
         found = single_command.listed(alone)
-    usage.measure(found["apps"])
+    table.measure(found["apps"])
     return found
 
 
@@ -110,7 +110,7 @@ def _list_once(options: argparse.Namespace) -> int:
 
 def _describe(options: argparse.Namespace) -> int:
     found = answered("GET", "describe", named_apps(options), options.socket)
-    usage.measure(found["apps"])
+    table.measure(found["apps"])
     if options.json:
         print(json.dumps(found["apps"]))
         return 0

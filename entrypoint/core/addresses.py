@@ -6,13 +6,14 @@ first start any one to which clients may come.
 
 from __future__ import annotations
 
-from . import debuggers, health
+from . import health
 from .lifecycle import shares_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from .spec import AppSpec
     from .transaction import Transaction
     from .worker import Worker
 
@@ -57,7 +58,7 @@ def is_public(worker: Worker, key: str) -> bool:
     """
     if not key.startswith(":") or key in worker.chosen:
         return False
-    return int(key[1:]) not in debuggers.ports(worker.spec)
+    return int(key[1:]) not in debugger_ports(worker.spec)
 
 
 def accepts(tx: Transaction, worker: Worker) -> bool:
@@ -81,8 +82,8 @@ def has_all(tx: Transaction, worker: Worker, needed: tuple[str, ...], seen: Iter
     found = set(seen)
     if found.issuperset(needed):
         return True
-    ports = [key for key in found if is_public(worker, key)]
-    return may_move(tx, worker) and len(ports) >= len(needed)
+    debugger_ports = [key for key in found if is_public(worker, key)]
+    return may_move(tx, worker) and len(debugger_ports) >= len(needed)
 
 
 def has_port(tx: Transaction, worker: Worker) -> bool:
@@ -115,3 +116,51 @@ def served_by(worker: Worker, now: float) -> tuple[str, ...]:
         and (since <= bound or now - since >= LASTING)
         and is_public(worker, key)
     )
+
+
+# -- ports of debuggers ------------------------------------------------------------------
+# No client of the app connects to a debugger's port. It opens first, before the program has run a
+# line. Known are the ports in the command and in the variables that these runtimes read.
+
+# Node, Deno and Bun: `--inspect[=[HOST:]PORT]` and its variants; 9229 and, in the processes of
+# Node's cluster, those above it.
+_INSPECT = ("--inspect", "--inspect-brk", "--inspect-wait", "--inspect-port")
+_NODE = range(9229, 9329)
+# `-agentlib:jdwp=transport=dt_socket,server=y,address=[HOST:]PORT`.
+_JDWP = ("-agentlib:jdwp=", "-Xrunjdwp:")
+# `python -m debugpy --listen [HOST:]PORT`, `dlv exec --listen=[HOST]:PORT`.
+_LISTENERS = ("debugpy", "dlv")
+_VARIABLES = ("NODE_OPTIONS", "BUN_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS")
+
+
+def debugger_ports(spec: AppSpec) -> frozenset[int]:
+    """The TCP ports on which debuggers of this app's workers may listen."""
+    # A shell's command line is one word.
+    words = " ".join(spec.command).split()
+    for name, value in spec.env:
+        if name in _VARIABLES:
+            words += value.split()
+    return frozenset(port for port in _ports_of_words(words) if port)
+
+
+def _ports_of_words(words: list[str]) -> Iterator[int]:
+    debugger = False
+    for at, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        debugger = debugger or word.rpartition("/")[2] in _LISTENERS
+        if flag in _INSPECT:
+            port = _port(value) if equals else _NODE.start
+            yield from _NODE if port == _NODE.start else (port,)
+        elif debugger and flag == "--listen":
+            yield _port(value if equals else "".join(words[at + 1 : at + 2]))
+            debugger = False
+        for prefix in _JDWP:
+            if word.startswith(prefix):
+                for option in word.removeprefix(prefix).split(","):
+                    yield _port(option.removeprefix("address=")) if "address=" in option else 0
+
+
+def _port(address: str) -> int:
+    """Of `PORT`, `HOST:PORT`, `[HOST]:PORT`; 0 where there is none."""
+    text = address.rpartition(":")[2]
+    return int(text) if text.isdigit() and len(text) < 6 else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import crash_queues, jobs, rolling, slots
+from . import jobs, rolling, slots
 from . import worker as w
 from .depends import exit_code, may_start, obstacles
 from .diff import keeps_workers
@@ -35,7 +35,7 @@ def add_app(tx: Transaction, spec: AppSpec) -> None:
 
 def remove_app(tx: Transaction, app_state: AppState) -> None:
     """No longer in the file: its workers stop, then its listeners are closed."""
-    tx.put_app(crash_queues.forget(tx, app_state).replace(mode="removing", reload=None))
+    tx.put_app(slots.forget_queues(tx, app_state).replace(mode="removing", reload=None))
     for instance in list(tx.instances(app_state.name)):
         tx.emit(StopTimer(Timer("restart", app_state.name, instance.restart_timer)))
         tx.put_instance(instance.replace(state=w.STOPPED, successor=0, restart_timer=0))

@@ -8,7 +8,6 @@ first; else what is left of the group holds the port, and it goes on after the s
 from __future__ import annotations
 
 from . import (
-    crash_queues,
     grace,
     jobs,
     lifecycle,
@@ -248,7 +247,7 @@ def start_again(tx: Transaction, worker: Worker, instance: Instance, _least: flo
 def restart_or_give_up(tx: Transaction, worker: Worker, instance: Instance, least: float) -> None:
     """Nobody asked for this end: restart now or later, or finished, or errored (restarts.py)."""
     reason = reasons.of_end(worker, instance)
-    crash_queues.left(tx, worker)
+    slots.queue_left(tx, worker)
     app_state = tx.the_app(worker.app)
     successor = tx.worker(instance.successor)
     held = worker.stalled_at > 0 and successor is not None and successor.ready

@@ -1,8 +1,8 @@
-"""When sockets are closed that the file no longer declares: once nobody needs them.
+"""Sockets that the file no longer declares, and those of stopped apps.
 
-Which may be the end of a reload, of a restart, or the beginning of a worker that binds its
-address itself. After a reload that was aborted the old workers keep theirs, and a crash
-brings them back.
+A socket that the file no longer declares is closed when no worker needs it: at the end of a reload
+or a restart, or when a worker starts that binds its address itself. After an aborted reload the old
+workers keep their sockets, and get them back after a crash.
 
 An app that a person stops, or scales to 0, refuses connections until it is started again.
 """
@@ -10,7 +10,12 @@ An app that a person stops, or scales to 0, refuses connections until it is star
 from __future__ import annotations
 
 from . import worker as w
-from .effects import PausePort, RefuseConnections, ResumePort, TrimPort
+from .effects import (
+    PausePort,
+    RefuseConnections,
+    ResumePort,
+    TrimPort,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

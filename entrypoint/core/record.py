@@ -18,7 +18,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, Self, dataclass_transform
+    from typing import Any, ClassVar, Self, dataclass_transform
 else:
 
     def dataclass_transform(**_options):
@@ -66,21 +66,22 @@ class _RecordType(type):
 class Record(metaclass=_RecordType):
     """Base of all immutable values: annotate fields, give defaults, nothing else."""
 
-    if TYPE_CHECKING:
-        _fields: tuple[str, ...]
-        _defaults: dict[str, Any]
-    else:
+    if TYPE_CHECKING:  # an annotation would be a field
+        _fields: ClassVar[tuple[str, ...]]
+        _names: ClassVar[frozenset[str]]
+        _defaults: ClassVar[dict[str, Any]]
 
-        def __init__(self, *args, **named):
-            if not named and len(args) == len(self._fields):
-                any(map(_bind_set(self), self._fields, args))
-                return
-            given = dict(zip(self._fields, args, strict=False))
-            given.update(named)
-            values = {**self._defaults, **given}
-            if len(given) != len(args) + len(named) or values.keys() != self._names:
-                raise TypeError(_mistake(type(self), args, named))
-            any(map(_bind_set(self), values, values.values()))
+    def __init__(self, *args: Any, **named: Any) -> None:
+        """Values of the fields, by position or by name. Raises TypeError."""
+        if not named and len(args) == len(self._fields):
+            any(map(_bind_set(self), self._fields, args))
+            return
+        given = dict(zip(self._fields, args, strict=False))
+        given.update(named)
+        values = {**self._defaults, **given}
+        if len(given) != len(args) + len(named) or values.keys() != self._names:
+            raise TypeError(_mistake(type(self), args, named))
+        any(map(_bind_set(self), values, values.values()))
 
     def _values(self) -> Iterator[Any]:
         return map(self.__getattribute__, self._fields)

@@ -1,10 +1,10 @@
-"""A sick worker is replaced.
+"""Workers that are sick, or use too much memory, are replaced.
 
-Where two workers of an instance can live side by side the new one comes first, as in a
-rolling reload, and the sick one goes on serving what it can until then: when all workers
-of an app are sick at once the port still leads somewhere. Elsewhere it is stopped and
-started again. A replacement that does not become ready is tried again, after the same
-pauses as a crash and as often: `max_restarts` in vain make the app `errored`.
+Where two workers of an instance can run side by side, the new one starts first, as in a rolling
+reload. The sick one serves what it can until then: when all workers of an app are sick at once, the
+port still has workers. Elsewhere the worker is stopped and started again. A replacement that does
+not become ready is repeated with the pauses of a crash. More than `max_restarts` failures make the
+app `errored`.
 """
 
 from __future__ import annotations
@@ -141,3 +141,51 @@ def _its_instance(tx: Transaction, worker: Worker) -> Instance | None:
     if worker.stop_reason or instance is None or instance.current != worker.incarnation:
         return None
     return instance
+
+
+# -- max_memory_restart ------------------------------------------------------------------
+# A worker that uses too much memory is replaced by the revision that it ran itself, as after a
+# crash: the newest revision may be one whose reload was aborted.
+#
+# A worker that exceeds the limit soon after it may be replaced most likely needs that much. So its
+# successor is replaced twice as late, up to the 30 s between two looks of PM2. That does not hold
+# for a worker that uses many times its limit: it leaks.
+
+MEMORY = "max_memory_restart"
+
+_SOON = 5.0
+_SHORTEST, _LONGEST = 1.0, 30.0
+_MUCH = 4
+
+
+def exceeded(tx: Transaction, worker: Worker, rss: int) -> None:
+    """The worker and its descendants hold `rss` bytes."""
+    app_state = tx.the_app(worker.app)
+    instance = tx.instance(worker.app, worker.instance)
+    # One that is being replaced already will be gone soon.
+    if worker.stop_reason or instance is None or instance.current != worker.incarnation:
+        return
+    if instance.successor or app_state.mode != "running" or tx.run.phase != "running":
+        return
+    if app_state.reload is not None and worker.instance in app_state.reload.queue:
+        return  # its turn comes
+    limit = worker.spec.max_memory_restart
+    lived = tx.now - worker.launched_at
+    if lived < instance.memory_patience and rss < _MUCH * limit:
+        return
+    tx.put_instance(instance.replace(memory_patience=_patience(instance.memory_patience, lived)))
+    tx.put_worker(worker.replace(requested_by=MEMORY))
+    tx.report_of(
+        worker,
+        "warning",
+        "memory limit exceeded",
+        rss=rss,
+        max_memory_restart=limit,
+    )
+    rolling.repair(tx, app_state, worker.instance, MEMORY)
+
+
+def _patience(before: float, lived: float) -> float:
+    if lived >= before + _SOON:
+        return 0.0
+    return min(_LONGEST, max(_SHORTEST, 2 * before))

@@ -22,7 +22,7 @@ deadline forced the end of apps that did not fail.
 
 from __future__ import annotations
 
-from . import crash_queues, failing, failures, starting
+from . import failing, failures, slots, starting
 from . import worker as w
 from .depends import awaits_change, awaits_time, exit_code, is_finished, needed_by_others, obstacles
 from .effects import (
@@ -232,7 +232,7 @@ def _send_stop(tx: Transaction, app_state: AppState) -> None:
 
 def _end_instances(tx: Transaction, app_state: AppState) -> None:
     """Nothing is started any more, and no connection is accepted."""
-    tx.put_app(crash_queues.forget(tx, app_state).replace(stop_sent=True, reload=None))
+    tx.put_app(slots.forget_queues(tx, app_state).replace(stop_sent=True, reload=None))
     starting.end(tx, tx.the_app(app_state.name))
     if shares_port(app_state.spec):
         tx.emit(RefuseConnections(app_state.name))

@@ -17,7 +17,7 @@ app has come back from.
 
 from __future__ import annotations
 
-from . import debuggers, rolling
+from . import addresses, rolling
 from . import worker as w
 from .effects import ProbeAccept, RelayQueue, StartTimer, StopTimer
 from .events import Timer
@@ -61,7 +61,7 @@ def seen(tx: Transaction, event: AcceptStalled) -> None:
         # What one before it left in the queue is no sign of this one.
         if serves and worker.slot == event.slot and worker.up_at <= event.since:
             # One that is debugged stands still on purpose.
-            if not debuggers.ports(worker.spec):
+            if not addresses.debugger_ports(worker.spec):
                 _steer_away(tx, worker, event)
             return
 

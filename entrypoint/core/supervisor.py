@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from . import (
     apps,
-    crash_queues,
     failures,
     jobs,
     lifecycle,
     listeners,
     rolling,
     shutdown,
+    slots,
     stalls,
     starting,
     table,
@@ -221,7 +221,7 @@ class Supervisor:
         elif kind == "widen":
             starting.widen(tx, timer.app)
         elif kind == "orphans":
-            crash_queues.due(tx, timer)
+            slots.queue_due(tx, timer)
         elif kind == "port":
             failures.port_due(tx, timer.app)
         else:

@@ -19,7 +19,6 @@ from . import (
     failures,
     health,
     lifecycle,
-    memory,
     notify,
     overdue,
     readiness,
@@ -105,7 +104,7 @@ def listen_ended(tx: Transaction, worker: Worker, event: e.ListenEnded) -> None:
 
 def memory_exceeded(tx: Transaction, worker: Worker, event: e.MemoryExceeded) -> None:
     """Replaced, unless it is being replaced or stopped already."""
-    memory.exceeded(tx, worker, event.rss)
+    replacements.exceeded(tx, worker, event.rss)
 
 
 def unfit(tx: Transaction, worker: Worker, event: e.WorkerUnfit) -> None:

@@ -279,7 +279,7 @@ class AppState(Record):
     advised: bool = False  # that it should declare its port
     was_ready: bool = False
     stop_sent: bool = False  # to stop, in the shutdown
-    # Incarnation and slot of workers that crashed a moment ago (crash_queues.py).
+    # Incarnation and slot of workers that crashed a moment ago (slots.py).
     orphans: tuple[tuple[int, int], ...] = ()
     port: PortMode = ""
     undone: tuple[str, ...] = ()  # orders about its port that failed and are to be given again

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from entrypoint.loop import Loop
 
-    from .limiter import ConnectionLimiter
+    from .listening import ConnectionLimiter
 
 # Seconds.
 REQUEST_TIMEOUT = 5.0  # from accept, or the first byte, to the end of the answer

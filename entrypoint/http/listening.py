@@ -1,32 +1,42 @@
-"""Listening sockets of the probe server."""
+"""Listening sockets of the probe server, and how many clients it has at a time."""
 
 from __future__ import annotations
 
-import _socket
 import errno
-import os
 
-from entrypoint.kernel import socket_file
+from entrypoint.kernel import bind_errors, socket_file, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket as _socket
+    from typing import Protocol
+
     from entrypoint.core.spec import ListenSpec
+
+    class Client(Protocol):
+        """What the limiter needs of a client."""
+
+        idle: bool
+        # It has asked and its answer is being made: that it takes long is not its fault.
+        awaiting: bool
+
+        @property
+        def pending(self) -> int:
+            """Bytes of an answer that wait to be taken."""
+
+        @property
+        def body(self) -> bytes:
+            """What of them others may have to take too; empty: nothing."""
+
+        def close(self) -> None:
+            """Close the connection and call `forget`."""
+
 
 # What a client may make the kernel keep for a connection that is not read. Inherited by
 # each accepted socket (`tcp(7)`), doubled by the kernel; a probe has some 100 bytes.
 RECEIVE_BUFFER = 16384
 # And for answers that are not taken; a big `/status` goes in several parts.
 SEND_BUFFER = 32768
-
-_SENTENCES = {
-    errno.EADDRINUSE: "another process listens there",
-    errno.EACCES: "not permitted (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
-    errno.EADDRNOTAVAIL: "this host does not have the address",
-    errno.EAFNOSUPPORT: "this host does not have this kind of address",
-    errno.ENOENT: "the folder does not exist",
-    errno.EROFS: "the file system is read-only",
-}
-
 
 # By path, of the unix sockets that are listened on.
 _files: dict[str, socket_file.SocketFile] = {}
@@ -54,37 +64,23 @@ def listen(spec: ListenSpec) -> _socket.socket:
                 raise
             return _listen_inet(spec.replace(family="inet", host="0.0.0.0"))  # noqa: S104
     except OSError as error:
-        number = error.errno or 0
-        sentence = _SENTENCES.get(number) or (os.strerror(number) if number else str(error))
-        if spec.family == "unix" and number == errno.EACCES:
-            sentence = "not permitted to make a socket there"
-        raise ListenError(number, f"probes.listen: {spec.text}: {sentence}") from None
-
-
-def _stream_socket(family: int) -> _socket.socket:
-    kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
-    return _socket.socket(family, kind)
+        why = bind_errors.sentence(spec.family, spec.port, error)
+        raise ListenError(error.errno or 0, f"probes.listen: {spec.text}: {why}") from None
 
 
 def _listen_inet(spec: ListenSpec) -> _socket.socket:
-    sock = _stream_socket(_socket.AF_INET6 if spec.family == "inet6" else _socket.AF_INET)
-    try:
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, RECEIVE_BUFFER)
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, SEND_BUFFER)
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        if spec.family == "inet6":
-            sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(spec.v6only))
-        sock.bind((spec.host, spec.port))
-        sock.listen(spec.backlog)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    return sockets.listen_alone(
+        spec.family,
+        spec.host,
+        spec.port,
+        v6only=spec.v6only,
+        backlog=spec.backlog,
+        buffers=(RECEIVE_BUFFER, SEND_BUFFER),
+    )
 
 
 def _listen_unix(spec: ListenSpec) -> _socket.socket:
-    sock = _stream_socket(_socket.AF_UNIX)
+    sock = sockets.unix_stream()
     try:
         mode = 0o666 if spec.mode is None else spec.mode
         file = socket_file.bind(sock, spec.path, mode=mode, replace_stale=True, hidden=False)
@@ -104,3 +100,71 @@ def leave(path: str) -> None:
     if file is not None:
         file.remove()
         file.close()
+
+
+# -- how many clients there may be -------------------------------------------------------
+# Bytes of answers, of all clients of a limiter together, that wait to be read.
+PENDING_LIMIT = 1 << 20
+
+
+class ConnectionLimiter:
+    """Clients of one or more listeners, oldest first, at most `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.clients: dict[Client, None] = {}
+        self.evicted = 0
+
+    def admit(self, client: Client) -> None:
+        """Take a new client in; another one goes when there are too many."""
+        self.clients[client] = None
+        if len(self.clients) > self.limit:
+            self.evict(but=client)
+
+    def forget(self, client: Client) -> None:
+        """A client is gone."""
+        self.clients.pop(client, None)
+
+    def evict(self, but: Client | None = None) -> bool:
+        """Close the oldest idle client, else the oldest that we wait for, else the oldest.
+
+        Never `but`, the new one. False when there is no other.
+        """
+        slow = oldest = None
+        for client in self.clients:
+            if client is but:
+                continue
+            if client.idle:
+                break
+            oldest = oldest or client
+            if not client.awaiting:
+                slow = slow or client
+        else:
+            found = slow or oldest
+            if found is None:
+                return False
+            client = found
+        self.evicted += 1
+        client.close()
+        return True
+
+    def relieve(self) -> None:
+        """Close the oldest clients that do not take their answers, if they hold much.
+
+        One is left in peace, however big its answer is.
+        """
+        waiting = [client for client in self.clients if client.pending]
+        while len(waiting) > 1 and _pending_bytes(waiting) > PENDING_LIMIT:
+            self.evicted += 1
+            waiting.pop(0).close()
+
+    def close(self) -> None:
+        """Close every client."""
+        for client in tuple(self.clients):
+            client.close()
+
+
+def _pending_bytes(clients: list[Client]) -> int:
+    """Bytes in memory for what they have to take; a body that they share counts once."""
+    shared = {id(client.body): len(client.body) for client in clients if client.body}
+    return sum(client.pending for client in clients if not client.body) + sum(shared.values())

@@ -25,7 +25,7 @@ from entrypoint.kernel import rights
 
 from . import http1, listening
 from .connection import Connection, encode
-from .limiter import ConnectionLimiter
+from .listening import ConnectionLimiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -63,6 +63,11 @@ def mark(value: int) -> None:
 _before: tuple[int, int] | None = None
 
 
+def open_files() -> int:
+    """The soft limit of this process's descriptors; -1 for none."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def raise_open_files() -> None:
     """Let this process open as many files as it may; its children get what it had."""
     global _before  # noqa: PLW0603  as the limit itself, it is the process's

@@ -7,6 +7,7 @@ any process may be.
 from __future__ import annotations
 
 import os
+import resource
 
 from entrypoint.core.record import Record
 
@@ -377,3 +378,28 @@ def owner(pid: int, workers: Container[int]) -> int:
             return member.parent
         member = stat(member.parent)
     return group if group in workers else 0
+
+
+# -- this process ------------------------------------------------------------------------
+
+
+def used() -> tuple[float, int]:
+    """CPU time (s), and how often it has waited for something (voluntary context switches).
+
+    Between two calls with the same number of waits all that is not CPU time was a wait for a
+    CPU.
+    """
+    found = resource.getrusage(resource.RUSAGE_SELF)
+    return found.ru_utime + found.ru_stime, found.ru_nvcsw
+
+
+def faults_and_waits() -> tuple[int, int]:
+    """How often it waited for a page to be read, and for anything."""
+    found = resource.getrusage(resource.RUSAGE_SELF)
+    return found.ru_majflt, found.ru_nvcsw
+
+
+def used_by_children() -> float:
+    """CPU time (s) of the processes that it has reaped."""
+    found = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return found.ru_utime + found.ru_stime

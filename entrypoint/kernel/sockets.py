@@ -16,12 +16,12 @@ Facts of the kernel that shape this file:
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import struct
 
 from entrypoint.core.record import Record
 
-from . import unixpath
 from .credentials import act_as
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ else:
 _SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
 _SO_ATTACH_REUSEPORT_CBPF = 51
-_TCP_ESTABLISHED, _TCP_CLOSE, _TCP_LISTEN = 1, 7, 10
+_TCP_CLOSE, _TCP_LISTEN = 7, 10
 # struct tcp_info: the state is byte 0, tcpi_unacked at 24. Of a listener that is the
 # length of its accept queue.
 _UNACKED_AT = 24
@@ -44,20 +44,21 @@ _UNACKED_AT = 24
 _SO_MEMINFO = 55
 _SK_MEMINFO_DROPS_AT = 8 * 4
 
+_FLAGS = _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
 _FAMILIES = {"inet": _socket.AF_INET, "inet6": _socket.AF_INET6, "unix": _socket.AF_UNIX}
 
 # Level and number of the option.
 V6ONLY = (_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY)
 
-INODE_TYPE = "socket:["
 
-
-def _stream(family: str) -> _socket.socket:
+def stream(family: str) -> _socket.socket:
+    """A non-blocking, close-on-exec stream socket. Raises OSError (EMFILE)."""
     kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
     return _socket.socket(_FAMILIES[family], kind)
 
 
-def _address(family: str, host: str, port: int, scope: int) -> tuple[str | int, ...]:
+def socket_name(family: str, host: str, port: int, scope: int) -> tuple[str | int, ...]:
+    """A TCP address as Python's sockets take it."""
     return (host, port, 0, scope) if family == "inet6" else (host, port)
 
 
@@ -75,23 +76,23 @@ def probe(
     With SO_REUSEADDR, so that connections in TIME_WAIT are no hindrance. `credentials`:
     who wants it.
     """
-    trial = _stream(family)
+    trial = stream(family)
     try:
         trial.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         if family == "inet6":
             trial.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
-        act_as(credentials, lambda: trial.bind(_address(family, host, port, scope)))
+        act_as(credentials, lambda: trial.bind(socket_name(family, host, port, scope)))
     finally:
         trial.close()
 
 
 def free_port(family: str, host: str, *, v6only: bool) -> int:
     """A TCP port that nobody has at this moment. Raises OSError."""
-    trial = _stream(family)
+    trial = stream(family)
     try:
         if family == "inet6":
             trial.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
-        trial.bind(_address(family, host, 0, 0))
+        trial.bind(socket_name(family, host, 0, 0))
         port: int = trial.getsockname()[1]
         return port
     finally:
@@ -129,14 +130,13 @@ def bind_shared(
     whom it is bound. The socket itself is ours in any case, so that no other process of
     that user can join the group. Raises OSError.
     """
-    sock = _stream(family)
+    sock = stream(family)
     try:
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+        allow_sharing(sock)
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         if family == "inet6":
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
-        act_as(credentials, lambda: sock.bind(_address(family, host, port, scope)))
+        act_as(credentials, lambda: sock.bind(socket_name(family, host, port, scope)))
     except BaseException:
         sock.close()
         raise
@@ -161,17 +161,68 @@ def bind_own(
     fd = sock.fileno()
     if os.fstat(fd).st_uid != os.geteuid():
         os.fchown(fd, os.geteuid(), -1)
-    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+    allow_sharing(sock)
     family = "inet6" if sock.family == _socket.AF_INET6 else "inet"
     if family == "inet6":
         sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
-    act_as(credentials, lambda: sock.bind(_address(family, host, port, scope)))
+    act_as(credentials, lambda: sock.bind(socket_name(family, host, port, scope)))
+
+
+def allow_sharing(sock: _socket.socket) -> None:
+    """Let a bind of this socket, by whoever has it, join the address's group."""
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+
+
+def listen_alone(
+    family: str, host: str, port: int, *, v6only: bool, backlog: int, buffers: tuple[int, int]
+) -> _socket.socket:
+    """A listener of pyinit's own. `buffers`: of accepted sockets, in bytes (`tcp(7)`).
+
+    Raises OSError.
+    """
+    sock = stream(family)
+    try:
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, buffers[0])
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, buffers[1])
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        if family == "inet6":
+            sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
+        sock.bind(socket_name(family, host, port, 0))
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def create(family: int, kind: int, protocol: int) -> _socket.socket:
+    """As socket(2), always close-on-exec. Raises OSError."""
+    sock = _socket.socket(family, (kind & ~_FLAGS) | _socket.SOCK_CLOEXEC, protocol)
+    if kind & _socket.SOCK_NONBLOCK:
+        os.set_blocking(sock.fileno(), False)
+    return sock
+
+
+def has_ipv6() -> bool:
+    """A socket of this host can be bound to `::`."""
+    try:
+        trial = stream("inet6")
+    except OSError:
+        return False
+    try:
+        trial.bind(("::", 0))
+    except OSError:
+        return False
+    finally:
+        trial.close()
+    return True
 
 
 def is_fresh_v6only() -> bool:
     """IPV6_V6ONLY of a socket on which nobody has set it (net.ipv6.bindv6only)."""
-    fresh = _stream("inet6")
+    fresh = stream("inet6")
     try:
         return is_v6only(fresh)
     finally:
@@ -204,7 +255,7 @@ def bind_datagram(
     try:
         if family == "inet6":
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(v6only))
-        act_as(credentials, lambda: sock.bind(_address(family, host, port, 0)))
+        act_as(credentials, lambda: sock.bind(socket_name(family, host, port, 0)))
     except BaseException:
         sock.close()
         raise
@@ -258,9 +309,22 @@ def depth(sock: _socket.socket) -> Depth | None:
     return Depth(waiting, limit, drops)
 
 
+def channel(lowest: int) -> tuple[_socket.socket, int]:
+    """Both ends of a unix stream: ours, non-blocking, and a descriptor from `lowest` up.
+
+    Raises OSError (EMFILE).
+    """
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    ours.setblocking(False)
+    try:
+        return ours, fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, lowest)
+    finally:
+        theirs.close()
+
+
 def unix_stream() -> _socket.socket:
     """A unix socket that is not bound yet. Raises OSError (EMFILE)."""
-    return _stream("unix")
+    return stream("unix")
 
 
 def set_blocking(sock: _socket.socket, blocking: bool) -> None:
@@ -302,62 +366,6 @@ def accept(sock: _socket.socket) -> _socket.socket:
     return accepted
 
 
-def client(family: str, host: str = "") -> _socket.socket:
-    """A socket that will connect; with `host` bound to it and to a free port of its own.
-
-    Raises OSError.
-    """
-    sock = _stream(family)
-    if host:
-        try:
-            sock.bind(_address(family, host, 0, 0))
-        except OSError:
-            sock.close()
-            raise
-    return sock
-
-
-def is_connected(sock: _socket.socket) -> bool:
-    """The handshake of a TCP client is done."""
-    return sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0] == _TCP_ESTABLISHED
-
-
-def connect(family: str, host: str, port: int) -> _socket.socket:
-    """A connection on its way: writable when it is there. Raises OSError."""
-    sock = _stream(family)
-    try:
-        begin_connect(sock, host, port)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def begin_connect(sock: _socket.socket, host: str, port: int) -> None:
-    """As `connect`, of a socket that is there already. Raises OSError."""
-    family = "inet6" if sock.family == _socket.AF_INET6 else "inet"
-    try:
-        sock.connect(_address(family, host, port, 0))
-    except BlockingIOError:
-        pass
-
-
-def connect_unix(path: str) -> _socket.socket:
-    """A connection to a unix socket. Raises OSError (EAGAIN: its backlog is full)."""
-    sock = _stream("unix")
-    try:
-        sock.connect(unixpath.address(path))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def pending_error(sock: _socket.socket) -> int:
-    """The errno of a connection that did not come about; 0 for none."""
-    return sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-
-
 def _attach(sock: _socket.socket, option: int, program: bytes) -> None:
     import ctypes  # array would do, but its import brings `collections` along
 
@@ -397,52 +405,3 @@ def take_again(sock: _socket.socket) -> None:
     except OSError as error:
         if error.errno != errno.ENOENT:  # there is none
             raise
-
-
-def connect_to_self(sock: _socket.socket) -> _socket.socket:
-    """A connection to a listener's own address, on its way or made; never blocks."""
-    host, port, *rest = sock.getsockname()
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared
-    client = _socket.socket(sock.family, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    client.setblocking(False)
-    try:
-        client.connect((host, port, *rest))
-    except OSError:
-        pass  # EINPROGRESS; anything else means that one stranger takes the place
-    return client
-
-
-def holder_of(port: int) -> str:
-    """`nginx (pid 42)`, who listens on a TCP port; "" when /proc does not tell us."""
-    inodes: set[str] = set()
-    for table in ("tcp", "tcp6"):
-        inodes |= _listening_inodes(f"/proc/net/{table}", port)
-    if not inodes:
-        return ""
-    wanted = {f"{INODE_TYPE}{inode}]" for inode in inodes}
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            for fd in os.listdir(f"/proc/{entry}/fd"):
-                if os.readlink(f"/proc/{entry}/fd/{fd}") in wanted:
-                    with open(f"/proc/{entry}/comm", encoding="utf-8", errors="replace") as comm:
-                        return f"{comm.read().strip()} (pid {entry})"
-        except OSError:
-            continue  # it has ended, or is another user's
-    return ""
-
-
-def _listening_inodes(table: str, port: int) -> set[str]:
-    found: set[str] = set()
-    try:
-        with open(table, encoding="ascii") as lines:
-            next(lines, None)
-            for line in lines:
-                columns = line.split()
-                local, state, inode = columns[1], columns[3], columns[9]
-                if state == "0A" and int(local.rpartition(":")[2], 16) == port:
-                    found.add(inode)
-    except (OSError, IndexError, ValueError):
-        pass
-    return found

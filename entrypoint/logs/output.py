@@ -1,33 +1,18 @@
-"""Writing to stdout without ever waiting for it.
+"""The queue of records before stdout, which is written without ever waiting (kernel/pipes.py).
 
-`O_NONBLOCK` belongs to the open file description (`open(2)`), which pyinit shares with
-whoever else holds that stdout: the shell it was started from, workers under `log.format:
-raw`. Setting it would make their writes fail. So, by what stdout is:
-
-* a pipe or a terminal: opened again through `/proc/self/fd`, which gives a description
-  of our own, non-blocking. A container's user may lack the right to (the pipe is
-  root's): then as PID 1 the flag is set after all, unless workers write to it too (the
-  other holders of a container's stdout are its workers), and elsewhere pieces are
-  written that a ready pipe takes whole (`pipe(7)`, PIPE_BUF);
-* a socket: `MSG_DONTWAIT`;
-* a regular file or /dev/null, which are always ready: plain writes.
-
-A reader that is slow makes the queue grow; `has_room` then tells the pump to stop reading
-the workers. A reader that has gone (EPIPE, a closed terminal) is not one to wait for:
-what is written is counted as lost and dropped, for workers must not hang on it, and at
-most once a second a write tries whether somebody reads again (a named pipe may get a new
-reader). A full disk may get room: it is tried again each second, and workers wait.
+A slow reader makes the queue grow; `has_room` then lets the pump stop reading the workers.
+pyinit does not wait for a reader that has gone (EPIPE, a closed terminal), because workers
+must not hang on it. Records for it are counted as lost and dropped. At most once a second a
+write tries whether there is a reader again (a named pipe may get a new one). A full disk may
+get space again: a write tries it each second, and workers wait.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
-import select
-import stat
 import time
 
+from entrypoint.kernel.pipes import Sink
 from entrypoint.loop import WRITE
 
 TYPE_CHECKING = False
@@ -55,85 +40,28 @@ class Output:
     """A queue of whole records before one descriptor.
 
     `on_room` is called when the queue was above HIGH_WATER and is below half of it.
-    `shared` says that workers may write to the same description (`raw`). The descriptor
-    itself is never closed, and its flags, if they had to change, are put back by `close`.
+    `shared` says that workers may write to the same description (`raw`).
     """
 
     def __init__(
         self, loop: Loop, fd: int, on_room: Callable[[], None], *, shared: bool = False
     ) -> None:
         self._loop = loop
-        self._fd = fd
-        self._own = self._flagged = -1
         self._queue: deque[bytes | memoryview] = deque()
         self.pending = 0  # bytes not written yet
-        self.lost = 0  # lines dropped because nobody reads any more
+        self.lost = 0  # lines dropped because stdout has no reader any more
         self._on_room = on_room
         self._drained: list[Callable[[], None]] = []
         self._scheduled = self._waiting = self._throttled = False
         self._gone_until = 0.0
         self._key = ("log output", id(self))
-        self._send: Callable[[list[bytes | memoryview]], int] = self._writev
-        self._open(shared)
-
-    def _open(self, shared: bool) -> None:
-        try:
-            mode = os.fstat(self._fd).st_mode
-        except OSError:  # stdout was closed before pyinit began
+        self._sink = Sink(fd, shared=shared)
+        if not self._sink.is_open:  # stdout was closed before pyinit began
             self._gone_until = float("inf")
-            return
-        if stat.S_ISSOCK(mode):
-            import _socket
-
-            self._socket = _socket.socket(fileno=os.dup(self._fd))
-            self._send = self._send_socket
-        elif stat.S_ISFIFO(mode) or os.isatty(self._fd):
-            self._open_again(shared)
-
-    def _open_again(self, shared: bool) -> None:
-        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        try:
-            self._own = self._fd = os.open(f"/proc/self/fd/{self._fd}", flags)
-        except OSError:
-            if os.getpid() == 1 and not shared:
-                current = fcntl.fcntl(self._fd, fcntl.F_GETFL)
-                fcntl.fcntl(self._fd, fcntl.F_SETFL, current | os.O_NONBLOCK)
-                if not current & os.O_NONBLOCK:
-                    self._flagged = self._fd
-            else:
-                self._take_pieces()
-
-    def _take_pieces(self) -> None:
-        # What is ready takes at least this much at once: pipe(7), tty_io.c.
-        self._piece = 256 if os.isatty(self._fd) else select.PIPE_BUF
-        self._send = self._write_small
 
     def share(self) -> None:
-        """Workers may write to the same description from now on: its flags are theirs."""
-        if self._flagged >= 0:
-            os.set_blocking(self._flagged, True)
-            self._flagged = -1
-            self._take_pieces()
-
-    # -- the three ways to write; each returns how many bytes went, or raises OSError -----
-
-    def _writev(self, buffers: list[bytes | memoryview]) -> int:
-        return os.writev(self._fd, buffers)
-
-    def _send_socket(self, buffers: list[bytes | memoryview]) -> int:
-        import _socket
-
-        return self._socket.sendmsg(buffers, [], _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
-
-    def _write_small(self, buffers: list[bytes | memoryview]) -> int:
-        if not self._ready(0):
-            raise BlockingIOError(errno.EAGAIN, "not ready")
-        return os.write(self._fd, memoryview(buffers[0])[: self._piece])
-
-    def _ready(self, milliseconds: int) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
-        return bool(poll.poll(milliseconds))
+        """Workers may write to the same description from now on."""
+        self._sink.share()
 
     # -- the queue ------------------------------------------------------------------
 
@@ -172,7 +100,7 @@ class Output:
         if state == _FULL:
             if not self._waiting:
                 self._waiting = True
-                self._loop.register(self._fd, WRITE, self._writable)
+                self._loop.register(self._sink.fd, WRITE, self._writable)
         else:
             self._stop_waiting()
             if state == _LATER:
@@ -192,7 +120,7 @@ class Output:
     def _stop_waiting(self) -> None:
         if self._waiting:
             self._waiting = False
-            self._loop.unregister(self._fd)
+            self._loop.unregister(self._sink.fd)
 
     def _write_queue(self) -> int:
         """Write until nothing is left (_DONE) or the descriptor takes no more."""
@@ -200,7 +128,7 @@ class Output:
         while queue:
             count = min(len(queue), _BUFFERS)
             try:
-                written = self._send([queue[n] for n in range(count)])
+                written = self._sink.write([queue[n] for n in range(count)])
             except BlockingIOError:
                 return _FULL
             except OSError as error:
@@ -246,7 +174,7 @@ class Output:
             if left <= 0:
                 return
             if state == _FULL:
-                self._ready(max(1, int(left * 1000)))
+                self._sink.is_ready(max(1, int(left * 1000)))
             else:
                 time.sleep(min(left, 0.05))  # a full disk cannot be polled
 
@@ -256,9 +184,4 @@ class Output:
         self._loop.cancel(self._key)
         self._queue.clear()
         self.pending = 0
-        if self._flagged >= 0:
-            os.set_blocking(self._flagged, True)
-            self._flagged = -1
-        if self._own >= 0:
-            os.close(self._own)
-            self._own = -1
+        self._sink.close()

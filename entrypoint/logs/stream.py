@@ -1,44 +1,12 @@
-"""The pipe of a worker's stream: how it is made, what is known of it, what is left in it."""
+"""State of the pipe of one worker's stream, its share of a turn, and its last lines."""
 
 from __future__ import annotations
-
-import fcntl
-import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .wrap import Wrapper
-
-
-READ_LIMIT = 32 * 1024
-# A pipe's size: what a worker may write ahead of us. 64 KiB by default; more means
-# fewer switches between the two. Pages are only used while there is something in them.
-PIPE_SIZE = 256 * 1024
-# Reads that empty a pipe of the greatest size, 1 MiB (fs.pipe-max-size).
-PIPE_READS = (1 << 20) // READ_LIMIT
-
-
-def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, int]:
-    """A pipe for one stream of a worker: (our end, non-blocking; the worker's end).
-
-    With `uid` the pipe is given to the worker's user: `open("/dev/stdout")`, which web
-    servers' configurations are fond of, opens the pipe again and asks for the right to.
-    Raises OSError (EMFILE).
-    """
-    ours, theirs = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(ours, False)
-    try:
-        fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-    except OSError:
-        pass  # over /proc/sys/fs/pipe-user-pages-soft: it works with 64 KiB as well
-    if uid is not None:
-        try:
-            os.fchown(theirs, uid, -1 if gid is None else gid)
-        except OSError:
-            pass  # without CAP_CHOWN there is no other user to give it to
-    return ours, theirs
 
 
 class Stream:
@@ -81,22 +49,6 @@ class Stream:
         self._on_readable(self)
 
 
-def count_lines(fd: int) -> int:
-    """Read and count the lines that are left in a pipe."""
-    lines = 0
-    last = b"\n"
-    for _ in range(PIPE_READS):
-        try:
-            data = os.read(fd, READ_LIMIT)
-        except OSError:
-            break
-        if not data:
-            break
-        lines += data.count(b"\n")
-        last = data[-1:]
-    return lines + (last != b"\n")
-
-
 class Shares:
     """Shares `size` bytes of a turn of the loop evenly among the streams that are readable."""
 
@@ -111,3 +63,39 @@ class Shares:
             self._before, self._now = self._now, 0
         self._now += 1
         return self._size // max(self._before, self._now)
+
+
+# -- the last lines ----------------------------------------------------------------------
+
+BYTES = 4096
+LINES = 10
+# Workers that have ended whose last words are kept for whoever asks late.
+_KEPT = 64
+
+
+class Tails:
+    """Some last bytes for each incarnation."""
+
+    def __init__(self) -> None:
+        self._tails: dict[int, bytes] = {}
+
+    def keep(self, incarnation: int, data: bytes) -> None:
+        """It wrote this."""
+        if len(data) < BYTES:
+            data = self._tails.get(incarnation, b"") + data
+        self._tails[incarnation] = data[-BYTES:]
+
+    def lines(self, incarnation: int) -> tuple[str, ...]:
+        """At most LINES last lines, of at most BYTES; the first may lack its beginning."""
+        text = self._tails.get(incarnation, b"").decode("utf-8", "replace").strip("\n")
+        lines = text.split("\n")[-LINES:] if text else ()
+        return tuple(line.rstrip("\r") for line in lines)
+
+    def ended(self, incarnation: int, living: dict[int, int]) -> None:
+        """It writes no more; the oldest of those that are not among `living` are forgotten."""
+        if incarnation in self._tails:
+            # To the young end of the dict: the oldest of those that ended go first.
+            self._tails[incarnation] = self._tails.pop(incarnation)
+            ended = [number for number in self._tails if number not in living]
+            for number in ended[:-_KEPT]:
+                del self._tails[number]

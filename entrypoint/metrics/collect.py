@@ -11,7 +11,6 @@ there are.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 
@@ -24,7 +23,7 @@ from entrypoint.api.probes import (
 )
 from entrypoint.core import view as states
 from entrypoint.core.reasons import RESTARTS
-from entrypoint.kernel import proc
+from entrypoint.kernel import limits, proc
 
 from .child import ChildReader
 from .counters import AppCounters
@@ -191,8 +190,7 @@ class Collector:
         for result, count in counters.config.items():
             page.add("pyinit_config_reloads", count, labels(result=result))
         page.add("pyinit_orphans_reaped", runtime.children.orphans)
-        reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
-        page.add("pyinit_children_cpu_seconds", round(reaped.ru_utime + reaped.ru_stime, 3))
+        page.add("pyinit_children_cpu_seconds", round(proc.used_by_children(), 3))
         page.add("pyinit_internal_errors", runtime.failures.errors)
         page.add("pyinit_memory_shortages", runtime.failures.shortages)
         page.add("pyinit_loop_turn_longest_seconds", round(runtime.turns.longest, 6))
@@ -322,17 +320,16 @@ class Collector:
         page.add("pyinit_probe_evicted_clients", server.evicted)
 
     def _of_this_process(self, page: Page) -> None:
-        own = resource.getrusage(resource.RUSAGE_SELF)
-        page.add("process_cpu_seconds", round(own.ru_utime + own.ru_stime, 3))
-        usage = proc.usage("self")
-        if usage is not None:
-            page.add("process_resident_memory_bytes", usage.rss)
-            page.add("process_virtual_memory_bytes", usage.virtual)
+        page.add("process_cpu_seconds", round(proc.used()[0], 3))
+        own = proc.usage("self")
+        if own is not None:
+            page.add("process_resident_memory_bytes", own.rss)
+            page.add("process_virtual_memory_bytes", own.virtual)
         fds = proc.open_files(os.getpid())
         if fds is not None:
             page.add("process_open_fds", fds)
-        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        page.add("process_max_fds", most if most != resource.RLIM_INFINITY else float("inf"))
+        most = limits.open_files()
+        page.add("process_max_fds", most if most >= 0 else float("inf"))
         page.add("process_start_time_seconds", round(self._runtime.counters.began_at, 3))
 
 

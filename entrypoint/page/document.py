@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entrypoint.http.http1 import Request
-    from entrypoint.http.limiter import ConnectionLimiter
+    from entrypoint.http.listening import ConnectionLimiter
 
     from .feed import Runtime
 

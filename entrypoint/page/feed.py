@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from entrypoint.core.spec import Plan
     from entrypoint.core.supervisor import Supervisor
     from entrypoint.core.view import View
-    from entrypoint.http.limiter import ConnectionLimiter
+    from entrypoint.http.listening import ConnectionLimiter
     from entrypoint.loop import Loop
     from entrypoint.shell.children import Children
     from entrypoint.shell.dispatch import Dispatch

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from entrypoint.http.limiter import ConnectionLimiter
+    from entrypoint.http.listening import ConnectionLimiter
     from entrypoint.loop import Loop
 
 PATIENCE = 15.0  # seconds

@@ -326,7 +326,7 @@ class Command:
 
     def child_stopped(self, number: int) -> None:
         """Somebody has stopped the child: a shell that watches the job is to see it."""
-        from . import job_control
+        from entrypoint.kernel import job_control
 
         if job_control.is_watched() and job_control.is_stop_of_the_job(number, self.child):
             self.stop_too(child_is=True)
@@ -336,7 +336,7 @@ class Command:
 
         `child_is`: the child is known to be stopped; else it may catch the signal.
         """
-        from . import job_control
+        from entrypoint.kernel import job_control
 
         if not self.stopped:
             self.stopped = True

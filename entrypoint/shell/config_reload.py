@@ -11,7 +11,7 @@ from entrypoint.core import events as e
 from entrypoint.core.diff import fixed_keys
 from entrypoint.kernel import limits
 from entrypoint.loop import READ
-from entrypoint.sockets.errors import PortErrors
+from entrypoint.sockets.addresses import PortErrors
 
 from .loader import Loading, Outcome
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
-from entrypoint.kernel import usage
+from entrypoint.kernel import proc
 
 from . import failed_effects
 
@@ -133,7 +133,7 @@ class Dispatch:
         self._work(self._loop.now() + TURN_TIME)
 
     def _begin_part(self) -> None:
-        self._turn, self._used = self._loop.wakeups, usage.used()
+        self._turn, self._used = self._loop.wakeups, proc.used()
 
     def _work(self, until: float) -> None:
         self._working, self._postponed = True, False
@@ -153,7 +153,7 @@ class Dispatch:
 
     def _is_over(self) -> bool:
         """The time of this turn has passed: whether we have used it, or waited for a CPU."""
-        (before, waits_before), (cpu, waits) = self._used, usage.used()
+        (before, waits_before), (cpu, waits) = self._used, proc.used()
         return waits != waits_before or cpu - before > TURN_TIME
 
     def _postpone(self, when: float) -> None:

@@ -15,8 +15,8 @@ from entrypoint.kernel import (
     reap,
     signals,
 )
-from entrypoint.logs.stream import worker_pipe
-from entrypoint.sockets.errors import ListenerDownError
+from entrypoint.kernel.pipes import worker_pipe
+from entrypoint.sockets.addresses import ListenerDownError
 
 from .children import Started
 from .notify_sockets import Notifying

@@ -27,8 +27,8 @@ from entrypoint.logs import boot_messages
 from entrypoint.logs.pump import LogPump
 from entrypoint.loop import Loop
 from entrypoint.metrics.counters import Counters
+from entrypoint.sockets.addresses import PortErrors
 from entrypoint.sockets.effects import PortEffects
-from entrypoint.sockets.errors import PortErrors
 
 from .caught_signals import CaughtSignals
 from .children import Children

@@ -13,11 +13,11 @@ processes and divides by the CPUs). It costs some system calls a turn.
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections import deque
 
 from entrypoint.core.record import Record
+from entrypoint.kernel import proc
 from entrypoint.loop import name_of
 
 TYPE_CHECKING = False
@@ -83,9 +83,8 @@ class Turns:
             waited = int(os.pread(self._schedstat, 128, 0).split()[1])
         except (OSError, IndexError, ValueError):
             waited = 0
-        used = resource.getrusage(resource.RUSAGE_SELF)
         return Counters(
-            waited / 1e9, time.process_time(), used.ru_majflt, used.ru_nvcsw, self._stalled()
+            waited / 1e9, time.process_time(), *proc.faults_and_waits(), self._stalled()
         )
 
     def _stalled(self) -> float:

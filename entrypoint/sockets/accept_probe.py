@@ -20,9 +20,9 @@ from __future__ import annotations
 from entrypoint.core.record import Record
 from entrypoint.kernel import (
     awaiting,
+    clients,
     credentials,
     sockdiag,
-    sockets,
 )
 from entrypoint.loop import (
     ERROR,
@@ -31,7 +31,7 @@ from entrypoint.loop import (
     WRITE,
 )
 
-from .landing import landing, local
+from .address import landing, local
 from .relay import was_relayed
 
 TYPE_CHECKING = False
@@ -152,7 +152,7 @@ class AcceptProbe:
             return
         self._fd = self._sock.fileno()
         self._hung_up = self._arrived = False
-        if target.family == "unix" or sockets.is_connected(self._sock):
+        if target.family == "unix" or clients.is_connected(self._sock):
             self._connected()
         else:
             self._wait(WRITE)
@@ -163,7 +163,7 @@ class AcceptProbe:
             self._shared = self._disputed or not self._alone()
             return _connect_unix(target.path, started)
         group = target.group
-        sock = sockets.client(target.family, target.host if group is not None else "")
+        sock = clients.client(target.family, target.host if group is not None else "")
         try:
             if group is not None:
                 source = sock.getsockname()[1]
@@ -172,7 +172,7 @@ class AcceptProbe:
             sole = group is not None and group.is_sole(started.slot)
             alone = self._directed or sole or self._alone()
             self._shared = self._disputed or not alone
-            sockets.begin_connect(sock, target.host, target.port)
+            clients.begin_connect(sock, target.host, target.port)
         except OSError:
             sock.close()
             raise
@@ -215,7 +215,7 @@ class AcceptProbe:
         if self._sock is None:
             return
         if self._waits == WRITE:
-            if sockets.pending_error(self._sock):
+            if clients.pending_error(self._sock):
                 self._again()
             elif events & WRITE:
                 self._connected()
@@ -382,5 +382,5 @@ def _listeners(target: Target, slot: int) -> tuple[int, ...]:
 
 def _connect_unix(path: str, started: Started) -> _socket.socket:
     """As the worker's user where ours may not. Raises OSError."""
-    made: _socket.socket = credentials.look_at(started.pid, lambda: sockets.connect_unix(path))
+    made: _socket.socket = credentials.look_at(started.pid, lambda: clients.connect_unix(path))
     return made

@@ -1,4 +1,4 @@
-"""One address of an app, and what a worker is handed of it."""
+"""One address of an app, what a worker gets of it, and how this host connects to it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from entrypoint.core.record import Record
 
 from . import addresses
 from .group import Group
+from .sockaddr import MAPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from entrypoint.core.spec import ListenSpec
 
     from .addresses import Form
+    from .group import Group
 
 
 class Address:
@@ -76,3 +80,35 @@ class Assignment(Record):
     group: Group
     address: Address
     adopted: bool = False
+
+
+# -- where a connection of this host has to go -------------------------------------------
+# Several groups may listen on one port: a server that takes the inherited `[::]` socket and also
+# binds 0.0.0.0 (Unicorn) has both. The kernel then gives IPv4 connections to the sockets of IPv4
+# (`__inet_lookup_listener`: the family scores higher), so the dual-stack group is reached by IPv6.
+
+_ANY4, _ANY6 = "0.0.0.0", "::"  # noqa: S104  compared
+LOCAL4, LOCAL6 = "127.0.0.1", "::1"
+
+
+def local(host: str) -> str:
+    """The address by which this host reaches one that means all."""
+    return {_ANY4: LOCAL4, _ANY6: LOCAL6}.get(host, host)
+
+
+def landing(group: Group, groups: Iterable[Group]) -> tuple[str, str]:
+    """Family and host to connect to, of a TCP group; `groups` are all of the app."""
+    form = group.form
+    if not form.takes4:
+        return "inet6", local(form.host)
+    # A dual-stack `::` takes IPv4 as well.
+    dual = form.host == _ANY6
+    if dual and any(_captures(other, form.port) for other in groups if other is not group):
+        return "inet6", LOCAL6
+    return "inet", local(_ANY4 if dual else form.host.removeprefix(MAPPED))
+
+
+def _captures(group: Group, port: int) -> bool:
+    form = group.form
+    here = form.host in (_ANY4, LOCAL4)
+    return form.family == "inet" and form.port == port and here and group.listening

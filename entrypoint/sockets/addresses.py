@@ -173,3 +173,23 @@ def ports_of_serve(command: tuple[str, ...]) -> tuple[int, ...]:
         if digits.isdigit() and 0 < int(digits) < 65536:
             ports.append(int(digits))
     return tuple(ports)
+
+
+class PortErrors(Exception):
+    """Addresses that cannot be bound; `problems` are sentences."""
+
+    def __init__(self, problems: tuple[str, ...] | list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class ListenerDownError(OSError):
+    """A listener that its workers have ended could not be made again yet."""
+
+    def __init__(self, number: int, address: str, reason: str) -> None:
+        super().__init__(number, reason, address)
+        self.text = f"listener {address}: {reason}"
+
+    def __str__(self) -> str:
+        """For people."""
+        return self.text

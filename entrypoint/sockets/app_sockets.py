@@ -10,13 +10,12 @@ import errno
 import os
 
 from entrypoint.core.record import Record
-from entrypoint.kernel import sockets
+from entrypoint.kernel import bind_errors, sockets
 
 from . import addresses
 from .address import Address
-from .addresses import Form
+from .addresses import Form, ListenerDownError, PortErrors
 from .endings import Endings
-from .errors import ListenerDownError, PortErrors, reason_of, sentence
 from .group import Group
 from .opened import form_of, opened
 from .unix_group import UnixGroup
@@ -83,7 +82,8 @@ class Sharing(Endings):
             try:
                 self._registry.declared.append(self._opened(spec, self._app.listen))
             except OSError as error:
-                problems.append(f"{self._app.name}: listen: {spec.text}: {sentence(spec, error)}")
+                why = bind_errors.sentence(spec.family, spec.port, error)
+                problems.append(f"{self._app.name}: listen: {spec.text}: {why}")
         if problems:
             self.close()
             raise PortErrors(problems)
@@ -102,7 +102,9 @@ class Sharing(Endings):
             try:
                 self._registry.coming.append(self._opened(spec, app.listen))
             except OSError as error:
-                why = self._held_here(spec, error) or sentence(spec, error)
+                why = self._held_here(spec, error) or bind_errors.sentence(
+                    spec.family, spec.port, error
+                )
                 problems.append(f"{app.name}: listen: {spec.text}: {why}")
         if problems:
             self.discard()
@@ -330,6 +332,6 @@ class Sharing(Endings):
         try:
             self._monitor.repair(group)
         except OSError as error:
-            reason = reason_of(group.form.family, error)
+            reason = bind_errors.reason_of(group.form.family, error)
             number = error.errno or errno.ENOTCONN
             raise ListenerDownError(number, group.form.text, reason) from None

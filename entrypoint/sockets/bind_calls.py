@@ -327,10 +327,9 @@ class Binding:
         found = self._created.of(proc.process_of(call.pid), call.args[0]) if self._created else ()
         if not found:
             return
-        from .created_sockets import prepare
-
+        # The kernel's own bind of this socket then joins the group of its address.
         for created in found:
-            prepare(created)
+            sockets.allow_sharing(created.sock)
 
     def bound(self, worker: Worker, assignment: Assignment, inode: int, pid: int, fd: int) -> None:
         """The worker has the socket of that inode now, of this claim."""

@@ -15,9 +15,7 @@ socket of such a worker costs a notification, outgoing connections too.
 
 from __future__ import annotations
 
-import resource
-
-from entrypoint.kernel import look, seccomp, sockets
+from entrypoint.kernel import limits, look, seccomp, sockets
 from entrypoint.loop import EDGE, WRITE
 
 from .claims import inode_of
@@ -31,7 +29,6 @@ else:
     import _socket
 
 _PROTOCOLS = (0, _socket.IPPROTO_TCP, 262)  # IPPROTO_MPTCP: plain TCP is its fallback
-_FLAGS = _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
 # Between two looks at what the processes of an app still have open (s): thousands of
 # descriptors take milliseconds.
 _SWEEP_PAUSE = 1.0
@@ -57,7 +54,7 @@ class CreatedSockets:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._created: dict[int, CreatedSocket] = {}
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        limit = limits.open_files()
         self._sweep_again = 0.0
         self._budget = _BUDGET if limit < 0 else min(_BUDGET, limit // _PART)
 
@@ -75,9 +72,7 @@ class CreatedSockets:
         if protocol not in _PROTOCOLS or not self._has_room():
             return False
         protocol = _socket.IPPROTO_TCP if protocol else 0
-        sock = _socket.socket(family, (kind & ~_FLAGS) | _socket.SOCK_CLOEXEC, protocol)
-        if kind & _socket.SOCK_NONBLOCK:
-            sockets.set_blocking(sock, False)
+        sock = sockets.create(family, kind, protocol)
         try:
             number = notifier.give(call, sock.fileno(), cloexec=bool(kind & _socket.SOCK_CLOEXEC))
         except BaseException:
@@ -142,9 +137,3 @@ class CreatedSockets:
         """Drop all."""
         for created in tuple(self._created.values()):
             self.drop(created)
-
-
-def prepare(created: CreatedSocket) -> None:
-    """Let the kernel's own bind of this socket join the group of its address."""
-    created.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-    created.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)

@@ -37,7 +37,11 @@ def parse(value: Plain, *, dual_stack: bool | None = None) -> ListenSpec:
     host, colon, port_text = text.rpartition(":")
     port = _port(port_text)
     if not colon or host in {"", "*"}:
-        if has_ipv6() if dual_stack is None else dual_stack:
+        if dual_stack is None:
+            from entrypoint.kernel.sockets import has_ipv6
+
+            dual_stack = has_ipv6()
+        if dual_stack:
             return ListenSpec(family="inet6", host="::", port=port)
         return ListenSpec(family="inet", host="0.0.0.0", port=port)  # noqa: S104
     if host == "localhost":
@@ -91,21 +95,6 @@ def parse_url(text: str) -> tuple[str, str]:
         raise ValueError("the URL needs a host")
     parse(authority, dual_stack=False)
     return authority, slash + path or "/"
-
-
-def has_ipv6() -> bool:
-    """Whether a socket of this host can be bound to `::`."""
-    try:
-        probe = _socket.socket(_socket.AF_INET6, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        probe.bind(("::", 0))
-    except OSError:
-        return False
-    finally:
-        probe.close()
-    return True
 
 
 def overlap(one: ListenSpec, other: ListenSpec) -> bool:

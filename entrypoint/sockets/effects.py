@@ -12,9 +12,9 @@ from entrypoint.core.record import Record
 from .accept_probe import AcceptProbe, target_of
 from .accepters import Accepters
 from .drain import Emptying
+from .listener_registry import moves
 from .pending_calls import Pending
 from .ports import PortErrors, Ports
-from .transfer import moves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

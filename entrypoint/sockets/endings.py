@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from entrypoint.kernel import sockets
+from entrypoint.kernel import bind_errors, sockets
 
 from .claims import Claim, Claims, inode_of
-from .errors import reason_of
 from .listener_monitor import ListenerMonitor
 from .listener_registry import ListenerRegistry
 from .path_watch import PathWatch
@@ -88,7 +87,7 @@ class Endings:
         fields: dict[str, object] = {
             "app": self._app.name,
             "address": group.form.text,
-            "reason": reason_of(group.form.family, error),
+            "reason": bind_errors.reason_of(group.form.family, error),
             "then": "it is tried again until it can be bound",
         }
         self._log("error", "listener down", fields)

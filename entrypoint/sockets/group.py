@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from entrypoint.kernel import sockets
+from entrypoint.kernel import clients, sockets
 
 from .addresses import Form
 from .steered import REPLACED, Steered
@@ -333,7 +333,7 @@ class Group(Steered):
         sink.listen(0)
         self._array.append(self._numbers)
         sockets.steer(self._sockets[self._array[0]], (len(self._array) - 1,))
-        self._plug = sockets.connect_to_self(sink)
+        self._plug = clients.connect_to_self(sink)
 
     def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:
         """Listen again where a worker has shut a socket down; those slots.

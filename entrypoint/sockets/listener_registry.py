@@ -1,7 +1,7 @@
-"""Which addresses an app has: those its file declares, and those a worker was first to bind.
+"""Which addresses an app has: those that the file declares, and those that a worker bound first.
 
-And between two files: what is bound for one that is not in force yet, and what workers of
-an earlier one still have.
+While the file is read again it also has the addresses of the new file, which are bound but not in
+force yet, and those that workers of the old file still use.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from . import addresses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from entrypoint.core.spec import AppSpec, ListenSpec
 
@@ -114,3 +114,32 @@ class ListenerRegistry:
         self.declared.clear()
         self.adopted.clear()
         self.leaving.clear()
+
+
+# -- addresses that change their app -----------------------------------------------------
+# When an app is renamed in the file, one app goes and another comes, but the address stays. Closing
+# and binding it again would reset its queue, and it could not be bound while workers of the old app
+# have it. So the new app gets the sockets, and the old workers accept on them until they are
+# stopped.
+
+
+def moves(
+    declared: Mapping[str, frozenset[Form]], apps: tuple[AppSpec, ...]
+) -> dict[str, dict[Form, str]]:
+    """Which address an app of the new file takes, and from whom: `{app: {form: giver}}`.
+
+    `declared`: what each app that there is has declared. Nothing is taken from one that
+    declares it in the new file too.
+    """
+    wanted = {app.name: {addresses.first_form(spec) for spec in app.listen} for app in apps}
+    givers = {
+        form: name
+        for name, forms in declared.items()
+        for form in forms
+        if form not in wanted.get(name, ())
+    }
+    found = {}
+    for name, forms in wanted.items():
+        missing = forms - declared.get(name, frozenset())
+        found[name] = {form: givers[form] for form in missing if form in givers}
+    return {name: forms for name, forms in found.items() if forms}

@@ -8,7 +8,6 @@ we hold for it is bounded; descriptors that it sends are dropped (kernel/rights.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import struct
 from collections import deque
@@ -92,13 +91,7 @@ class NodeChannel:
         self._incarnation = incarnation
         self._slot = slot
         self._primary = primary
-        ours, theirs = _socket.socketpair(
-            _socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC
-        )
-        ours.setblocking(False)
-        low = max(_LOW_FD, 3 + len(app.listen))
-        self.child_fd = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, low)
-        theirs.close()
+        ours, self.child_fd = sockets.channel(max(_LOW_FD, 3 + len(app.listen)))
         self._sock: _socket.socket | None = ours
         self._fd = ours.fileno()
         self._decoder = Decoder()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from entrypoint.core.record import Record
 
-from .errors import PortErrors
+from .addresses import PortErrors
 from .listeners import Listeners
 from .own_connects import OwnConnects
 
@@ -319,7 +319,7 @@ class Ports:
 
     def filter_calls(self, incarnation: int) -> tuple[str, ...]:
         """The system calls that the filter of this worker is to report."""
-        from .filtercalls import filter_calls
+        from .intercept import filter_calls
 
         makes = self._interception is not None and self._interception.makes_sockets
         if makes:

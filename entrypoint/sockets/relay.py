@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from collections import deque
 
-from entrypoint.kernel import sockets
+from entrypoint.kernel import clients, limits, sockets
 from entrypoint.loop import (
     ERROR,
     HANGUP,
@@ -84,8 +83,7 @@ class ConnectionRelay:
         self._pairs: set[_Pair] = set()
         # Accepted, and not yet relayed.
         self._waiting: deque[tuple[_socket.socket, tuple[Form, ...]]] = deque()
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most = max(AT_MOST, limit // _PART)
+        self._most = max(AT_MOST, limits.open_files() // _PART)
 
     def take(
         self,
@@ -227,11 +225,11 @@ def _connect(client: _socket.socket, family: str, host: str, port: int) -> _sock
     """
     theirs = str(client.getpeername()[0]).removeprefix(MAPPED)
     try:
-        server = sockets.client(family, theirs)
+        server = clients.client(family, theirs)
     except OSError:  # another host's
-        return sockets.connect(family, host, port)
+        return clients.connect(family, host, port)
     try:
-        sockets.begin_connect(server, host, port)
+        clients.begin_connect(server, host, port)
     except OSError:
         server.close()
         raise

@@ -8,7 +8,7 @@ import os
 from entrypoint.kernel import socket_file, sockets
 from entrypoint.kernel.credentials import act_as
 
-from .errors import ListenerDownError
+from .addresses import ListenerDownError
 from .group import Group
 
 TYPE_CHECKING = False

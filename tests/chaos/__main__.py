@@ -50,9 +50,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
     parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
     options = parser.parse_args()
-    if not namespace.inside():
-        command = namespace.reexecute([sys.executable, "-m", "tests.chaos", *sys.argv[1:]])
-        os.execvpe(command[0], command, namespace.environment())
+    namespace.enter("tests.chaos")
     folder = Path(tempfile.mkdtemp(prefix="pyinit-chaos-"))
     seconds = options.seconds or options.minutes * 60
     try:

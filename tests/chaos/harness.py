@@ -16,6 +16,8 @@ import threading
 import time
 from pathlib import Path
 
+from tests.support.namespace import own_namespace
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +47,7 @@ class Harness:
         if self.memory_group is not None:
             _limit(self.memory_group, MEMORY)
         read, write = os.pipe()
-        command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", str(PYINIT)]
+        command = own_namespace(PYINIT)
         enter = "".join(f"echo $$ > {group / 'cgroup.procs'}; " for group in sorted(groups))
         self._groups = groups
         command = ["sh", "-c", f'{enter}exec "$@"', "sh", *command]

@@ -51,8 +51,8 @@ while True:
     poll.poll()
     client, _ = listener.accept()
     client.recv(4096)
-    told = {"instance": os.environ.get("NODE_APP_INSTANCE"), "pid": os.getpid()}
-    body = json.dumps({**told, "same": seen(listener) == bare, "seen": seen(listener)}).encode()
+    answer = {"instance": os.environ.get("NODE_APP_INSTANCE"), "pid": os.getpid()}
+    body = json.dumps({**answer, "same": seen(listener) == bare, "seen": seen(listener)}).encode()
     client.sendall(
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
     )

@@ -103,14 +103,14 @@ def test_nothing_of_the_bill_is_missing_and_it_is_valid(
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text.replace('"name"', '"nam"'))
 
     bill = json.loads(text)
-    told = {part["name"]: part for part in bill["components"]}
+    answer = {part["name"]: part for part in bill["components"]}
     assert bill["metadata"]["component"]["version"] == entrypoint.__version__
 
-    assert told.keys() == {
+    assert answer.keys() == {
         *("cpython", "cronsim", "glibc", "libcap", "libffi", "libgcc", "libyaml"),
         *("python-prctl", "pyyaml", "structlog", "zlib"),
     }
-    for name, part in told.items():
+    for name, part in answer.items():
         [licence] = part["licenses"]
         assert licence.get("expression") or licence["license"]["id"], name
         texts = [path for path in runtime_files if path.startswith(f"{LICENCES}/{name}/")]
@@ -119,8 +119,8 @@ def test_nothing_of_the_bill_is_missing_and_it_is_valid(
     versions = engine.docker(
         *("run", "--rm", images.build_base(engine), "dpkg-query", "--show", "libc6-dev")
     ).out.split()
-    assert told["glibc"]["version"] == versions[1]
-    assert told["cpython"]["cpe"].startswith("cpe:2.3:a:python:python:3.")
+    assert answer["glibc"]["version"] == versions[1]
+    assert answer["cpython"]["cpe"].startswith("cpe:2.3:a:python:python:3.")
 
 
 def test_a_change_of_the_code_fetches_and_compiles_nothing_again(
@@ -162,8 +162,8 @@ def test_make_image_labels_what_it_builds_and_make_sbom_tells_what_is_in_it(
 
     make("image", "TARGET=runtime", f"BUILD_IMAGE={images.build_base(engine)}")
     assert make("sbom") == runtime_files[BILL]
-    told = json.loads(engine.docker("image", "inspect", "pyinit-test/made").out)[0]["Config"]
-    labels = {key.rpartition(".")[2]: value for key, value in told["Labels"].items()}
+    answer = json.loads(engine.docker("image", "inspect", "pyinit-test/made").out)[0]["Config"]
+    labels = {key.rpartition(".")[2]: value for key, value in answer["Labels"].items()}
     assert labels["title"] == "pyinit"
     assert (
         labels["licenses"] == importlib.metadata.metadata("pyinit-entrypoint")["License-Expression"]
@@ -236,9 +236,9 @@ def test_it_runs_where_there_is_no_shell_and_no_python_of_ours(
 
 
 def instances(container: Container) -> set[str]:
-    told: Any = container.get(9400, "/status").body
+    answer: Any = container.get(9400, "/status").body
     return {
-        str(w["instance"]) for a in json.loads(told)["apps"] for w in a["workers"] if w["ready"]
+        str(w["instance"]) for a in json.loads(answer)["apps"] for w in a["workers"] if w["ready"]
     }
 
 

@@ -61,8 +61,8 @@ def apps(instances: int = 2, kill_timeout: str = "8s", drain_delay: str = "0s") 
 
 
 def who(container: Container, port: int = 8000) -> tuple[str, int]:
-    told = json.loads(container.get(port).body)
-    return told["instance"], told["pid"]
+    answer = json.loads(container.get(port).body)
+    return answer["instance"], answer["pid"]
 
 
 def everyone(container: Container, instances: int, port: int = 8000) -> dict[str, int]:
@@ -120,8 +120,8 @@ def test_what_a_worker_does_with_its_socket_before_bind_holds(
         container.answers(9400, "/readyz")
         everyone(container, 2)
         for _ in range(10):
-            told = json.loads(container.get(8000).body)
-            assert told["same"], told["seen"]
+            answer = json.loads(container.get(8000).body)
+            assert answer["same"], answer["seen"]
 
 
 def test_a_killed_worker_is_replaced_and_no_connection_is_refused(run: Run) -> None:

@@ -154,8 +154,8 @@ def test_podman_runs_the_manifests(
         podman.inside("sh", "-c", "echo >/tmp/file")
 
         podman.run("pod", "stop", "--time=30", "web-pod-0")
-        [told] = json.loads(podman.run("inspect", CONTAINER).stdout)
-        assert told["State"]["ExitCode"] == 0
+        [answer] = json.loads(podman.run("inspect", CONTAINER).stdout)
+        assert answer["State"]["ExitCode"] == 0
         events = [json.loads(line) for line in podman.run("logs", CONTAINER).stdout.splitlines()]
         assert not [event for event in events if event["event"] == "internal error"]
     except BaseException:

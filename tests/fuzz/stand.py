@@ -9,7 +9,7 @@ from entrypoint.api.probes import Answer, Handover
 from entrypoint.api.socket_path import Peer
 from entrypoint.core import events as e
 from entrypoint.core.spec import LogSpec
-from entrypoint.http.limiter import ConnectionLimiter
+from entrypoint.http.listening import ConnectionLimiter
 from entrypoint.logs.log_format import LogFormat
 from entrypoint.loop import Loop
 from entrypoint.shell.journaling import Journaling

@@ -67,9 +67,9 @@ def test_a_failed_migration_ends_the_container_with_its_code(tmp_path) -> None:
     web = service(tmp_path, "web", depends_on={"migrate": COMPLETED})
     with Run(tmp_path, [web, once(code=3), service(tmp_path, "other")]) as run:
         assert run.wait() == 3
-        told = run.event("app never starts", app="web")
-        assert told["level"] == "error"
-        assert "exit code 3" in told["because"]
+        output = run.event("app never starts", app="web")
+        assert output["level"] == "error"
+        assert "exit code 3" in output["because"]
         assert not run.events("worker started", app="web")
 
 

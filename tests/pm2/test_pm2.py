@@ -83,13 +83,13 @@ def differences(pm2, ours, *, only):
 
 def compare(pm2, ours):
     assert len(pm2) == len(ours)
-    told = {}
+    answer = {}
     only = len({probe["env"].get("name") for probe in ours}) == 1
     for theirs, own in zip(pm2, ours, strict=True):
         found = differences(theirs, own, only=only)
         if found:
-            told[f"{own['env'].get('name')}:{own['env'].get('pm_id')}"] = found
-    assert told == {}
+            answer[f"{own['env'].get('name')}:{own['env'].get('pm_id')}"] = found
+    assert answer == {}
 
 
 @pytest.mark.parametrize("name", CASES)

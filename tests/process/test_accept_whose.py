@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.support.ports import free_port, free_ports
-from tests.support.run import Run
+from tests.support.run import Run, cluster
 
 # The first worker leaves a child of its own session that goes on accepting, `how`: it closes
 # what it accepts at once, or keeps it. The next worker boots for a second and then serves.
@@ -61,16 +61,6 @@ def folder(tmp_path):
     (tmp_path / "leaves.py").write_text(LEAVES_A_CHILD)
     tmp_path.chmod(0o755)
     return tmp_path
-
-
-def cluster(script: str, **keys) -> dict:
-    return {
-        "name": "web",
-        "script": script,
-        "exec_mode": "cluster",
-        "listen_timeout": "20s",
-        **keys,
-    }
 
 
 @pytest.mark.parametrize("how", ["closes", "keeps"])

@@ -41,8 +41,8 @@ class Lab:
 
     def answered(self, event: e.HealthChecked) -> None:
         assert event.incarnation not in self.answers, "answered twice"
-        told = f"{event.reason}: {event.said}" if event.said else event.reason
-        self.answers[event.incarnation] = told
+        answer = f"{event.reason}: {event.said}" if event.said else event.reason
+        self.answers[event.incarnation] = answer
 
     def worker(self, number: int = 1, slot: int = 0, **health) -> int:
         """A worker without a process, which is checked in this way."""
@@ -274,12 +274,12 @@ def sh(line: str) -> dict:
     ],
 )
 def test_a_command_says_it_by_its_exit_code(lab, line, reason):
-    told = lab.check(slot=2, **sh(line))
+    answer = lab.check(slot=2, **sh(line))
     if reason is not None:
-        assert told == reason
+        assert answer == reason
     elif "last" in line:
-        assert told.endswith("last")
-        assert len(told) < 1100
+        assert answer.endswith("last")
+        assert len(answer) < 1100
 
 
 def test_a_command_knows_its_worker(lab):

@@ -79,11 +79,11 @@ def test_ls_shows_every_worker(tmp_path) -> None:
             assert title in table
         assert str(web["workers"][0]["pid"]) in table
         assert "\x1b[" not in table
-        told = pyinit(run, "describe", "web")
-        assert "server.py" in told.stdout
+        seen = pyinit(run, "describe", "web")
+        assert "server.py" in seen.stdout
         assert (
             "secret"
-            not in told.stdout + json.dumps(found) + pyinit(run, "describe", "web", "--json").stdout
+            not in seen.stdout + json.dumps(found) + pyinit(run, "describe", "web", "--json").stdout
         )
 
 
@@ -154,8 +154,8 @@ def test_a_worker_is_named_by_its_id(tmp_path) -> None:
             before = after
         assert pyinit(run, "signal", "usr2", "1").stdout.count("SIGUSR2 sent") == 1
         run.said("got usr2", 1, instance=1)
-        [told] = json.loads(pyinit(run, "describe", "1", "--json").stdout)
-        assert [worker["id"] for worker in told["workers"]] == [1]
+        [seen] = json.loads(pyinit(run, "describe", "1", "--json").stdout)
+        assert [worker["id"] for worker in seen["workers"]] == [1]
         lines = pyinit(run, "logs", "1", "--json", "-n", "100").stdout.splitlines()
         origins = {(r["app"], r["instance"]) for r in map(json.loads, lines) if "stream" in r}
         assert origins == {("web", 1)}
@@ -180,7 +180,7 @@ def test_signals_reach_the_workers(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "seen"),
     [
         (["reload", "wbe"], "did you mean 'web'"),
         (["describe", "nothing-like-it"], "there is web, idle"),
@@ -193,10 +193,10 @@ def test_signals_reach_the_workers(tmp_path) -> None:
         (["logs", "wbe"], "did you mean 'web'"),
     ],
 )
-def test_what_is_wrong_is_told_and_changes_nothing(shared, words, told) -> None:
+def test_what_is_wrong_is_told_and_changes_nothing(shared, words, seen) -> None:
     done = pyinit(shared, *words)
     assert done.returncode == 1
-    assert told in done.stderr
+    assert seen in done.stderr
     assert done.stdout == ""
     assert not shared.events("command received")
 
@@ -293,7 +293,7 @@ def answering_otherwise(folder, answer: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "seen"),
     [
         (b'HTTP/1.1 404 Not Found\r\n\r\n{"error":"no such command","version":"9.9"}', "9.9"),
         (b"HTTP/1.1 404 Not Found\r\n\r\n404 page not found\n", "of version unknown"),
@@ -303,12 +303,12 @@ def answering_otherwise(folder, answer: bytes) -> str:
         (b"", "without an answer"),
     ],
 )
-def test_what_answers_otherwise_is_told_and_is_no_traceback(tmp_path, answer, told) -> None:
+def test_what_answers_otherwise_is_told_and_is_no_traceback(tmp_path, answer, seen) -> None:
     path = answering_otherwise(tmp_path, answer)
     words = [PYINIT, "ls", "--socket", path]
     done = subprocess.run(words, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (1, "")
-    assert told in done.stderr
+    assert seen in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -61,8 +61,8 @@ def test_a_changed_secret_is_a_changed_app(tmp_path):
         run.said("user app", app="web")
         run.said("user other", app="other")
         (tmp_path / "db_password").write_text(NEW_SECRET)
-        told = pyinit(run, "reload", "--config", "--dry-run").stdout
-        assert "web: changed (env.DB_PASSWORD)" in told
+        answer = pyinit(run, "reload", "--config", "--dry-run").stdout
+        assert "web: changed (env.DB_PASSWORD)" in answer
         run.signal(signal.SIGHUP)
         run.said(f"user app, password of {len(NEW_SECRET)} letters", app="web")
         nothing_shows(run, "hunter2", NEW_SECRET)

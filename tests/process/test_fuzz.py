@@ -10,5 +10,5 @@ pytestmark = pytest.mark.process
 
 
 def test_a_worker_that_changes_its_memory_harms_itself_only(tmp_path):
-    fine, told = race(tmp_path, 4.0, 5)
-    assert fine, told
+    fine, event = race(tmp_path, 4.0, 5)
+    assert fine, event

@@ -38,12 +38,12 @@ def test_the_journal_replays_on_any_machine_and_holds_no_secret(tmp_path):
         run.event("app errored", app="loop")
         run.event("health check failed", app="told")
         assert SECRET in json.dumps(run.records)  # where the log goes it may be
-        told = pyinit(run, "journal")
-        assert told.returncode == 0, told.stderr
+        answer = pyinit(run, "journal")
+        assert answer.returncode == 0, answer.stderr
         assert pyinit(run, "reload", "told").returncode in {0, 1}
         later = pyinit(run, "journal").stdout
         assert run.stop() == 1  # `loop` is errored
-    for text in (told.stdout, later):
+    for text in (answer.stdout, later):
         assert SECRET not in text
         assert "PASSWORD" not in text
         path = tmp_path / "journal"

@@ -22,7 +22,7 @@ from tests.support.wait import wait_until
 
 
 @pytest.fixture
-def place():
+def position():
     """A folder with a short name: the path of a socket has at most 107 bytes."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         os.chmod(name, 0o755)
@@ -30,8 +30,8 @@ def place():
 
 
 @pytest.fixture(params=["path", "abstract"])
-def receiver(request, place):
-    folder = notify.NotifyFolder([str(place)] if request.param == "path" else ["/no/such"])
+def receiver(request, position):
+    folder = notify.NotifyFolder([str(position)] if request.param == "path" else ["/no/such"])
     socket_ = notify.NotifySocket(folder)
     yield socket_
     socket_.close()
@@ -185,20 +185,20 @@ def test_any_user_may_write(receiver):
     assert (message.pid, message.uid, message.fields) == (pid, 12345, {"READY": "1"})
 
 
-def test_their_files_are_removed(place):
-    folder = notify.NotifyFolder([str(place)])
+def test_their_files_are_removed(position):
+    folder = notify.NotifyFolder([str(position)])
     receivers = [notify.NotifySocket(folder) for _ in range(3)]
     assert len({receiver.path for receiver in receivers}) == 3
-    (made,) = place.iterdir()
+    (made,) = position.iterdir()
     assert len(list(made.iterdir())) == 3
     for receiver in receivers:
         receiver.close()
     folder.close()
-    assert not os.listdir(place)
+    assert not os.listdir(position)
 
 
-def test_others_cannot_list_the_sockets(place):
-    folder = notify.NotifyFolder([str(place)])
+def test_others_cannot_list_the_sockets(position):
+    folder = notify.NotifyFolder([str(position)])
     assert os.stat(folder.path).st_mode & 0o777 == 0o711
     receiver = notify.NotifySocket(folder)
     assert os.stat(receiver.path).st_mode & 0o777 == 0o666
@@ -206,8 +206,8 @@ def test_others_cannot_list_the_sockets(place):
     folder.close()
 
 
-def test_a_folder_that_is_gone_leaves_an_abstract_socket(place):
-    folder = notify.NotifyFolder([str(place)])
+def test_a_folder_that_is_gone_leaves_an_abstract_socket(position):
+    folder = notify.NotifyFolder([str(position)])
     os.rmdir(folder.path)
     receiver = notify.NotifySocket(folder)
     assert receiver.path.startswith("@")

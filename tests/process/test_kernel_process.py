@@ -66,10 +66,10 @@ def test_a_child_that_is_killed_on_its_way_to_exec_has_not_executed(monkeypatch,
 def test_the_channel_never_blocks():
     child = process.spawn(SpawnRequest(("sleep", "1000"), dict(os.environ)))
     try:
-        told: tuple[object, ...] = ()
-        while Execed() not in told:
-            told += child_report.read_channel(child.channel)
-        assert told == (Executing(), Execed())
+        event: tuple[object, ...] = ()
+        while Execed() not in event:
+            event += child_report.read_channel(child.channel)
+        assert event == (Executing(), Execed())
     finally:
         os.kill(child.pid, signal.SIGKILL)
         os.waitpid(child.pid, 0)
@@ -86,10 +86,10 @@ def test_the_channel_never_blocks():
     ],
 )
 def test_what_fails_is_told_by_its_stage(fields, stage, number):
-    (told,), _, _ = spawned("true", **fields)
-    assert isinstance(told, SpawnFailed)
-    assert (told.stage, told.errno) == (stage, number)
-    assert told.text.startswith(f"{stage}: {os.strerror(number)}")
+    (event,), _, _ = spawned("true", **fields)
+    assert isinstance(event, SpawnFailed)
+    assert (event.stage, event.errno) == (stage, number)
+    assert event.text.startswith(f"{stage}: {os.strerror(number)}")
 
 
 def test_exec_fails_with_a_shells_exit_code(tmp_path):
@@ -101,14 +101,14 @@ def test_exec_fails_with_a_shells_exit_code(tmp_path):
         (str(tmp_path), errno.EACCES, 126),
         ("", errno.ENOENT, 127),
     ):
-        (told,), _, _ = spawned(command)
-        assert (told.stage, told.errno, told.exit_code) == ("exec", number, code)
+        (event,), _, _ = spawned(command)
+        assert (event.stage, event.errno, event.exit_code) == ("exec", number, code)
 
 
 def test_a_nul_in_an_argument_is_an_error_and_no_crash():
-    (told,), _, _ = spawned("echo", "a\0b")
-    assert (told.stage, told.errno) == ("exec", errno.EINVAL)
-    assert "null" in told.detail
+    (event,), _, _ = spawned("echo", "a\0b")
+    assert (event.stage, event.errno) == ("exec", errno.EINVAL)
+    assert "null" in event.detail
 
 
 def test_the_path_is_that_of_the_child(tmp_path):
@@ -167,8 +167,8 @@ def test_the_channels_own_number_may_be_a_target(tmp_path):
             "import os; print(sum(os.fstat(n).st_size for n in range(3, 40)))", keep_fds=keep
         )
         assert (messages, said) == ((Execed(),), f"{4 * 37}\n")
-        (told,), _, _ = spawned("no-such-command", keep_fds=keep)
-        assert told.errno == errno.ENOENT
+        (event,), _, _ = spawned("no-such-command", keep_fds=keep)
+        assert event.errno == errno.ENOENT
 
 
 def test_standard_streams_may_be_swapped():
@@ -246,8 +246,8 @@ def test_user_and_groups_are_those_asked_for():
 def test_the_folder_is_entered_as_the_worker(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    (told,), _, _ = spawned("true", cwd=str(closed), uid=12345, gid=12345)
-    assert (told.stage, told.errno) == ("chdir", errno.EACCES)
+    (event,), _, _ = spawned("true", cwd=str(closed), uid=12345, gid=12345)
+    assert (event.stage, event.errno) == ("chdir", errno.EACCES)
 
 
 @needs_root
@@ -258,9 +258,9 @@ def test_without_privilege_the_change_of_user_is_refused_by_name():
             os.setgroups(())
             os.setresgid(12345, 12345, 12345)
             os.setresuid(12345, 12345, 12345)
-            (told,), _, _ = spawned("true", uid=1, gid=1)
+            (event,), _, _ = spawned("true", uid=1, gid=1)
             same, _, _ = spawned("true", uid=12345, gid=12345)
-            ok = told.stage == "setgid" and told.errno == errno.EPERM and same == (Execed(),)
+            ok = event.stage == "setgid" and event.errno == errno.EPERM and same == (Execed(),)
             os._exit(0 if ok else 1)
         finally:
             os._exit(2)
@@ -383,16 +383,16 @@ def test_reap_tells_those_that_are_known_and_counts_the_others():
         if pid == 0:
             os._exit(7)
         pids.append(pid)
-    known, told, others = frozenset(pids[:3]), [], []
+    known, event, others = frozenset(pids[:3]), [], []
 
     def all_ended():
         ended, orphans = reap.reap(known)
-        told.extend(pid for pid, _ in ended)
+        event.extend(pid for pid, _ in ended)
         others.append(orphans)
-        return len(told) + sum(others) == 20
+        return len(event) + sum(others) == 20
 
     wait_until(all_ended)
-    assert set(told) == known
+    assert set(event) == known
 
 
 def test_one_call_of_reap_is_bounded(monkeypatch):

@@ -18,9 +18,9 @@ import tty
 import pytest
 
 from entrypoint.core.spec import LogSpec
+from entrypoint.kernel.pipes import worker_pipe
 from entrypoint.logs.output import HIGH_WATER, Output
 from entrypoint.logs.pump import LogPump
-from entrypoint.logs.stream import worker_pipe
 from entrypoint.logs.wrap import JsonWrapper
 from entrypoint.loop import Loop
 from tests.support.wait import wait_until

@@ -198,11 +198,11 @@ def test_the_older_format_and_head(folder, ports):
     probes, port = ports
     with Run(folder, [server(port)], probes=f"127.0.0.1:{probes}") as run:
         run.event("app ready", app="web")
-        answer, told = scrape(probes, "*/*")
+        answer, output = scrape(probes, "*/*")
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-        assert "# TYPE pyinit_worker_restarts_total counter\n" in told
-        answer, told = scrape(probes, method="HEAD")
-        assert (answer.status, told) == (200, "")
+        assert "# TYPE pyinit_worker_restarts_total counter\n" in output
+        answer, output = scrape(probes, method="HEAD")
+        assert (answer.status, output) == (200, "")
         assert int(answer.headers["Content-Length"]) > 1000
 
 

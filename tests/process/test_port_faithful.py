@@ -410,9 +410,9 @@ serve(socket.create_server((host, port)))
     with Lab(command) as lab:
         lab.run(2)
         assert lab.text() == "False 1\n" * 2
-        told = [fields for _, event, fields in lab.logged if event == "io_uring refused"]
-        assert len(told) == 1
-        assert "handoff: fds" in told[0]["then"]
+        answer = [fields for _, event, fields in lab.logged if event == "io_uring refused"]
+        assert len(answer) == 1
+        assert "handoff: fds" in answer[0]["then"]
     monkeypatch.setattr(seccomp, "kernel_version", lambda: (6, 10))
     with Lab(command) as lab:
         lab.run(1)
@@ -455,8 +455,8 @@ def test_a_unix_socket_in_an_epoll_set_is_its_only_workers_own(tmp_path, declare
             client.connect(str(path))
             client.sendall(b"x")
             assert client.recv(100).endswith(b"0")
-        told = [fields for _, event, fields in lab.logged if event == "address not shared"]
-        assert [fields["address"] for fields in told] == [f"unix:{path}"]
+        answer = [fields for _, event, fields in lab.logged if event == "address not shared"]
+        assert [fields["address"] for fields in answer] == [f"unix:{path}"]
 
 
 def test_several_workers_cannot_share_a_unix_socket_that_each_has_in_an_epoll_set(tmp_path):

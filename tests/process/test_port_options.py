@@ -170,8 +170,8 @@ def test_a_high_descriptor_is_known_from_the_second_start_on(tmp_path, no_duplic
         lab.listening(second)
         wait_until(lambda: lab.text().count("\n") == 2)
         assert lab.text().splitlines()[1] == f"{number} 1 120000"
-        (told,) = (fields for _, event, fields in lab.logged if event == "options lost")
-        assert told["app"] == "app"
+        (answer,) = (fields for _, event, fields in lab.logged if event == "options lost")
+        assert answer["app"] == "app"
 
 
 PASSES = """
@@ -181,8 +181,8 @@ s.bind(sys.argv[2])
 s.listen(5)
 while True:
     c, _ = s.accept()
-    _, told, _, _ = c.recvmsg(10, 200)
-    c.sendall(b"%d" % any(kind == socket.SCM_CREDENTIALS for _, kind, _ in told))
+    _, ancillary, _, _ = c.recvmsg(10, 200)
+    c.sendall(b"%d" % any(kind == socket.SCM_CREDENTIALS for _, kind, _ in ancillary))
     c.close()
 """
 

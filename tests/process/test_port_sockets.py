@@ -288,11 +288,11 @@ def test_every_port_in_use_is_told_and_nothing_stays_open(opened):
         sock.listen()
     free = free_port()
     taken_port, other_port = taken.getsockname()[1], other.getsockname()[1]
-    with pytest.raises(PortErrors) as told:
+    with pytest.raises(PortErrors) as event:
         opened(spec(str(taken_port)), spec(f"127.0.0.1:{free}"), spec(f"0.0.0.0:{other_port}"))
-    assert len(told.value.problems) == 2
-    assert f"the port is in use by {open('/proc/self/comm').read().strip()}" in str(told.value)
-    assert f"(pid {os.getpid()})" in told.value.problems[0]
+    assert len(event.value.problems) == 2
+    assert f"the port is in use by {open('/proc/self/comm').read().strip()}" in str(event.value)
+    assert f"(pid {os.getpid()})" in event.value.problems[0]
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", free))
     taken.close()

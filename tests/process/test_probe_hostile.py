@@ -101,12 +101,12 @@ def test_each_alone_is_answered_or_closed_and_nothing_else(one, data):
         with contextlib.suppress(OSError):
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
-        told = b""
+        answer = b""
         with contextlib.suppress(ConnectionResetError):
             while more := sock.recv(1 << 16):
-                told += more
-    assert not told or told.startswith(b"HTTP/1.1 ")
-    assert b"500 Internal" not in told[:30]
+                answer += more
+    assert not answer or answer.startswith(b"HTTP/1.1 ")
+    assert b"500 Internal" not in answer[:30]
     assert get(one, "/livez") == (200, "ok")
 
 

@@ -149,11 +149,11 @@ def test_a_probe_is_answered(house):
     head, _, body = house.ask(get("/readyz", close=True)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert body == b"ok"
-    told = fields(head)
-    assert told["content-length"] == "2"
-    assert told["connection"] == "close"
-    assert told["cache-control"] == "no-store"
-    assert time.strptime(told["date"], "%a, %d %b %Y %H:%M:%S GMT")
+    event = fields(head)
+    assert event["content-length"] == "2"
+    assert event["connection"] == "close"
+    assert event["cache-control"] == "no-store"
+    assert time.strptime(event["date"], "%a, %d %b %Y %H:%M:%S GMT")
 
 
 def test_keep_alive_and_pipelining(house):
@@ -193,9 +193,9 @@ def test_other_methods_are_told_what_is_allowed(house):
 def test_status_is_json():
     with contextlib.closing(House(extra=lambda: {"pid": 1})) as house:
         body = house.ask(get("/status", close=True)).partition(b"\r\n\r\n")[2]
-        told = json.loads(body)
-        assert told["pid"] == 1
-        assert told["apps"][0]["name"] == "api"
+        event = json.loads(body)
+        assert event["pid"] == 1
+        assert event["apps"][0]["name"] == "api"
 
 
 def test_a_bug_in_the_view_is_a_500_closed_and_reported():
@@ -264,7 +264,7 @@ def test_every_address_that_refuses_is_named_and_nothing_stays_open(tmp_path):
             House(*specs)
     assert len(caught.value.sentences) == 3
     assert f"127.0.0.1:{port}" in caught.value.sentences[0]
-    assert "another process" in caught.value.sentences[0]
+    assert "the port is in use by" in caught.value.sentences[0]
     assert not os.path.lexists(path)
 
 

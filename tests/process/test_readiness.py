@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import commands
 from tests.support.ports import answers, free_port, free_ports
-from tests.support.run import Run, get
+from tests.support.run import Run, cluster, get
 
 # It listens at once, loads for a while, and then accepts; a broken release ends in between.
 LISTENS_FIRST = """
@@ -60,16 +60,6 @@ def folder(tmp_path):
     (tmp_path / "other.py").write_text(OTHER_FIRST)
     tmp_path.chmod(0o755)
     return tmp_path
-
-
-def cluster(script: str, **keys) -> dict:
-    return {
-        "name": "web",
-        "script": script,
-        "exec_mode": "cluster",
-        "listen_timeout": "20s",
-        **keys,
-    }
 
 
 @pytest.mark.parametrize("how", ["declared", "learned"])
@@ -237,13 +227,13 @@ def test_a_container_that_serves_stays_ready_while_a_crashed_worker_boots(folder
     with Run(folder, [app], probes={"listen": f"127.0.0.1:{probe}"}) as run:
         run.event("app ready")
         (folder / "slow").touch()
-        for ended, (code, told) in enumerate(
+        for ended, (code, answer) in enumerate(
             ((200, "[+]web 1 of 2"), (503, "[-]web failed: 0 of 2"))
         ):
             victim = next(each["pid"] for each in commands.workers(run, "web") if each["ready"])
             os.kill(run.outer_pid(victim), signal.SIGKILL)
             run.event("worker started", 3 + ended)
             found, page = get(probe, "/readyz?verbose")
-            assert (found, told in page) == (code, True), page
+            assert (found, answer in page) == (code, True), page
         (folder / "slow").unlink()
         run.until(lambda: get(probe, "/readyz")[0] == 200, "readiness")

@@ -34,10 +34,10 @@ def test_a_program_that_goes_into_the_background(tmp_path, erased) -> None:
         (tmp_path / "real" / "daemonic").chmod(0o755)
         script += f" {tmp_path}/real/daemonic"
     with Run(tmp_path, [{"name": "a", "script": script, "max_restarts": 1}]) as run:
-        told = run.event("worker exited")
-        assert told["level"] == "error"
-        assert told["reason"].startswith("it went into the background: ")
-        assert "foreground" in told["reason"]
+        answer = run.event("worker exited")
+        assert answer["level"] == "error"
+        assert answer["reason"].startswith("it went into the background: ")
+        assert "foreground" in answer["reason"]
         assert run.wait() == 1
 
 

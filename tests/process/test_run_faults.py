@@ -65,8 +65,8 @@ def command(run: Run, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def online(run: Run) -> int:
-    told = json.loads(command(run, "ls", "--json").stdout or "{}")
-    workers = [worker for app in told.get("apps", ()) for worker in app["workers"]]
+    answer = json.loads(command(run, "ls", "--json").stdout or "{}")
+    workers = [worker for app in answer.get("apps", ()) for worker in app["workers"]]
     return sum(worker["status"] == "online" for worker in workers)
 
 

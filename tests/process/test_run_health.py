@@ -147,8 +147,8 @@ def test_one_that_says_it_is_ill_is_steered_away_from_and_stops_politely(tmp_pat
         run.event("app ready")
         with Load(port) as load:
             victim = int(get(port, "/fail")[1])
-            told = run.event("worker unhealthy", pid=victim)
-            assert told["reason"] == "HTTP 503 Service Unavailable"
+            answer = run.event("worker unhealthy", pid=victim)
+            assert answer["reason"] == "HTTP 503 Service Unavailable"
             status, text = get(probes, "/readyz")
             if status == 503:  # unless the new one was that quick
                 assert "unhealthy, HTTP 503 Service Unavailable" in text

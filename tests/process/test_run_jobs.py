@@ -30,9 +30,11 @@ def test_a_job_alone_runs_again_and_again(tmp_path) -> None:
     app = job("sh -c 'echo run; exit 3'", autostart=False)
     with Run(tmp_path, [app], probes={"listen": f"127.0.0.1:{port}"}) as run:
         run.said("run", 2)
-        told = run.event("run finished", 2)
-        assert (told["result"], told["exit_code"], told["level"]) == ("failed", 3, "error")
-        assert datetime.fromisoformat(told["next_run"]) > datetime.fromisoformat(told["timestamp"])
+        answer = run.event("run finished", 2)
+        assert (answer["result"], answer["exit_code"], answer["level"]) == ("failed", 3, "error")
+        assert datetime.fromisoformat(answer["next_run"]) > datetime.fromisoformat(
+            answer["timestamp"]
+        )
         assert get(port, "/readyz")[0] == 200
         found = shown(run)
         assert found["runs"] >= 2

@@ -182,17 +182,17 @@ def test_lines_that_are_objects_and_lines_that_only_look_like_it(tmp_path) -> No
     with Run(tmp_path, [python(tmp_path, "app", OBJECTS)]) as run:
         assert run.wait() == 0
         # What Python's own parser would refuse to compute is looked at as bytes.
-        told = [line for line in run.lines if b'"stream":' in line]
-        assert len(told) == 10
-        first, second, twice = (json.loads(line) for line in told[:3])
+        event = [line for line in run.lines if b'"stream":' in line]
+        assert len(event) == 10
+        first, second, twice = (json.loads(line) for line in event[:3])
         assert (first["level"], first["msg"], first["pid"]) == ("error", "x", 7)
         assert first["pyinit_pid"] == second["pid"] != 7
         assert (second["level"], second["app"]) == ("info", "app")
         assert twice["a"] == 2
-        texts = [json.loads(told[n]).get("event", "")[:5] for n in (3, 4, 6, 7, 8, 9)]
+        texts = [json.loads(event[n]).get("event", "")[:5] for n in (3, 4, 6, 7, 8, 9)]
         assert texts == ['{"a":', '{"a":', '{"a":', '{"a":', "{} {}", '{"ope']
-        assert b'{"timestamp"' in told[5]
-        assert b'"n":' + b"9" * 5000 + b',"app"' in told[5]
+        assert b'{"timestamp"' in event[5]
+        assert b'"n":' + b"9" * 5000 + b',"app"' in event[5]
 
 
 RAISES = """

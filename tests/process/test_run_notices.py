@@ -105,8 +105,8 @@ sys.exit(3)
             assert "says: 4 clients" in shown.stdout, shown
         os.kill(run.outer_pid(pid), signal.SIGUSR1)
         assert run.wait() == 3
-        told = run.event("worker exited")
-        assert (told["errno"], told["bus_error"], told["exit_status"]) == (
+        answer = run.event("worker exited")
+        assert (answer["errno"], answer["bus_error"], answer["exit_status"]) == (
             "EIO: Input/output error",
             "org.example.Broken",
             9,
@@ -196,8 +196,8 @@ print("up", flush=True)
     with Run(tmp_path, apps) as run:
         run.said("barrier True", app="app")
         inside = ["nsenter", "-t", str(run.pid), "-p", "-m", str(PYINIT), "ls", "--json"]
-        told = json.loads(subprocess.run(inside, capture_output=True, check=True).stdout)
-        workers = {app["name"]: app["workers"][0] for app in told["apps"]}
+        answer = json.loads(subprocess.run(inside, capture_output=True, check=True).stdout)
+        workers = {app["name"]: app["workers"][0] for app in answer["apps"]}
         assert workers["app"]["status"] == "online"
         assert workers["stranger"]["said"] == ""
         assert not run.events("internal error")

@@ -169,9 +169,9 @@ def test_a_declared_address_on_which_no_worker_listens_is_told(tmp_path) -> None
     port, other = free_port(), free_port()
     app = server(tmp_path, port, listen=[f"127.0.0.1:{other}"])
     with Run(tmp_path, [app]) as run:
-        told = run.event("no worker listens there")
-        assert told["address"] == f"127.0.0.1:{other}"
-        assert told["but_on"] == [f"127.0.0.1:{port}"]
+        answer = run.event("no worker listens there")
+        assert answer["address"] == f"127.0.0.1:{other}"
+        assert answer["but_on"] == [f"127.0.0.1:{port}"]
         assert get(port)[0] == 200
         # Only what is declared counts.
         assert not run.events("worker ready")

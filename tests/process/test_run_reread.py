@@ -132,14 +132,14 @@ def test_only_top_level_keys_change_and_no_worker_is_touched(tmp_path) -> None:
         run.write(json.dumps({"apps": [{**sleeper(), "time": True}], **top}))
         dry = pyinit(run, "reload", "--config", "--dry-run")
         done = pyinit(run, "reload", "--config")
-        for told in (dry, done):
-            assert told.returncode == 0, told
-            assert "log: changed, at once" in told.stdout
-            assert "shutdown: changed, at once" in told.stdout
-            assert "probes: changed, at once" in told.stdout
-            assert "control: a change of it needs a new container" in told.stdout
-            assert "idle: time, at once" in told.stdout
-            assert "reloaded" not in told.stdout
+        for answer in (dry, done):
+            assert answer.returncode == 0, answer
+            assert "log: changed, at once" in answer.stdout
+            assert "shutdown: changed, at once" in answer.stdout
+            assert "probes: changed, at once" in answer.stdout
+            assert "control: a change of it needs a new container" in answer.stdout
+            assert "idle: time, at once" in answer.stdout
+            assert "reloaded" not in answer.stdout
         run.event("config change needs a new container", key="control")
         assert [row["pid"] for row in workers(run, "idle")] == [row["pid"] for row in before]
         assert listed(run)["revision"] == 2
@@ -221,7 +221,7 @@ def test_an_app_with_another_name_has_the_port_and_what_waits_on_it(tmp_path, de
         run.said("hangs", 2)
         waiting = [asked(port) for _ in range(20)]
         run.write(json.dumps({"apps": [{**app, "name": "www"}, sleeper()]}))
-        told = begin(run, "reload", "--config")
+        answer = begin(run, "reload", "--config")
         run.event("worker ready", 2, app="www")
         for sock in waiting:
             with sock:
@@ -229,8 +229,8 @@ def test_an_app_with_another_name_has_the_port_and_what_waits_on_it(tmp_path, de
         # Undeclared it can only go from one to the other while both are there.
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        said, _ = told.communicate(timeout=60)
-        assert told.returncode == 0, said
+        said, _ = answer.communicate(timeout=60)
+        assert answer.returncode == 0, said
         assert "www: started, 2 of 2 workers" in said
         assert [a["listening"] for a in listed(run)["apps"]] == [[], [f"127.0.0.1:{port}"]]
         assert get(port)[0] == 200
@@ -252,8 +252,8 @@ def test_two_apps_change_their_ports(tmp_path) -> None:
         for name in ("one", "two"):
             run.event("app ready", app=name)
         run.write(json.dumps({"apps": both(*reversed(ports))}))
-        told = pyinit(run, "reload", "--config")
-        assert told.returncode == 0, told
+        answer = pyinit(run, "reload", "--config")
+        assert answer.returncode == 0, answer
         for port, name in zip(ports, ("two", "one"), strict=True):
             assert {get(port)[1].split()[1] for _ in range(20)} == {name}
         assert not run.events("internal error")

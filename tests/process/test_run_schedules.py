@@ -36,9 +36,9 @@ def test_a_tree_of_processes_that_holds_too_much_is_replaced(tmp_path) -> None:
         run.said("up")
         assert not run.events("memory limit exceeded")
         (tmp_path / "grow").touch()
-        told = run.event("memory limit exceeded", app="web", instance=0)
+        answer = run.event("memory limit exceeded", app="web", instance=0)
         (tmp_path / "grow").unlink()
-        assert told["rss"] > told["max_memory_restart"] == 60 << 20
+        assert answer["rss"] > answer["max_memory_restart"] == 60 << 20
         assert run.event("reload started")["reason"] == "max_memory_restart"
         run.said("up", 2)
         run.event("reload finished")

@@ -24,34 +24,34 @@ class Watched:
 
     def __init__(self, folder: Path, *roots: str, ignore: tuple[str, ...] = ()) -> None:
         self.errors: list[str] = []
-        self.told: list[str] = []
+        self.event: list[str] = []
         self.loop = Loop(lambda where, error: self.errors.append(f"{where}: {error!r}"))
         self.watcher = Watcher(
             self.loop,
             roots or (str(folder),),
             ignorer(ignore, str(folder)),
-            self.told.append,
+            self.event.append,
             self.errors.append,
         )
         self.until(lambda: not self.watcher.walking)
 
     def until(self, condition) -> None:
-        told = lambda: f"{self.told} {self.errors}"  # noqa: E731
-        wait_until(condition, told, step=lambda: self.loop.turn(0.05))
+        event = lambda: f"{self.event} {self.errors}"  # noqa: E731
+        wait_until(condition, event, step=lambda: self.loop.turn(0.05))
 
     def next(self) -> str:
         """The next burst's first path."""
-        before = len(self.told)
-        self.until(lambda: len(self.told) > before)
+        before = len(self.event)
+        self.until(lambda: len(self.event) > before)
         assert self.errors == []
-        return self.told[-1]
+        return self.event[-1]
 
     def nothing_before(self, marker: Path) -> None:
         """What was done so far is no change: the next to be told is `marker`."""
-        before = len(self.told)
+        before = len(self.event)
         marker.write_text("x")
-        self.until(lambda: len(self.told) > before)
-        assert [os.path.basename(path) for path in self.told[before:]] == [marker.name]
+        self.until(lambda: len(self.event) > before)
+        assert [os.path.basename(path) for path in self.event[before:]] == [marker.name]
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_folder_that_comes_and_goes_with_all_that_is_in_it_is_no_change(
     it.until(lambda: it.watcher.folders == before + 1)
     shutil.rmtree(tmp_path / "tmp")
     it.until(lambda: not it.watcher._noted)  # the burst is over
-    assert it.told == []
+    assert it.event == []
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "link"])
@@ -214,7 +214,7 @@ def test_new_folders_are_watched_with_all_that_came_in_them(watched, tmp_path) -
     deep.mkdir(parents=True)
     it.next()
     it.until(lambda: not it.watcher.walking and it.watcher.folders >= 5)
-    it.told.clear()
+    it.event.clear()
     (deep / "x.js").write_text("1")
     assert it.next() == str(deep / "x.js")
 
@@ -275,7 +275,7 @@ def test_a_single_file_is_watched_through_its_folder(watched, tmp_path) -> None:
     (tmp_path / "other.yaml").write_text("2")
     one.write_text("3")
     assert it.next() == str(one)
-    assert set(it.told) == {str(one)}
+    assert set(it.event) == {str(one)}
 
 
 def configmap(folder: Path, version: str, text: str | None = None) -> None:
@@ -541,9 +541,9 @@ def test_an_overflow_of_the_queue_is_a_change_and_everything_is_watched_after_it
     (tmp_path / "new").mkdir()
     it.next()
     it.until(lambda: not it.watcher.walking and it.watcher.folders >= 3)
-    it.told.clear()
+    it.event.clear()
     (tmp_path / "new" / "x.js").write_text("1")
-    it.until(lambda: str(tmp_path / "new" / "x.js") in it.told)
+    it.until(lambda: str(tmp_path / "new" / "x.js") in it.event)
 
 
 def test_a_folder_made_anew_during_an_overflow_is_watched(watched, tmp_path) -> None:
@@ -560,7 +560,7 @@ def test_a_folder_made_anew_during_an_overflow_is_watched(watched, tmp_path) -> 
     it.next()
     it.until(lambda: not it.watcher.walking)
     (tmp_path / "dist" / "x.js").write_text("1")
-    it.until(lambda: str(tmp_path / "dist" / "x.js") in it.told)
+    it.until(lambda: str(tmp_path / "dist" / "x.js") in it.event)
 
 
 def test_ten_thousand_folders_are_walked_in_slices(watched, tmp_path) -> None:
@@ -569,10 +569,10 @@ def test_ten_thousand_folders_are_walked_in_slices(watched, tmp_path) -> None:
             (tmp_path / f"{a}" / f"{b}").mkdir(parents=True)
     loop_turns = 0
     it = Watched.__new__(Watched)
-    it.errors, it.told = [], []
+    it.errors, it.event = [], []
     it.loop = Loop(lambda where, error: it.errors.append(f"{where}: {error!r}"))
     it.watcher = Watcher(
-        it.loop, (str(tmp_path),), ignorer((), str(tmp_path)), it.told.append, it.errors.append
+        it.loop, (str(tmp_path),), ignorer((), str(tmp_path)), it.event.append, it.errors.append
     )
     while it.watcher.walking:
         it.loop.turn(0)

@@ -217,6 +217,17 @@ class Run:
         return self.wait()
 
 
+def cluster(script: str, **keys) -> dict:
+    """An app `web` that shares its port; late only after 20 s."""
+    return {
+        "name": "web",
+        "script": script,
+        "exec_mode": "cluster",
+        "listen_timeout": "20s",
+        **keys,
+    }
+
+
 def get(
     port: int, path: str = "/", host: str = "127.0.0.1", *, deadline: float = DEADLINE
 ) -> tuple[int, str]:

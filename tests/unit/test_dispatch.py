@@ -109,7 +109,7 @@ class House:
 @pytest.fixture
 def house(monkeypatch):
     found = House()
-    monkeypatch.setattr(dispatch.usage, "used", lambda: (found.cpu, found.waits))
+    monkeypatch.setattr(dispatch.proc, "used", lambda: (found.cpu, found.waits))
     return found
 
 

@@ -15,7 +15,6 @@ LINES = 450
 # The longer ones, each with its bound and the reason.
 LONGER = {
     "config/keys.py": (690, "a table: a key and its meaning in each line"),
-    "logs/pump.py": (500, "not split yet"),
 }
 
 # Loaded at once, loaded in a function, or for the type checker only.
@@ -27,7 +26,7 @@ ROOT_FILES = {"__main__", "boot", "cli", "loop"}
 MAY_IMPORT = {
     "core": set(),
     "kernel": {"core"},
-    "logs": {"core", "loop"},
+    "logs": {"core", "kernel", "loop"},
     "watch": {"kernel", "loop"},
     "journal": {"core", "logs"},
     "sockets": {"core", "kernel", "loop"},
@@ -42,6 +41,50 @@ MAY_IMPORT = {
         *("api", "checks", "config", "core", "http", "journal", "kernel", "logs", "loop"),
         *("metrics", "page", "sockets", "watch"),
     },
+}
+
+# Modules of the standard library that are the system's calls, and functions of `os` and of
+# sockets that make or change something of the system. Outside `kernel/` only these files use them
+# at run time. `client` and `config` run in processes of their own. A socket or a descriptor that
+# a file was given may be read, written, listened on and closed anywhere.
+SYSTEM = {
+    *("_signal", "_socket", "ctypes", "fcntl", "grp", "mmap", "pwd", "resource", "select"),
+    *("signal", "socket", "subprocess", "termios"),
+}
+MAKERS = {
+    *("chmod", "chown", "execv", "execve", "fchown", "fork", "kill", "killpg", "mkdir", "openpty"),
+    *("pidfd_open", "posix_spawn", "rename", "rmdir", "setpgid", "setsid", "setsockopt", "socket"),
+    *("socketpair", "tcsetpgrp", "unlink", "wait4", "waitid", "waitpid"),
+}
+SYSTEM_CALLS = {
+    "boot": ({"_signal"}, "a stop during the import of the rest"),
+    "loop": ({"select"}, "the event loop is epoll"),
+    "logs.boot_messages": ({"select"}, "errors before anything else is loaded"),
+    "shell.command": (
+        {"_signal", "kill", "tcsetpgrp"},
+        "`pyinit -- CMD` loads 13 modules and has no core",
+    ),
+    "api.socket_path": (
+        {"_socket", "rename", "socket", "unlink"},
+        "the client finds the socket by the same file, without the kernel's modules",
+    ),
+    "http.server": ({"_socket", "socket"}, "an accepted descriptor becomes a socket"),
+    "sockets.inherited": ({"_socket", "socket"}, "a descriptor of LISTEN_FDS becomes a socket"),
+    "sockets.declared_address": ({"_socket"}, "inet_pton(3) is no system call"),
+    "sockets.node_protocol": ({"_socket"}, "inet_pton(3) is no system call"),
+    "sockets.sockaddr": ({"_socket"}, "inet_ntop(3) is no system call"),
+    **dict.fromkeys(
+        (
+            *("api.line_stream", "http.connection", "page.viewer", "sockets.accept_probe"),
+            *(
+                "sockets.created_sockets",
+                "sockets.in_hand",
+                "sockets.node_channel",
+                "sockets.relay",
+            ),
+        ),
+        ({"_socket"}, "constants for a socket that it was given"),
+    ),
 }
 
 Edges = list[tuple[str, str]]
@@ -194,6 +237,42 @@ def test_the_kernel_imports_records_alone(graph: dict[str, Edges]) -> None:
         if folder_of(name) == "kernel" and folder_of(target) != "kernel"
     }
     assert targets == {"entrypoint.core.record"}
+
+
+def system_calls(tree: ast.Module) -> set[str]:
+    """What of SYSTEM and MAKERS is used at run time."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and is_type_checking(node):
+            for other in node.orelse:
+                visit(other)
+            return
+        if isinstance(node, ast.Import):
+            found.update(SYSTEM.intersection(each.name for each in node.names))
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module in SYSTEM:
+            found.add(node.module)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+            of_system = isinstance(owner, ast.Name) and owner.id in ("os", "_socket", "socket")
+            if node.func.attr in MAKERS and (of_system or node.func.attr == "setsockopt"):
+                found.add(node.func.attr)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return found
+
+
+def test_system_calls_are_in_the_kernel() -> None:
+    used = {}
+    for name, path in modules().items():
+        if folder_of(name) in ("kernel", "client", "config"):
+            continue
+        calls = system_calls(ast.parse(path.read_text("utf-8")))
+        if calls:
+            used[name.partition(".")[2]] = calls
+    assert used == {name: calls for name, (calls, _) in SYSTEM_CALLS.items()}
 
 
 def test_pid_1_reads_files_in_a_child_alone(graph: dict[str, Edges]) -> None:

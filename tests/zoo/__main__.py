@@ -18,6 +18,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from tests.support.namespace import enter
+
 from . import table
 from .catalog import SERVERS
 from .trial import CACHE, KINDS, ROOT, ZOO, Trial
@@ -95,6 +97,8 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--bare", action="store_true", help="try the commands without pyinit")
     options = parser.parse_args()
+    if not options.list:
+        enter("tests.zoo")
     names = [name.lower() for name in options.names]
     chosen = [server for server in SERVERS if not names or any(_means(n, server) for n in names)]
     if options.list:

@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.namespace import own_namespace
+
 from .asking import BEGINNINGS, WrongAnswerError, ask, connect
 from .load import CLIENTS, Load
 from .processes import accepted, children, inner, sockets, tree
@@ -40,7 +42,6 @@ class Home:
 
 
 ZOO = Home()
-NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
 
 WORKERS = 3
 # How long anything may take on a busy machine (s).
@@ -65,7 +66,7 @@ class Trial:
 
     def __enter__(self) -> Trial:
         self._prepare()
-        self._start([*NAMESPACE, str(_pyinit()), "-c", str(self.dir / "ecosystem.yaml")])
+        self._start(own_namespace(_pyinit(), "-c", self.dir / "ecosystem.yaml"))
         return self
 
     def bare(self) -> str:
@@ -75,7 +76,7 @@ class Trial:
         command = plan["script"].replace("{slot}", "0")
         env = {**plan["env"], "BOOT": "0", "METRICS": "", "PYINIT_SLOT": "0"}
         line = " ".join(f"{k}='{v}'" for k, v in env.items())
-        self._start([*NAMESPACE, "sh", "-c", f"env {line} {command} & wait"])
+        self._start(own_namespace("sh", "-c", f"env {line} {command} & wait"))
         try:
             if self.until(lambda: not self.ask(), 30.0):
                 return ""

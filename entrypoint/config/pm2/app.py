@@ -16,7 +16,7 @@ from entrypoint.core.record import Record
 
 from . import programs, schema
 from .defaults import add_defaults
-from .serving import serving
+from .programs import serving
 from .values import as_texts, is_falsy, literal, literals, mapping, plain, sequence, split, text_of
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint.core.debuggers import ports
+from entrypoint.core.addresses import debugger_ports
 from entrypoint.core.spec import AppSpec
 
 
@@ -22,7 +22,7 @@ from entrypoint.core.spec import AppSpec
     ],
 )
 def test_a_debugger_of_the_command_line(command, expected):
-    assert expected <= ports(AppSpec("web", tuple(command.split()), "/"))
+    assert expected <= debugger_ports(AppSpec("web", tuple(command.split()), "/"))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_debugger_of_the_command_line(command, expected):
     ],
 )
 def test_a_port_of_the_program_is_none(command):
-    found = ports(AppSpec("web", tuple(command.split()), "/"))
+    found = debugger_ports(AppSpec("web", tuple(command.split()), "/"))
     assert not found & {5678, 2345, 0}
     if "--inspect" not in command:
         assert not found
@@ -44,4 +44,4 @@ def test_a_port_of_the_program_is_none(command):
 
 def test_the_variables_of_runtimes_count_and_no_others():
     said = (("NODE_OPTIONS", "--inspect=9333"), ("OTHER", "--inspect=9444"))
-    assert ports(AppSpec("web", ("npm", "start"), "/", env=said)) == {9333}
+    assert debugger_ports(AppSpec("web", ("npm", "start"), "/", env=said)) == {9333}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from entrypoint.sockets.address import landing
 from entrypoint.sockets.addresses import Form
 from entrypoint.sockets.group import Group
-from entrypoint.sockets.landing import landing
 
 DUAL, ANY4, LOCAL4, ONLY6 = (
     Form("inet6", "::", 80, v6only=False),

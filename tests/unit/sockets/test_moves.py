@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entrypoint.core.spec import AppSpec, ListenSpec
 from entrypoint.sockets.addresses import first_form
-from entrypoint.sockets.transfer import moves
+from entrypoint.sockets.listener_registry import moves
 
 A, B = ListenSpec("inet", "127.0.0.1", 80), ListenSpec("unix", path="/run/b.sock")
 FORM_A, FORM_B = first_form(A), first_form(B)
