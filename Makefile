@@ -125,6 +125,13 @@ packages: $(HAVE_VENV)  ## Build all packages into dist/packages, with checksums
 	@scripts/setup-apt packages
 	@$(PYTHON) -m scripts.packages all dist/packages
 
+.PHONY: packages-test
+packages-test: setup  ## Install each package in a bare system; run the tests of runs from the program
+	@$(PYTHON) -m pytest tests/packages tests/packages/installed.py $(ARGS)
+	@PYINIT_PROGRAM="$(CURDIR)/.cache/packages/pyinit" $(PYTHON) -m pytest -n 2 tests/pid1 \
+	  $(wildcard tests/process/test_run_*.py tests/process/test_port_*.py tests/process/test_control_*.py) \
+	  --deselect tests/pid1/test_run_workers.py::test_what_pid_1_imports $(ARGS)
+
 .PHONY: packages-twice
 packages-twice: packages  ## Build the packages again, from other folders, and compare
 	@rm -rf .cache/again && mkdir -p .cache/again && \

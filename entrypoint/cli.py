@@ -58,7 +58,7 @@ pyinit: the entrypoint of a container. PID 1 for programs in any language.
   pyinit journal                                the last events and decisions, as JSON lines
   pyinit replay FILE                            repeat a journal's decisions, on any machine
   pyinit completion bash|zsh|fish               print a script that completes words
-  pyinit --version | --help | COMMAND --help
+  pyinit --version [--verbose] | --help | COMMAND --help
 
 PM2's names of commands (list, show, jlist, delete, …) work, or print what to use instead.
 
@@ -92,7 +92,12 @@ def main(argv: list[str], boot_signals: Sequence[int] = (), *, starts_run: bool 
     if word == "help":
         return main([argv[1], "--help"], starts_run=False)
     if word in ("-V", "--version"):
-        print(f"pyinit {__version__}")
+        if "--verbose" in argv:
+            from .client import about
+
+            print(*about.lines(), sep="\n")
+        else:
+            print(f"pyinit {__version__}")
         return 0
     from .client import pm2_command_line
 

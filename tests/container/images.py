@@ -74,20 +74,25 @@ def base(engine: Engine) -> str:
 
 def build_base(engine: Engine) -> str:
     """A Debian with a compiler, and pip set up to use wheels in /wheels and nothing else."""
-    wheels = _wheels(engine)
-    names = sorted(path.name for path in wheels.iterdir())
+    folder_of_wheels = wheels(engine)
+    names = sorted(path.name for path in folder_of_wheels.iterdir())
     debian = _debian(engine, "build-debian", "apt", BUILD_PACKAGES, FETCH_SOURCE)
     tag = f"pyinit-test/build:{fingerprint(debian, *names)}"
     if not engine.has_image(tag):
         with tempfile.TemporaryDirectory() as folder:
             context = Path(folder)
-            shutil.copytree(wheels, context / "wheels")
+            shutil.copytree(folder_of_wheels, context / "wheels")
             (context / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n")
             (context / "Dockerfile").write_text(
                 f"FROM {debian}\nCOPY wheels /wheels\nCOPY pip.conf /etc/pip.conf\n"
             )
             engine.build(context, tag)
     return tag
+
+
+def with_pip(engine: Engine) -> str:
+    """A Debian with Python and pip, and no compiler."""
+    return _debian(engine, "pip", "essential", ("python3-venv",))
 
 
 def pyinit(engine: Engine) -> str:
@@ -197,7 +202,7 @@ def _apt_sources() -> list[str]:
     return found
 
 
-def _wheels(engine: Engine) -> Path:
+def wheels(engine: Engine) -> Path:
     """A folder with every Python package that the builds need, for the image's Python."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = [*project["dependencies"], *BUILD_TOOLS]
@@ -215,9 +220,9 @@ def _wheels(engine: Engine) -> Path:
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     sources = [line for line in needed if line.startswith(SOURCES)]
-    wheels = [line for line in needed if not line.startswith(SOURCES)]
+    binary = [line for line in needed if not line.startswith(SOURCES)]
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(partial)]
-    _run(*download, "--only-binary=:all:", f"--python-version={SUITE_PYTHON}", *wheels)
+    _run(*download, "--only-binary=:all:", f"--python-version={SUITE_PYTHON}", *binary)
     _run(*download, "--no-deps", "--no-binary=:all:", *sources)
     # Those of the program, by their hashes; for an installation they may be of other versions.
     pinned = [*("--no-deps", "--require-hashes", "--requirement"), str(packages.REQUIREMENTS)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.packages import inputs
+from tests.container.conftest import base_image, engine  # noqa: F401  fixtures
 
 ROOT = inputs.ROOT
 
