@@ -334,6 +334,12 @@ EVENTS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
     (
         "Signals and the stop",
         (
+            (
+                "memory budget",
+                "debug",
+                "app memory",
+                "`memory: auto`: a worker starts with this share of the container.",
+            ),
             ("signal received", "info", "signal", "PID 1 has received a signal."),
             (
                 "cpus changed",
@@ -609,6 +615,7 @@ FIELDS = {
     "listen_timeout": "the time that it had, seconds",
     "max_memory_restart": "the limit, bytes",
     "max_restarts": "`max_restarts` of the file",
+    "memory": "bytes",
     "next_run": "time of the next run, RFC 3339",
     "not_counted": "ports on which the worker listens and to which no client comes",
     "note": "what to know besides",

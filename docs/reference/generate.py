@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 KINDS = {
     "time": "ms, or `5s`, `1m30s`",
     "size": "bytes, or `200M`, `1G`",
+    "memory_limit": "bytes, or `200M`, `1G`, `auto`",
     "bool": "true, false",
     "count": "number",
     "positive": "number",

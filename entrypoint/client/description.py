@@ -142,6 +142,8 @@ def _status(app: dict[str, Any]) -> str:
 
 
 def _setting(key: str, value: object) -> object:
+    if key == "max_memory_restart" and value == -1:
+        return "auto"
     if key == "max_memory_restart":
         return table.memory(value) if isinstance(value, int) and value else None
     return f"{value:g} s" if isinstance(value, float) else value

@@ -51,6 +51,7 @@ _AS_READ = (
     "exp_backoff_restart_delay",
     "stop_exit_codes",
     "max_memory_restart",
+    "memory",
     "cron_restart",
     "overlap",
     "ignore_watch",

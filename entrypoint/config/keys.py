@@ -234,9 +234,19 @@ APP_KEYS: tuple[Key, ...] = (
     Key("stop_exit_codes", "codes", "Exit codes after which a worker is not restarted."),
     Key(
         "max_memory_restart",
-        "size",
-        "Replace a worker that holds more than this with all its children; cluster apps: rolling.",
+        "memory_limit",
+        "Replace a worker that holds more than this with all its children; cluster apps: rolling. "
+        "`auto`: its share of the container's limit, also when that changes.",
         "0: no limit",
+    ),
+    _own(
+        "memory",
+        "choice",
+        "`auto`: at its start each worker is given its share of the container in the words of its "
+        "runtime (NODE_OPTIONS, GOMEMLIMIT, JAVA_TOOL_OPTIONS, OMP_NUM_THREADS, GOMAXPROCS), where "
+        "nothing else is said there.",
+        "off",
+        ("off", "auto"),
     ),
     Key(
         "cron_restart",

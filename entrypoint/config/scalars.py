@@ -6,6 +6,8 @@ the key were not there.
 
 from __future__ import annotations
 
+from entrypoint.core.spec import AUTO
+
 from . import keys, units
 from .errors import quoted
 from .tree import Node, core_value
@@ -227,6 +229,12 @@ class Scalars:
     def read_size(self, node: Node, path: str) -> Any:
         """Bytes."""
         return self._parsed(node, path, units.size)
+
+    def read_memory_limit(self, node: Node, path: str) -> Any:
+        """Bytes, or `auto`."""
+        if node.kind == "scalar" and node.text.strip() == "auto":
+            return AUTO
+        return self.read_size(node, path)
 
     def read_signal(self, node: Node, path: str) -> Any:
         """A signal's number."""

@@ -26,6 +26,11 @@ _KINDS: dict[str, dict[str, Any]] = {
     "port": {"type": ["integer", "string"]},
     "time": _TIME,
     "size": {"type": ["number", "string"], "minimum": 0, "examples": ["200M", "1G"]},
+    "memory_limit": {
+        "type": ["number", "string"],
+        "minimum": 0,
+        "examples": ["200M", "1G", "auto"],
+    },
     "signal": {"type": ["string", "integer"], "examples": ["SIGTERM", "SIGQUIT"]},
     "treekill": {"anyOf": [{"type": "boolean"}, {"enum": ["all", "group"]}, _VARIABLE]},
     "signals": {

@@ -297,10 +297,14 @@ class RenewRequested(Event):
 
 
 class MemoryExceeded(Event):
-    """The worker and its descendants hold more than `max_memory_restart` (bytes)."""
+    """The worker and its descendants hold more than `max_memory_restart` (bytes).
+
+    `limit`: what that was at this moment.
+    """
 
     incarnation: int
     rss: int
+    limit: int = 0
 
 
 class ReloadRequested(Event):

@@ -158,7 +158,7 @@ _SHORTEST, _LONGEST = 1.0, 30.0
 _MUCH = 4
 
 
-def exceeded(tx: Transaction, worker: Worker, rss: int) -> None:
+def exceeded(tx: Transaction, worker: Worker, rss: int, limit: int = 0) -> None:
     """The worker and its descendants hold `rss` bytes."""
     app_state = tx.the_app(worker.app)
     instance = tx.instance(worker.app, worker.instance)
@@ -169,7 +169,7 @@ def exceeded(tx: Transaction, worker: Worker, rss: int) -> None:
         return
     if app_state.reload is not None and worker.instance in app_state.reload.queue:
         return  # its turn comes
-    limit = worker.spec.max_memory_restart
+    limit = limit or worker.spec.max_memory_restart
     lived = tx.now - worker.launched_at
     if lived < instance.memory_patience and rss < _MUCH * limit:
         return

@@ -101,7 +101,8 @@ class AppSpec(Record):
     restart_delay: float = 0.0
     exp_backoff_restart_delay: float = 0.0
     stop_exit_codes: tuple[int, ...] = ()
-    max_memory_restart: int = 0
+    max_memory_restart: int = 0  # bytes; AUTO: its share (budget.py)
+    memory: str = "off"  # off | auto: workers are told their share of the container
     # The file counts `instances` by the CPUs: `max` is 0, `-1` one fewer. None: it does not.
     by_cpus: int | None = None
     cron_restart: str = ""
@@ -196,6 +197,9 @@ class ControlSpec(Record):
     enabled: bool = True
     path: str = ""
 
+
+# `AppSpec.max_memory_restart` for `auto`.
+AUTO = -1
 
 # Of `ShutdownSpec.notify`: not by a signal, but over Node's channel.
 MESSAGE = -1

@@ -23,6 +23,7 @@ from entrypoint.api.probes import (
 )
 from entrypoint.core import view as states
 from entrypoint.core.reasons import RESTARTS
+from entrypoint.core.spec import AUTO
 from entrypoint.kernel import limits, proc
 
 from .child import ChildReader
@@ -64,6 +65,9 @@ if TYPE_CHECKING:
         schedules: Schedules
         counters: Counters
         turns: Turns
+
+        def memory_share(self) -> int:
+            """What one worker may take of the container's memory now, bytes."""
 
 
 # Seconds of work in one turn of the loop.
@@ -203,8 +207,11 @@ class Collector:
         if spec is not None:
             named = labels(app=app.name, exec_mode=app.exec_mode, namespace=spec.namespace)
             page.add("pyinit_app", 1, named)
-            if spec.max_memory_restart:
-                page.add("pyinit_app_max_memory_restart_bytes", spec.max_memory_restart, own)
+            limit = spec.max_memory_restart
+            if limit == AUTO:
+                limit = runtime.memory_share()
+            if limit:
+                page.add("pyinit_app_max_memory_restart_bytes", limit, own)
         page.add("pyinit_app_ready", int(app_passed(app, runtime.plan.probes.ready_when)), own)
         page.add("pyinit_app_errored", int(app.errored), own)
         page.add("pyinit_app_stopped", int(app.stopped), own)

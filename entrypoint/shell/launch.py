@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from entrypoint.core.effects import Spawn
     from entrypoint.core.events import Event
+    from entrypoint.core.spec import AppSpec
     from entrypoint.logs.pump import LogPump
     from entrypoint.loop import Loop
     from entrypoint.sockets.effects import PortEffects
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 
         def internal_error(self, where: str, error: BaseException, app: str = "") -> None:
             """Log and count a bug, or a shortage. Never raises."""
+
+        def memory_share(self) -> int:
+            """What one worker may take of the container's memory now, bytes."""
 
         def log(self, level: str, event: str, fields: dict[str, object]) -> None:
             """Log one event of pyinit's own."""
@@ -86,6 +90,7 @@ class Launching:
                 notify_path=self._notify.open(effect.incarnation),
                 filtered=self._filter_errno == 0,
                 init=runtime.is_init,
+                memory=self._memory(spec),
             )
             stdin = self._null
             if spec.tty:
@@ -108,6 +113,15 @@ class Launching:
         finally:
             for fd in theirs:
                 os.close(fd)
+
+    def _memory(self, spec: AppSpec) -> int:
+        """Its share of the container's memory, if it is to be told."""
+        if spec.memory != "auto":
+            return 0
+        runtime = self._runtime
+        memory = runtime.memory_share()
+        runtime.log("debug", "memory budget", {"app": spec.name, "memory": memory})
+        return memory
 
     def _started(self, started: Started, ours: list[int]) -> None:
         runtime, spec = self._runtime, started.spec

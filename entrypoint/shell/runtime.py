@@ -372,6 +372,12 @@ class Runtime:
         self.children.forget(effect.incarnation)
         self._launching.forget(effect.incarnation)
 
+    def memory_share(self) -> int:
+        """What one worker may take of the container's memory now, bytes; 0: not known."""
+        from . import memory_budget  # most files ask for none
+
+        return memory_budget.share(self.plan, self.children)
+
     # -- the end ------------------------------------------------------------------------
 
     def _finish(self, effect: f.Finish) -> None:

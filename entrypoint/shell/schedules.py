@@ -12,6 +12,7 @@ import os
 import time
 
 from entrypoint.core import events as e
+from entrypoint.core.spec import AUTO
 from entrypoint.kernel import proc
 from entrypoint.logs.schema import stamp
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
         def emit(self, event: Event) -> None:
             """Hand an event to the core."""
+
+        def memory_share(self) -> int:
+            """What one worker may take of the container's memory now, bytes."""
 
         def log(self, level: str, event: str, fields: dict[str, object]) -> None:
             """Log one event of pyinit's own."""
@@ -115,6 +119,7 @@ class Schedules:
     def _memory_steps(self, name: str) -> Iterator[None]:
         before, seen = self._seen.get(name, {}), {}
         delay = MEMORY_FAR
+        auto = self._share(name)
         for started in self._runtime.children.of_app(name):
             rss = 0
             for member in proc.walk(started.pid):
@@ -125,8 +130,9 @@ class Schedules:
             now = self._loop.now()
             seen[started.incarnation] = (rss, now)
             limit = started.spec.max_memory_restart
+            limit = auto if limit == AUTO else limit
             if limit and rss > limit:
-                self._runtime.emit(e.MemoryExceeded(started.incarnation, rss))
+                self._runtime.emit(e.MemoryExceeded(started.incarnation, rss, limit))
                 delay = min(delay, MEMORY_NEAR)
             elif limit:
                 last = before.get(started.incarnation)
@@ -135,6 +141,13 @@ class Schedules:
         if spec is not None and spec.max_memory_restart:
             self._seen[name] = seen
             self._next(("memory", name), delay)
+
+    def _share(self, name: str) -> int:
+        """What `max_memory_restart: auto` means now: the container's limit may have changed."""
+        spec = self._runtime.plan.app(name)
+        if spec is None or spec.max_memory_restart != AUTO:
+            return 0
+        return self._runtime.memory_share()
 
     # -- the clock ----------------------------------------------------------------------
 

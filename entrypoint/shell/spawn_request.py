@@ -35,16 +35,26 @@ _OTHERS = (
 
 
 def request_for(
-    started: Started, ports: Ports | None, *, notify_path: str, filtered: bool, init: bool
+    started: Started,
+    ports: Ports | None,
+    *,
+    notify_path: str,
+    filtered: bool,
+    init: bool,
+    memory: int = 0,
 ) -> tuple[process.SpawnRequest, Started]:
     """The process of this worker, and what will be seen of it (`Started.observed`).
 
     `filtered`: the kernel lets us put a seccomp filter on workers. `init`: pyinit is the
     init of its PID namespace, whose end takes every process along; elsewhere a worker
-    asks to be killed with it.
+    asks to be killed with it. `memory`: its share of the container, for `memory: auto`.
     """
     spec = started.spec
     env = _environment(started)
+    if spec.memory == "auto":
+        from . import memory_budget
+
+        env |= memory_budget.words(spec, env, memory, cgroup.usable_cpus())
     env["NOTIFY_SOCKET"] = notify_path
     watched = spec.watchdog > 0
     if watched:
