@@ -138,6 +138,12 @@ EVENTS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "`shutdown_with_message`: the worker's channel is closed.",
             ),
             (
+                "worker drain over",
+                "warning",
+                f"{WORKER} reason",
+                "It drained (`drain`) and is stopped, with the connections that it still has.",
+            ),
+            (
                 "worker busy at its stop signal",
                 "warning",
                 WORKER,

@@ -28,6 +28,7 @@ COLOURS = {
     "launching": "\x1b[36m",
     "unhealthy": RED,
     "stalled": RED,
+    "draining": YELLOW,
     "stopping": YELLOW,
     "waiting restart": YELLOW,
     "scheduled": CYAN,

@@ -75,6 +75,7 @@ _AS_READ = (
     "multiline",
     "listen",
     "retire_delay",
+    "drain",
     "stall_timeout",
     "handoff",
     "health",

@@ -342,6 +342,14 @@ APP_KEYS: tuple[Key, ...] = (
         "until all is answered; 500 where that is not seen",
     ),
     _own(
+        "drain",
+        "time",
+        "With `share: slots`: a worker that a reload has replaced lives on without new connections "
+        "until its clients have closed theirs (WebSocket), or for so long. The reload does not "
+        "wait for it. Of more than `instances` such workers the oldest is stopped.",
+        "0",
+    ),
+    _own(
         "stall_timeout",
         "time",
         "A worker for which connections wait and that accepts none is stopped after so long. It "

@@ -113,7 +113,7 @@ class WatchQueue(Effect):
     request in hand; what cannot be told of a connection then counts for so long, and a request
     that was in hand for `longest` no more. Where nothing can be told, `quiet_time` is the
     `answer_time`; `hurried`: there is none, and a queue from which nothing is taken counts for
-    `quiet_time`.
+    `quiet_time`. `closed`: all of the worker's connections have to be closed.
     """
 
     incarnation: int
@@ -123,6 +123,7 @@ class WatchQueue(Effect):
     quiet_time: float = 0.0
     longest: float = 0.0
     hurried: bool = False
+    closed: bool = False
 
 
 class ProbeAccept(Effect):

@@ -284,6 +284,7 @@ AFTER: dict[StopReason, Callable[[Transaction, Worker, Instance, float], None]] 
     "remove": stay_stopped,
     "shutdown": stay_stopped,
     "lost": stay_stopped,
+    "drain": stay_stopped,
 }
 
 

@@ -206,10 +206,8 @@ def stop_retiring(tx: Transaction, worker: Worker, signum: int) -> bool:
     """It goes on retiring, as the new reason asks."""
     before = tx.worker(worker.incarnation)
     worker = tx.put_worker(_with_signal(worker, signum))
-    anew = before is not None and retiring.in_shutdown(worker) and not retiring.in_shutdown(before)
-    if anew and not worker.queue_empty:
-        # In a shutdown the times are others.
-        tx.put_worker(worker.replace(retired_at=tx.now))
+    if before is not None and retiring.begins_anew(before, worker):
+        tx.put_worker(worker.replace(retired_at=tx.now, delay_over=False))
         return True
     _retire_further(tx, worker)
     return False
@@ -298,7 +296,10 @@ def _unwatched(tx: Transaction, worker: Worker) -> Worker:
 def terminate_overdue(tx: Transaction, worker: Worker) -> None:
     """`kill_timeout` is over."""
     if worker.state == w.RETIRING:
-        tx.report_of(worker, "warning", "worker busy at its stop signal")
+        if retiring.drains(worker):
+            tx.report_of(worker, "warning", "worker drain over", reason="drain")
+        else:
+            tx.report_of(worker, "warning", "worker busy at its stop signal")
         terminate(tx, worker)
         return
     if worker.killed:

@@ -9,7 +9,7 @@ app `errored`.
 
 from __future__ import annotations
 
-from . import rolling
+from . import draining, rolling
 from . import worker as w
 from .lifecycle import kill, route, shares_port, stop_worker
 from .restarts import after_failure
@@ -160,6 +160,8 @@ _MUCH = 4
 
 def exceeded(tx: Transaction, worker: Worker, rss: int, limit: int = 0) -> None:
     """The worker and its descendants hold `rss` bytes."""
+    if draining.exceeded(tx, worker):
+        return
     app_state = tx.the_app(worker.app)
     instance = tx.instance(worker.app, worker.instance)
     # One that is being replaced already will be gone soon.

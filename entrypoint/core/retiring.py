@@ -33,6 +33,8 @@ def watch(tx: Transaction, worker: Worker) -> WatchQueue:
     if empties(worker):
         answer_time = 0.0 if spec.retire_when_quiet else spec.retire_delay
         quiet_time = spec.retire_delay
+    elif drains(worker):
+        quiet_time = spec.retire_delay
     elif in_shutdown(worker) and _is_well(worker):
         quiet_time = delay(tx, worker)
     return WatchQueue(
@@ -43,6 +45,7 @@ def watch(tx: Transaction, worker: Worker) -> WatchQueue:
         quiet_time,
         spec.kill_timeout,
         in_shutdown(worker),
+        drains(worker),
     )
 
 
@@ -53,13 +56,15 @@ def delay(tx: Transaction, worker: Worker) -> float:
 
 def bound(tx: Transaction, worker: Worker) -> float:
     """Seconds after which it gets its stop signal whatever it has in hand."""
+    if drains(worker):
+        return worker.spec.drain
     return _least(tx, worker) + QUIESCE_SHARE * kill_timeout(tx, worker)
 
 
 def grace(tx: Transaction, worker: Worker) -> float:
     """Seconds from its stop signal to SIGKILL: what is left of `kill_timeout`."""
     longest = kill_timeout(tx, worker)
-    if not worker.retired_at:
+    if not worker.retired_at or drains(worker):
         return longest
     spent = tx.now - worker.retired_at - _least(tx, worker)
     return min(longest, max(longest - spent, (1 - QUIESCE_SHARE) * longest))
@@ -73,6 +78,8 @@ def is_over(worker: Worker) -> bool:
     """Its signal may be sent."""
     if in_shutdown(worker):
         return worker.queue_empty or (worker.delay_over and not _is_well(worker))
+    if drains(worker):
+        return worker.queue_empty
     if not empties(worker):
         return worker.delay_over
     return worker.queue_empty and (worker.delay_over or worker.spec.retire_when_quiet)
@@ -94,3 +101,15 @@ def _is_well(worker: Worker) -> bool:
 def in_shutdown(worker: Worker) -> bool:
     """The container stops: no new connections come, and there is no successor."""
     return worker.stop_reason == "shutdown"
+
+
+def begins_anew(before: Worker, worker: Worker) -> bool:
+    """It retires already, and for the new reason its times are others."""
+    if worker.queue_empty or before.stop_reason == worker.stop_reason:
+        return False
+    return in_shutdown(worker) or drains(before)
+
+
+def drains(worker: Worker) -> bool:
+    """A reload has replaced it, and it keeps its connections for `drain`."""
+    return worker.stop_reason == "drain"

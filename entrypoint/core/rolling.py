@@ -15,7 +15,7 @@ and what has been replaced is restarted with the revision of the file from befor
 
 from __future__ import annotations
 
-from . import listeners, reasons
+from . import draining, listeners, reasons
 from . import worker as w
 from .addresses import accepts
 from .effects import LookAt, ReportOutcome, StartTimer, StopTimer
@@ -402,7 +402,10 @@ def _take_over(tx: Transaction, instance: Instance, worker: Worker) -> None:
         why = app_state.reload.reason if app_state.reload else ""
         label = reasons.of_repair(old) if repairs else reasons.label(why)
         tx.put_instance(restarted(tx, after, label))
-        stop_worker(tx, old, "reload")
+        if repairs or not draining.replaced(tx, old):
+            stop_worker(tx, old, "reload")
+        else:
+            done(tx, instance.app, instance.number)
     else:
         tx.put_instance(after)
         tx.emit(StopTimer(Timer("restart", instance.app, instance.restart_timer)))

@@ -143,6 +143,8 @@ class AppSpec(Record):
     retire_delay: float = 0.5
     # The file does not say `retire_delay`: a worker that has answered all gets its signal before.
     retire_when_quiet: bool = False
+    # How long a worker that a reload has replaced keeps its connections (s); 0: it does not.
+    drain: float = 0.0
     handoff: str = "auto"  # auto | fds | intercept | node | none
     health: HealthSpec | None = None
     watchdog: float = 0.0  # 0: none

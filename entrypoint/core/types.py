@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         "lost",
         "abort",
         "stalled",
+        "drain",
     ]
 
     # What a signal to a worker reaches (`effects.SendSignal`); "": not decided yet.

@@ -8,6 +8,7 @@ LAUNCHING = "launching"
 ONLINE = "online"
 UNHEALTHY = "unhealthy"  # its active checks fail; it is being replaced
 STALLED = "stalled"  # connections wait for it, and it accepts none
+DRAINING = "draining"  # a reload has replaced it, and it keeps its connections
 STOPPING = "stopping"
 WAITING_RESTART = "waiting restart"
 STOPPED = "stopped"
@@ -18,6 +19,7 @@ STATES = (
     ONLINE,
     UNHEALTHY,
     STALLED,
+    DRAINING,
     STOPPING,
     WAITING_RESTART,
     STOPPED,

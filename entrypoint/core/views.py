@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import retiring
 from . import view as v
 from . import worker as w
 from .jobs import is_job
@@ -128,6 +129,12 @@ def _is_stalled(worker: Worker) -> bool:
     return worker.state == w.SICK and worker.stalled_at > 0 and not worker.sick
 
 
+def _state(worker: Worker) -> str:
+    if worker.state == w.RETIRING and retiring.drains(worker):
+        return v.DRAINING
+    return v.STALLED if _is_stalled(worker) else _SHOWN[worker.state]
+
+
 def _row(app_state: AppState, worker: Worker, instance: Instance | None) -> v.WorkerView:
     return v.WorkerView(
         app=worker.app,
@@ -136,7 +143,7 @@ def _row(app_state: AppState, worker: Worker, instance: Instance | None) -> v.Wo
         slot=worker.slot,
         # Reaped: its number may be another process's by now.
         pid=0 if worker.state == w.LINGERING else worker.pid,
-        state=v.STALLED if _is_stalled(worker) else _SHOWN[worker.state],
+        state=_state(worker),
         ready=worker.ready,
         restarts=instance.restarts if instance else 0,
         started_at=worker.launched_at,

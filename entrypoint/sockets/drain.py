@@ -26,6 +26,8 @@ QUEUE_PAUSE = 0.005
 # time that a look takes.
 _LEAST, _MOST, _SHARE = 0.01, 0.05, 10.0
 _LOOKS = 2
+# The same for a worker that may keep its connections for hours.
+_RARE, _RARE_SHARE = 2.0, 50.0
 # Less than this is no reason to look again (s).
 _NEGLIGIBLE = 0.005
 # How often it is looked whether it still waits for a CPU (s): each thread is a file of /proc.
@@ -55,6 +57,7 @@ class Emptying:
         self._answer_time = ordered.answer_time
         self._quiet_time = ordered.quiet_time
         self._hurried = ordered.hurried
+        self._most, self._share = (_RARE, _RARE_SHARE) if ordered.closed else (_MOST, _SHARE)
         self._in_hand = in_hand
         self._blind = blind
         if in_hand is None:
@@ -104,8 +107,8 @@ class Emptying:
         self._clean = 0 if held else self._clean + 1
         if held:
             self._idle_since = None
-        pause = _LEAST if not held else min(_MOST, max(_LEAST, self.pause * 1.5))
-        self.pause = max(pause, _SHARE * self._took)
+        pause = _LEAST if not held else min(self._most, max(_LEAST, self.pause * 1.5))
+        self.pause = max(pause, self._share * self._took)
         self._took = 0.0
 
     def _wait_instead(self) -> None:

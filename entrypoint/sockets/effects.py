@@ -245,7 +245,8 @@ class PortEffects:
             from .in_hand import InHand, ports_of
 
             addresses = ports_of(ports.listeners.tcp_groups())
-            in_hand = InHand(addresses, started.pid, effect.longest) if addresses else None
+            if addresses:
+                in_hand = InHand(addresses, started.pid, effect.longest, closed=effect.closed)
         emptying = Emptying(
             self._loop.now,
             lambda: ports.queue_length(effect.slot) if ports is not None else 0,

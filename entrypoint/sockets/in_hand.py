@@ -76,12 +76,23 @@ def ports_of(groups: Iterable[Group]) -> tuple[tuple[int, int], ...]:
 
 
 class InHand:
-    """Looks at the connections of `addresses` (family, port) for those of process tree `pid`."""
+    """Looks at the connections of `addresses` (family, port) for those of process tree `pid`.
 
-    def __init__(self, addresses: tuple[tuple[int, int], ...], pid: int, longest: float) -> None:
+    `closed`: each of them counts as held until it is closed.
+    """
+
+    def __init__(
+        self,
+        addresses: tuple[tuple[int, int], ...],
+        pid: int,
+        longest: float,
+        *,
+        closed: bool = False,
+    ) -> None:
         self._addresses = addresses
         self._pid = pid
         self._longest = longest
+        self._closed = closed
         self._before: dict[int, Before] = {}
         self._now: dict[int, Before] = {}
         self._first = True
@@ -123,6 +134,9 @@ class InHand:
         inode = connection.inode
         if not inode:
             return  # it waits in a queue
+        if self._closed:
+            self._held.add(inode)
+            return
         found = verdict(connection, self._longest)
         received, written = connection.received, connection.acknowledged + connection.unsent
         before = self._before.get(inode)
@@ -157,6 +171,7 @@ class InHand:
             raise OSError(errno.EACCES, "the descriptors of its processes may not be read")
         self._mine |= seen.holders.keys()
         missing = {each: self._others.get(each, 0) + 1 for each in unknown - seen.holders.keys()}
-        known = {each: count for each, count in self._others.items() if each in self._before}
+        still = self._before if not self._closed else self._held
+        known = {each: count for each, count in self._others.items() if each in still}
         self._others = {**known, **missing}
         return bool(seen.holders)

@@ -34,6 +34,7 @@ PROGRAMS: dict[str, tuple[float | None, float | None, Script]] = {
     "serves": (0.0, 0.0, Script()),
     "accepts later": (0.0, 0.8, Script(queue_takes=0.8, accepts_after=0.8)),
     "answers later": (0.0, 0.0, Script(answers_after=0.8)),
+    "keeps connections": (0.0, 0.0, Script(closes_after=0.8)),
     "serves errors": (0.0, 0.0, Script(well_from=None)),
     # The queue of a slot holds a check until it is given up.
     "never accepts": (
@@ -76,7 +77,13 @@ if listens != "None":
         time.sleep(float(accepts))
         while True:
             conn, _ = sock.accept()
-            if name == "answers later" and conn.recv(1000):
+            if name == "keeps connections":
+                conn.settimeout(0.8)
+                try:
+                    conn.recv(1000)
+                except TimeoutError:
+                    pass
+            elif name == "answers later" and conn.recv(1000):
                 time.sleep(0.8)
             status = b"200 OK" if name != "serves errors" else b"503 Service Unavailable"
             conn.sendall(b"HTTP/1.0 " + status + b"\\r\\n\\r\\n%d" % os.getpid())

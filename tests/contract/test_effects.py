@@ -154,6 +154,16 @@ def test_a_request_in_hand_is_told_when_it_is_answered(shell):
     shell.until(lambda: shell.of(e.QueueEmptied, worker))
 
 
+def test_connections_are_told_when_all_are_closed(shell):
+    worker = shell.start("keeps connections")
+    ready(shell, worker)
+    shell.connect()
+    shell.perform(f.WatchQueue(worker, "web", 0, quiet_time=0.1, longest=8.0, closed=True))
+    shell.a_while(0.4)
+    assert not shell.of(e.QueueEmptied, worker)
+    shell.until(lambda: shell.of(e.QueueEmptied, worker))
+
+
 def test_in_a_shutdown_a_queue_from_which_nobody_accepts_is_left(shell):
     worker = shell.start("never accepts")
     ready(shell, worker)

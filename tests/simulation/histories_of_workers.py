@@ -233,3 +233,20 @@ def workers_have_requests_in_hand_when_they_are_to_leave(world):
     world.advance(0.1)
     world.emit(e.SignalArrived(SIGTERM))
     world.settle(40)
+
+
+@history
+def workers_drain_after_a_reload(world):
+    world.usual = lambda _spawn: Script(closes_after=3.0)
+    world.up(shared(instances=2, retire_when_quiet=True, drain=20.0))
+    world.emit(e.ReloadRequested("web"))
+    world.settle(5)
+    world.usual = lambda _spawn: Script(closes_after=None, answers_after=0.5)
+    world.emit(e.ReloadRequested("web"))
+    world.settle(5)
+    world.emit(e.ReloadRequested("web"))
+    world.settle(30)
+    world.emit(e.ReloadRequested("web"))
+    world.settle(2)
+    world.emit(e.SignalArrived(SIGTERM))
+    world.settle(20)

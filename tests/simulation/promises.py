@@ -109,7 +109,8 @@ def the_queue_is_waited_for(world: World, _effects) -> None:
         if now is None or (before.state, now.state) != (w.RETIRING, w.TERMINATING):
             continue
         if now.stop_reason in ("reload", "scale") and not (now.sick or now.stalled_at):
-            assert overdue or (now.queue_empty and now.delay_over), now
+            had_time = now.delay_over or now.spec.retire_when_quiet
+            assert overdue or (now.queue_empty and had_time), now
 
 
 def a_replacement_meets_nothing_of_the_dead(world: World, effects) -> None:
@@ -141,7 +142,7 @@ def no_reload_goes_on_unproven(world: World, _effects) -> None:
     for incarnation, before in world.before.items():
         now = state.workers.get(incarnation)
         leaves = now is not None and before.ready and not before.stop_reason
-        if not leaves or now.stop_reason != "reload" or now.spec.share == "none":
+        if not leaves or now.stop_reason not in ("reload", "drain") or now.spec.share == "none":
             continue
         app_state, instance = state.apps[now.app], state.instances[now.app][now.instance]
         successor = state.workers.get(instance.current)

@@ -62,6 +62,8 @@ scripts = st.one_of(
         group=st.sampled_from(("", "obeys", "stubborn", "undying")),
         strays=st.sampled_from(("", "", "obeys", "stubborn", "undying")),
         queue_takes=st.sampled_from((0, 0.3, 2.0, None)),
+        answers_after=st.sampled_from((0, 0.3, 2.0, None)),
+        closes_after=st.sampled_from((0, 2.0, None)),
     ),
     st.builds(
         Script,
@@ -123,6 +125,8 @@ def specs(draw, name: str):
         "min_ready": draw(st.sampled_from((None, None, 0.0, 4.0))),
         "listen_timeout": draw(st.sampled_from((3.0, 3.0, 0.4))),
         "retire_delay": draw(st.sampled_from((0.5, 0.5, 0.0, 3.0))),
+        "retire_when_quiet": draw(st.booleans()),
+        "drain": draw(st.sampled_from((0.0, 0.0, 5.0))),
         "kill_signal": draw(st.sampled_from((None, None, SIGTERM))),
         "node": draw(st.booleans()),
         "shutdown_with_message": draw(st.sampled_from((False, False, True))),

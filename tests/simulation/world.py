@@ -89,6 +89,8 @@ class Script:
     queue_takes: float | None = 0.0
     # And until no request is in its hands.
     answers_after: float | None = 0.0
+    # And until none of its connections is left, which a worker that drains waits for.
+    closes_after: float | None = 0.0
     # Its checks: they succeed between these ages, counted from its exec, and are answered
     # so many seconds after they were asked for.
     well_from: float | None = 0.0
@@ -507,7 +509,11 @@ class World:
             if effect.incarnation not in self.gone:
                 self.emit(e.QueueEmptied(effect.incarnation))
 
-        answers = process.script.answers_after if process and effect.quiet_time else 0.0
+        answers: float | None = 0.0
+        if process and effect.closed:
+            answers = process.script.closes_after
+        elif process and effect.quiet_time:
+            answers = process.script.answers_after
         if takes is None and effect.hurried and answers is not None:
             self.at(max(answers, effect.quiet_time), emptied)
         elif takes == 0 and not effect.answer_time and answers == 0:

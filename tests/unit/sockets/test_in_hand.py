@@ -162,6 +162,16 @@ def test_a_long_upload_counts_to_its_end(world):
         assert world.holds(upload, settled=True)
 
 
+def test_all_connections_can_be_waited_for(world):
+    world.looking = InHand(((socket.AF_INET, 80),), 7, 8.0, closed=True)
+    for _ in range(3):
+        assert world.holds(connection(), connection(6), settled=True)
+    assert world.looks == 1  # while one of its own is there nothing is read
+    for _ in range(3):
+        assert not world.holds(connection(6), settled=True)
+    assert world.looks == 2
+
+
 def test_a_handshake_that_had_begun_is_waited_for(world):
     begun = Connection(0, SYN_RECV, b"one")
     later = Connection(0, SYN_RECV, b"two")
