@@ -115,7 +115,6 @@ class Loop:
         self._heap: list[tuple[float, int, Hashable]] = []
         self._count = 0
         self.on_error = on_error
-        self._running = False
         # When the present turn began to work; infinite between turns.
         self.turn_began = math.inf
         self.wakeups = 0
@@ -409,16 +408,6 @@ class Loop:
             except Exception as error:  # noqa: BLE001  as above
                 self.on_error(name_of(callback), error)
             self._measure(callback)
-
-    def run(self) -> None:
-        """Turn until `stop`."""
-        self._running = True
-        while self._running:
-            self.turn()
-
-    def stop(self) -> None:
-        """End `run` after the current turn."""
-        self._running = False
 
     def close(self) -> None:
         """Release the epoll descriptor."""

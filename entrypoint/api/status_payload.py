@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from entrypoint.kernel import proc
 from entrypoint.logs.schema import stamp
 
 TYPE_CHECKING = False
@@ -92,10 +93,8 @@ def _left_behind(runtime: Runtime, name: str) -> list[dict[str, Any]]:
 
     Their names, and no command lines, which may hold secrets.
     """
-    from entrypoint.shell.descendants import name_of
-
     return [
-        {"pid": process.pid, "name": name_of(process.pid), "incarnation": mark.incarnation}
+        {"pid": process.pid, "name": proc.name(process.pid) or "?", "incarnation": mark.incarnation}
         for process, mark in runtime.children.families.left_behind()
         if mark is not None and mark.app == name
     ]

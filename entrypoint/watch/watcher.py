@@ -103,11 +103,6 @@ class Watcher:
         """How many folders and files are watched."""
         return len(self._watches)
 
-    @property
-    def walking(self) -> bool:
-        """Some trees are not wholly watched yet."""
-        return bool(self._todo)
-
     def close(self) -> None:
         """Stop watching."""
         self._loop.cancel(("watch", id(self)))

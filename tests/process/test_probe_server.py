@@ -632,9 +632,11 @@ loop = Loop(lambda where, error: os.write(2, f"{where}: {error!r}\\n".encode()))
 spec = ListenSpec("inet", "127.0.0.1", 0)
 server = ProbeServer(loop, (spec,), lambda: view, "all", "0", dict)
 server.open()
-loop.register(0, READ, lambda events: loop.stop())
+ended = []
+loop.register(0, READ, ended.append)
 os.write(1, b"%d\\n" % server.addresses[0][1])
-loop.run()
+while not ended:
+    loop.turn()
 server.close()
 heavy = "asyncio dataclasses enum json re signal socket ssl threading typing".split()
 leaked = sorted(set(heavy) & set(sys.modules))

@@ -24,34 +24,34 @@ class Watched:
 
     def __init__(self, folder: Path, *roots: str, ignore: tuple[str, ...] = ()) -> None:
         self.errors: list[str] = []
-        self.event: list[str] = []
+        self.paths: list[str] = []
         self.loop = Loop(lambda where, error: self.errors.append(f"{where}: {error!r}"))
         self.watcher = Watcher(
             self.loop,
             roots or (str(folder),),
             ignorer(ignore, str(folder)),
-            self.event.append,
+            self.paths.append,
             self.errors.append,
         )
-        self.until(lambda: not self.watcher.walking)
+        self.until(lambda: not self.watcher._todo)
 
     def until(self, condition) -> None:
-        event = lambda: f"{self.event} {self.errors}"  # noqa: E731
-        wait_until(condition, event, step=lambda: self.loop.turn(0.05))
+        paths = lambda: f"{self.paths} {self.errors}"  # noqa: E731
+        wait_until(condition, paths, step=lambda: self.loop.turn(0.05))
 
     def next(self) -> str:
         """The next burst's first path."""
-        before = len(self.event)
-        self.until(lambda: len(self.event) > before)
+        before = len(self.paths)
+        self.until(lambda: len(self.paths) > before)
         assert self.errors == []
-        return self.event[-1]
+        return self.paths[-1]
 
     def nothing_before(self, marker: Path) -> None:
         """What was done so far is no change: the next to be told is `marker`."""
-        before = len(self.event)
+        before = len(self.paths)
         marker.write_text("x")
-        self.until(lambda: len(self.event) > before)
-        assert [os.path.basename(path) for path in self.event[before:]] == [marker.name]
+        self.until(lambda: len(self.paths) > before)
+        assert [os.path.basename(path) for path in self.paths[before:]] == [marker.name]
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_folder_that_comes_and_goes_with_all_that_is_in_it_is_no_change(
     it.until(lambda: it.watcher.folders == before + 1)
     shutil.rmtree(tmp_path / "tmp")
     it.until(lambda: not it.watcher._noted)  # the burst is over
-    assert it.event == []
+    assert it.paths == []
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "link"])
@@ -213,8 +213,8 @@ def test_new_folders_are_watched_with_all_that_came_in_them(watched, tmp_path) -
     deep = tmp_path / "a" / "b" / "c"
     deep.mkdir(parents=True)
     it.next()
-    it.until(lambda: not it.watcher.walking and it.watcher.folders >= 5)
-    it.event.clear()
+    it.until(lambda: not it.watcher._todo and it.watcher.folders >= 5)
+    it.paths.clear()
     (deep / "x.js").write_text("1")
     assert it.next() == str(deep / "x.js")
 
@@ -226,7 +226,7 @@ def test_a_folder_moved_in_is_watched_and_one_moved_out_is_not(watched, tmp_path
     it = watched(str(inside))
     (outside / "sub").rename(inside / "sub")
     it.next()
-    it.until(lambda: not it.watcher.walking)
+    it.until(lambda: not it.watcher._todo)
     (inside / "sub" / "x.js").write_text("1")
     assert it.next() == str(inside / "sub" / "x.js")
     (inside / "sub").rename(outside / "sub")
@@ -251,7 +251,7 @@ def test_a_root_deleted_and_made_again_is_watched_again(watched, tmp_path) -> No
     it.next()
     root.mkdir(parents=True)
     it.next()
-    it.until(lambda: not it.watcher.walking)
+    it.until(lambda: not it.watcher._todo)
     (root / "x.js").write_text("1")
     assert it.next() == str(root / "x.js")
 
@@ -275,7 +275,7 @@ def test_a_single_file_is_watched_through_its_folder(watched, tmp_path) -> None:
     (tmp_path / "other.yaml").write_text("2")
     one.write_text("3")
     assert it.next() == str(one)
-    assert set(it.event) == {str(one)}
+    assert set(it.paths) == {str(one)}
 
 
 def configmap(folder: Path, version: str, text: str | None = None) -> None:
@@ -310,7 +310,7 @@ def test_a_release_is_changed_by_its_link(watched, tmp_path, what) -> None:
         (tmp_path / "new").symlink_to(f"releases/{release}")
         (tmp_path / "new").rename(tmp_path / "current")
         it.next()
-        it.until(lambda: not it.watcher.walking)
+        it.until(lambda: not it.watcher._todo)
         (tmp_path / "releases" / release / "src" / "a.js").write_text("1")
         assert it.next() == str(tmp_path / what / ("src/a.js" if what == "current" else "a.js"))
     # What was left is not watched any more.
@@ -326,7 +326,7 @@ def test_a_folder_that_another_one_takes_the_place_of(watched, tmp_path) -> None
     (tmp_path / "app").rename(tmp_path / "old")
     (tmp_path / "new").rename(tmp_path / "app")
     it.next()
-    it.until(lambda: not it.watcher.walking)
+    it.until(lambda: not it.watcher._todo)
     (tmp_path / "app" / "src" / "a.js").write_text("1")
     assert it.next() == str(tmp_path / "app" / "src" / "a.js")
     (tmp_path / "old" / "src" / "a.js").write_text("1")
@@ -439,7 +439,7 @@ def test_what_a_link_leads_to_may_go_and_come_back(watched, tmp_path, link, put)
     it.next()
     put(new, dist)
     it.next()
-    it.until(lambda: not it.watcher.walking)
+    it.until(lambda: not it.watcher._todo)
     (dist / "settings.json").write_text("2")
     assert it.next() == str(seen)
 
@@ -451,7 +451,7 @@ def test_a_link_to_a_folder_that_is_not_there_yet(watched, tmp_path) -> None:
     it = watched(str(root))
     (tmp_path / "dist" / "deep").mkdir(parents=True)
     it.next()
-    it.until(lambda: not it.watcher.walking)
+    it.until(lambda: not it.watcher._todo)
     (tmp_path / "dist" / "deep" / "a.js").write_text("1")
     assert it.next() == str(root / "lib" / "deep" / "a.js")
 
@@ -471,7 +471,7 @@ def test_a_link_that_is_removed_takes_its_folder_along_but_none_of_the_tree(
     it.next()
     (root / "far").unlink()
     it.next()
-    it.until(lambda: not it.watcher.walking)
+    it.until(lambda: not it.watcher._todo)
     (far / "a.js").write_text("1")
     it.nothing_before(root / "end.js")
     for release in ("1", "2"):
@@ -522,7 +522,7 @@ def test_names_that_are_not_utf8(watched, tmp_path) -> None:
     name = os.fsencode(tmp_path) + b"/\xff\xfe"
     os.mkdir(name)
     it.next()
-    it.until(lambda: not it.watcher.walking)
+    it.until(lambda: not it.watcher._todo)
     with open(name + b"/\x80.js", "wb"):
         pass
     assert os.fsencode(it.next()) == name + b"/\x80.js"
@@ -540,10 +540,10 @@ def test_an_overflow_of_the_queue_is_a_change_and_everything_is_watched_after_it
         os.unlink(files[n % 2])
     (tmp_path / "new").mkdir()
     it.next()
-    it.until(lambda: not it.watcher.walking and it.watcher.folders >= 3)
-    it.event.clear()
+    it.until(lambda: not it.watcher._todo and it.watcher.folders >= 3)
+    it.paths.clear()
     (tmp_path / "new" / "x.js").write_text("1")
-    it.until(lambda: str(tmp_path / "new" / "x.js") in it.event)
+    it.until(lambda: str(tmp_path / "new" / "x.js") in it.paths)
 
 
 def test_a_folder_made_anew_during_an_overflow_is_watched(watched, tmp_path) -> None:
@@ -558,9 +558,9 @@ def test_a_folder_made_anew_during_an_overflow_is_watched(watched, tmp_path) -> 
     (tmp_path / "dist").rmdir()
     (tmp_path / "dist").mkdir()
     it.next()
-    it.until(lambda: not it.watcher.walking)
+    it.until(lambda: not it.watcher._todo)
     (tmp_path / "dist" / "x.js").write_text("1")
-    it.until(lambda: str(tmp_path / "dist" / "x.js") in it.event)
+    it.until(lambda: str(tmp_path / "dist" / "x.js") in it.paths)
 
 
 def test_ten_thousand_folders_are_walked_in_slices(watched, tmp_path) -> None:
@@ -569,12 +569,12 @@ def test_ten_thousand_folders_are_walked_in_slices(watched, tmp_path) -> None:
             (tmp_path / f"{a}" / f"{b}").mkdir(parents=True)
     loop_turns = 0
     it = Watched.__new__(Watched)
-    it.errors, it.event = [], []
+    it.errors, it.paths = [], []
     it.loop = Loop(lambda where, error: it.errors.append(f"{where}: {error!r}"))
     it.watcher = Watcher(
-        it.loop, (str(tmp_path),), ignorer((), str(tmp_path)), it.event.append, it.errors.append
+        it.loop, (str(tmp_path),), ignorer((), str(tmp_path)), it.paths.append, it.errors.append
     )
-    while it.watcher.walking:
+    while it.watcher._todo:
         it.loop.turn(0)
         loop_turns += 1
     assert loop_turns > 50
@@ -604,7 +604,7 @@ def test_a_deleted_tree_costs_its_size_and_not_its_square(watched, tmp_path, mon
     for name in ("stat", "lstat", "scandir"):
         monkeypatch.setattr(os, name, counted(getattr(os, name)))
     it.next()
-    it.until(lambda: not it.watcher.walking)
+    it.until(lambda: not it.watcher._todo)
     assert looks[0] < 300
     it.nothing_before(tmp_path / "end.js")
 
@@ -652,14 +652,14 @@ def test_the_calls_are_the_packages_or_our_own(tmp_path, monkeypatch, package):
         assert own == (package == "missing")
         wd = watch.add(os.fsencode(tmp_path))
         (tmp_path / "new").mkdir()
-        [event] = watch.read()
-        assert (event.wd, event.name) == (wd, b"new")
-        assert event.mask == watch.flags.IN_CREATE | watch.flags.IN_ISDIR
+        [paths] = watch.read()
+        assert (paths.wd, paths.name) == (wd, b"new")
+        assert paths.mask == watch.flags.IN_CREATE | watch.flags.IN_ISDIR
         with pytest.raises(FileNotFoundError):
             watch.add(b"/nowhere/at/all")
         watch.remove(wd)
-        [event] = watch.read()
-        assert event.mask == watch.flags.IN_IGNORED
+        [paths] = watch.read()
+        assert paths.mask == watch.flags.IN_IGNORED
         watch.remove(wd)
     finally:
         watch.close()

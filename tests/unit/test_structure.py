@@ -34,13 +34,23 @@ MAY_IMPORT = {
     "checks": {"core", "kernel", "loop", "shell", "sockets"},
     "metrics": {"api", "core", "kernel", "loop"},
     "page": {"api", "kernel", "loop", "metrics"},
-    "api": {"core", "kernel", "logs", "loop", "shell"},
+    "api": {"core", "kernel", "logs", "loop"},
     "config": {"core", "kernel", "logs", "shell", "sockets", "watch"},
     "client": {"api", "core", "journal", "kernel", "logs"},
     "shell": {
         *("api", "checks", "config", "core", "http", "journal", "kernel", "logs", "loop"),
         *("metrics", "page", "sockets", "watch"),
     },
+}
+
+# A folder imports those before it; what else it imports has a reason.
+LAYERS = (
+    *("core", "loop", "kernel", "logs", "watch", "sockets", "journal"),
+    *("api", "http", "metrics", "page", "checks", "shell", "config", "client"),
+)
+AGAINST_LAYERS = {
+    ("checks", "shell"): "the command of a check is started as its worker is (spawn_request.py)",
+    ("shell", "config"): "in the child that reads a file (loader.py)",
 }
 
 # Modules of the standard library that are the system's calls, and functions of `os` and of
@@ -227,6 +237,20 @@ def test_folders_import_what_they_may(graph: dict[str, Edges]) -> None:
     assert against == []
     # What is not used any more is no longer allowed.
     assert found == MAY_IMPORT
+
+
+def test_imports_follow_the_layers() -> None:
+    assert {*LAYERS} == {*MAY_IMPORT, "loop"}
+    against = {
+        (folder, other)
+        for folder, others in MAY_IMPORT.items()
+        for other in others
+        if LAYERS.index(other) > LAYERS.index(folder)
+    }
+    assert against == set(AGAINST_LAYERS)
+    page = " ".join((ROOT / "docs/explanation/core.md").read_text("utf-8").split())
+    for reason in AGAINST_LAYERS.values():
+        assert reason.partition(" (")[0] in page, reason
 
 
 def test_the_kernel_imports_records_alone(graph: dict[str, Edges]) -> None:
