@@ -18,7 +18,7 @@ VERSION ?=
 BASE_IMAGE ?=
 BUILD_IMAGE ?=
 ARGS   ?=
-DOCS_TESTS := tests/unit/test_docs.py tests/unit/core/test_diagram.py tests/unit/logs/test_events_page.py
+DOCS_TESTS := tests/unit/test_docs.py tests/unit/test_site.py tests/process/test_docs_commands.py tests/unit/core/test_diagram.py tests/unit/logs/test_events_page.py
 
 .PHONY: help
 help:  ## Show this help
@@ -57,8 +57,9 @@ reference: $(HAVE_VENV)  ## Write the pages made from tables: keys, metrics, eve
 	@$(PYTHON) k8s/monitoring/generate.py
 
 .PHONY: docs
-docs: $(HAVE_VENV)  ## Check the documents: links, generated pages, what they say of the code
+docs: $(HAVE_VENV)  ## Check the documents, and build the site with search into dist/site
 	@$(PYTHON) -m pytest $(DOCS_TESTS) $(ARGS)
+	@scripts/site $(PYTHON)
 
 .PHONY: browser
 browser: setup  ## The status page in a headless Chromium, and what 100 viewers cost
