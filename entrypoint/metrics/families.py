@@ -240,7 +240,7 @@ WORKERS = (
         GAUGE,
         WORKER,
         "The same with shared pages divided among those that share them (PSS). Not given for "
-        "processes of more than 1 GiB, and with many workers some seconds to minutes old.",
+        "processes of more than 1 GiB. Some seconds old, with many workers some minutes.",
     ),
     _family(
         "pyinit_worker_open_fds",

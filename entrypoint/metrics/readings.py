@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 # How long a pass waits for what is used, and for PSS, and how often it looks (s).
 USAGE_WAIT = 2.0
 PSS_WAIT = 0.2
+# How old the PSS of a worker is at least when it is read again (s): a fork costs PID 1 more than
+# all that it reads itself, and PSS changes slowly.
+PSS_EVERY = 5.0
 PAUSE = 0.005
 
 
@@ -123,11 +126,12 @@ class Readings:
     def _read_pss(self) -> Iterator[float]:
         now = time.monotonic()
         wanted = []
-        for incarnation in sorted(self.of, key=lambda n: self._pss.get(n, (0.0, None))[0]):
+        read_at = {n: self._pss.get(n, (float("-inf"), None))[0] for n in self.of}
+        for incarnation in sorted(self.of, key=read_at.__getitem__):
             members = self.of[incarnation].members
             if members is None:
                 self._pss[incarnation] = (now, None)
-            else:
+            elif now - read_at[incarnation] >= PSS_EVERY:
                 wanted.append((incarnation, members))
         if wanted:
             self._pss_reader.begin(lambda: walk.read_pss(wanted))

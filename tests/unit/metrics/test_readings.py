@@ -171,6 +171,19 @@ def test_what_pss_costs_is_bounded_and_the_oldest_come_first(machine):
     assert all(reading.pss == MIB // 2 for reading in found.of.values())
 
 
+def test_pss_is_not_read_again_at_once(machine):
+    machine.processes[10] = (1, 10, 0.0, MIB)
+    found = machine.readings()
+    take(found, worker(1, 10))
+    machine.processes[10] = (1, 10, 0.0, 2 * MIB)
+    take(found, worker(1, 10))
+    assert machine.read == [10]
+    assert (found.of[1].rss, found.of[1].pss) == (2 * MIB, MIB // 2)
+    machine.now += readings.PSS_EVERY
+    take(found, worker(1, 10))
+    assert found.of[1].pss == MIB
+
+
 def test_the_pss_of_what_is_too_big_is_not_looked_at(machine):
     machine.processes[10] = (1, 10, 0.0, walk.PSS_AT_MOST + 1)
     found = machine.readings()
