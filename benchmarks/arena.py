@@ -49,6 +49,14 @@ def tool(name: str) -> str:
     return found
 
 
+def packaged() -> str:
+    """The static program that all packages contain: scripts/packages."""
+    path = ROOT / ".cache" / "packages" / "pyinit"
+    if not path.exists():
+        raise Missing("the packages are not built: make packages")
+    return str(path)
+
+
 def program(name: str) -> str:
     """One of `programs/*.c`, compiled: static and tiny, so that it is not what is measured."""
     source = PROGRAMS / f"{name}.c"

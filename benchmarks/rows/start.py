@@ -12,6 +12,7 @@ from ..arena import (
     bare_loop,
     free_port,
     lines_of,
+    packaged,
     program,
     rounds,
     tool,
@@ -42,6 +43,8 @@ def first_instruction(count: int) -> list[Row]:
         "dumb-init": lambda _f, c: [tool("dumb-init"), *c],
         "pyinit --": lambda _f, c: [PYINIT, "--", *c],
         "pyinit -c": inits.pyinit,
+        "packaged pyinit --": lambda _f, c: [packaged(), "--", *c],
+        "packaged pyinit -c": lambda f, c: [packaged(), *inits.pyinit(f, c)[1:]],
         "pm2-runtime": inits.pm2,
         "circus": inits.circus,
         "supervisor": inits.supervisor,
@@ -59,6 +62,8 @@ def first_instruction(count: int) -> list[Row]:
             [
                 Bar("pyinit --", 2.0, "bare Python loop"),
                 Bar("pyinit -c", 4.0, "bare Python loop"),
+                Bar("packaged pyinit --", 1.0, "bare Python loop"),
+                Bar("packaged pyinit -c", 1.8, "bare Python loop"),
             ],
             how="A static program of a few kB notes the time and becomes the init by exec; the "
             "worker, the same program, notes the time as the first thing that it does.",
@@ -94,6 +99,9 @@ def first_answer(count: int) -> list[Row]:
         contestants = {
             "bare node": lambda: _first_answer(lambda _f: ["node", "server.js"]),
             "pyinit": lambda n=workers: _first_answer(lambda f: inits.pyinit_node(f, n)),
+            "packaged pyinit": lambda n=workers: _first_answer(
+                lambda f: [packaged(), *inits.pyinit_node(f, n)[1:]]
+            ),
             "pm2-runtime": lambda n=workers: _first_answer(lambda f: inits.pm2_node(f, n)),
         }
         if workers == 4:
@@ -109,6 +117,7 @@ def first_answer(count: int) -> list[Row]:
                 figures,
                 [
                     Bar("pyinit", 1.6, "bare node"),
+                    Bar("packaged pyinit", 1.4 if workers == 1 else 1.6, "bare node"),
                     Bar("pm2-runtime", 4.0, "pyinit", at_least=True),
                 ],
                 how="A client asks until it is answered 200. `bare node` is one process of the "
