@@ -27,7 +27,7 @@ QUEUE_PAUSE = 0.005
 _LEAST, _MOST, _SHARE = 0.01, 0.05, 10.0
 _LOOKS = 2
 # The same for a worker that may keep its connections for hours.
-_RARE, _RARE_SHARE = 2.0, 50.0
+_RARE, _RARE_SHARE = 5.0, 200.0
 # Less than this is no reason to look again (s).
 _NEGLIGIBLE = 0.005
 # How often it is looked whether it still waits for a CPU (s): each thread is a file of /proc.
