@@ -299,12 +299,14 @@ class RenewRequested(Event):
 class MemoryExceeded(Event):
     """The worker and its descendants hold more than `max_memory_restart` (bytes).
 
-    `limit`: what that was at this moment.
+    `limit`: what that was at this moment. `urgent`: the container is nearly full, and the kernel
+    would kill somebody soon.
     """
 
     incarnation: int
     rss: int
     limit: int = 0
+    urgent: bool = False
 
 
 class ReloadRequested(Event):

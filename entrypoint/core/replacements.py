@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from .events import MemoryExceeded
     from .transaction import Transaction
     from .worker import AppState, Instance, Worker
 
@@ -158,8 +159,9 @@ _SHORTEST, _LONGEST = 1.0, 30.0
 _MUCH = 4
 
 
-def exceeded(tx: Transaction, worker: Worker, rss: int, limit: int = 0) -> None:
-    """The worker and its descendants hold `rss` bytes."""
+def exceeded(tx: Transaction, worker: Worker, event: MemoryExceeded) -> None:
+    """The worker and its descendants hold more than they may."""
+    rss = event.rss
     if draining.exceeded(tx, worker):
         return
     app_state = tx.the_app(worker.app)
@@ -171,9 +173,9 @@ def exceeded(tx: Transaction, worker: Worker, rss: int, limit: int = 0) -> None:
         return
     if app_state.reload is not None and worker.instance in app_state.reload.queue:
         return  # its turn comes
-    limit = limit or worker.spec.max_memory_restart
+    limit = event.limit or worker.spec.max_memory_restart
     lived = tx.now - worker.launched_at
-    if lived < instance.memory_patience and rss < _MUCH * limit:
+    if lived < instance.memory_patience and rss < _MUCH * limit and not event.urgent:
         return
     tx.put_instance(instance.replace(memory_patience=_patience(instance.memory_patience, lived)))
     tx.put_worker(worker.replace(requested_by=MEMORY))

@@ -104,7 +104,7 @@ def listen_ended(tx: Transaction, worker: Worker, event: e.ListenEnded) -> None:
 
 def memory_exceeded(tx: Transaction, worker: Worker, event: e.MemoryExceeded) -> None:
     """Replaced, unless it is being replaced or stopped already."""
-    replacements.exceeded(tx, worker, event.rss, event.limit)
+    replacements.exceeded(tx, worker, event)
 
 
 def unfit(tx: Transaction, worker: Worker, event: e.WorkerUnfit) -> None:

@@ -77,6 +77,24 @@ def memory_limit(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> int | Non
     return min(found, default=None)
 
 
+def memory_filled(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> float:
+    """The part of the tightest memory limit that is taken by what cannot be dropped; 0: no limit.
+
+    Anonymous memory, without the pages of files.
+    """
+    tightest: tuple[int, float] | None = None
+    for unified, folder in _folders("memory", root, proc):
+        limit = _read(f"{folder}/{'memory.max' if unified else 'memory.limit_in_bytes'}").strip()
+        if not limit.isdigit() or not int(limit):
+            continue
+        word = "anon" if unified else "total_rss"
+        for line in _read(f"{folder}/memory.stat").splitlines():
+            name, _, used = line.partition(" ")
+            if name == word and used.isdigit() and (tightest is None or int(limit) < tightest[0]):
+                tightest = (int(limit), int(used) / int(limit))
+    return tightest[1] if tightest is not None else 0.0
+
+
 def _folders(controller: str, root: str, proc: str) -> list[tuple[bool, str]]:
     """Our cgroups of this controller from the mount inwards; True: of the unified tree."""
     found: list[tuple[bool, str]] = []

@@ -13,7 +13,7 @@ import time
 
 from entrypoint.core import events as e
 from entrypoint.core.spec import AUTO
-from entrypoint.kernel import proc
+from entrypoint.kernel import cgroup, proc
 from entrypoint.logs.schema import stamp
 
 TYPE_CHECKING = False
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 MEMORY_FAR = 2.0
 MEMORY_NEAR = 0.25
 MEMORY_GROWS = 0.05
+# `max_memory_restart: auto`: from this part of the container's limit on a worker that passes its
+# share is replaced at once, however young it is. What is left is for the time that this takes.
+NEARLY_FULL = 0.65
 # How long one turn of the loop looks at processes (s).
 MEMORY_SLICE = 0.005
 # A wall clock can jump: the next time of a cron expression is worked out again so often.
@@ -132,7 +135,8 @@ class Schedules:
             limit = started.spec.max_memory_restart
             limit = auto if limit == AUTO else limit
             if limit and rss > limit:
-                self._runtime.emit(e.MemoryExceeded(started.incarnation, rss, limit))
+                urgent = limit == auto and cgroup.memory_filled() >= NEARLY_FULL
+                self._runtime.emit(e.MemoryExceeded(started.incarnation, rss, limit, urgent))
                 delay = min(delay, MEMORY_NEAR)
             elif limit:
                 last = before.get(started.incarnation)

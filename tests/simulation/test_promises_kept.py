@@ -87,6 +87,18 @@ def test_the_memory_of_a_worker_that_is_being_restarted_changes_nothing():
     assert not world.said("memory limit exceeded")
 
 
+def test_where_the_container_is_nearly_full_there_is_no_patience():
+    world = World().up(shared(max_memory_restart=-1))
+    world.advance(20)
+    for urgent, replaced in ((False, 2), (False, 3), (False, 3), (True, 4)):
+        (current,) = world.live()
+        world.emit(e.MemoryExceeded(current.incarnation, 150, 100, urgent))
+        world.advance(0.5)
+        assert len(world.processes) == replaced
+        world.run_until(lambda: len(world.live()) == 1)
+    assert world.said("memory limit exceeded")[-1]["max_memory_restart"] == 100
+
+
 # -- signals and the shutdown ------------------------------------------------------------
 
 

@@ -7,7 +7,13 @@ import os
 
 import pytest
 
-from entrypoint.kernel.cgroup import cpu_limit, cpu_limit_files, pids_limit, usable_cpus
+from entrypoint.kernel.cgroup import (
+    cpu_limit,
+    cpu_limit_files,
+    memory_filled,
+    pids_limit,
+    usable_cpus,
+)
 
 
 def tree(tmp_path, memberships, files):
@@ -110,3 +116,18 @@ def test_the_files_that_a_change_of_the_limit_is_written_to(tmp_path):
     found = cpu_limit_files(**tree(tmp_path, "0::/a\n", {"a/cpu.max": "max 100000\n"}))
     assert [path.removeprefix(str(tmp_path)).rpartition("/a/")[2] for path in found] == ["cpu.max"]
     assert cpu_limit_files(str(tmp_path / "none"), str(tmp_path / "none")) == ()
+
+
+def test_how_full_the_tightest_memory_limit_is(tmp_path):
+    files = {
+        "memory.max": "1000\n",
+        "memory.stat": "anon 900\nfile 50\n",
+        "a/memory.max": "400\n",
+        "a/memory.stat": "anon 100\nfile 290\n",
+    }
+    assert memory_filled(**tree(tmp_path, "0::/a\n", files)) == 0.25
+
+
+def test_a_container_without_a_memory_limit_is_never_full(tmp_path):
+    files = {"memory.max": "max\n", "memory.stat": "anon 900\n"}
+    assert memory_filled(**tree(tmp_path, "0::/\n", files)) == 0.0
