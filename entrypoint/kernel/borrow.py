@@ -34,22 +34,36 @@ def socket_of(pid: int, fd: int) -> _socket.socket | None:
 
     `pid` may be a thread's.
     """
-    try:
-        pidfd = os.pidfd_open(proc.process_of(pid))
-    except OSError:
-        return None
-    try:
-        copy = _get(pidfd, fd)
-    finally:
-        os.close(pidfd)
+    copy = duplicate(pid, fd)
     if copy < 0:
         return None
-    os.set_inheritable(copy, False)
     try:
         return _socket.socket(fileno=copy)
     except OSError:
         os.close(copy)
         return None
+
+
+def duplicate(pid: int, fd: int, above: int = -1) -> int:
+    """A duplicate of a process's descriptor, with a number above that; -1 where it is refused."""
+    import fcntl
+
+    try:
+        pidfd = os.pidfd_open(proc.process_of(pid))
+    except OSError:
+        return -1
+    try:
+        copy = _get(pidfd, fd)
+    finally:
+        os.close(pidfd)
+    if copy < 0 or copy > above:
+        return copy
+    try:
+        return fcntl.fcntl(copy, fcntl.F_DUPFD_CLOEXEC, above + 1)
+    except OSError:
+        return -1
+    finally:
+        os.close(copy)
 
 
 def _get(pidfd: int, fd: int) -> int:
@@ -107,12 +121,17 @@ def reuses_port(pid: int, fd: int) -> bool | None:
         own.close()
 
 
+def is_async(pid: int, fd: int) -> bool:
+    """A process gets SIGIO for this descriptor. Raises OSError where it may not be looked."""
+    return bool(calling_process.descriptor_flags(pid, fd) & _ASYNC)
+
+
 def is_tied(pid: int, fd: int, inode: int, others: Collection[int] = ()) -> bool:
     """Something else refers to the open file of this descriptor.
 
     `others` are processes that may hold it too. Raises OSError where it may not be looked.
     """
-    if calling_process.descriptor_flags(pid, fd) & _ASYNC:
+    if is_async(pid, fd):
         return True
     if look_at(pid, lambda: _is_tied(pid, inode)):
         return True

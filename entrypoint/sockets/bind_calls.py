@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entrypoint.core.spec import AppSpec
+    from entrypoint.kernel.epoll_sets import EpollSets
     from entrypoint.loop import Loop
 
     from .address import Assignment
@@ -230,8 +231,14 @@ class Binding:
         """
         pid, fd, group = call.pid, call.args[0], assignment.group
         own = self._own(pid, fd) if group.form.family != "unix" else None
+        sets: EpollSets | None = None
         if own is None and self._is_tied(worker, call):
-            return self._cannot_replace(worker, call, assignment)
+            if group.form.family == "unix":
+                from entrypoint.kernel import epoll_sets
+
+                sets = epoll_sets.find(pid, fd, self._tree(worker, call))
+            if sets is None:
+                return self._cannot_replace(worker, call, assignment)
         if own is not None and self._keeps_own(worker, assignment, call, own):
             inode = inode_of(own.fileno())
             try:
@@ -257,6 +264,8 @@ class Binding:
         self.follow_mode(worker, assignment, nonblocking=bool(flags & os.O_NONBLOCK))
         if not worker.notifier.put(call, source.fileno(), fd, cloexec=bool(flags & os.O_CLOEXEC)):
             return True  # killed meanwhile, or its call begins anew
+        if sets is not None:
+            sets.put(source.fileno(), fd)
         self.bound(worker, assignment, inode_of(source.fileno()), pid, fd)
         worker.notifier.answer(call)
         return True
@@ -278,16 +287,16 @@ class Binding:
 
     def _is_tied(self, worker: Worker, call: seccomp.Notification) -> bool:
         pid, fd = call.pid, call.args[0]
-        tree = look.tree(self.pid_of(worker.incarnation) or pid)
-        return borrow.is_tied(pid, fd, calling_process.socket_inode(pid, fd), tree)
+        inode = calling_process.socket_inode(pid, fd)
+        return borrow.is_tied(pid, fd, inode, self._tree(worker, call))
+
+    def _tree(self, worker: Worker, call: seccomp.Notification) -> tuple[int, ...]:
+        return look.tree(self.pid_of(worker.incarnation) or call.pid)
 
     def _cannot_replace(
         self, worker: Worker, call: seccomp.Notification, assignment: Assignment
     ) -> bool:
-        """Its socket is tied to something, and we cannot have it; or it is a unix socket.
-
-        A path leads to one socket, so workers cannot each have their own there.
-        """
+        """Its socket is tied to something, and neither that nor the socket can be had."""
         reason = "a socket was in an epoll set, or duplicated, before its bind"
         form = assignment.group.form
         self.listeners.give_back(worker.incarnation, assignment)
@@ -297,21 +306,12 @@ class Binding:
         alone = not assignment.group.users and self.listeners.step_aside(
             assignment, lasting=self._app.instances == 1
         )
-        if alone:
-            then = "the worker binds it itself: connections are refused while it is away"
-        else:
+        then = "the worker binds it itself: connections are refused while it is away"
+        if not alone:
             then = "the worker finds it in use; use one instance, or `handoff: fds`"
-        self._log(
-            "warning" if alone else "error",
-            "address not shared",
-            {
-                "app": self._app.name,
-                "address": form.text,
-                "pid": call.pid,
-                "reason": reason,
-                "then": then,
-            },
-        )
+        where = {"app": self._app.name, "address": form.text, "pid": call.pid}
+        level = "warning" if alone else "error"
+        self._log(level, "address not shared", {**where, "reason": reason, "then": then})
         if not alone:
             worker.notifier.answer(call, errno.EADDRINUSE)
         return not alone
