@@ -38,6 +38,10 @@ SIGTERM = 15
 # system that may never answer, or is a zombie whose parent does not reap it.
 ABANDON_AFTER = 3.0
 
+# A program that becomes a daemon ends before its child has a session of its own, setsid(2).
+# What is left in the group of one that has done its work may still leave it so long (s).
+MAY_LEAVE = 1.0
+
 
 def shares_port(spec: AppSpec) -> bool:
     """Its workers take connections from sockets that PID 1 holds."""
@@ -305,6 +309,9 @@ def terminate_overdue(tx: Transaction, worker: Worker) -> None:
     if worker.killed:
         return
     left = worker.state == w.LINGERING
+    if left and worker.scope and not worker.stop_signal:
+        _stop_group(tx, worker)  # it did not leave
+        return
     what = "processes of the worker overdue" if left else "worker stop overdue"
     tx.report_of(worker, "warning", what, kill_timeout=kill_timeout(tx, worker), then="SIGKILL")
     if worker.stop_reason == "shutdown":
@@ -368,6 +375,8 @@ def leader_exited(
     if not stop_sent:
         worker = worker.replace(scope="all" if strays else "group")
     worker = tx.put_worker(worker.after(w.LEADER_EXIT))
+    if not stop_sent and _has_done_its_work(worker):
+        return arm(tx, worker, "kill", MAY_LEAVE)
     if stop_sent and not worker.killed and worker.spec.shutdown_with_message and worker.spec.node:
         # The message went to the leader alone.
         tx.emit(SendSignal(worker.incarnation, worker.stop_signal, signal_scope(worker), stop=True))
@@ -375,10 +384,15 @@ def leader_exited(
         # It may have died long after SIGKILL: what is left of its group has a time anew.
         tx.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
     if not stop_sent:
-        signum = worker.stop_signal or worker.spec.kill_signal or SIGTERM
-        tx.emit(SendSignal(worker.incarnation, signum, signal_scope(worker), stop=True))
-        worker = arm(tx, worker, "kill", kill_timeout(tx, worker))
+        worker = _stop_group(tx, worker)
     return worker
+
+
+def _stop_group(tx: Transaction, worker: Worker) -> Worker:
+    """The stop signal for what its leader has left behind."""
+    signum = worker.stop_signal or worker.spec.kill_signal or SIGTERM
+    tx.emit(SendSignal(worker.incarnation, signum, signal_scope(worker), stop=True))
+    return arm(tx, worker.replace(stop_signal=signum), "kill", kill_timeout(tx, worker))
 
 
 def _has_done_its_work(worker: Worker) -> bool:

@@ -265,3 +265,29 @@ def test_without_a_drain_the_stop_signal_is_the_first_word(world):
     world.up(app("web"), notify=12)
     world.emit(e.SignalArrived(SIGTERM))
     assert not world.ordered(f.AnnounceDrain)
+
+
+@pytest.mark.parametrize("group", ["obeys", "stubborn"])
+def test_what_a_one_shot_leaves_in_its_group_has_a_moment_to_leave_it(world, group):
+    """A daemon on its way: its parent has ended, and setsid(2) comes next."""
+    world.upcoming.append(Script(ends_after=1.0, code=0, group=group))
+    world.boot(app("once", autorestart=False, kill_timeout=2.0), app("web"))
+    world.advance(1.5)
+    assert not world.ordered(f.SendSignal)
+    world.emit(e.GroupEmptied(1))
+    world.settle(10)
+    assert world.said("worker finished")
+    assert not world.ordered(f.SendSignal)
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_what_stays_in_the_group_of_a_one_shot_is_stopped(world, stop):
+    world.upcoming.append(Script(ends_after=1.0, code=0, group="stubborn"))
+    world.boot(app("once", autorestart=False, kill_timeout=2.0), app("web"))
+    world.advance(1.5)
+    if stop:
+        world.emit(e.SignalArrived(SIGTERM))
+    world.settle(10)
+    sent = [(s.signum, s.scope) for s in world.ordered(f.SendSignal) if s.incarnation == 1]
+    assert sent == [(SIGTERM, "group"), (9, "group")]
+    assert (world.exit_code is not None) == stop
