@@ -18,7 +18,7 @@ from tests.support import namespace
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".cache" / "coverage"
-CORE = ("tests/unit/core", "tests/unit/control", "tests/simulation")
+CORE = ("tests/unit/core", "tests/unit/api", "tests/simulation")
 REST = 90.0
 
 SETTINGS = """\

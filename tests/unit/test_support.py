@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import coverage
 from tests.support import namespace, wait
 from tests.support.ports import free_port
 
@@ -80,3 +81,7 @@ def test_a_busy_machine_stretches_the_deadline(monkeypatch, load, cpus, times):
     monkeypatch.setattr(wait.os, "getloadavg", lambda: (load, load, load))
     monkeypatch.setattr(wait.os, "sched_getaffinity", lambda _pid: set(range(cpus)))
     assert wait.slowness() == times
+
+
+def test_the_tests_that_measure_the_core_exist():
+    assert [path for path in coverage.CORE if not (coverage.ROOT / path).is_dir()] == []
