@@ -35,7 +35,7 @@ CONCURRENT = open_loop.Mix(slow=0.01, long=0.2, short=0.005)
 RATE = 200.0
 # So many milliseconds are no difference.
 EQUAL = 5.0
-SHARES = ("slots", "one")
+SHARES = ("slots", "generations", "one")
 
 
 @dataclass

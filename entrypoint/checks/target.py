@@ -4,7 +4,7 @@ An app's own port leads to all of its workers. With a socket for each slot the c
 source port first, and the group's BPF program directs connections from that port to the worker's
 slot (`Group.direct`). That also works while the slot gets no other connections, because its worker
 is sick or not ready yet. With one socket for all (`share: one`, a unix path) any worker of the app
-answers.
+answers, with one for each release (`share: generations`) any of the release.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Targ
         if group is None:
             raise Unreachable("it listens nowhere")
         return Target(
-            (_endpoint_of(group, ports),), path=health.http, group=group, slot=started.slot
+            (_endpoint_of(group, ports),), path=health.http, group=group, slot=started.queue
         )
     host, path = "localhost", "/"
     authority = health.tcp
@@ -95,7 +95,7 @@ def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Targ
     local = spec.host in (_ANY4, _ANY6) or authority.startswith("localhost:")
     group = _own_group(spec, started, ports, local=local)
     if group is not None:
-        return Target((_endpoint_of(group, ports),), host, path, group, started.slot)
+        return Target((_endpoint_of(group, ports),), host, path, group, started.queue)
     return Target(_endpoints(spec, local=local), host, path)
 
 

@@ -329,10 +329,11 @@ APP_KEYS: tuple[Key, ...] = (
     _own(
         "share",
         "choice",
-        "`slots`: a socket for each worker, steered. `one`: one socket for all. `none`: nothing "
-        "is shared.",
+        "`slots`: a socket for each worker, steered. `generations`: one socket for the workers of "
+        "a release, another for the next; for workers that answer one request at a time. `one`: "
+        "one socket for all. `none`: nothing is shared.",
         "slots in cluster mode and with `listen`, else none",
-        ("slots", "one", "none"),
+        ("slots", "generations", "one", "none"),
     ),
     _own(
         "retire_delay",

@@ -32,6 +32,13 @@ class Spawn(Effect):
     # PM2's `pm_id`, and how often this instance was restarted.
     id: int = -1
     restarts: int = 0
+    # The accept queue that it shares with siblings of its release; -1: it has its slot's.
+    shared_queue: int = -1
+
+    @property
+    def queue(self) -> int:
+        """The number of the sockets that it accepts on."""
+        return self.slot if self.shared_queue < 0 else self.shared_queue
 
 
 class SendSignal(Effect):
@@ -99,7 +106,10 @@ class TrimPort(Effect):
 
 
 class RouteTo(Effect):
-    """New connections of the app go to these slots only."""
+    """New connections of the app go to these slots only.
+
+    A queue that several workers share is named once for each of them.
+    """
 
     app: str
     slots: tuple[int, ...]
@@ -124,6 +134,9 @@ class WatchQueue(Effect):
     longest: float = 0.0
     hurried: bool = False
     closed: bool = False
+    # Siblings take connections from that queue too: those to come are kept from it meanwhile,
+    # and until the worker has ended or has closed its socket.
+    shared: bool = False
 
 
 class ProbeAccept(Effect):

@@ -312,6 +312,7 @@ def _gone(tx: Transaction, worker: Worker) -> None:
     instance = tx.instance(worker.app, worker.instance)
     if instance is None or instance.slot != worker.slot:
         slots.free_slot(tx, worker.app, worker.slot)
+    slots.free_queue(tx, worker)
     if worker.stop_reason == "reload" and instance is not None and not instance.successor:
         current = tx.worker(instance.current)
         # Also one that is sick by now, which nothing replaces before this reload goes on.

@@ -7,7 +7,7 @@ come back here to launch and to stop.
 
 from __future__ import annotations
 
-from . import health, listeners, retiring
+from . import health, listeners, queues, retiring
 from . import worker as w
 from .effects import (
     ReleaseWorker,
@@ -53,6 +53,11 @@ def has_slots(spec: AppSpec) -> bool:
     return spec.share == "slots"
 
 
+def is_steered(spec: AppSpec) -> bool:
+    """Some of its workers can be kept from new connections, which go to the others."""
+    return has_slots(spec) or queues.shares_queue(spec)
+
+
 def awaits_readiness(spec: AppSpec) -> bool:
     """Running alone does not make its workers ready."""
     return spec.wait_ready or shares_port(spec) or spec.health is not None
@@ -66,6 +71,7 @@ def launch(
 ) -> Worker:
     """Start a process for an instance: its current worker, or its successor in a reload."""
     incarnation = tx.next_incarnation()
+    queue = queues.for_worker(tx, instance, spec, slot, successor=successor)
     worker = tx.put_worker(
         Worker(
             incarnation,
@@ -74,6 +80,7 @@ def launch(
             slot,
             spec,
             launched_at=tx.now,
+            shared_queue=queue,
             watchdog=spec.watchdog,
         )
     )
@@ -82,7 +89,12 @@ def launch(
     else:
         tx.put_instance(
             instance.replace(
-                state=w.RUNNING, current=incarnation, slot=slot, spec=spec, restart_timer=0
+                state=w.RUNNING,
+                current=incarnation,
+                slot=slot,
+                shared_queue=queue,
+                spec=spec,
+                restart_timer=0,
             )
         )
     app_state = tx.the_app(instance.app)
@@ -90,7 +102,7 @@ def launch(
     listeners.resume(tx, tx.the_app(instance.app))
     number = app_state.ids[instance.number] if instance.number < len(app_state.ids) else -1
     restarts = instance.restarts + successor
-    tx.emit(Spawn(incarnation, spec, instance.number, slot, number, restarts))
+    tx.emit(Spawn(incarnation, spec, instance.number, slot, number, restarts, queue))
     return worker
 
 
@@ -138,17 +150,17 @@ def route(tx: Transaction, app: str) -> None:
     """
     app_state = tx.the_app(app)
     # In the end nobody is steered: connections are refused, queues are emptied.
-    if not has_slots(app_state.spec) or tx.run.phase in ("stopping", "finished"):
+    if not is_steered(app_state.spec) or tx.run.phase in ("stopping", "finished"):
         return
     wanted = app_state.online
     if not wanted:
         crew = tx.workers(app)
-        slots = {each.slot for each in crew if each.state == w.SICK}
+        slots = {each.queue for each in crew if each.state == w.SICK}
         if not slots:
-            slots = {each.slot for each in crew if each.state == w.LAUNCHING}
+            slots = {each.queue for each in crew if each.state == w.LAUNCHING}
         if not slots:
             lasting = (w.RUNNING, w.WAITING_RESTART)
-            slots = {instance.slot for instance in tx.instances(app) if instance.state in lasting}
+            slots = {each.queue for each in tx.instances(app) if each.state in lasting}
         wanted = tuple(sorted(slots))
     if wanted and wanted != app_state.routed:
         tx.put_app(app_state.replace(routed=wanted))
@@ -251,7 +263,7 @@ def _retires(tx: Transaction, worker: Worker) -> bool:
         app_state = tx.app(worker.app)
         last = app_state is not None and app_state.port == "refusing"
         return last or worker.stop_reason == "shutdown"
-    return has_slots(worker.spec)
+    return is_steered(worker.spec)
 
 
 def queue_emptied(tx: Transaction, worker: Worker) -> None:

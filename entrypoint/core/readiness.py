@@ -154,7 +154,7 @@ def _probe(tx: Transaction, worker: Worker, key: str, address: str, declared: st
         return worker
     instance = tx.instance(worker.app, worker.instance)
     patience = max(SHARED_PATIENCE, 2 * instance.to_accept if instance is not None else 0.0)
-    tx.emit(ProbeAccept(worker.incarnation, worker.app, worker.slot, address, declared, patience))
+    tx.emit(ProbeAccept(worker.incarnation, worker.app, worker.queue, address, declared, patience))
     return tx.put_worker(worker.replace(probed=(*worker.probed, key)))
 
 

@@ -40,13 +40,20 @@ def watch(tx: Transaction, worker: Worker) -> WatchQueue:
     return WatchQueue(
         worker.incarnation,
         worker.app,
-        worker.slot,
+        worker.queue,
         answer_time,
         quiet_time,
         spec.kill_timeout,
         in_shutdown(worker),
         drains(worker),
+        worker.shared_queue >= 0 and empties(worker) and not _refuses(tx, worker),
     )
+
+
+def _refuses(tx: Transaction, worker: Worker) -> bool:
+    """No new connections of the app come, so none is to be kept from the worker."""
+    app_state = tx.app(worker.app)
+    return app_state is not None and app_state.port == "refusing"
 
 
 def delay(tx: Transaction, worker: Worker) -> float:
@@ -91,7 +98,10 @@ def empties(worker: Worker) -> bool:
     Else it may never empty, and in a restart the next worker of the slot takes it over. One
     that is sick may never accept again.
     """
-    return worker.stop_reason in ("reload", "scale", "stop") and _is_well(worker)
+    leaves = worker.stop_reason in ("reload", "scale", "stop")
+    # Its siblings take what waits.
+    again = worker.stop_reason in ("restart", "abort") and worker.shared_queue >= 0
+    return (leaves or again) and _is_well(worker)
 
 
 def _is_well(worker: Worker) -> bool:

@@ -31,7 +31,7 @@ from .lifecycle import (
 from .overdue import shortfall
 from .readiness import launch_bound, min_ready, recall
 from .restarts import restarted
-from .slots import fit_slots, free_slot, surges, take_slot
+from .slots import fit_slots, free_queue, free_slot, surges, take_slot
 from .worker import AppState, Instance, Reload, Worker
 
 TYPE_CHECKING = False
@@ -97,6 +97,7 @@ def _remove_instance(tx: Transaction, instance: Instance) -> list[Worker]:
     tx.emit(StopTimer(Timer("restart", instance.app, instance.restart_timer)))
     tx.drop_instance(instance)
     free_slot(tx, instance.app, instance.slot)
+    free_queue(tx, instance)
     both = (tx.worker(instance.current), tx.worker(instance.successor))
     return [worker for worker in both if worker is not None]
 
@@ -389,6 +390,7 @@ def _take_over(tx: Transaction, instance: Instance, worker: Worker) -> None:
         current=worker.incarnation,
         successor=0,
         slot=worker.slot,
+        shared_queue=worker.shared_queue,
         spec=worker.spec,
         before=instance.before or instance.spec,
         state=w.RUNNING,
@@ -410,6 +412,7 @@ def _take_over(tx: Transaction, instance: Instance, worker: Worker) -> None:
         tx.put_instance(after)
         tx.emit(StopTimer(Timer("restart", instance.app, instance.restart_timer)))
         free_slot(tx, instance.app, instance.slot)
+        free_queue(tx, instance)
         done(tx, instance.app, instance.number)
 
 

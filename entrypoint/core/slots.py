@@ -5,12 +5,13 @@ from __future__ import annotations
 from . import worker as w
 from .effects import GrowPort, RelayQueue, ReleaseSlot, StartTimer, StopTimer
 from .events import Timer
-from .lifecycle import has_slots, shares_port
+from .lifecycle import is_steered, shares_port
+from .queues import is_used
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .transaction import Transaction
-    from .worker import AppState, Worker
+    from .worker import AppState, Instance, Worker
 
 
 def surges(app_state: AppState) -> bool:
@@ -62,8 +63,19 @@ def free_slot(tx: Transaction, app: str, slot: int) -> None:
         tx.put_app(app_state.replace(spare=(*app_state.spare, slot)))
         # A file that shares no port keeps its sockets until its workers are replaced, and one
         # that comes soon after may share them again.
-        if has_slots(app_state.spec) or (app_state.untrimmed and slot < app_state.granted):
+        steered = is_steered(app_state.spec)
+        kept = app_state.untrimmed and slot < app_state.granted
+        if (steered or kept) and not is_used(tx, app, slot):
             tx.emit(ReleaseSlot(app, slot))
+
+
+def free_queue(tx: Transaction, owner: Worker | Instance) -> None:
+    """What is gone had that queue: nobody comes there again, unless somebody shares it."""
+    app_state, queue = tx.the_app(owner.app), owner.queue
+    # That of a slot which is free now was said to be.
+    said = owner.shared_queue < 0 and queue in app_state.spare
+    if is_steered(app_state.spec) and not said and not is_used(tx, owner.app, queue):
+        tx.emit(ReleaseSlot(owner.app, queue))
 
 
 # -- queues of workers that have crashed -------------------------------------------------
@@ -78,8 +90,8 @@ BOOT_AT_MOST = 0.3
 def queue_left(tx: Transaction, worker: Worker) -> None:
     """A worker has ended that was not stopped."""
     app_state = tx.the_app(worker.app)
-    if has_slots(worker.spec) and app_state.ready:
-        orphans = (*app_state.orphans, (worker.incarnation, worker.slot))
+    if is_steered(worker.spec) and app_state.ready:
+        orphans = (*app_state.orphans, (worker.incarnation, worker.queue))
         tx.put_app(app_state.replace(orphans=orphans))
         tx.emit(StartTimer(Timer("orphans", worker.app, worker.incarnation), BOOT_AT_MOST))
 
@@ -93,7 +105,7 @@ def queue_due(tx: Transaction, timer: Timer) -> None:
     orphans = tuple(each for each in app_state.orphans if each[0] != timer.incarnation)
     app_state = tx.put_app(app_state.replace(orphans=orphans))
     serves = any(
-        each.slot == slot and each.state in w.SERVING_STATES for each in tx.workers(app_state.name)
+        each.queue == slot and each.state in w.SERVING_STATES for each in tx.workers(app_state.name)
     )
     if app_state.ready and not serves and tx.run.phase in ("running", "draining"):
         tx.emit(RelayQueue(app_state.name, slot))

@@ -139,7 +139,7 @@ class AppSpec(Record):
     # "": one record a line; `auto`, or `^` and a regular expression (logs/multiline.py).
     multiline: str = ""
     listen: tuple[ListenSpec, ...] = ()
-    share: str = "none"  # slots | one | none (fork mode without `listen`)
+    share: str = "none"  # slots | generations | one | none (fork mode without `listen`)
     retire_delay: float = 0.5
     # The file does not say `retire_delay`: a worker that has answered all gets its signal before.
     retire_when_quiet: bool = False

@@ -43,7 +43,7 @@ from .effects import (
     StopTimer,
     TrimPort,
 )
-from .lifecycle import has_slots, shares_port
+from .lifecycle import is_steered, shares_port
 from .transaction import State, Transaction
 from .views import view_of
 
@@ -334,7 +334,7 @@ class Supervisor:
                     # It is in the file again: its sockets stay, with what waits on them. But
                     # a file in between may have declared others.
                     tx.emit(TrimPort(app_state.name))
-                    if has_slots(app_state.spec) or has_slots(successor):
+                    if is_steered(app_state.spec) or is_steered(successor):
                         # It may have fewer instances now: what waits elsewhere is for them.
                         tx.emit(
                             *(

@@ -205,9 +205,9 @@ class Transaction:
             app_state = self.the_app(worker.app)
             online = app_state.online
             if ready > 0:
-                online = tuple(sorted((*online, worker.slot)))
+                online = tuple(sorted((*online, worker.queue)))
             elif ready < 0:
-                at = online.index(worker.slot)
+                at = online.index(worker.queue)
                 online = (*online[:at], *online[at + 1 :])
             self.put_app(
                 app_state.replace(

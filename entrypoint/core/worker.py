@@ -124,6 +124,8 @@ class Worker(Record):
     slot: int
     spec: AppSpec
     launched_at: float
+    # The accept queue that it shares with siblings of its release; -1: it has its slot's.
+    shared_queue: int = -1
     state: WorkerState = LAUNCHING
     pid: int = 0
     listen_visible: bool = False
@@ -178,6 +180,11 @@ class Worker(Record):
     stalled_at: float = 0.0
 
     @property
+    def queue(self) -> int:
+        """The number of the sockets that it accepts on."""
+        return self.slot if self.shared_queue < 0 else self.shared_queue
+
+    @property
     def ready(self) -> bool:
         """New connections may go to it."""
         return self.state == ONLINE
@@ -207,6 +214,7 @@ class Instance(Record):
     # What its last worker that came up ran: a crash brings back what worked, also
     # after a reload to something newer was aborted.
     spec: AppSpec
+    shared_queue: int = -1  # of its current worker, or of its last one
     before: AppSpec | None = None  # during a reload that has replaced it: what ran before
     state: InstanceState = RUNNING
     current: int = 0  # incarnation, 0 while there is none
@@ -227,6 +235,11 @@ class Instance(Record):
     served: tuple[str, ...] = ()  # where its last ready worker listened, beside what is declared
     to_accept: float = 0.0  # how long that took from listen(2) to its first accept (s)
     loop: tuple[float, ...] = ()  # lives of its last workers, that ended in a crash each (s)
+
+    @property
+    def queue(self) -> int:
+        """The number of the sockets that its worker accepts on."""
+        return self.slot if self.shared_queue < 0 else self.shared_queue
 
 
 class Reload(Record):
@@ -287,7 +300,7 @@ class AppState(Record):
     blocked: bool = False  # it waits for what can never come, and that was said
     live: int = 0  # workers that are not gone
     ready: int = 0  # workers that are online
-    online: tuple[int, ...] = ()  # their slots, in order
+    online: tuple[int, ...] = ()  # their queues, in order; one for each worker
     created: int = 0  # instances; they are numbered from 0 without a gap
     finished: int = 0  # instances that finished
     errored: int = 0  # instances that are errored

@@ -50,6 +50,7 @@ class Started(Record):
     spec: AppSpec
     instance: int
     slot: int
+    queue: int  # the number of its sockets: its slot's, but for `share: generations`
     surge_number: int = -1  # in the place of its instance number (requests.instance_number)
     id: int = -1  # as `pyinit ls` shows it
     restarts: int = 0

@@ -79,8 +79,10 @@ class Launching:
         theirs: list[int] = []
         try:
             if ports is not None:
-                ports.occupy(effect.slot)
-            started = Started(effect.incarnation, 0, spec, effect.instance, effect.slot)
+                ports.occupy(effect.queue)
+            started = Started(
+                effect.incarnation, 0, spec, effect.instance, effect.slot, effect.queue
+            )
             others = runtime.children.of_app(spec.name)
             number = instance_number(started, others, spec.instances)
             started = started.replace(surge_number=number, id=effect.id, restarts=effect.restarts)
@@ -239,7 +241,7 @@ class Launching:
     def filter_installed(self, started: Started, fd: int) -> None:
         """A worker has put the filter on itself; `fd` is its notifier."""
         ports = self._runtime.ports[started.spec.name]
-        ports.attach_filter(started.incarnation, started.slot, fd)
+        ports.attach_filter(started.incarnation, started.queue, fd)
 
     def filter_refused(self, errno: int) -> None:
         """The kernel has refused it, and would for the next one."""

@@ -60,7 +60,7 @@ def request_for(
     if watched:
         env["WATCHDOG_USEC"] = str(round(spec.watchdog * 1e6))
     keep: list[tuple[int, int]] = []
-    given = ports.descriptors(started.slot) if ports and spec.handoff in ("auto", "fds") else ()
+    given = ports.descriptors(started.queue) if ports and spec.handoff in ("auto", "fds") else ()
     for number, (fd, _name) in enumerate(given, LISTEN_FDS_START):
         keep.append((fd, number))
     if given:
@@ -68,7 +68,7 @@ def request_for(
         env["LISTEN_FDNAMES"] = ":".join(name for _, name in given)
     listen_visible = False
     if ports is not None and ports.wants_node_channel():
-        offer = ports.node_channel(started.incarnation, started.slot)
+        offer = ports.node_channel(started.incarnation, started.queue)
         keep.append((offer.child_fd, offer.child_fd))
         env.update(offer.env)
         listen_visible = offer.listen_visible

@@ -5,14 +5,14 @@ the end of the stream and closes. Whether the connection was accepted is what th
 (`sock_diag(7)`): a socket gets its inode from accept(2). It waits in the queue until then,
 through the whole start of the worker; one is sent for each launch.
 
-*Whose accept it was.* The address's program sends what comes from the probe's source port to
-the worker's own slot (`Group.direct`). Where no process but the worker's own holds that socket,
-nobody else can have accepted. Else (siblings with `share: one` or a unix path, processes that a
-former worker of the slot has left) the connection stays open until its inode is found among the
-descriptors of the worker, and another one follows if it was accepted by somebody else, or is
-closed and nobody knows by whom. A worker of which a thread was seen to wait for connections at
-the socket, in accept(2) or a poll, accepts too (`kernel/awaiting.py`). A worker that may not be
-looked into counts after `patience`, and is reported as unknown.
+*Whose accept it was.* The address's program sends what comes from the probe's source port to the
+worker's own slot (`Group.direct`). Where no process but the worker's own holds that socket, nobody
+else can have accepted. Else (siblings with `share: one` or `generations` or a unix path, processes
+that a former worker of the slot has left) the connection stays open until its inode is found among
+the descriptors of the worker, and another one follows if it was accepted by somebody else, or is
+closed and nobody knows by whom. A worker of which a thread was seen to wait for connections at the
+socket, in accept(2) or a poll, accepts too (`kernel/awaiting.py`). A worker that may not be looked
+into counts after `patience`, and is reported as unknown.
 """
 
 from __future__ import annotations
@@ -167,10 +167,11 @@ class AcceptProbe:
         try:
             if group is not None:
                 source = sock.getsockname()[1]
-                if group.direct(source, started.slot):
+                if group.direct(source, started.queue):
                     self._directed = source
-            sole = group is not None and group.is_sole(started.slot)
-            alone = self._directed or sole or self._alone()
+            sole = group is not None and group.is_sole(started.queue)
+            directed = self._directed and not (group is not None and group.shared)
+            alone = directed or sole or self._alone()
             self._shared = self._disputed or not alone
             clients.begin_connect(sock, target.host, target.port)
         except OSError:
@@ -185,7 +186,11 @@ class AcceptProbe:
             return True
         if not group.single and group.steers:
             # Before its own socket listens, a sibling would get the connection.
-            return group.listens(started.slot)
+            if not group.listens(started.queue):
+                return False
+            if not group.shared or self._alone():
+                return True
+            return self._accepters.holds(started, group.inodes_of(started.queue)) is not False
         if self._alone():
             return True
         return self._accepters.holds(started, group.inodes) is not False
@@ -267,13 +272,13 @@ class AcceptProbe:
             return False
         if not self._directs(target.group) or sockdiag.works():
             return False
-        length = target.group.queue_length(started.slot)
+        length = target.group.queue_length(started.queue)
         arrived, self._arrived = self._arrived, self._arrived or length > 0
         return arrived and length == 0
 
     @staticmethod
     def _directs(group: Group) -> bool:
-        return group.steers and not group.single
+        return group.steers and not group.single and not group.shared
 
     def _look_whose(self, sock: _socket.socket) -> bool:
         """It was accepted."""
@@ -292,7 +297,7 @@ class AcceptProbe:
         its_own = bool(inode) and self._accepters.holds(started, (inode,))
         if (
             its_own
-            or self._accepters.others_hold(started, _listeners(target, started.slot)) is False
+            or self._accepters.others_hold(started, _listeners(target, started.queue)) is False
         ):
             self._done()
         else:
@@ -305,7 +310,7 @@ class AcceptProbe:
             self._others_since = now
         self._trials += 1
         self._disputed = True
-        inodes = _listeners(target, started.slot)
+        inodes = _listeners(target, started.queue)
         waits = awaiting.waits_at(self._accepters.of_worker(started), inodes)
         if waits:
             self._done()

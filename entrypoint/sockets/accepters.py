@@ -55,7 +55,7 @@ class Accepters:
         return [
             each.pid
             for each in self._children.of_app(spec.name)
-            if each.incarnation != started.incarnation and (one or each.slot == started.slot)
+            if each.incarnation != started.incarnation and (one or each.queue == started.queue)
         ]
 
 

@@ -64,6 +64,8 @@ class Sharing(Endings):
         """
         super().__init__(loop, app, log, pid_of, saw)
         self._steered: tuple[int, ...] = ()
+        # Queues that get no new connections while this worker leaves them.
+        self._kept_away: dict[int, int] = {}
         self._unused: list[Address] = []  # of which that was said
         self.slots = 0
         # An address of an app that is being removed, given up to us (`give`).
@@ -135,6 +137,8 @@ class Sharing(Endings):
         self._app = app
         for address, spec in self._registry.change(app, other=changed):
             self._declare(address, spec)
+        for _, group in self._registry.groups():
+            group.shared = group.shared or app.share == "generations"
         if app.share == "one":
             for address in self._registry.lasting:
                 for group in address.groups.values():
@@ -227,6 +231,7 @@ class Sharing(Endings):
             on_demand=spec is None,
             credentials=wanted.credentials if wanted else None,
         )
+        group.shared = self._app.share == "generations"
         group.steered = self._steered
         group.declared = spec is not None
         return group
@@ -262,9 +267,34 @@ class Sharing(Endings):
     def steer(self, slots: tuple[int, ...]) -> None:
         """New connections go to these slots only; () means all."""
         self._steered = slots
+        self._steer()
+
+    def _steer(self) -> None:
+        away = self._kept_away.values()
+        slots = tuple(slot for slot in self._steered if slot not in away) or self._steered
         for _, group in self._registry.groups():
             group.steer(slots)
         self.unowned.steered(slots)
+
+    def keep_away(self, incarnation: int, queue: int) -> bool:
+        """New connections go to the other queues until `let_in`. False: there is none."""
+        away = {queue, *self._kept_away.values()}
+        if away.issuperset(self._steered) or any(
+            group.single or not group.steers for group in self.tcp_groups()
+        ):
+            return False
+        self._kept_away[incarnation] = queue
+        self._steer()
+        return True
+
+    def let_in(self, incarnation: int) -> None:
+        """That worker is gone, or stays for now."""
+        if self._kept_away.pop(incarnation, None) is not None:
+            self._steer()
+
+    def tcp_groups(self) -> list[Group]:
+        """The app's TCP addresses, all that there are."""
+        return [group for _, group in self._registry.groups() if group.form.family != "unix"]
 
     def queue_length(self, slot: int) -> int:
         """Connections that wait for this slot and could be accepted by no other."""

@@ -251,9 +251,9 @@ class Binding:
             self.bound(worker, assignment, inode, pid, fd)
             return True
         flags = calling_process.descriptor_flags(pid, fd)
-        again = group.holders.get(worker.slot) == worker.incarnation
+        again = worker.incarnation in group.holders.get(worker.slot, ())
         source = group.hand(worker.slot, worker.incarnation)
-        alone = not group.single or len(group.users) < 2
+        alone = not group.has_siblings(worker.slot, worker.incarnation)
         fresh = group.form.family != "unix" and not again
         if alone and (own is not None or fresh):
             self._options.carry(worker.incarnation, worker.notifier, call, own, source)
@@ -281,7 +281,7 @@ class Binding:
         group = assignment.group
         if not borrow.is_tcp(own):
             return False
-        if group.single:
+        if group.single or group.shared:
             return not group.has(worker.slot)
         return not group.has(worker.slot) or self._is_tied(worker, call)
 
@@ -391,7 +391,7 @@ class Binding:
             # Of several sockets that a worker binds to one address a non-blocking one
             # wins, and what the first user of a shared socket made of it stays: it may
             # have set it non-blocking itself, after its bind.
-            worker.modes.get(group.form) or (group.single and len(group.users) > 1)
+            worker.modes.get(group.form) or group.has_siblings(worker.slot, worker.incarnation)
         ):
             return
         worker.modes[group.form] = nonblocking

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from .accept_probe import Target
     from .address import Address
     from .addresses import Form
+    from .departure import Departure
+    from .in_hand import InHand
     from .ports import Log, Observed
+
+# How often it is looked whether a worker that has left a shared queue still has it (s).
+_LEAST_PAUSE, _MOST_PAUSE = 0.02, 0.25
 
 
 class Prepared(Record):
@@ -238,7 +243,8 @@ class PortEffects:
         """Perform it. Of an app without a port the queue is empty."""
         ports = self.get(effect.app)
         started = self._children.get(effect.incarnation)
-        in_hand = None
+        in_hand: InHand | None = None
+        addresses: tuple[tuple[int, int], ...] = ()
         if started is None:
             effect = effect.replace(answer_time=0.0, quiet_time=0.0)
         elif ports is not None and effect.quiet_time > 0 and effect.app not in self._blind:
@@ -247,15 +253,68 @@ class PortEffects:
             addresses = ports_of(ports.listeners.tcp_groups())
             if addresses:
                 in_hand = InHand(addresses, started.pid, effect.longest, closed=effect.closed)
-        emptying = Emptying(
+        pid = started.pid if started is not None else 0
+
+        def emptying(*, queued: bool = True, looks: InHand | None = in_hand) -> Emptying:
+            return Emptying(
+                self._loop.now,
+                lambda: ports.queue_length(effect.slot) if ports is not None and queued else 0,
+                pid,
+                effect,
+                looks,
+                lambda reason: self._cannot_tell(effect.app, reason),
+            )
+
+        key = ("queue", effect.incarnation)
+        if not effect.shared or ports is None or started is None:
+            self._look(key, effect.incarnation, emptying())
+            return
+        from .departure import Departure
+
+        listeners = ports.listeners
+
+        def attempt(queued: bool) -> Emptying:
+            from .in_hand import InHand
+
+            # Of its own: which handshakes have begun by then is seen at its first look.
+            fresh = InHand(addresses, pid, effect.longest) if in_hand is not None else None
+            return emptying(queued=queued, looks=fresh)
+
+        departure = Departure(
             self._loop.now,
-            lambda: ports.queue_length(effect.slot) if ports is not None else 0,
-            started.pid if started is not None else 0,
-            effect,
+            lambda: listeners.keep_away(effect.incarnation, effect.slot),
+            lambda: listeners.let_in(effect.incarnation),
+            attempt,
             in_hand,
-            lambda reason: self._cannot_tell(effect.app, reason),
         )
-        self._look(("queue", effect.incarnation), effect.incarnation, emptying)
+        self._look(key, effect.incarnation, departure)
+        self._await_departure(effect, _LEAST_PAUSE)
+
+    def _await_departure(self, effect: f.WatchQueue, pause: float) -> None:
+        """Let connections come again once the worker has ended or has closed its socket."""
+        ports, started = self.get(effect.app), self._children.get(effect.incarnation)
+        if ports is None:
+            return
+        if started is None or started.reaped or not self._holds(ports, started):
+            ports.listeners.let_in(effect.incarnation)
+        if started is None or started.reaped:
+            return
+        later = min(_MOST_PAUSE, 1.5 * pause)
+        self._loop.call_at(
+            ("departure", effect.incarnation),
+            self._loop.now() + pause,
+            lambda: self._await_departure(effect, later),
+        )
+
+    @staticmethod
+    def _holds(ports: Ports, started: Started) -> bool:
+        """It may still accept: it has one of the sockets of its queue."""
+        from entrypoint.kernel import look
+
+        groups = ports.listeners.tcp_groups()
+        inodes = [inode for group in groups for inode in group.inodes_of(started.queue)]
+        seen = look.sockets(look.tree(started.pid), inodes)
+        return bool(seen.holders) or seen.unknown
 
     def _cannot_tell(self, app: str, reason: str) -> None:
         if app not in self._blind:
@@ -345,7 +404,7 @@ class PortEffects:
         self,
         key: tuple[str, int],
         incarnation: int,
-        is_empty: Emptying,
+        is_empty: Emptying | Departure,
     ) -> None:
         """Look until `is_empty`, and say so; give up with the worker."""
         try:

@@ -165,7 +165,7 @@ class Group(Steered):
         """As `adopt`, of one that is bound to the address already."""
         if slot not in self._sockets:
             self._sockets[slot] = own
-        elif slot in self._coming or self.holders.get(slot) == incarnation:
+        elif slot in self._coming or incarnation in self.holders.get(slot, ()):
             # Its second one for this address: SO_REUSEPORT in the program itself.
             self._numbers += 1
             self._sockets[self._numbers] = own

@@ -84,10 +84,6 @@ class Listeners(Sharing):
             for group in self.unix_groups()
         )
 
-    def tcp_groups(self) -> list[Group]:
-        """The app's TCP addresses, all that there are."""
-        return [group for _, group in self._registry.groups() if group.form.family != "unix"]
-
     def has_bound(self, incarnation: int) -> bool:
         """This worker has a TCP address of the app."""
         return any(incarnation in group.users for group in self.tcp_groups())

@@ -26,15 +26,17 @@ class Steered:
     def __init__(self, form: Form, *, single: bool) -> None:
         self.form = form
         self.single = single
+        # Several workers may have one slot's socket (`share: generations`).
+        self.shared = False
         # The socket that all slots have, when it is one.
         self._one = 0
         self.users: set[int] = set()
         # Of an address that no file declares: slot → incarnation that was handed its
         # socket. The others' slots get nothing: with PM2's `increment_var: PORT` each
         # worker binds a port of its own, and nobody would take what another is given.
-        self.bound_by: dict[int, int] = {}
+        self.bound_by: dict[int, set[int]] = {}
         # The same for every address: who was handed a socket by a call or a message.
-        self.holders: dict[int, int] = {}
+        self.holders: dict[int, set[int]] = {}
         # Where the last of them were: their next workers, if there will be any, come there.
         self._awaited: tuple[int, ...] = ()
         # The slot that gets all connections for a moment (late_binds.py).
@@ -120,8 +122,13 @@ class Steered:
         if not self._array or not self.steers or len(self._sockets) < 2 or self._plug:
             return
         wanted = (self._one,) if self.single else self.open_slots()
+        if len(set(wanted)) == 1:
+            wanted = wanted[:1]
+        # One that is named more often, for each of its workers, gets more.
         indexes = tuple(
-            index for index, key in enumerate(self._array) if self._extras.get(key, key) in wanted
+            index
+            for index, key in enumerate(self._array)
+            for _ in range(wanted.count(self._extras.get(key, key)))
         )
         try:
             # By one that listens: before that a socket is in no group but its own.
@@ -161,7 +168,13 @@ class Steered:
 
     def is_sole(self, slot: int) -> bool:
         """No other socket of it listens, and siblings do not have this one."""
-        return not self.single and self._array == [slot]
+        return not self.single and not self.shared and self._array == [slot]
+
+    def has_siblings(self, slot: int, incarnation: int) -> bool:
+        """Another worker has that slot's socket."""
+        if self.shared:
+            return bool(self.holders.get(slot, set()) - {incarnation})
+        return self.single and len(self.users) > 1
 
     def undirect(self, port: int) -> None:
         """Forget that port."""
@@ -187,34 +200,49 @@ class Steered:
         """This worker has the slot's socket from now on."""
         changed = slot in self.closed
         self.closed.pop(slot, None)
-        self.holders[slot] = incarnation
+        self._own(self.holders, slot, incarnation)
         if not self.declared:
             changed = changed or slot not in self.bound_by
-            self.bound_by[slot] = incarnation
+            self._own(self.bound_by, slot, incarnation)
             self._awaited = ()
         if changed:
             self.steer(self.steered)
 
+    def _own(self, owners: dict[int, set[int]], slot: int, incarnation: int) -> None:
+        if self.shared:
+            owners.setdefault(slot, set()).add(incarnation)
+        else:
+            owners[slot] = {incarnation}
+
+    @staticmethod
+    def _disown(owners: dict[int, set[int]], slot: int, incarnation: int) -> bool:
+        """It was the last owner."""
+        left = owners.get(slot, set())
+        if incarnation not in left:
+            return False
+        left.discard(incarnation)
+        if not left:
+            del owners[slot]
+        return not left
+
     def gave_up(self, slot: int, incarnation: int) -> None:
         """Its worker has closed the slot's socket and lives on."""
         self.users.discard(incarnation)
-        if self.holders.get(slot) == incarnation:
-            del self.holders[slot]
-        if self.declared:
+        self._disown(self.holders, slot, incarnation)
+        self._disown(self.bound_by, slot, incarnation)
+        if self.declared and not (self.shared and slot in self.holders):
             self.closed[slot] = incarnation
-        elif self.bound_by.get(slot) == incarnation:
-            del self.bound_by[slot]
         self.steer(self.steered)
 
     def release(self, incarnation: int) -> None:
         """The worker is gone; its slot counts again when it is handed out again."""
         self.users.discard(incarnation)
-        for owners in (self.holders, self.closed):
-            for slot in [slot for slot, holder in owners.items() if holder == incarnation]:
-                del owners[slot]
-        gone = [slot for slot, owner in self.bound_by.items() if owner == incarnation]
-        for slot in gone:
-            del self.bound_by[slot]
+        for slot in [slot for slot, holder in self.closed.items() if holder == incarnation]:
+            del self.closed[slot]
+        for slot in tuple(self.holders):
+            self._disown(self.holders, slot, incarnation)
+        bound = tuple(self.bound_by)
+        gone = [slot for slot in bound if self._disown(self.bound_by, slot, incarnation)]
         if gone and not self.bound_by:
             self._awaited = tuple(gone)
 

@@ -69,7 +69,7 @@ class Fake:
     def start(self, behaviour: str, *, treekill: str = "tree") -> int:
         self._count += 1
         self.world.upcoming.append(BEHAVIOURS[behaviour][1])
-        self.world._do_spawn(f.Spawn(self._count, app(treekill=treekill), 0, 0))
+        self.world._do_spawn(f.Spawn(self._count, app(treekill=treekill), 0, 0, 0))
         if BEHAVIOURS[behaviour][2]:
             self.until(lambda: self.world.processes[self._count].execed)
         return self._count
@@ -117,7 +117,7 @@ class Linux:
         argv = ("/bin/sh", "-c", line) if line else ("/nowhere/missing",)
         number = len(self._pids) + 1
         started = self.children.start(
-            Started(number, 0, app(treekill=treekill), 0, 0),
+            Started(number, 0, app(treekill=treekill), 0, 0, 0),
             SpawnRequest(argv, dict(os.environ), stdin=self._null, stdout=self._null),
         )
         self._pids.append(started.pid)

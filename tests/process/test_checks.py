@@ -54,7 +54,7 @@ class Lab:
             filled_env=("A",),
             health=HealthSpec(**health),
         )
-        self.children._started[number] = Started(number, 4242, spec, slot, slot)
+        self.children._started[number] = Started(number, 4242, spec, slot, slot, slot)
         return number
 
     def check(self, number: int = 1, slot: int = 0, **health) -> str:

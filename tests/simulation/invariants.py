@@ -63,7 +63,7 @@ def counts_are_a_recount(world: World, _effects) -> None:
         crew = crew_of(world, app_state.name)
         instances = instances_of(world, app_state.name)
         assert app_state.live == len(crew), app_state
-        online = sorted(each.slot for each in crew if each.state == w.ONLINE)
+        online = sorted(each.queue for each in crew if each.state == w.ONLINE)
         assert app_state.ready == len(online) and app_state.online == tuple(online), app_state
         assert app_state.finished == sum(p.state == w.FINISHED for p in instances), app_state
         assert app_state.errored == sum(p.state == w.ERRORED for p in instances), app_state
@@ -162,7 +162,8 @@ def the_port_is_steered_to_who_is_ready(world: World, _effects) -> None:
     if is_stopping(world):
         return
     for app_state in world.core._state.apps.values():
-        if app_state.spec.share != "slots" or world.lacks(app_state.name, f.RouteTo):
+        steered = app_state.spec.share in ("slots", "generations")
+        if not steered or world.lacks(app_state.name, f.RouteTo):
             continue
         if app_state.online:
             assert world.routed[app_state.name] == app_state.online, app_state
@@ -334,7 +335,7 @@ def is_running(world: World) -> bool:
 
 
 def _slots(world: World, name: str, state: str) -> tuple[int, ...]:
-    return tuple(sorted(each.slot for each in crew_of(world, name) if each.state == state))
+    return tuple(sorted({each.queue for each in crew_of(world, name) if each.state == state}))
 
 
 def is_stopping(world: World) -> bool:

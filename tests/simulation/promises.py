@@ -53,14 +53,15 @@ def nobody_waits_where_nobody_comes(world: World, _effects) -> None:
     if is_stopping(world):
         return
     for app_state in state.apps.values():
-        if app_state.spec.share != "slots" or app_state.name not in world.routed:
+        steered = app_state.spec.share in ("slots", "generations")
+        if not steered or app_state.name not in world.routed:
             continue
         if world.lacks(app_state.name, f.RouteTo):
             continue
         crew = crew_of(world, app_state.name)
         own = instances_of(world, app_state.name)
-        served = {each.slot for each in crew if each.state in (w.ONLINE, w.SICK, w.LAUNCHING)}
-        served |= {p.slot for p in own if p.state in (w.RUNNING, w.WAITING_RESTART)}
+        served = {each.queue for each in crew if each.state in (w.ONLINE, w.SICK, w.LAUNCHING)}
+        served |= {p.queue for p in own if p.state in (w.RUNNING, w.WAITING_RESTART)}
         if served:
             assert served.issuperset(world.routed[app_state.name]), (app_state, served)
 
@@ -68,11 +69,12 @@ def nobody_waits_where_nobody_comes(world: World, _effects) -> None:
 def what_is_free_was_said_to_be(world: World, _effects) -> None:
     """What comes late to a slot on which a worker once accepted is passed on to others."""
     for app_state in world.core._state.apps.values():
-        if app_state.spec.share != "slots":
+        if app_state.spec.share not in ("slots", "generations"):
             continue
-        used = world.used.get(app_state.name, set())
+        owners = (*crew_of(world, app_state.name), *instances_of(world, app_state.name))
+        free = world.used.get(app_state.name, set()) - {each.queue for each in owners}
         vacant = world.vacant.get(app_state.name, set())
-        assert is_stopping(world) or used.intersection(app_state.spare) <= vacant, (
+        assert is_stopping(world) or free <= vacant, (
             app_state,
             vacant,
         )

@@ -72,6 +72,9 @@ BEGINNING = {
     ("Run", "phase"): "booting",
     ("Spawn", "id"): -1,
     ("ReportOutcome", "instance"): -1,
+    ("Worker", "shared_queue"): -1,
+    ("Instance", "shared_queue"): -1,
+    ("Spawn", "shared_queue"): -1,
 }
 
 

@@ -131,7 +131,7 @@ def specs(draw, name: str):
         "node": draw(st.booleans()),
         "shutdown_with_message": draw(st.sampled_from((False, False, True))),
     }
-    kind = draw(st.sampled_from(("fork", "slots", "slots", "one")))
+    kind = draw(st.sampled_from(("fork", "slots", "slots", "one", "generations")))
     if kind == "fork":
         return app(name, **keys)
     return shared(name, **keys, share=kind, listen=draw(st.sampled_from((PORT, PORT, OTHERS, ()))))

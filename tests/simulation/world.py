@@ -126,6 +126,7 @@ class Process:
     spec: AppSpec
     instance: int
     slot: int
+    queue: int
     script: Script
     alive: bool = True
     # A SIGKILL to it was refused: it may live on when the run is over.
@@ -297,16 +298,23 @@ class World:
         if effect.spec.share != "none":
             granted = self.slots.get(effect.spec.name, 0)
             assert effect.slot < granted, f"slot {effect.slot} of {granted}"
-        self.vacant.setdefault(effect.spec.name, set()).discard(effect.slot)
-        if effect.spec.share == "slots":
-            self.used.setdefault(effect.spec.name, set()).add(effect.slot)
+        self.vacant.setdefault(effect.spec.name, set()).discard(effect.queue)
+        if effect.spec.share in ("slots", "generations"):
+            assert effect.queue < self.slots.get(effect.spec.name, 0), effect
+            self.used.setdefault(effect.spec.name, set()).add(effect.queue)
         script = self.upcoming.popleft() if self.upcoming else self.usual(effect)
         if script.fork_fails:
             self.emit(e.SpawnFailed(effect.incarnation, "fork: no memory"))
             return
         self._pid += 1
         process = Process(
-            effect.incarnation, self._pid, effect.spec, effect.instance, effect.slot, script
+            effect.incarnation,
+            self._pid,
+            effect.spec,
+            effect.instance,
+            effect.slot,
+            effect.queue,
+            script,
         )
         self.processes[effect.incarnation] = process
         self.emit(e.WorkerSpawned(effect.incarnation, process.pid, self._observed(process)))
@@ -559,7 +567,7 @@ class World:
     def stall(self, process: Process, lasted: float = 5.0) -> None:
         """Connections have waited for it so long, and it has accepted none."""
         process.stalled = True
-        app, slot = process.spec.name, process.slot
+        app, slot = process.spec.name, process.queue
         where = process.spec.listen[0].text if process.spec.listen else "[::]:5000"
         declared = where if process.spec.listen else ""
         self.emit(e.AcceptStalled(app, slot, where, declared, self.now - lasted, 3))
@@ -598,7 +606,7 @@ class World:
 
     def _do_releaseslot(self, effect: f.ReleaseSlot) -> None:
         assert effect.slot < self.slots.get(effect.app, 0), effect
-        here = [p for p in self.live(effect.app) if p.slot == effect.slot]
+        here = [p for p in self.live(effect.app) if p.queue == effect.slot]
         assert all(p.incarnation in self.gone for p in here), (effect, here)
         self.vacant.setdefault(effect.app, set()).add(effect.slot)
 
@@ -608,7 +616,7 @@ class World:
     def _do_relayqueue(self, effect: f.RelayQueue) -> None:
         assert effect.slot < self.slots.get(effect.app, 0), effect
         workers = self.core.state.workers.values()
-        serving = [w for w in workers if (w.app, w.slot) == (effect.app, effect.slot) and w.ready]
+        serving = [w for w in workers if (w.app, w.queue) == (effect.app, effect.slot) and w.ready]
         assert not serving, (effect, serving)
 
     def _do_pauseport(self, effect: f.PausePort) -> None:

@@ -1,0 +1,85 @@
+"""Which accept queue a worker gets where the workers of a release share one (`share: generations`).
+
+A worker that blocks takes its next connection when it is done with the last one. One queue for
+all of them keeps none waiting behind a busy worker while another has nothing to do. But a worker
+cannot be kept from a queue alone: its siblings take from it too. So the next release gets another
+queue, and while an old worker retires all new connections go to that one.
+
+::
+
+    queue 0: ● ● ● ●      queue 0:   ● ● ●      queue 0:       ●      queue 0:
+    queue 1:              queue 1: ○            queue 1: ○ ○ ○        queue 1: ○ ○ ○ ○
+
+New connections are divided by the number of workers at each queue. What takes the place of a single
+worker, in a repair, gets another queue as well: the one that the rest of its release has, or a
+free one.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spec import AppSpec
+    from .transaction import Transaction
+    from .worker import Instance, Worker
+
+
+def shares_queue(spec: AppSpec) -> bool:
+    """The workers of a release have one accept queue."""
+    return spec.share == "generations"
+
+
+def for_worker(
+    tx: Transaction, instance: Instance, spec: AppSpec, slot: int, *, successor: bool
+) -> int:
+    """The queue of a worker that is started now (`Worker.shared_queue`)."""
+    crew = tx.workers(instance.app)
+    if not shares_queue(spec):
+        # The file said `generations` before: that number may be a queue of workers that are left.
+        taken = any(each.shared_queue == slot for each in crew)
+        return _free(tx, instance) if taken and spec.share == "slots" else -1
+    if successor:
+        return _of_successor(tx, instance, spec, crew)
+    if instance.shared_queue >= 0:
+        return instance.shared_queue
+    alike = [each for each in crew if each.spec == spec and not each.stop_reason]
+    return _most(alike) if any(each.shared_queue >= 0 for each in alike) else _free(tx, instance)
+
+
+def _of_successor(tx: Transaction, instance: Instance, spec: AppSpec, crew: list[Worker]) -> int:
+    reload = tx.the_app(instance.app).reload
+    fresh = reload.fresh if reload is not None else ()
+    repairs = reload is not None and instance.number in reload.repairs
+    current = tx.worker(instance.current)
+    own = current.queue if current is not None else instance.queue
+    release = [
+        each
+        for each in crew
+        if each.spec == spec
+        and not each.stop_reason
+        and each.queue != own
+        and (repairs or each.incarnation in fresh)
+    ]
+    return (
+        _most(release) if any(each.shared_queue >= 0 for each in release) else _free(tx, instance)
+    )
+
+
+def _most(workers: list[Worker]) -> int:
+    """The queue that most of them share; of two the lower one."""
+    queues = sorted(each.shared_queue for each in workers if each.shared_queue >= 0)
+    return max(queues, key=queues.count)
+
+
+def _free(tx: Transaction, instance: Instance) -> int:
+    """The lowest number that is nobody's."""
+    others = [e for e in tx.instances(instance.app) if e.number != instance.number or e.current]
+    used = {each.queue for each in tx.workers(instance.app)}
+    used.update(each.queue for each in others)
+    return next(number for number in range(len(used) + 1) if number not in used)
+
+
+def is_used(tx: Transaction, app: str, queue: int) -> bool:
+    """A worker accepts there, or one will be started there again."""
+    crew, instances = tx.workers(app), tx.instances(app)
+    return queue in {each.queue for each in crew} | {each.queue for each in instances}
