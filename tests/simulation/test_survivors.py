@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint.core import addresses, health, readiness, restarts
+from entrypoint.core import addresses, health, readiness, restarts, transaction
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.record import Record
 from entrypoint.core.spec import AppSpec, DependsSpec
 from entrypoint.core.worker import Instance, Worker
 from tests.simulation.world import (
+    SIGINT,
     SIGKILL,
     SIGTERM,
     Script,
@@ -192,3 +193,103 @@ def test_one_cpu_is_left_for_others_at_the_start():
     world.usual = lambda _spawn: Script(says_after=None)
     world.emit(e.Booted(plan(shared(instances=8), cpus=1)))
     assert len(world.live()) == 1
+
+
+# -- what no pure test ran -----------------------------------------------------------------------
+
+
+def test_a_job_that_has_not_run_is_not_what_another_app_waits_for():
+    job = app("job", autorestart=False, autostart=False, cron_restart="0 3 * * *")
+    world = World()
+    world.usual = lambda _spawn: Script(ends_after=1.0)
+    world.boot(job, app("web", depends_on=(DependsSpec("job", "service_started"),)))
+    world.advance(5)
+    assert not world.live()
+    world.emit(e.ScheduleDue("job"))
+    assert {each.spec.name for each in world.live()} == {"job", "web"}
+
+
+def test_a_run_that_is_asked_for_while_the_job_is_being_stopped():
+    world = World()
+    world.usual = lambda _spawn: Script(stop_takes=1.0)
+    world.boot(app("job", autorestart=False, cron_restart="0 3 * * *"))
+    world.advance(1)
+    (first,) = world.live()
+    world.emit(e.StopRequested("job"))
+    world.emit(e.RunRequested("job"))
+    assert world.live() == [first]
+    world.run_until(lambda: not first.alive)
+    (second,) = world.live()
+    assert second.incarnation != first.incarnation
+
+
+def test_a_run_replaces_what_runs_and_starts_what_has_ended():
+    world = World()
+    world.upcoming.append(Script(ends_after=0.5))
+    keys = {"autorestart": False, "cron_restart": "0 3 * * *", "overlap": "kill", "instances": 2}
+    world.boot(app("job", **keys))
+    world.advance(2)
+    (left,) = world.live()
+    world.emit(e.ScheduleDue("job"))
+    world.advance(0.001)
+    assert sorted(each.instance for each in world.live()) == [0, 1]
+    world.run_until(lambda: not left.alive)
+    world.advance(1)
+    assert sorted(each.instance for each in world.live()) == [0, 1]
+
+
+def test_a_deadline_of_a_kill_that_was_not_sent_is_none():
+    world = World()
+    world.usual = lambda _spawn: Script(group="stubborn")
+    world.up(app(kill_timeout=8.0))
+    process = world.one()
+    world.crash(process, 1)
+    assert process.incarnation not in world.gone
+    world.emit(e.TimerFired(e.Timer("abandon", "web", process.incarnation)))
+    assert process.incarnation not in world.gone
+    assert not world.said("processes of the worker do not die")
+
+
+def test_a_second_signal_ends_the_wait_for_a_queue():
+    world = World()
+    world.usual = lambda _spawn: Script(queue_takes=None, stop_takes=0.5)
+    world.up(shared(instances=2, kill_timeout=8.0), drain_delay=0.0)
+    world.emit(e.ScaleRequested("web", 1))
+    leaving = max(world.live(), key=lambda each: each.incarnation)
+    world.emit(e.SignalArrived(SIGTERM))
+    world.advance(1.0)
+    world.emit(e.SignalArrived(SIGINT))
+    assert leaving.received
+    world.run_until(lambda: world.exit_code is not None, within=3.0)
+
+
+def test_a_decision_that_cannot_be_kept_is_not_kept_for_later(monkeypatch):
+    world = World().up(app())
+
+    def commit(_tx):
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transaction.Transaction, "commit", commit)
+        with pytest.raises(RuntimeError, match="a bug"):
+            world.core.handle(e.StopRequested("web"), world.now)
+    assert not world.core.handle(e.RestSeen(9999, rests=True), world.now)
+    assert world.view().workers[0].state == "online"
+
+
+def test_a_deadline_of_a_proof_that_nobody_waits_for_is_none():
+    world = World().up(shared())
+    assert not world.core.handle(e.TimerFired(e.Timer("prove", "web", 1)), world.now)
+    assert world.ready() == 1
+
+
+def test_a_worker_that_is_scaled_away_and_does_not_die_holds_up_nobody():
+    world = World()
+    world.usual = lambda spawn: Script(ignores=True, undying=spawn.instance == 1)
+    world.up(shared(instances=2, kill_timeout=1.6))
+    world.emit(e.ScaleRequested("web", 1))
+    world.advance(60)
+    assert world.said("worker does not die")
+    world.emit(e.ReloadRequested("web"))
+    world.run_until(world.is_up)
+    assert world.said("reload finished")
