@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint.core import addresses, health, readiness, restarts, transaction
+from entrypoint.core import addresses, exits, health, readiness, restarts, transaction
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core.record import Record
@@ -293,3 +293,31 @@ def test_a_worker_that_is_scaled_away_and_does_not_die_holds_up_nobody():
     world.emit(e.ReloadRequested("web"))
     world.run_until(world.is_up)
     assert world.said("reload finished")
+
+
+def test_why_a_worker_of_a_reload_is_no_more():
+    plain = Worker(2, "web", 0, 0, app(), 10.0, ended_at=12.0, last_exit="exit code 3")
+    lived = "exit code 3 2.0 s after its start, before it was ready"
+    assert exits._why(plain) == lived
+    assert exits._why(plain.replace(stop_reason="failed start")) == lived
+    assert exits._why(plain.replace(stop_reason="restart", requested_by="a person")) == lived
+    assert exits._why(plain.replace(stop_reason="watchdog", requested_by="no sign")) == "no sign"
+    assert exits._why(plain.replace(stop_reason="health", check_reason="503")) == "unhealthy: 503"
+    assert exits._why(plain.replace(up_at=11.0)).endswith("after it was ready")
+
+
+def test_a_worker_follows_a_crash_when_it_begins_within_the_pause():
+    spec = app(restart_delay=4.0)
+    latest = 50.0 + restarts._longest_pause(spec) + restarts.PAUSE_SLACK
+    assert restarts._follows(Worker(2, "web", 0, 0, spec, latest), 50.0)
+    assert not restarts._follows(Worker(2, "web", 0, 0, spec, latest + 0.01), 50.0)
+
+
+def test_what_listens_is_looked_for_where_no_ready_signal_came():
+    world = World(listen_visible=False)
+    world.usual = lambda _spawn: Script(says_after=None)
+    world.boot(shared(listen=(), wait_ready=True, listen_timeout=3.0))
+    world.advance(2.9)
+    assert not world.ordered(f.LookAt)
+    world.advance(0.2)
+    assert world.ordered(f.LookAt)

@@ -27,6 +27,10 @@ def test_the_limit_is_divided_by_the_workers_and_one_more(limit, workers, bytes_
     assert share(limit * MIB, [(app(), workers)]) // MIB == bytes_each
 
 
+def test_a_budget_is_in_bytes():
+    assert share(512 << 20, [(app(), 2)]) == (448 << 20) // 3
+
+
 def test_apps_with_a_limit_of_their_own_have_that(monkeypatch):
     fixed = app("cache", max_memory_restart=100 * MIB, share="none")
     assert share(512 * MIB, [(app(), 2), (fixed, 1)]) // MIB == 348 // 3
