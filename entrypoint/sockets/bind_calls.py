@@ -179,8 +179,11 @@ class Binding:
         A program that may have inherited its socket (haproxy) calls listen(2) only where
         that is 0. Other options are not reported.
         """
-        pid, fd, (value, size) = call.pid, call.args[0], call.args[3:5]
-        claim = self.listeners.claimed_by(worker.incarnation, calling_process.socket_inode(pid, fd))
+        pid, (value, size) = call.pid, call.args[3:5]
+        inode = calling_process.socket_inode(pid, call.args[0])
+        claim = self.listeners.claimed_by(worker.incarnation, inode)
+        if claim is None:
+            self.listeners.asked_about(inode)
         if claim is None or claim.listens or claim.reported:
             return False
         (capacity,) = struct.unpack("=i", memory.read(pid, size, 4))

@@ -385,6 +385,11 @@ class PortEffects:
 
         def accepted(known: bool) -> None:
             self._probes.pop(key, None)
+            ports = self.get(effect.app)
+            at = effect.address, incarnation
+            group = ports.group_at(*at, declared=bool(effect.declared)) if ports else None
+            if group is not None:
+                group.in_use = True
             self._emit(e.AcceptSeen(incarnation, effect.address, effect.declared, not known))
 
         for ended in [each for each, known in self._probes.items() if known.over]:

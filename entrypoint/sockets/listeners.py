@@ -396,6 +396,12 @@ class Listeners(Sharing):
             key = ("unused", self._app.name)
             self._loop.call_at(key, self._loop.now() + UNUSED_AFTER, self._tell_unused)
 
+    def asked_about(self, inode: int) -> None:
+        """A program asks whether this socket listens: it knows one that was passed to it."""
+        found = self.of_inode(inode)
+        if found is not None:
+            found.group.in_use = True
+
     def _prefer(self, claim: Claim) -> None:
         """A ready worker listens where siblings may: its clients come first."""
         from .late_binds import NEWEST_FIRST, rivals
@@ -427,7 +433,8 @@ class Listeners(Sharing):
                 self._forget_address(bound)
         used = [group.form.text for _, group in self._registry.groups() if group.users]
         for address in self._registry.declared:
-            if used and not address.used and address not in self._unused:
+            served = address.used or any(each.in_use for each in address.groups.values())
+            if used and not served and address not in self._unused:
                 self._unused.append(address)
                 fields = {"app": self._app.name, "address": address.group.form.text}
                 self._log("warning", "no worker listens there", {**fields, "but_on": used})

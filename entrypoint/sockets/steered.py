@@ -31,6 +31,8 @@ class Steered:
         # The socket that all slots have, when it is one.
         self._one = 0
         self.users: set[int] = set()
+        # A worker uses the socket that was passed to it, without bind(2) or listen(2).
+        self.in_use = False
         # Of an address that no file declares: slot → incarnation that was handed its
         # socket. The others' slots get nothing: with PM2's `increment_var: PORT` each
         # worker binds a port of its own, and nobody would take what another is given.

@@ -176,3 +176,33 @@ def test_a_declared_address_on_which_no_worker_listens_is_told(tmp_path) -> None
         # Only what is declared counts.
         assert not run.events("worker ready")
         assert run.stop() == 0
+
+
+TAKES = """
+import os, socket
+
+own = socket.create_server(("127.0.0.1", int(os.environ["OWN"])))
+asked = socket.socket(fileno=os.dup(3))
+os.close(3)
+assert asked.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+serves = socket.socket(fileno=4)
+serves.setblocking(True)
+while True:
+    serves.accept()[0].close()
+"""
+
+
+def test_a_socket_that_was_passed_and_is_used_is_not_told_as_unused(tmp_path) -> None:
+    """gunicorn asks whether its socket listens, and opens a control socket of its own."""
+    (tmp_path / "takes.py").write_text(TAKES)
+    own, asked, serves, other = (free_port() for _ in range(4))
+    listen = [{"address": f"127.0.0.1:{port}", "optional": True} for port in (asked, serves, other)]
+    del listen[1]["optional"]
+    app = {"name": "web", "script": f"{sys.executable} {tmp_path}/takes.py", "listen": listen}
+    app |= {"exec_mode": "cluster", "instances": 1, "env": {"OWN": str(own)}}
+    with Run(tmp_path, [app]) as run:
+        run.event("worker ready")
+        run.event("no worker listens there")
+        told = [each["address"] for each in run.events("no worker listens there")]
+        assert told == [f"127.0.0.1:{other}"]
+        assert run.stop() == 0
