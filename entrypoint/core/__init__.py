@@ -1,1 +1,1 @@
-"""The pure core: decides everything about workers and touches nothing."""
+"""The pure core: decides everything about workers. Makes no system calls."""

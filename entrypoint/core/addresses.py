@@ -1,7 +1,7 @@
-"""Which addresses of a worker count for being ready: it has to accept there.
+"""Which addresses a worker has to accept on before it counts as ready.
 
-What the file declares. Without a `listen`, TCP ports on which the worker before listened; at a
-first start any one to which clients may come.
+These are the addresses that the file declares. Without a `listen` they are the TCP ports of the
+previous worker; at a first start, any one address that clients may use.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from .transaction import Transaction
     from .worker import Worker
 
-# A port that a worker opens after its start is one of those that it serves when it has
-# been open for so long: shorter ones are for one transfer, as FTP's (s).
+# A port that a worker opens after its start counts as a port that it serves once it has been
+# open for this long. Shorter-lived ports are for one transfer, such as FTP's (s).
 LASTING = 10.0
 
 
 def key_of(address: str, declared: str) -> str:
-    """What names an address in later releases: as declared, else its port or path."""
+    """Key of an address in later releases: its declared text, else its port or path."""
     if declared or address.startswith("unix:"):
         return declared or address
     return ":" + address.rpartition(":")[2]
 
 
 def required(tx: Transaction, worker: Worker) -> tuple[str, ...]:
-    """Addresses on all of which it has to accept; () where any one will do."""
+    """Addresses on all of which the worker has to accept; () if any one is enough."""
     spec = worker.spec
     if spec.listen and shares_port(spec):
         return tuple(each.text for each in spec.listen if not each.optional)
@@ -39,7 +39,7 @@ def required(tx: Transaction, worker: Worker) -> tuple[str, ...]:
 
 
 def counts(tx: Transaction, worker: Worker, key: str) -> bool:
-    """To accept there is part of being ready."""
+    """Whether readiness depends on accepting at this address."""
     spec = worker.spec
     needed = required(tx, worker)
     if needed and not may_move(tx, worker):
@@ -50,11 +50,11 @@ def counts(tx: Transaction, worker: Worker, key: str) -> bool:
 
 
 def is_public(worker: Worker, key: str) -> bool:
-    """An undeclared address to which clients may come; what is none is never probed.
+    """Whether clients may use an undeclared address. Other addresses are never probed.
 
-    Control and debug sockets are often unix sockets, and so is what libraries speak over among
-    the processes of a program (Python's multiprocessing). Or they listen on a port that the
-    kernel chose, as a program's own test server does. A probe would harm some.
+    Unix sockets are often for control or debugging, or for libraries that connect the
+    processes of a program (Python's multiprocessing). A port that the kernel chose may be
+    a program's own test server. A probe would harm some of these.
     """
     if not key.startswith(":") or key in worker.chosen:
         return False
@@ -62,7 +62,7 @@ def is_public(worker: Worker, key: str) -> bool:
 
 
 def accepts(tx: Transaction, worker: Worker) -> bool:
-    """It was seen to accept wherever it has to."""
+    """Whether the worker was seen to accept on every address that it has to."""
     needed = required(tx, worker)
     if needed:
         return has_all(tx, worker, needed, worker.accepting)
@@ -70,7 +70,7 @@ def accepts(tx: Transaction, worker: Worker) -> bool:
 
 
 def may_move(tx: Transaction, worker: Worker) -> bool:
-    """The file gives it other settings than the worker before: maybe another port, too."""
+    """Whether its settings differ from the previous worker's, so that its port may differ too."""
     if worker.spec.listen and shares_port(worker.spec):
         return False
     instance = tx.instance(worker.app, worker.instance)
@@ -78,7 +78,7 @@ def may_move(tx: Transaction, worker: Worker) -> bool:
 
 
 def has_all(tx: Transaction, worker: Worker, needed: tuple[str, ...], seen: Iterable[str]) -> bool:
-    """All that is needed is among what was seen; of a port that moved, another one."""
+    """Whether all needed addresses were seen. Another port may replace one that moved."""
     found = set(seen)
     if found.issuperset(needed):
         return True
@@ -87,7 +87,7 @@ def has_all(tx: Transaction, worker: Worker, needed: tuple[str, ...], seen: Iter
 
 
 def has_port(tx: Transaction, worker: Worker) -> bool:
-    """It listens, or is expected to."""
+    """Whether the worker listens on a port, or is expected to."""
     if worker.spec.listen and shares_port(worker.spec):
         return True
     listens = any(counts(tx, worker, key) for key, _ in worker.listening)
@@ -95,7 +95,7 @@ def has_port(tx: Transaction, worker: Worker) -> bool:
 
 
 def sibling_serves(tx: Transaction, worker: Worker) -> bool:
-    """Another instance of the same settings serves on a port: perhaps this one is meant to."""
+    """Whether another instance of the same spec serves on a port, so this one may have to."""
     return any(
         other.incarnation != worker.incarnation
         and other.spec == worker.spec
@@ -105,7 +105,7 @@ def sibling_serves(tx: Transaction, worker: Worker) -> bool:
 
 
 def served_by(worker: Worker, now: float) -> tuple[str, ...]:
-    """Undeclared addresses that its successor has to serve too."""
+    """Undeclared addresses that the worker's successor has to serve too."""
     declared = {each.text for each in worker.spec.listen}
     bound = worker.up_at + health.launch_bound(worker.spec)
     return tuple(
@@ -119,8 +119,8 @@ def served_by(worker: Worker, now: float) -> tuple[str, ...]:
 
 
 # -- ports of debuggers ------------------------------------------------------------------
-# No client of the app connects to a debugger's port. It opens first, before the program has run a
-# line. Known are the ports in the command and in the variables that these runtimes read.
+# No client of the app connects to a debugger's port. It opens first, before the program runs its
+# first line. The ports are read from the command and the variables that these runtimes use.
 
 # Node, Deno and Bun: `--inspect[=[HOST:]PORT]` and its variants; 9229 and, in the processes of
 # Node's cluster, those above it.
@@ -161,6 +161,6 @@ def _ports_of_words(words: list[str]) -> Iterator[int]:
 
 
 def _port(address: str) -> int:
-    """Of `PORT`, `HOST:PORT`, `[HOST]:PORT`; 0 where there is none."""
+    """Port of `PORT`, `HOST:PORT` or `[HOST]:PORT`; 0 if there is none."""
     text = address.rpartition(":")[2]
     return int(text) if text.isdigit() and len(text) < 6 else 0

@@ -1,4 +1,4 @@
-"""Apps come, change and go: from the plan to their state."""
+"""Apps are added, changed and removed: applies the plan to their state."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def add_app(tx: Transaction, spec: AppSpec) -> None:
-    """A new app; its workers start once what it depends on is there.
+    """Add an app. Its workers start once its dependencies are met.
 
-    With `autostart: false` they wait until a person starts it, as in PM2, or for the first time
-    of `cron_restart`. An app
-    of that name that is still being removed is waited for.
+    With `autostart: false` they wait until a user starts the app, as in PM2, or until the first
+    time of `cron_restart`. If an app
+    of that name is still being removed, the new one waits for it.
     """
     if tx.app(spec.name) is not None:
         return
@@ -34,7 +34,7 @@ def add_app(tx: Transaction, spec: AppSpec) -> None:
 
 
 def remove_app(tx: Transaction, app_state: AppState) -> None:
-    """No longer in the file: its workers stop, then its listeners are closed."""
+    """Remove an app that the file no longer has: stop its workers, then close its listeners."""
     tx.put_app(slots.forget_queues(tx, app_state).replace(mode="removing", reload=None))
     for instance in list(tx.instances(app_state.name)):
         tx.emit(StopTimer(Timer("restart", app_state.name, instance.restart_timer)))
@@ -43,15 +43,15 @@ def remove_app(tx: Transaction, app_state: AppState) -> None:
 
 
 def change_app(tx: Transaction, app_state: AppState, spec: AppSpec) -> None:
-    """The file says something else of it: scale, reload, or both."""
+    """Apply a changed spec: scale, reload, or both."""
     kept = keeps_workers(app_state.spec, spec)
-    # What a person has scaled stays so until the file says another number.
+    # A number of instances set by a user stays until the file changes its own number.
     rescaled = spec.instances not in (app_state.spec.instances, app_state.wanted)
     untrimmed = app_state.untrimmed or (shares_port(app_state.spec) and not kept)
     app_state = tx.put_app(app_state.replace(spec=spec, untrimmed=untrimmed))
     if app_state.slots:
         app_state = slots.grow_port(tx, app_state)
-    # The reload first: instances that the scaling adds begin with the new spec.
+    # Reload first: instances that the scaling adds then start with the new spec.
     if not kept and not jobs.keeps_run(tx, app_state):
         rolling.begin(tx, app_state, "config changed")
     if rescaled:
@@ -59,9 +59,9 @@ def change_app(tx: Transaction, app_state: AppState, spec: AppSpec) -> None:
 
 
 def follow_cpus(tx: Transaction, event: CpusChanged) -> None:
-    """Apps with `instances: max` get as many as there are CPUs now.
+    """Fit apps with `instances: max` to the present number of CPUs.
 
-    Not those that a person has scaled meanwhile.
+    Apps that a user has scaled since are left alone.
     """
     if tx.run.phase != "running" or event.cpus == tx.run.plan.cpus:
         return
@@ -88,7 +88,7 @@ def start_waiting(tx: Transaction) -> None:
 
 
 def tell_blocked(tx: Transaction) -> AppState | None:
-    """Say once of each app that waits for what can never come; one that ends the run."""
+    """Report each app whose dependencies can never be met, once; end the run if one requires it."""
     fatal = None
     never = obstacles(tx)
     for app_state in tx.apps():
@@ -116,6 +116,6 @@ def _report_blocked(tx: Transaction, app_state: AppState, why: DependsSpec) -> N
 
 
 def blocked_code(tx: Transaction, app_state: AppState) -> int:
-    """The exit code of a run that ends because `pool` never starts; 0 is not one."""
+    """Exit code of a run that ends because `pool` never starts; never 0."""
     why = obstacles(tx).get(app_state.name)
     return exit_code(tx, tx.the_app(why.app)) if why is not None else 0

@@ -1,8 +1,8 @@
-"""What each worker of a container may take of its memory and its CPUs.
+"""How much of the container's memory and CPUs each worker may use.
 
-Each runtime believes that the container is its own: four Node workers in 512 MiB give their heaps
-259 MiB each. So the limit, less what PID 1 and the kernel need, is divided by the workers that
-there are, and one more: a reload has the next worker beside the old one.
+Each runtime assumes that the container is its own: four Node workers in 512 MiB each size their
+heap to 259 MiB. So the limit, minus what PID 1 and the kernel need, is divided by the number of
+workers plus one: a reload runs the next worker beside the old one.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from .spec import AppSpec
 
 MIB = 1 << 20
-# Kept for PID 1, buffers and the kernel: a tenth of the limit, so much at least, and no more
-# than a quarter of it.
+# Reserved for PID 1, buffers and the kernel: a tenth of the limit, at least this much, and at
+# most a quarter of the limit.
 RESERVE = 64 * MIB
 RESERVE_SHARE = 0.1
 RESERVE_AT_MOST = 0.25
-# Less than this is no budget: the limit is too small for so many workers.
+# Below this there is no budget: the limit is too small for so many workers.
 AT_LEAST = 16 * MIB
 
 
 def share(limit: int, apps: Iterable[tuple[AppSpec, int]]) -> int:
-    """Bytes for one worker, of a limit of so many; `apps`: each with its number of workers.
+    """Bytes for one worker out of `limit`. `apps`: each app with its number of workers.
 
-    An app with a fixed `max_memory_restart` has that for each worker.
+    An app with a fixed `max_memory_restart` uses that much for each worker.
     """
     room = limit - int(min(max(RESERVE, limit * RESERVE_SHARE), limit * RESERVE_AT_MOST))
     workers, surge = 0, 0

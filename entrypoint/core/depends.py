@@ -1,9 +1,9 @@
-"""`depends_on`: when an app may start, when it never will, and who is stopped first.
+"""`depends_on`: when an app may start, when it never can, and which apps stop first.
 
-The conditions are Compose's. An app waits until all of its are met, once: what happens
-to the other app later does not stop it. In the end the order is reversed, also through
-an app that has done its work: with `web → migrate → db` the server goes before the
-database, though `migrate` has long ended.
+The conditions are Compose's. An app waits until all of its conditions are met, once: later
+changes of the other app do not stop it. The shutdown reverses the order, also through
+an app that has finished: with `web → migrate → db` the server stops before the
+database, though `migrate` ended long ago.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ HEALTHY = "service_healthy"
 
 
 def is_finished(app_state: AppState) -> bool:
-    """Every worker ended by its own will, and none will be restarted."""
+    """Whether every worker ended by itself and none will be restarted."""
     return 0 < app_state.wanted == app_state.finished
 
 
 def exit_code(tx: Transaction, app_state: AppState) -> int:
-    """Of an app that finished: the first of its instances that is not 0."""
+    """Exit code of a finished app: the first one of its instances that is not 0."""
     return next(
         (instance.last_code for instance in tx.instances(app_state.name) if instance.last_code), 0
     )
 
 
 def awaits_time(app_state: AppState) -> bool:
-    """It will run again by itself."""
+    """Whether the app will run again by itself."""
     return bool(app_state.spec.cron_restart) and app_state.mode == "running"
 
 
 def ends_run(app_state: AppState) -> bool:
-    """It is errored, and its file says that this ends the container."""
+    """Whether the app is errored and its file says that this ends the container."""
     return (
         app_state.errored > 0 and app_state.spec.on_errored != "keep" and not _was_edited(app_state)
     )
 
 
 def awaits_change(tx: Transaction, app_state: AppState) -> bool:
-    """A change of its files broke it: the next change starts it again."""
+    """Whether a change of its files broke the app: the next change starts it again."""
     return _was_edited(app_state) and (app_state.errored > 0 or exit_code(tx, app_state) != 0)
 
 
@@ -54,7 +54,7 @@ def _was_edited(app_state: AppState) -> bool:
 
 
 def may_start(tx: Transaction, app_state: AppState) -> bool:
-    """All that it depends on is there."""
+    """Whether all dependencies of the app are met."""
     return all(_met(tx, depends) for depends in app_state.spec.depends_on)
 
 
@@ -66,7 +66,7 @@ def _met(tx: Transaction, depends: DependsSpec) -> bool:
         return is_finished(other) and not exit_code(tx, other)
     if depends.condition == HEALTHY:
         return other.was_ready and other.ready >= other.wanted and _checked(tx, other)
-    # One that was never started, for its `autostart: false`, has no instance yet.
+    # An app that was never started, because of `autostart: false`, has no instance yet.
     if other.mode == "waiting":
         return False
     if other.spec.cron_restart and not other.spec.autostart:
@@ -75,20 +75,20 @@ def _met(tx: Transaction, depends: DependsSpec) -> bool:
 
 
 def _checked(tx: Transaction, app_state: AppState) -> bool:
-    """None of its workers counts as ready for the mere reason that its time was over."""
+    """Whether no worker counts as ready merely because its timeout passed."""
     return app_state.spec.health is None or all(
         each.healthy for each in tx.workers(app_state.name) if each.ready
     )
 
 
 def obstacles(tx: Transaction) -> dict[str, DependsSpec]:
-    """Apps that never start, and why.
+    """Apps that can never start, with the reasons.
 
-    What they wait for, also through others, has ended otherwise than it must have. Each
-    app is looked at once: a file may hold a long chain.
+    A dependency, direct or indirect, has ended in a way that does not meet the condition. Each
+    app is checked once: a file may hold a long chain.
     """
     apps = tx.apps()
-    # Most of the time there is none, and nothing to look for.
+    # Usually there is none, and the search can be skipped.
     if not any(is_finished(app_state) for app_state in apps):
         return {}
     found: dict[str, DependsSpec] = {}
@@ -114,7 +114,7 @@ def obstacles(tx: Transaction) -> dict[str, DependsSpec]:
 
 
 def needed_by_others(tx: Transaction) -> set[str]:
-    """Apps that others which still have workers depend on, directly or through others."""
+    """Apps that other apps with workers depend on, directly or through others."""
     found: set[str] = set()
     for app_state in tx.apps():
         if app_state.live and app_state.spec.depends_on:

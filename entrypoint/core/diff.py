@@ -1,6 +1,6 @@
-"""What changes between two plans, shown before it is done.
+"""Differences between two plans, shown before they are applied.
 
-Pure. It never holds values of environments: it names a changed variable.
+Pure. Never contains values of environments, only the names of changed variables.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ ADDED = "added"
 REMOVED = "removed"
 SCALED = "scaled"
 CHANGED = "changed"
-# What concerns the log alone, which changes under the workers, or the next boot alone.
+# Keys that only affect the log, which changes while workers run, or only the next boot.
 LIVE = "live"
 _LOG_KEYS = ("time", "multiline")
 _BOOT_KEYS = ("autostart",)
-# What pyinit itself goes by: when it acts, not what a worker is.
+# Keys that control when pyinit acts, not what a worker is.
 _OWN_KEYS = ("cron_restart", "overlap", "on_errored")
-# Of an app: no worker is replaced because of these.
+# Keys of an app whose change replaces no worker.
 KEEPING_WORKERS = ("instances", "by_cpus", *_LOG_KEYS, *_BOOT_KEYS, *_OWN_KEYS)
 
-# Read once, at boot: a change counts for the next container.
+# Keys read once, at boot: a change applies to the next container.
 FIXED = ("control",)
 LIVE_SECTIONS = ("probes", "log", "shutdown", "watch_config")
 
 
 class Change(Record):
-    """One app. `keys`: what the file says differently, `env.NAME` for a variable.
+    """Changes of one app. `keys`: the changed keys, `env.NAME` for a variable.
 
-    `was` and `now` are numbers of instances; `added` has only the second, `removed` only
-    the first. With `scaled`, where `instances` differs, and `live`, where it does not, no
-    worker is replaced.
+    `was` and `now` are numbers of instances; an `added` app has only `now`, a `removed` one
+    only `was`. No worker is replaced for `scaled`, where `instances` differs, or `live`,
+    where it does not.
     """
 
     app: str
@@ -45,11 +45,11 @@ class Change(Record):
 
     @property
     def text(self) -> str:
-        """For people: `web: changed (command, env.MODE), to be reloaded; 2 instances → 4`."""
+        """Text for people: `web: changed (command, env.MODE), to be reloaded; 2 instances → 4`."""
         return self.describe()
 
     def describe(self, *, stopped: bool = False) -> str:
-        """`text`, of an app that may have been stopped."""
+        """`text`, for an app that may be stopped."""
         if self.kind == ADDED:
             return f"{self.app}: added, {_instances(self.now)}"
         if self.kind == REMOVED:
@@ -65,7 +65,7 @@ class Change(Record):
 
     @property
     def _besides(self) -> str:
-        """What else changes without a worker being replaced, and when it counts."""
+        """Changes that replace no worker, and when they apply."""
         log = [key for key in self.keys if key in (*_LOG_KEYS, *_OWN_KEYS)]
         boot = [key for key in self.keys if key in _BOOT_KEYS]
         describe = [f"{', '.join(log)}, at once"] if log else []
@@ -77,7 +77,7 @@ def _instances(number: int) -> str:
 
 
 def differences(old: Plan, new: Plan) -> tuple[Change, ...]:
-    """What becomes of each app that is touched: removed ones first, then by the new file."""
+    """Change of each affected app: removed ones first, then in the order of the new file."""
     gone = [
         Change(app.name, REMOVED, was=app.instances)
         for app in old.apps
@@ -98,12 +98,12 @@ def differences(old: Plan, new: Plan) -> tuple[Change, ...]:
 
 
 def keeps_workers(old: AppSpec, new: AppSpec) -> bool:
-    """No worker has to be replaced to make `old` what `new` says."""
+    """Whether `old` can become `new` without replacing a worker."""
     return old.replace(**{key: getattr(new, key) for key in KEEPING_WORKERS}) == new
 
 
 def changed_keys(old: AppSpec, new: AppSpec) -> tuple[str, ...]:
-    """Names of what differs, in the order of the spec."""
+    """Names of the fields that differ, in the order of the spec."""
     keys: list[str] = []
     for key, was in old.as_dict().items():
         now = getattr(new, key)
@@ -113,7 +113,7 @@ def changed_keys(old: AppSpec, new: AppSpec) -> tuple[str, ...]:
             before, after = dict(was), dict(now)
             names = sorted({*before, *after})
             differing = [name for name in names if before.get(name) != after.get(name)]
-            # Only their order differs: still not the same spec.
+            # Only the order differs, which still is a different spec.
             keys += [f"env.{name}" for name in differing] or ["env"]
         else:
             keys.append(key)
@@ -121,15 +121,15 @@ def changed_keys(old: AppSpec, new: AppSpec) -> tuple[str, ...]:
 
 
 def says_the_same(old: Plan, new: Plan) -> bool:
-    """Nothing in the file changed. Its CPUs are the container's."""
+    """Whether the file is unchanged. The number of CPUs comes from the container."""
     return old.replace(revision=new.revision, source=new.source, cpus=new.cpus) == new
 
 
 def live_keys(old: Plan, new: Plan) -> tuple[str, ...]:
-    """Top-level keys that differ and count at once."""
+    """Top-level keys that differ and apply at once."""
     return tuple(key for key in LIVE_SECTIONS if getattr(old, key) != getattr(new, key))
 
 
 def fixed_keys(old: Plan, new: Plan) -> tuple[str, ...]:
-    """Top-level keys that differ and wait for a new container."""
+    """Top-level keys that differ and need a new container."""
     return tuple(key for key in FIXED if getattr(old, key) != getattr(new, key))

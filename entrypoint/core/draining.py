@@ -1,7 +1,7 @@
-"""`drain`: a worker that a reload has replaced lives on until its clients have left.
+"""`drain`: a worker replaced by a reload keeps running until its clients have left.
 
 For connections that last for hours (WebSocket, server-sent events, streams). The worker gets no
-new connections, the reload does not wait for it, and its slot stays its own. It gets its stop
+new connections and keeps its slot, and the reload does not wait for it. It gets its stop
 signal when its last connection is closed, when `drain` is over, when it exceeds
 `max_memory_restart`, or when more than `instances` workers of the app drain and it is the oldest.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def replaced(tx: Transaction, old: Worker) -> bool:
-    """A reload has replaced this worker, which is to leave. True: it drains."""
+    """Handle a worker that a reload has replaced and that has to leave. True: it drains."""
     if not old.spec.drain or not has_slots(old.spec) or old.state != w.ONLINE:
         return False
     stop_worker(tx, old, "drain", old.requested_by)
@@ -30,7 +30,7 @@ def replaced(tx: Transaction, old: Worker) -> bool:
 
 
 def exceeded(tx: Transaction, worker: Worker) -> bool:
-    """Its memory is above the limit. True: it drained, and is stopped for that."""
+    """Handle a worker above its memory limit. True: it was draining and is stopped for that."""
     if not _drains(worker):
         return False
     _end(tx, worker, "max_memory_restart")

@@ -1,7 +1,7 @@
-"""What is to be done: frozen orders in the imperative, the only output of the core.
+"""Effects: what the shell has to do. Frozen values in the imperative, the core's only output.
 
-The shell performs them in order. None of them answers: what comes of an effect comes
-back as an event.
+The shell performs them in order. None of them returns a value: the result of an effect
+comes back as an event.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Spawn(Effect):
     spec: AppSpec
     instance: int
     slot: int
-    # PM2's `pm_id`, and how often this instance was restarted.
+    # PM2's `pm_id`, and the number of restarts of this instance.
     id: int = -1
     restarts: int = 0
-    # The accept queue that it shares with siblings of its release; -1: it has its slot's.
+    # The accept queue that it shares with siblings of its release; -1: the queue of its slot.
     shared_queue: int = -1
 
     @property
@@ -44,11 +44,11 @@ class Spawn(Effect):
 class SendSignal(Effect):
     """kill(2) to the worker.
 
-    `stop`: it is meant to end the worker, whichever signal it is. By `scope` it then goes to
-    the `process`, to its `group`, to its `tree` (the group and all descendants), or to `all`:
-    what was reparented before as well.
+    `stop`: the signal is meant to end the worker, whatever its number. By `scope` it then goes to
+    the `process`, to its `group`, to its `tree` (the group and all descendants), or to `all`,
+    which includes processes that were reparented earlier.
 
-    `leaves`: a person sends a signal that ends most programs; nothing follows if it does not.
+    `leaves`: a user sends a signal that ends most programs; nothing follows if it does not.
     """
 
     incarnation: int
@@ -61,7 +61,7 @@ class SendSignal(Effect):
 class SendShutdownMessage(Effect):
     """PM2's `shutdown_with_message`: `process.send('shutdown')` over Node's channel.
 
-    What belongs to the worker by `scope` gets its signal when the worker has ended.
+    Other processes within `scope` get their signal after the worker has ended.
     """
 
     incarnation: int
@@ -71,8 +71,8 @@ class SendShutdownMessage(Effect):
 class AnnounceDrain(Effect):
     """Tell a worker that the drain has begun (`shutdown.notify`).
 
-    `signum` to those of its processes that have a handler for it, or `spec.MESSAGE`: the
-    message `drain` over Node's channel. Nothing is answered.
+    Send `signum` to those of its processes that handle it; for `spec.MESSAGE` send the
+    message `drain` over Node's channel. There is no answer.
     """
 
     incarnation: int
@@ -80,35 +80,35 @@ class AnnounceDrain(Effect):
 
 
 class StartTimer(Effect):
-    """Answer with `TimerFired` after `delay` seconds; replaces one of the same name."""
+    """Answer with `TimerFired` after `delay` seconds; replaces a timer of the same name."""
 
     timer: Timer
     delay: float
 
 
 class StopTimer(Effect):
-    """Forget that deadline; it may be unknown."""
+    """Cancel that timer; a no-op if it is unknown."""
 
     timer: Timer
 
 
 class GrowPort(Effect):
-    """Have at least `slots` slots on each shared address of the app."""
+    """Make sure that each shared address of the app has at least `slots` slots."""
 
     app: str
     slots: int
 
 
 class TrimPort(Effect):
-    """No worker of an earlier revision is left: close what the file no longer declares."""
+    """No worker of an earlier revision remains: close what the file no longer declares."""
 
     app: str
 
 
 class RouteTo(Effect):
-    """New connections of the app go to these slots only.
+    """Route new connections of the app to these slots only.
 
-    A queue that several workers share is named once for each of them.
+    A queue shared by several workers is listed once for each of them.
     """
 
     app: str
@@ -116,14 +116,14 @@ class RouteTo(Effect):
 
 
 class WatchQueue(Effect):
-    """Answer with `QueueEmptied` once the accept queue of `slot` is empty and all is answered.
+    """Answer with `QueueEmptied` once the queue of `slot` is empty and all requests are answered.
 
-    `answer_time`: seconds that the queue has to be empty, those not counted in which the worker
-    had to wait for a CPU. `quiet_time`: with more than 0 it is looked whether the worker has a
-    request in hand; what cannot be told of a connection then counts for so long, and a request
-    that was in hand for `longest` no more. Where nothing can be told, `quiet_time` is the
-    `answer_time`; `hurried`: there is none, and a queue from which nothing is taken counts for
-    `quiet_time`. `closed`: all of the worker's connections have to be closed.
+    `answer_time`: seconds for which the queue has to be empty, not counting the time in which the
+    worker waited for a CPU. With `quiet_time` above 0 the shell checks whether the worker has a
+    request in hand; a connection of unknown state then counts for that long, and a request
+    older than `longest` no longer counts. If nothing can be known, `quiet_time` replaces
+    `answer_time`; `hurried`: there is no answer time, and a queue that nothing leaves counts
+    for `quiet_time`. `closed`: all of the worker's connections have to be closed.
     """
 
     incarnation: int
@@ -134,16 +134,16 @@ class WatchQueue(Effect):
     longest: float = 0.0
     hurried: bool = False
     closed: bool = False
-    # Siblings take connections from that queue too: those to come are kept from it meanwhile,
-    # and until the worker has ended or has closed its socket.
+    # Siblings take connections from that queue too: new ones are kept away from it meanwhile,
+    # until the worker has ended or has closed its socket.
     shared: bool = False
 
 
 class ProbeAccept(Effect):
-    """Connect to `address` of this worker; answer with `AcceptSeen` once it has accepted.
+    """Connect to `address` of this worker; answer with `AcceptSeen` once the worker has accepted.
 
-    Until it has, or is gone. `declared` as in `ListenSeen`. Where siblings share the socket
-    and accept it again and again, a worker that holds the socket for `patience` s counts.
+    Repeats until the worker accepts or is gone. `declared` as in `ListenSeen`. If siblings share
+    the socket and keep accepting, a worker that holds the socket for `patience` s counts.
     """
 
     incarnation: int
@@ -155,10 +155,10 @@ class ProbeAccept(Effect):
 
 
 class LookAt(Effect):
-    """Report what the worker's processes listen on, and whether they rest.
+    """Report which addresses the worker's processes listen on, and whether they are idle.
 
     Answered by `ListenSeen`, `ListenEnded` and `RestSeen` for each change, until `StopLook`
-    or its end; with `once` by what is seen now.
+    or the worker's end; with `once`, by the present state only.
     """
 
     incarnation: int
@@ -167,20 +167,20 @@ class LookAt(Effect):
 
 
 class StopLook(Effect):
-    """No further look; there may be none."""
+    """Stop looking at the worker; a no-op if no look is under way."""
 
     incarnation: int
 
 
 class ReleaseSlot(Effect):
-    """No worker will accept on this slot until one is spawned on it."""
+    """No worker will accept on this slot until a worker is spawned on it."""
 
     app: str
     slot: int
 
 
 class StartCheck(Effect):
-    """Perform the check that the file asks for (`AppSpec.health`) on this worker.
+    """Run the check that the file configures (`AppSpec.health`) on this worker.
 
     Answered by `HealthChecked` with the same number, unless `StopCheck` comes before.
     """
@@ -190,22 +190,22 @@ class StartCheck(Effect):
 
 
 class StopCheck(Effect):
-    """Give up the check of this worker that is under way."""
+    """Cancel the check of this worker that is under way."""
 
     incarnation: int
 
 
 class RefuseConnections(Effect):
-    """Take no new connections of the app; those already queued are still accepted."""
+    """Stop taking new connections of the app; connections already queued are still accepted."""
 
     app: str
 
 
 class RelayQueue(Effect):
-    """Connections that wait on this slot, whose worker is not there, go to the others.
+    """Relay the connections that wait on this slot, whose worker is not there, to other workers.
 
-    Only where a worker then still sees the client's address, or where the file allows more
-    (`AppSpec.relay`). `stalled`: the worker is there and takes none.
+    Only if a worker then still sees the client's address, or if the file allows more
+    (`AppSpec.relay`). `stalled`: the worker is there and accepts nothing.
     """
 
     app: str
@@ -214,7 +214,7 @@ class RelayQueue(Effect):
 
 
 class PausePort(Effect):
-    """No worker is left and none will be started: refuse connections, keep the addresses."""
+    """No worker remains or will be started: refuse connections, keep the addresses."""
 
     app: str
 
@@ -226,7 +226,7 @@ class ResumePort(Effect):
 
 
 class ClosePort(Effect):
-    """Close the app's listeners: whoever connects now is refused."""
+    """Close the app's listeners: new connections are refused."""
 
     app: str
 
@@ -236,7 +236,7 @@ class ReadPlan(Effect):
 
 
 class ReleaseWorker(Effect):
-    """The worker is gone for good: release what is kept for it."""
+    """The worker is gone for good: release its resources."""
 
     incarnation: int
 
@@ -250,11 +250,11 @@ class Report(Effect):
 
 
 class ReportOutcome(Effect):
-    """What became of something that people asked for, as data for those who wait for it.
+    """The result of a user's request, as data for the clients that wait for it.
 
-    `what`: `reload` or `run`; `result`: `started`, `finished` or `aborted`, of a run
-    `skipped`; `workers`: how many it is about; `reason` and `instance`: why it was aborted,
-    and by which.
+    `what`: `reload` or `run`; `result`: `started`, `finished` or `aborted`, for a run also
+    `skipped`; `workers`: the number of workers involved; `reason` and `instance`: why and by
+    which instance it was aborted.
     """
 
     app: str
@@ -263,19 +263,19 @@ class ReportOutcome(Effect):
     workers: int = 0
     reason: str = ""
     instance: int = -1
-    kept: str = ""  # what becomes of the old workers, for people
+    kept: str = ""  # what happens to the old workers, for people
 
 
 class Count(Effect):
-    """One more of something, for the metrics: what happened is known here alone.
+    """Increment a metric that only the core can count.
 
-    - `restart`: a worker is started in the place of one that ended or is replaced;
+    - `restart`: a worker starts and replaces one that ended or is being replaced;
       `label` is one of `reasons.RESTARTS`;
-    - `stall`: connections wait for a worker, and it accepts none;
-    - `ready`: a worker said that it is ready, `seconds` after its launch;
-    - `reload`: a rolling reload is over after `seconds`; `label` is `finished` or
+    - `stall`: connections wait for a worker that accepts none;
+    - `ready`: a worker became ready, `seconds` after its launch;
+    - `reload`: a rolling reload ended after `seconds`; `label` is `finished` or
       `aborted`;
-    - `run`: a run of a job is over after `seconds`; `label` is `succeeded`, `failed`,
+    - `run`: a run of a job ended after `seconds`; `label` is `succeeded`, `failed`,
       `stopped` or `skipped`;
     - `config`: the file was read again; `label` is `accepted` or `rejected`.
     """
@@ -289,8 +289,8 @@ class Count(Effect):
 class StopRemaining(Effect):
     """All workers are gone: send a stop signal to every other process below pyinit.
 
-    `signum`, or the one that `by_app` names for the app that it comes from. Answered by
-    `RemainingEnded`.
+    The signal is `signum`, or the one in `by_app` for the app that the process comes from.
+    Answered by `RemainingEnded`.
     """
 
     signum: int
@@ -298,10 +298,10 @@ class StopRemaining(Effect):
 
 
 class Finish(Effect):
-    """Everything of ours has ended: kill what is left, flush the logs, exit.
+    """All workers have ended: kill the remaining processes, flush the logs, exit.
 
-    `by`: when the container's time to stop is over (monotonic s); 0: nobody said.
-    `failed`: the app that the code is due to, "" for none.
+    `by`: when the container's time to stop ends (monotonic s); 0: unknown.
+    `failed`: the app that determines the code, "" for none.
     """
 
     code: int

@@ -1,7 +1,7 @@
-"""What happened: frozen facts in the past tense, the only input of the core.
+"""Events: what happened. Frozen values in the past tense, the core's only input.
 
-Whatever concerns one process names its *incarnation*, a number that is never used
-twice. Pids come again and timers come late; what names an incarnation that is gone is
+An event about one process names its *incarnation*, a number that is never reused.
+Pids are reused and timers may fire late; an event of an incarnation that is gone is
 dropped in one place (`Supervisor.handle`).
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Timer(Record):
-    """The name of a deadline. `incarnation` 0: it belongs to the app or to the run."""
+    """The name of a timer. `incarnation` 0: it belongs to the app or to the run."""
 
     kind: TimerKind
     app: str = ""
@@ -28,7 +28,7 @@ class Event(Record):
 
 
 class Booted(Event):
-    """The file was read and every declared address is bound."""
+    """The file was read, and every declared address is bound."""
 
     plan: Plan
 
@@ -40,13 +40,13 @@ class PlanAccepted(Event):
 
 
 class CpusChanged(Event):
-    """The container may use so many CPUs from now on."""
+    """The number of CPUs that the container may use has changed."""
 
     cpus: int
 
 
 class PlanRejected(Event):
-    """The file was read again and is wrong; nothing of it counts."""
+    """The file was read again and is invalid; none of it is applied."""
 
     reason: str
 
@@ -55,7 +55,7 @@ class SignalArrived(Event):
     """pyinit received `signum` (`signal(7)`), whose name is `name`.
 
     `terminal_gone`: the terminal that it was started on is closed (tty_ioctl(4)).
-    `resized`: a SIGWINCH that may come from a terminal: pyinit has one, or is not PID 1.
+    `resized`: a SIGWINCH that may come from a terminal: pyinit has one or is not PID 1.
     """
 
     signum: int
@@ -65,7 +65,7 @@ class SignalArrived(Event):
 
 
 class WorkerSpawned(Event):
-    """fork(2) succeeded. `observed`: its listen(2) will be reported."""
+    """fork(2) succeeded. `observed`: listen(2) of the worker will be reported."""
 
     incarnation: int
     pid: int
@@ -73,33 +73,33 @@ class WorkerSpawned(Event):
 
 
 class SpawnFailed(Event):
-    """There is no process: fork(2) failed. `reason` is for people."""
+    """fork(2) failed, so there is no process. `reason` is for people."""
 
     incarnation: int
     reason: str
 
 
 class WorkerExeced(Event):
-    """execve(2) succeeded. `observed`: its listen(2) will be reported."""
+    """execve(2) succeeded. `observed`: listen(2) of the worker will be reported."""
 
     incarnation: int
     listen_visible: bool = False
 
 
 class WorkerReady(Event):
-    """The worker said so. `source`: `notify` (sd_notify(3)), `node`."""
+    """The worker reported that it is ready. `source`: `notify` (sd_notify(3)), `node`."""
 
     incarnation: int
     source: Said
 
 
 class ListenSeen(Event):
-    """The worker was seen to listen on `address`; it may come again.
+    """The worker was seen to listen on `address`. May be repeated.
 
-    `declared`: the address of the file that this is (`ListenSpec.text`), "" for none.
-    `passing`: the kernel may have chosen the port, and the next release another one.
-    `chosen`: it has, or it may have and only this host comes there: no client knows the port.
-    `lasting`: it may have listened there for long.
+    `declared`: the matching address of the file (`ListenSpec.text`), "" for none.
+    `passing`: the kernel may have chosen the port, so the next release may have another one.
+    `chosen`: it did, or it may have and only this host can connect: no client knows the port.
+    `lasting`: the worker may have listened there for a long time.
     """
 
     incarnation: int
@@ -111,9 +111,9 @@ class ListenSeen(Event):
 
 
 class AcceptSeen(Event):
-    """A connection to this address was accepted by the worker (`ProbeAccept`, or a client's).
+    """The worker accepted a connection to this address, from `ProbeAccept` or from a client.
 
-    `unknown`: others may have accepted it, and the worker may not be looked into.
+    `unknown`: another process may have accepted it, and pyinit may not inspect the worker.
     """
 
     incarnation: int
@@ -125,7 +125,7 @@ class AcceptSeen(Event):
 class AcceptStalled(Event):
     """Connections wait on a slot of the app, and none was accepted there since `since`.
 
-    `waiting` of them, on `address`; `declared` as in `ListenSeen`. It may come again.
+    `waiting`: how many, on `address`; `declared` as in `ListenSeen`. May be repeated.
     """
 
     app: str
@@ -137,7 +137,7 @@ class AcceptStalled(Event):
 
 
 class ProbeFailed(Event):
-    """No connection could be made to see whether the worker accepts (`ProbeAccept`)."""
+    """pyinit could not connect to test whether the worker accepts (`ProbeAccept`)."""
 
     incarnation: int
     address: str
@@ -162,11 +162,11 @@ class RestSeen(Event):
 class WorkerExited(Event):
     """The worker was reaped. `code` or `signum` by wait(2); `failure`: why it never ran.
 
-    With `failure` and `signum` it was killed before its exec.
+    With both `failure` and `signum` it was killed before its exec.
 
-    `group_left`: other processes of its process group, or that its stop has to end, live.
-    `strays`: nothing had stopped it, and descendants outside of its group live.
-    `cleaning`: the commands of its `after_stop` have begun; `GroupEmptied` follows their end.
+    `group_left`: other processes of its process group, or others that its stop ends, are alive.
+    `strays`: nothing had stopped it, and descendants outside of its group are alive.
+    `cleaning`: its `after_stop` commands have started; `GroupEmptied` follows their end.
     """
 
     incarnation: int
@@ -180,20 +180,20 @@ class WorkerExited(Event):
 
 
 class WorkerUnfit(Event):
-    """It cannot serve as it was started; started again, it is started in another way."""
+    """The worker cannot serve as it was started; the next start uses another method."""
 
     incarnation: int
     reason: str
 
 
 class GroupEmptied(Event):
-    """The last process of those that end with a worker which had ended is gone."""
+    """The last process that had to end with an ended worker is gone."""
 
     incarnation: int
 
 
 class QueueUnwatched(Event):
-    """Whether that queue is empty cannot be known: `WatchQueue` has failed."""
+    """`WatchQueue` has failed: whether that queue is empty cannot be known."""
 
     incarnation: int
     reason: str
@@ -207,7 +207,7 @@ class MessageNotSent(Event):
 
 
 class PortFailed(Event):
-    """An order about the app's port has failed.
+    """An operation on the app's port has failed.
 
     `order`: `grow`, `steer`, `trim`, `refuse`, `pause`, `resume`, `relay`,
     `free slot`, `close`.
@@ -219,9 +219,9 @@ class PortFailed(Event):
 
 
 class SignalRefused(Event):
-    """A stop signal did not reach the worker, or some of what ends with it.
+    """A stop signal did not reach the worker, or some of the processes that end with it.
 
-    `reason` is for people: the worker runs as another user, or is no process of ours.
+    `reason` is for people: the worker runs as another user, or is not a process of pyinit.
     """
 
     incarnation: int
@@ -230,7 +230,7 @@ class SignalRefused(Event):
 
 
 class RemainingEnded(Event):
-    """No process is left below pyinit but those that nothing ends (`StopRemaining`)."""
+    """No process remains below pyinit except those that nothing can end (`StopRemaining`)."""
 
 
 class QueueEmptied(Event):
@@ -240,10 +240,10 @@ class QueueEmptied(Event):
 
 
 class NotifyReceived(Event):
-    """What it said of itself by sd_notify(3), beside READY=1. Times are seconds.
+    """A message of the worker by sd_notify(3), other than READY=1. Times are seconds.
 
-    `watchdog`: `1`, `trigger` or ""; `extend`: EXTEND_TIMEOUT_USEC; `notes`: what the report
-    of its end is to tell (`errno`, `bus_error`, `exit_status`).
+    `watchdog`: `1`, `trigger` or ""; `extend`: EXTEND_TIMEOUT_USEC; `notes`: details for the
+    report of its end (`errno`, `bus_error`, `exit_status`).
     """
 
     incarnation: int
@@ -257,9 +257,9 @@ class NotifyReceived(Event):
 
 
 class HealthChecked(Event):
-    """The answer to `StartCheck`. `reason`: why it failed, for people; "": it succeeded.
+    """The result of `StartCheck`. `reason`: why it failed, for people; "": it succeeded.
 
-    `said`: the last words of a command, for the log alone.
+    `said`: the last output of a command, only for the log.
     """
 
     incarnation: int
@@ -269,27 +269,27 @@ class HealthChecked(Event):
 
 
 class TimerFired(Event):
-    """A deadline set by `StartTimer` has come."""
+    """A timer set by `StartTimer` has fired."""
 
     timer: Timer
 
 
 class ScheduleDue(Event):
-    """A time of the app's `cron_restart` has come."""
+    """A time of the app's `cron_restart` was reached."""
 
     app: str
 
 
 class RunRequested(Event):
-    """Run the app once now; what goes on already follows its `overlap`."""
+    """A request to run the app once now; `overlap` decides what happens to a present run."""
 
     app: str
 
 
 class RenewRequested(Event):
-    """The app's workers are to be replaced: its files changed.
+    """The app's files changed, so its workers have to be replaced.
 
-    A rolling reload where two workers can live side by side, else a restart.
+    By a rolling reload if two workers can run side by side, else by a restart.
     """
 
     app: str
@@ -297,10 +297,10 @@ class RenewRequested(Event):
 
 
 class MemoryExceeded(Event):
-    """The worker and its descendants hold more than `max_memory_restart` (bytes).
+    """The worker and its descendants use more than `max_memory_restart` (bytes).
 
-    `limit`: what that was at this moment. `urgent`: the container is nearly full, and the kernel
-    would kill somebody soon.
+    `limit`: its value at this moment. `urgent`: the container is nearly full, and the kernel
+    would soon kill a process.
     """
 
     incarnation: int
@@ -310,7 +310,7 @@ class MemoryExceeded(Event):
 
 
 class ReloadRequested(Event):
-    """A rolling reload of `app` (empty: all), or of these instances of it."""
+    """Reload `app` (empty: all) or only these instances, rolling."""
 
     app: str = ""
     reason: str = "asked"
@@ -318,9 +318,9 @@ class ReloadRequested(Event):
 
 
 class RestartRequested(Event):
-    """Stop and start again, all workers at once, of `app` (empty: all).
+    """Stop and start all workers of `app` (empty: all), all at once.
 
-    Or only these instances of it: then what was stopped stays so.
+    Or only of these instances: then stopped ones stay stopped.
     """
 
     app: str = ""
@@ -335,7 +335,7 @@ class StopRequested(Event):
 
 
 class StartRequested(Event):
-    """Start what was stopped or errored of `app` (empty: all)."""
+    """Start what is stopped or errored of `app` (empty: all)."""
 
     app: str = ""
 

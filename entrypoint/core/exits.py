@@ -1,8 +1,8 @@
-"""What the end of a worker means: for its instance, for its slot, for a reload.
+"""What the end of a worker means for its instance, its slot and a reload.
 
-A worker ends twice: first the process that we started, then the last of its group.
-Where two workers of an instance can live side by side the instance goes on after the
-first; else what is left of the group holds the port, and it goes on after the second.
+A worker ends in two steps: first the process that pyinit started, then the last of its group.
+If two workers of an instance can run side by side, the instance continues after the
+first step. Otherwise the rest of the group may hold the port, so it continues after the second.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
     from .types import StopReason
     from .worker import Instance, Worker
 
-# The longest pause before SIGKILL is sent again to what it was refused for (s).
+# The longest pause before SIGKILL is sent again after it was refused (s).
 LONGEST_KILL_PAUSE = 60.0
 
-# fork(2) failed: the machine or the container is full. Trying again at once would only
-# burn what is left (s).
+# fork(2) failed: the machine or the container is full. Retrying at once would only
+# use up what remains (s).
 FORK_PAUSE = 1.0
 
 NEVER_RAN = reasons.NEVER_RAN
-# As an exit code: of a sick worker that was stopped and exited with 0.
+# Exit code reported for a sick worker that was stopped and exited with 0.
 NO_GOOD = 1
-# Reasons of a stop that is pyinit's answer to a worker which is of no use, and what its last
-# exit is called.
+# Stop reasons by which pyinit ends a worker that failed, and the name of the worker's last
+# exit.
 BROKEN = {"health": "unhealthy", "watchdog": "watchdog", "stalled": "stalled"}
 
 
 def never_forked(tx: Transaction, worker: Worker, reason: str) -> None:
-    """There was no process."""
+    """Handle a spawn that failed: there was no process."""
     _report(tx, worker, reason=reason)
     _remember(tx, worker, reason, NEVER_RAN)
     jobs.remember(tx, worker)
@@ -57,7 +57,7 @@ def never_forked(tx: Transaction, worker: Worker, reason: str) -> None:
 
 
 def exited(tx: Transaction, worker: Worker, event: WorkerExited) -> None:
-    """The process is reaped."""
+    """Handle a worker process that was reaped."""
     code, signum = event.code, event.signum
     if event.failure and not (signum is not None and worker.stop_reason):
         how = {} if signum is None else {"signal": signum}
@@ -106,10 +106,10 @@ def exited(tx: Transaction, worker: Worker, event: WorkerExited) -> None:
 
 
 def _all_share_port(tx: Transaction, worker: Worker) -> bool:
-    """It does, and so does whatever may be started in its place.
+    """Whether this worker and every possible replacement share the port.
 
-    One that binds its port itself, before or after a change of the file, must not meet what is
-    left of this one.
+    A worker that binds its port itself, before or after a change of the file, must not meet
+    processes that remain of this one.
     """
     specs = [worker.spec, tx.the_app(worker.app).spec]
     instance = tx.instance(worker.app, worker.instance)
@@ -119,30 +119,30 @@ def _all_share_port(tx: Transaction, worker: Worker) -> bool:
 
 
 def group_emptied(tx: Transaction, worker: Worker) -> None:
-    """Nothing is left of the group of a process that had ended before."""
+    """Handle the end of the last process in the group of a worker that had ended before."""
     worker = lifecycle.gone(tx, worker)
     _go_on(tx, worker)
     _gone(tx, worker)
 
 
 def signal_refused(tx: Transaction, worker: Worker, event: SignalRefused) -> None:
-    """It goes on living, or some of it: that is shown until it has ended."""
+    """Mark a worker that a signal did not reach, in whole or in part, until it has ended."""
     tx.report_of(worker, "error", "signal refused", signal=event.signum, reason=event.reason)
     refused = worker.refused or event.signum == lifecycle.SIGKILL
     tx.put_worker(worker.replace(stuck=f"signal refused: {event.reason}", refused=refused))
 
 
 def never_died(tx: Transaction, worker: Worker) -> None:
-    """SIGKILL was sent long ago.
+    """Handle a worker that is still alive long after SIGKILL.
 
-    What is left of a group is not waited for any longer. The worker itself is: its slot and
-    what it holds stay its own. But neither the end of the run nor the reload that it would
-    hold up waits with it.
+    Processes that remain of a group are no longer waited for. The worker itself is: it keeps its
+    slot and its sockets. But neither the end of the run nor a reload
+    waits for it.
     """
     if not worker.killed:
         return
     if worker.refused:
-        # Nothing but a new attempt can end it; what it was refused for may be over.
+        # Only a new attempt can end it; the cause of the refusal may be gone.
         pause = min(LONGEST_KILL_PAUSE, 2 * worker.kill_pause or lifecycle.ABANDON_AFTER)
         first = not worker.kill_pause
         worker = tx.put_worker(worker.replace(refused=False, kill_pause=pause))
@@ -181,7 +181,7 @@ def _report(tx: Transaction, worker: Worker, **how: object) -> None:
 
 
 def _failure(worker: Worker) -> dict[str, object]:
-    """What an end that pyinit asked for answers: it is one of a worker that was of no use."""
+    """The failure that pyinit's stop of this worker responds to, if any."""
     if worker.stop_reason == "failed start":
         return {"because": worker.requested_by}
     if worker.stop_reason in BROKEN:
@@ -195,7 +195,7 @@ def _broken(worker: Worker) -> str:
 
 
 def _failed_to_start(worker: Worker) -> bool:
-    """It was never ready, though its app is one whose readiness is known."""
+    """Whether the worker was never ready although its app has known readiness."""
     return not worker.up_at and lifecycle.awaits_readiness(worker.spec)
 
 
@@ -206,7 +206,7 @@ def _remember(tx: Transaction, worker: Worker, last_exit: str, last_code: int) -
 
 
 def _go_on(tx: Transaction, worker: Worker, *, least: float = 0.0) -> None:
-    """What the end of this worker means for its instance, if it is still that instance's."""
+    """Decide what follows for the worker's instance, if it still belongs to one."""
     instance = tx.instance(worker.app, worker.instance)
     app_state = tx.the_app(worker.app)
     if instance is None or tx.run.phase in ("stopping", "finished"):
@@ -232,7 +232,7 @@ def stay_stopped(tx: Transaction, _worker: Worker, instance: Instance, _least: f
 
 
 def start_again(tx: Transaction, worker: Worker, instance: Instance, _least: float) -> None:
-    """Another worker at once: of the newest revision, after an aborted reload of the one before."""
+    """Start a worker at once, of the newest revision or, after an abort, the previous one."""
     app_state = tx.the_app(worker.app)
     reloads = app_state.reload is not None and worker.instance in app_state.reload.active
     spec = instance.spec if worker.stop_reason == "abort" else app_state.spec
@@ -245,14 +245,14 @@ def start_again(tx: Transaction, worker: Worker, instance: Instance, _least: flo
 
 
 def restart_or_give_up(tx: Transaction, worker: Worker, instance: Instance, least: float) -> None:
-    """Nobody asked for this end: restart now or later, or finished, or errored (restarts.py)."""
+    """Handle an unrequested end: restart now or later, finish, or become errored (restarts.py)."""
     reason = reasons.of_end(worker, instance)
     slots.queue_left(tx, worker)
     app_state = tx.the_app(worker.app)
     successor = tx.worker(instance.successor)
     held = worker.stalled_at > 0 and successor is not None and successor.ready
     if held or (successor is not None and successor.state == w.LAUNCHING):
-        # Its successor is on the way and takes over when it is ready.
+        # Its successor is starting and takes over when it is ready.
         tx.put_instance(restarts.restarted(tx, instance.replace(current=0), reason))
         if held:
             rolling.resume(tx, worker.app)
@@ -268,8 +268,8 @@ def restart_or_give_up(tx: Transaction, worker: Worker, instance: Instance, leas
     jobs.run_pending(tx, tx.the_app(app_state.name))
 
 
-# What follows the end of an instance's current worker, by the reason of its stop, while its app
-# is to run. (In the end of the run nothing does.)
+# What follows the end of an instance's current worker, by its stop reason, while its app
+# has to run. (During the shutdown nothing follows.)
 AFTER: dict[StopReason, Callable[[Transaction, Worker, Instance, float], None]] = {
     "": restart_or_give_up,
     "failed start": restart_or_give_up,
@@ -289,14 +289,14 @@ AFTER: dict[StopReason, Callable[[Transaction, Worker, Instance, float], None]] 
 
 
 def _has_finished(worker: Worker) -> bool:
-    """It ended as it should, and will not be started again."""
+    """Whether the worker ended as intended and will not be started again."""
     spec = worker.spec
     done = worker.exit_code == 0 and not spec.autorestart
     return done or (worker.exit_code is not None and worker.exit_code in spec.stop_exit_codes)
 
 
 def _why(worker: Worker) -> str:
-    """Why a worker that a reload has started is no more: the reason, for people."""
+    """Why a worker started by a reload is gone: the reason, for people."""
     if worker.stop_reason in ("failed start", "watchdog") and worker.requested_by:
         return worker.requested_by
     if worker.stop_reason == "health":
@@ -307,7 +307,7 @@ def _why(worker: Worker) -> str:
 
 
 def _gone(tx: Transaction, worker: Worker) -> None:
-    """Nothing of the worker is left: its slot may be free, a reload may go on."""
+    """Nothing of the worker remains: free its slot if possible, and continue a reload."""
     rolling.forget_proof(tx, worker)
     instance = tx.instance(worker.app, worker.instance)
     if instance is None or instance.slot != worker.slot:
@@ -315,7 +315,7 @@ def _gone(tx: Transaction, worker: Worker) -> None:
     slots.free_queue(tx, worker)
     if worker.stop_reason == "reload" and instance is not None and not instance.successor:
         current = tx.worker(instance.current)
-        # Also one that is sick by now, which nothing replaces before this reload goes on.
+        # A worker that is sick by now counts too: nothing replaces it before this reload continues.
         if current is not None and current.state in w.SERVING_STATES:
             rolling.done(tx, worker.app, worker.instance)
     rolling.advance(tx, worker.app)

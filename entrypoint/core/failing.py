@@ -1,7 +1,7 @@
-"""Apps that fail when a stop comes: the container ends with the code of what failed.
+"""Apps that are failing when a stop is requested: the container ends with their exit code.
 
-Kubernetes shows a container that ends with 0 as `Completed`, also one whose worker crashes
-again and again until the startup probe gives up and the kubelet sends SIGTERM.
+Kubernetes shows a container that ends with 0 as `Completed`, even if its worker crashed
+repeatedly until the startup probe gave up and the kubelet sent SIGTERM.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from .transaction import Transaction
     from .worker import AppState, Instance
 
-# Of a failure that has no exit code other than 0.
+# The exit code for a failure that has none except 0.
 ELSE = 1
 
 
 def first_failing(tx: Transaction) -> tuple[str, int]:
-    """The first app that does not serve after an unstable exit, and that exit's code.
+    """The first app that does not serve after an unstable exit, and the code of that exit.
 
-    ("", 0) when none fails. A slow first start, without any exit, is no failure.
+    ("", 0) if none is failing. A slow first start without any exit is not a failure.
     """
     for app_state in tx.apps():
         if app_state.mode != "running" or is_job(app_state.spec) or _serves(app_state):
@@ -34,7 +34,7 @@ def first_failing(tx: Transaction) -> tuple[str, int]:
 
 
 def _serves(app_state: AppState) -> bool:
-    """As `/readyz` says it by default: all were ready once, and one is."""
+    """As `/readyz` decides by default: all workers were ready once, and one is now."""
     return app_state.was_ready and app_state.ready > 0
 
 
@@ -49,5 +49,5 @@ def _fails(tx: Transaction, instance: Instance) -> bool:
     window = unstable_window(instance.spec)
     if any(tx.now - ended < window for ended in instance.unstable):
         return True
-    # Crashes that follow one another, each after a short life (restarts.py).
+    # Consecutive crashes, each after a short life (restarts.py).
     return bool(instance.loop) and (worker is None or tx.now - worker.launched_at < LOOP_LIFE)

@@ -1,6 +1,6 @@
-"""Orders of ours that could not be carried out, as the shell reports them.
+"""Effects that could not be performed, as the shell reports them.
 
-What is needed and can be had later is ordered again, by the state as it is then.
+An operation that is needed and may succeed later is repeated, for the state at that time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .transaction import Transaction
     from .worker import AppState, Worker
 
-# Pauses before an order about a port is given again: the first and the longest (s).
+# Pauses before a port operation is repeated: the first and the longest (s).
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 
@@ -34,7 +34,7 @@ _AGAIN = frozenset(("grow", "steer", "trim", "refuse", "pause", "resume"))
 
 
 def message_not_sent(tx: Transaction, worker: Worker, event: MessageNotSent) -> None:
-    """It would never hear that it is to stop."""
+    """Send the stop signal instead: the worker never got the message."""
     tx.report_of(worker, "warning", "shutdown message not sent", reason=event.reason)
     if worker.state == w.TERMINATING:
         scope = lifecycle.signal_scope(worker)
@@ -42,21 +42,21 @@ def message_not_sent(tx: Transaction, worker: Worker, event: MessageNotSent) -> 
 
 
 def queue_unwatched(tx: Transaction, worker: Worker, event: QueueUnwatched) -> None:
-    """Whether connections wait for it is not known: they are not waited for."""
+    """Stop waiting for the queue: whether connections wait in it is unknown."""
     tx.report_of(worker, "warning", "accept queue not watched", reason=event.reason)
     if worker.state == w.RETIRING:
         lifecycle.queue_emptied(tx, worker)
 
 
 def port_failed(tx: Transaction, event: PortFailed) -> None:
-    """Give the order again after a pause, twice as long each time."""
+    """Repeat the operation after a pause, which doubles each time."""
     tx.report("error", "port not changed", app=event.app, order=event.order, reason=event.reason)
     app_state = tx.app(event.app)
     if app_state is None or event.order not in _AGAIN or tx.run.remaining:
         return
     again = event.order if event.order not in app_state.undone else ""
     pause = min(LONGEST_PAUSE, 2 * app_state.port_pause) if app_state.port_pause else FIRST_PAUSE
-    if app_state.undone:  # its timer runs already
+    if app_state.undone:  # its timer is already running
         pause = app_state.port_pause
     else:
         tx.emit(StartTimer(Timer("port", app_state.name), pause))
@@ -65,19 +65,19 @@ def port_failed(tx: Transaction, event: PortFailed) -> None:
 
 
 def forget(tx: Transaction, app_state: AppState) -> None:
-    """Its port is closed, or another app's from now on: no order is given again."""
+    """Drop repeats: the port is closed or now belongs to another app."""
     if app_state.port_pause:
         tx.emit(StopTimer(Timer("port", app_state.name)))
         tx.put_app(app_state.replace(undone=(), port_pause=0.0))
 
 
 def port_due(tx: Transaction, app: str) -> None:
-    """The pause is over."""
+    """Repeat the failed operations after the pause."""
     app_state = tx.app(app)
     if app_state is None:
         return
     if not app_state.undone:
-        tx.put_app(app_state.replace(port_pause=0.0))  # it went well
+        tx.put_app(app_state.replace(port_pause=0.0))  # it succeeded
         return
     orders = {
         "grow": GrowPort(app, app_state.slots),
@@ -87,7 +87,7 @@ def port_due(tx: Transaction, app: str) -> None:
         "pause": PausePort(app),
         "resume": ResumePort(app),
     }
-    # What is no longer asked for is left out.
+    # Operations that are no longer needed are dropped.
     known = {
         "refuse": app_state.port == "refusing" or app_state.stop_sent,
         "pause": app_state.port == "paused",
@@ -96,5 +96,5 @@ def port_due(tx: Transaction, app: str) -> None:
     undone = [order for order in app_state.undone if known.get(order, True)]
     chosen = [effect for order, effect in orders.items() if order in undone]
     tx.put_app(app_state.replace(undone=()))
-    # If nothing is heard of them until then, the pauses begin anew.
+    # If none of them fails until then, the pauses start over.
     tx.emit(*chosen, StartTimer(Timer("port", app), app_state.port_pause))

@@ -1,8 +1,8 @@
-"""Fit the times of a shutdown into the grace that the orchestrator gives.
+"""Fit the times of a shutdown into the grace period of the orchestrator.
 
-The kubelet and Docker send SIGKILL to everything when the grace is over, also to a pyinit that
-still has log lines to write. So a second of it is kept for them, the drain gets at most half of
-the rest, and the stop of the workers what is left.
+The kubelet and Docker send SIGKILL to everything when the grace period ends, even if pyinit
+still has log lines to write. So one second of it is reserved for them, the drain gets at most half
+of the rest, and stopping the workers gets the remainder.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from .transaction import Transaction
     from .worker import Worker
 
-# What `shutdown.timeout` keeps back for the end: after SIGKILL the processes are reaped
-# and the last log lines passed on, all of it within the time (s, share of the time).
+# Reserved at the end of `shutdown.timeout`: after SIGKILL the processes are reaped and the
+# last log lines are written, all within the time (s, share of the time).
 SPARE = 0.5
 SPARE_SHARE = 0.1
 
-# What is kept of the grace for the same, and for an orchestrator whose clock began earlier.
+# Reserved of the grace for the same, and for an orchestrator whose clock started earlier.
 KEPT = 1.0
 KEPT_SHARE = 0.25
 
 
 def killing_after(timeout: float) -> float:
-    """Seconds of `shutdown.timeout` after which what is left is killed."""
+    """Seconds of `shutdown.timeout` after which the remaining processes are killed."""
     return timeout - min(SPARE, timeout * SPARE_SHARE)
 
 
 def usable(grace: float) -> float:
-    """Seconds of the grace in which the apps have to end."""
+    """Seconds of the grace period in which the apps have to end."""
     return grace - min(KEPT, grace * KEPT_SHARE)
 
 
 def fitted(shutdown: ShutdownSpec, longest: float) -> ShutdownSpec:
-    """The same with times that fit into `grace`, if that is known.
+    """The spec with times that fit into `grace`, if that is known.
 
-    `longest`: seconds that the stop of all workers may take, by the file (`kill_timeout`, one
-    after the other where apps depend on each other).
+    `longest`: seconds that stopping all workers may take by the file (`kill_timeout`,
+    added up along a chain of dependencies).
     """
     if shutdown.grace <= 0:
         return shutdown
@@ -55,10 +55,10 @@ def fitted(shutdown: ShutdownSpec, longest: float) -> ShutdownSpec:
 
 
 def stop_share(tx: Transaction) -> float:
-    """The share of their times that workers have at their stop."""
+    """The factor applied to the workers' stop times."""
     return tx.run.shutdown.stop_share if tx.run.phase == "stopping" else 1.0
 
 
 def kill_timeout(tx: Transaction, worker: Worker) -> float:
-    """Seconds from its stop to SIGKILL; fewer where a shutdown has less time."""
+    """Seconds from the stop signal to SIGKILL; fewer if a shutdown has less time."""
     return worker.spec.kill_timeout * stop_share(tx)

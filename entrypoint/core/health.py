@@ -1,4 +1,4 @@
-"""Active checks: when a worker is checked, and what counts as a failure.
+"""Active health checks: when a worker is checked, and what counts as a failure.
 
 ::
 
@@ -9,9 +9,9 @@
                         `failures` failures in a row make it sick (replacements.py)
     sick ─────────────► the same; one that succeeds makes it online again
 
-*Up* is what makes a worker ready where no check is asked for (readiness.py); its exec where
-the app shares no port. No answer within `timeout` is a failure. One deadline for each worker serves
-both: while a check is under way it is the check's timeout, else it is when the next is due.
+*Up* is what makes a worker ready in an app without checks (readiness.py), or its exec if
+the app shares no port. No answer within `timeout` is a failure. Each worker has one timer for
+both: during a check it is the check's timeout, otherwise it is the time of the next check.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .transaction import Transaction
     from .worker import Worker
 
-# Between the checks of a worker that is not ready yet, seconds: doubled each time.
+# Seconds between the checks of a worker that is not ready yet: doubled each time.
 RETRY_FIRST = 0.1
 RETRY_AT_MOST = 1.0
 
@@ -37,7 +37,7 @@ def launch_bound(spec: AppSpec) -> float:
 
 
 def longest_detection(spec: AppSpec) -> float:
-    """How long after its start a worker that never passes a check is found out, seconds."""
+    """Seconds from its start until a worker that never passes a check is detected."""
     health = spec.health
     if health is None:
         return 0.0
@@ -45,13 +45,13 @@ def longest_detection(spec: AppSpec) -> float:
 
 
 def begin(tx: Transaction, worker: Worker, by: str) -> None:
-    """It is up: from now on it is checked."""
+    """Start checking a worker that is up."""
     if worker.state == w.LAUNCHING and not worker.check:
         _check(tx, worker.replace(up_by=by))
 
 
 def end(tx: Transaction, worker: Worker) -> Worker:
-    """It is leaving or gone: no further check. The worker to stage."""
+    """Stop checking a worker that is leaving or gone. Returns the worker to stage."""
     if not worker.check:
         return worker
     tx.emit(StopTimer(_timer(worker)))
@@ -61,7 +61,7 @@ def end(tx: Transaction, worker: Worker) -> Worker:
 
 
 def due(tx: Transaction, worker: Worker) -> Worker | None:
-    """The deadline has come. The worker if a check has failed by that, else None."""
+    """Handle the timer. Returns the worker if a check timed out, else None."""
     if not worker.checking:
         _check(tx, worker)
         return None
@@ -70,14 +70,14 @@ def due(tx: Transaction, worker: Worker) -> Worker | None:
 
 
 def answered(tx: Transaction, worker: Worker, reason: str, said: str = "") -> Worker:
-    """A check is over; `reason` says why it failed. The worker with what counts."""
+    """Record a check's result; `reason` says why it failed. Returns the changed worker."""
     health = _asked(worker)
     worker = worker.replace(checking=False, check_reason=reason)
     delay = health.interval
     if not reason:
         worker = worker.replace(failures=0, healthy=True)
     elif worker.state == w.LAUNCHING and not worker.overdue:
-        # They count for the pause only: its readiness has a deadline of its own.
+        # They only count for the pause: its readiness has a timer of its own.
         delay = min(delay, RETRY_AT_MOST, RETRY_FIRST * 2 ** min(worker.failures, 10))
         worker = worker.replace(failures=worker.failures + 1)
     else:
@@ -97,7 +97,7 @@ def answered(tx: Transaction, worker: Worker, reason: str, said: str = "") -> Wo
 
 
 def is_failing(worker: Worker) -> bool:
-    """So many checks have failed in a row that it counts as sick."""
+    """Whether enough checks in a row have failed to make it sick."""
     counted = worker.state in w.SERVING_STATES or worker.overdue
     return counted and worker.failures >= _asked(worker).failures
 

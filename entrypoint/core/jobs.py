@@ -1,14 +1,14 @@
-"""Apps that run at the times of `cron_restart`, and `pyinit run`.
+"""Apps that run at the times of `cron_restart`, and the command `pyinit run`.
 
-Two kinds of apps have times. A *service* is restarted at them (PM2's meaning). A *job* ends by
-itself: each time starts a run. Between its runs a job has finished, or is idle if it has not run
-yet (`autostart: false`); it counts for no probe and does not end the container.
+Two kinds of apps have times. A *service* is restarted at them (as in PM2). A *job* ends by
+itself: each time starts a run. Between runs a job is finished, or idle if it has not run
+yet (`autostart: false`). It counts for no probe and does not end the container.
 
-`overlap` says what a time means while the run before is still going on::
+`overlap` decides what happens at a time when the previous run is still going on::
 
-    skip    that time is left out
-    wait    one more run begins as soon as this one has ended
-    kill    the workers are replaced: by a reload, or by a restart
+    skip    skip that run
+    wait    start one more run as soon as the present one has ended
+    kill    replace the workers, by a reload or by a restart
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ SCHEDULE = "cron_restart"
 
 
 def is_job(spec: AppSpec) -> bool:
-    """It runs at its times and ends: nobody waits for it to serve."""
+    """Whether the app runs at its times and ends, so that nothing waits for it to serve."""
     if not spec.cron_restart or spec.autorestart:
         return False
     return not (spec.listen or spec.wait_ready or spec.health or shares_port(spec))
 
 
 def begins_idle(spec: AppSpec) -> bool:
-    """Its first run is at its first time, not at boot."""
+    """Whether its first run is at its first time instead of at boot."""
     return bool(spec.cron_restart) and not spec.autostart
 
 
 def keeps_run(tx: Transaction, app_state: AppState) -> bool:
-    """A reload lets the present run end: the next one is of the newest spec."""
+    """Whether a reload lets the present run end: the next run uses the newest spec."""
     return is_job(app_state.spec) and overlap(tx, app_state) != KILL
 
 
 def overlap(tx: Transaction, app_state: AppState) -> str:
-    """What the file says, or `kill` for an app that serves or is kept running, else `skip`."""
+    """The file's value, or `kill` for an app that serves or is kept running, else `skip`."""
     if app_state.spec.overlap:
         return app_state.spec.overlap
     if app_state.spec.autorestart or app_state.said_ready or shares_port(app_state.spec):
@@ -56,12 +56,12 @@ def overlap(tx: Transaction, app_state: AppState) -> str:
 
 
 def due(tx: Transaction, app_state: AppState, by: str) -> None:
-    """Its time has come, or a person asks for a run (`by`)."""
+    """Start a run: its time has come, or a user requested it (`by`)."""
     if app_state.mode in ("waiting", "stopped") and by != SCHEDULE:
         leaving = _running(tx, app_state)
         app_state = tx.put_app(app_state.replace(mode="running"))
         if leaving:
-            # They are being stopped: the run begins when they have ended.
+            # They are being stopped: the run starts when they have ended.
             start(tx, app_state)
             return
     if app_state.mode == "waiting":
@@ -124,7 +124,7 @@ def _replace(tx: Transaction, app_state: AppState, by: str) -> None:
 
 
 def start(tx: Transaction, app_state: AppState) -> None:
-    """Start every instance that has no worker; one that is being stopped is started again."""
+    """Start every instance without a worker; one that is being stopped starts again later."""
     for instance in list(tx.instances(app_state.name)):
         current = tx.worker(instance.current)
         if current is None:
@@ -135,7 +135,7 @@ def start(tx: Transaction, app_state: AppState) -> None:
 
 
 def start_anew(tx: Transaction, instance: Instance) -> None:
-    """Launch the newest spec in an instance without a worker; earlier failures no longer count."""
+    """Launch the newest spec in an instance without a worker; forget earlier failures."""
     tx.emit(StopTimer(Timer("restart", instance.app, instance.restart_timer)))
     fresh = instance.replace(unstable=(), delay=0.0, loop=(), served=())
     spec = tx.the_app(instance.app).spec
@@ -144,7 +144,7 @@ def start_anew(tx: Transaction, instance: Instance) -> None:
 
 
 def remember(tx: Transaction, worker: Worker) -> None:
-    """A worker of an instance has ended: that was one run."""
+    """Count a run: a worker of an instance has ended."""
     instance = tx.instance(worker.app, worker.instance)
     if instance is None or instance.current != worker.incarnation:
         return
@@ -170,6 +170,6 @@ def remember(tx: Transaction, worker: Worker) -> None:
 
 
 def run_pending(tx: Transaction, app_state: AppState) -> None:
-    """Begin the run that waited for the end of another."""
+    """Start the run that waited for the end of another."""
     if app_state.pending and app_state.mode == "running" and not _running(tx, app_state):
         _start(tx, app_state, "the run before has ended")

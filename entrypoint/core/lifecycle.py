@@ -1,8 +1,8 @@
-"""One worker from launch to end: what its exit and timers mean.
+"""The life of one worker from launch to end: what its exit and its timers mean.
 
-Functions of a `Transaction`. When it is ready is in `readiness.py`, what follows an end in
-`restarts.py`, rolling reloads are in `rolling.py`, the end of the run in `shutdown.py`; all
-come back here to launch and to stop.
+Functions of a `Transaction`. readiness.py decides when a worker is ready, restarts.py what
+follows its end; rolling.py has rolling reloads, shutdown.py the end of the run. All of
+them use this module to launch and to stop workers.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ SIGTERM = 15
 # system that may never answer, or is a zombie whose parent does not reap it.
 ABANDON_AFTER = 3.0
 
-# A program that becomes a daemon ends before its child has a session of its own, setsid(2).
-# What is left in the group of one that has done its work may still leave it so long (s).
+# A program that becomes a daemon ends before its child has called setsid(2).
+# The remaining group of a program that finished may take this long to leave it (s).
 MAY_LEAVE = 1.0
 
 
 def shares_port(spec: AppSpec) -> bool:
-    """Its workers take connections from sockets that PID 1 holds."""
+    """Whether its workers accept on sockets that PID 1 owns."""
     return spec.share != "none"
 
 
 def has_slots(spec: AppSpec) -> bool:
-    """Each worker has a socket of its own, so that one can be retired alone."""
+    """Whether each worker has its own socket, so that it can be retired alone."""
     return spec.share == "slots"
 
 
 def is_steered(spec: AppSpec) -> bool:
-    """Some of its workers can be kept from new connections, which go to the others."""
+    """Whether some of its workers can get no new connections while others do."""
     return has_slots(spec) or queues.shares_queue(spec)
 
 
 def awaits_readiness(spec: AppSpec) -> bool:
-    """Running alone does not make its workers ready."""
+    """Whether a worker needs more than a running process to be ready."""
     return spec.wait_ready or shares_port(spec) or spec.health is not None
 
 
@@ -109,10 +109,10 @@ def launch(
 def await_leftover(
     tx: Transaction, instance: Instance, spec: AppSpec, stop_reason: StopReason
 ) -> bool:
-    """What is left of the last worker of an instance that has none has to end first.
+    """Wait for the remaining processes of the last worker of an instance without a worker.
 
-    True: its end, for `stop_reason`, starts the next one. One that binds its port itself must
-    not meet what may still hold it.
+    True: their end, for `stop_reason`, starts the next worker. A worker that binds its port itself
+    must not meet a process that may still hold it.
     """
     crew = () if shares_port(spec) else tx.workers(instance.app)
     left = [e for e in crew if (e.instance, e.slot) == (instance.number, instance.slot)]
@@ -125,13 +125,13 @@ def await_leftover(
 
 
 def arm(tx: Transaction, worker: Worker, kind: WorkerTimer, delay: float) -> Worker:
-    """The deadline of its launch or of its stop."""
+    """Set the timer of its launch or of its stop."""
     tx.emit(StartTimer(_timer(kind, worker), delay))
     return tx.put_worker(worker.replace(due=tx.now + delay))
 
 
 def watch(tx: Transaction, worker: Worker) -> None:
-    """It lives: its watchdog begins anew."""
+    """Restart its watchdog timer: the worker has sent a sign of life."""
     if worker.watchdog > 0:
         tx.emit(StartTimer(_timer("watchdog", worker), worker.watchdog))
     else:
@@ -142,14 +142,14 @@ def watch(tx: Transaction, worker: Worker) -> None:
 
 
 def route(tx: Transaction, app: str) -> None:
-    """New connections go to the slots of ready workers.
+    """Route new connections to the slots of ready workers.
 
-    While none is ready those of sick ones get them, which may still answer; then those of
-    the launching ones, where they wait for their worker; with no worker at all, those
+    If none is ready, route them to sick workers, which may still answer; then to
+    launching ones, whose connections wait for them; without any worker, to the slots
     where one will be started again.
     """
     app_state = tx.the_app(app)
-    # In the end nobody is steered: connections are refused, queues are emptied.
+    # During the shutdown there is no routing: connections are refused, queues are emptied.
     if not is_steered(app_state.spec) or tx.run.phase in ("stopping", "finished"):
         return
     wanted = app_state.online
@@ -173,7 +173,7 @@ def route(tx: Transaction, app: str) -> None:
 def stop_worker(
     tx: Transaction, worker: Worker, stop_reason: StopReason, requested_by: str = ""
 ) -> None:
-    """Tell a worker to stop (`stop_workers`)."""
+    """Stop a worker (`stop_workers`)."""
     stop_workers(tx, worker.app, [worker], stop_reason, requested_by=requested_by)
 
 
@@ -185,16 +185,16 @@ def stop_workers(
     signum: int = 0,
     requested_by: str = "",
 ) -> None:
-    """Tell workers of an app to stop: first away from the port, then the signal.
+    """Stop workers of an app: turn new connections away first, then send the signal.
 
-    `signum` is the signal that pyinit received, 0 for a stop that pyinit begins, which is a
-    SIGTERM; the file's `kill_signal` replaces both. For one that is being stopped already
-    only the purpose changes: what follows its end.
+    `signum` is the signal that pyinit received, or 0 for a stop that pyinit begins, which uses
+    SIGTERM; the file's `kill_signal` replaces both. For a worker that is already being stopped
+    only the reason changes, which decides what follows its end.
     """
     workers = [each.replace(requested_by=requested_by) for each in workers]
     workers = [each.replace(stop_reason=stop_reason) for each in workers]
     leaving = [each.incarnation for each in workers if STOP[each.state](tx, each, signum)]
-    # The port is turned away from all of them at once, before their queues are watched.
+    # New connections are turned away from all of them at once, before their queues are watched.
     route(tx, app)
     for worker in filter(None, map(tx.worker, leaving)):
         tx.emit(retiring.watch(tx, worker))
@@ -203,13 +203,13 @@ def stop_workers(
 
 
 def stop_now(tx: Transaction, worker: Worker, signum: int) -> bool:
-    """The stop signal at once."""
+    """Send the stop signal at once."""
     terminate(tx, tx.put_worker(_unwatched(tx, _with_signal(worker, signum))))
     return False
 
 
 def stop_serving(tx: Transaction, worker: Worker, signum: int) -> bool:
-    """Away from the port first, where it can retire alone; else the stop signal at once."""
+    """Retire the worker first if it can retire alone; else send the stop signal at once."""
     worker = _unwatched(tx, _with_signal(worker, signum))
     if not _retires(tx, worker):
         terminate(tx, tx.put_worker(worker))
@@ -219,7 +219,7 @@ def stop_serving(tx: Transaction, worker: Worker, signum: int) -> bool:
 
 
 def stop_retiring(tx: Transaction, worker: Worker, signum: int) -> bool:
-    """It goes on retiring, as the new reason asks."""
+    """Continue retiring, with the times of the new reason."""
     before = tx.worker(worker.incarnation)
     worker = tx.put_worker(_with_signal(worker, signum))
     if before is not None and retiring.begins_anew(before, worker):
@@ -230,7 +230,7 @@ def stop_retiring(tx: Transaction, worker: Worker, signum: int) -> bool:
 
 
 def stop_stopping(tx: Transaction, worker: Worker, _signum: int) -> bool:
-    """Only what follows its end changes."""
+    """Change only what follows its end."""
     tx.put_worker(worker)
     if worker.killed and worker.stop_reason in ("shutdown", "reload"):
         # Neither waits longer for a worker that does not die, however long ago SIGKILL was sent.
@@ -238,7 +238,7 @@ def stop_stopping(tx: Transaction, worker: Worker, _signum: int) -> bool:
     return False
 
 
-# What a stop does, whoever asked for it. True: the worker retires first.
+# What a stop does in each state, whatever requested it. True: the worker retires first.
 STOP: dict[WorkerState, Callable[[Transaction, Worker, int], bool]] = {
     w.LAUNCHING: stop_now,
     w.ONLINE: stop_serving,
@@ -255,9 +255,9 @@ def _with_signal(worker: Worker, signum: int) -> Worker:
 
 
 def _retires(tx: Transaction, worker: Worker) -> bool:
-    """It answers what waits before its signal: a queue of its own, or the last of all.
+    """Whether it answers waiting connections before its signal: it has its own queue, or all stop.
 
-    One queue for all is left to siblings and successors, unless the app stops as a whole.
+    A shared queue is left to siblings and successors, unless the whole app stops.
     """
     if worker.spec.share == "one":
         app_state = tx.app(worker.app)
@@ -267,12 +267,12 @@ def _retires(tx: Transaction, worker: Worker) -> bool:
 
 
 def queue_emptied(tx: Transaction, worker: Worker) -> None:
-    """No connection waits on its slot and no request is in its hands, or that cannot be told."""
+    """Handle an empty queue with no request in hand, or a queue whose state is unknown."""
     _retire_further(tx, tx.put_worker(worker.replace(queue_empty=True)))
 
 
 def retire_overdue(tx: Transaction, worker: Worker) -> None:
-    """It has had `retire_delay` to answer what it took."""
+    """Handle the end of `retire_delay`, its time to answer what it accepted."""
     if not worker.delay_over:
         _retire_further(tx, tx.put_worker(worker.replace(delay_over=True)))
 
@@ -294,13 +294,13 @@ def terminate(tx: Transaction, worker: Worker) -> None:
 
 
 def await_exit(tx: Transaction, worker: Worker) -> Worker:
-    """It is ending, or about to be ended, without the usual signal: SIGKILL follows."""
+    """Wait for the end of a worker that ends without the usual signal; SIGKILL follows."""
     worker = _unwatched(tx, worker).after(w.SIGNAL)
     return arm(tx, worker, "kill", kill_timeout(tx, worker))
 
 
 def _unwatched(tx: Transaction, worker: Worker) -> Worker:
-    """On its way out: neither launch nor checks nor watchdog. The worker to stage."""
+    """Cancel launch, checks and watchdog of a worker that leaves. Returns the worker to stage."""
     for kind in ("launch", "prove", "probe", "retire", "watchdog"):
         tx.emit(StopTimer(_timer(kind, worker)))
     if worker.stalled_at:
@@ -310,7 +310,7 @@ def _unwatched(tx: Transaction, worker: Worker) -> Worker:
 
 
 def terminate_overdue(tx: Transaction, worker: Worker) -> None:
-    """`kill_timeout` is over."""
+    """Handle the end of `kill_timeout`."""
     if worker.state == w.RETIRING:
         if retiring.drains(worker):
             tx.report_of(worker, "warning", "worker drain over", reason="drain")
@@ -332,7 +332,7 @@ def terminate_overdue(tx: Transaction, worker: Worker) -> None:
 
 
 def kill(tx: Transaction, worker: Worker) -> None:
-    """SIGKILL, to the group at least: nothing of it may hold a port or a file."""
+    """Send SIGKILL, at least to the group: none of it may hold a port or a file."""
     scope = signal_scope(worker) if worker.spec.treekill != "none" else "group"
     worker = tx.put_worker(_unwatched(tx, worker.after(w.KILL).replace(killed=True)))
     tx.emit(
@@ -343,7 +343,7 @@ def kill(tx: Transaction, worker: Worker) -> None:
 
 
 def kill_again(tx: Transaction, worker: Worker, within: float) -> None:
-    """SIGKILL did not reach it; `abandon` comes again after `within` seconds."""
+    """Repeat SIGKILL that did not reach it; `abandon` fires again after `within` seconds."""
     scope = signal_scope(worker) if worker.spec.treekill != "none" else "group"
     tx.emit(
         SendSignal(worker.incarnation, SIGKILL, scope, stop=True),
@@ -355,7 +355,7 @@ def kill_again(tx: Transaction, worker: Worker, within: float) -> None:
 
 
 def signal_scope(worker: Worker) -> Scope:
-    """What a stop of the worker reaches: `SendSignal.scope`."""
+    """Which processes a stop of the worker signals: `SendSignal.scope`."""
     if worker.scope:
         return worker.scope
     return "process" if worker.spec.treekill == "none" else worker.spec.treekill
@@ -364,21 +364,21 @@ def signal_scope(worker: Worker) -> Scope:
 def leader_exited(
     tx: Transaction, worker: Worker, *, group_left: bool, strays: bool, cleaning: bool = False
 ) -> Worker:
-    """The process is reaped; what is left of it is ended too (`treekill`).
+    """Handle the reaped process; end its remaining processes too (`treekill`).
 
-    `strays` are descendants outside of the group of a worker that nothing has stopped. They
-    are ended when it crashed: what replaces it must not meet them. An app that has done its
-    work keeps them: it may have started a daemon.
+    `strays` are descendants outside of the group of a worker that nothing stopped. They are
+    ended after a crash: the replacement must not meet them. An app that finished
+    keeps them: it may have started a daemon.
     """
     worker = _unwatched(tx, worker)
-    # One that left by itself got no stop signal (notify.py).
+    # A worker that left by itself got no stop signal (notify.py).
     stop_sent = worker.killed or (worker.state == w.TERMINATING and worker.stop_signal != 0)
     strays = strays and not _has_done_its_work(worker)
     if worker.spec.treekill == "none":
         group_left = strays = False
     if cleaning and not (group_left or strays):
-        # Nothing of it lives, but for the commands of `after_stop`, which have a time of their
-        # own: as long as a stop.
+        # None of its processes is alive except the `after_stop` commands, which have their own
+        # timeout, as long as a stop's.
         worker = tx.put_worker(worker.replace(killed=False).after(w.LEADER_EXIT))
         tx.emit(StopTimer(_timer("abandon", worker)))
         return arm(tx, worker, "kill", kill_timeout(tx, worker))
@@ -390,10 +390,10 @@ def leader_exited(
     if not stop_sent and _has_done_its_work(worker):
         return arm(tx, worker, "kill", MAY_LEAVE)
     if stop_sent and not worker.killed and worker.spec.shutdown_with_message and worker.spec.node:
-        # The message went to the leader alone.
+        # The message went only to the leader.
         tx.emit(SendSignal(worker.incarnation, worker.stop_signal, signal_scope(worker), stop=True))
     if worker.killed:
-        # It may have died long after SIGKILL: what is left of its group has a time anew.
+        # It may have died long after SIGKILL: its remaining group gets a new timeout.
         tx.emit(StartTimer(_timer("abandon", worker), ABANDON_AFTER))
     if not stop_sent:
         worker = _stop_group(tx, worker)
@@ -401,21 +401,21 @@ def leader_exited(
 
 
 def _stop_group(tx: Transaction, worker: Worker) -> Worker:
-    """The stop signal for what its leader has left behind."""
+    """Send the stop signal to the processes that the leader left running."""
     signum = worker.stop_signal or worker.spec.kill_signal or SIGTERM
     tx.emit(SendSignal(worker.incarnation, signum, signal_scope(worker), stop=True))
     return arm(tx, worker.replace(stop_signal=signum), "kill", kill_timeout(tx, worker))
 
 
 def _has_done_its_work(worker: Worker) -> bool:
-    """It ended by itself, and is not restarted after that."""
+    """Whether it ended by itself and is not restarted after that."""
     spec, code = worker.spec, worker.exit_code
     done = not spec.autorestart or (code is not None and code in spec.stop_exit_codes)
     return done and not worker.stop_reason
 
 
 def gone(tx: Transaction, worker: Worker) -> Worker:
-    """Nothing of the worker is left."""
+    """Remove the worker: none of its processes remains."""
     worker = tx.put_worker(worker.after(w.EXIT))
     tx.emit(
         StopTimer(_timer("kill", worker)),

@@ -1,10 +1,10 @@
-"""Sockets that the file no longer declares, and those of stopped apps.
+"""Sockets that the file no longer declares, and sockets of stopped apps.
 
-A socket that the file no longer declares is closed when no worker needs it: at the end of a reload
-or a restart, or when a worker starts that binds its address itself. After an aborted reload the old
-workers keep their sockets, and get them back after a crash.
+A socket that the file no longer declares is closed when no worker needs it: after a reload or a
+restart, or before a worker starts that binds its address itself. After an aborted reload the old
+workers keep their sockets, and use them again after a crash.
 
-An app that a person stops, or scales to 0, refuses connections until it is started again.
+An app that a user stops, or scales to 0, refuses connections until it is started again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def once_unneeded(tx: Transaction, app_state: AppState) -> None:
-    """Close them if no worker of an earlier revision is left, nor will be started again."""
+    """Close them if no worker of an earlier revision remains or will be started again."""
     if not app_state.untrimmed or app_state.reload is not None:
         return
     lasting = (w.RUNNING, w.WAITING_RESTART)
@@ -38,10 +38,10 @@ def once_unneeded(tx: Transaction, app_state: AppState) -> None:
 
 
 def before_launch(tx: Transaction, app_state: AppState, spec: AppSpec) -> None:
-    """A worker without a shared port finds its address in use while we hold it.
+    """Free an address that a worker without a shared port will bind itself.
 
-    One that a crash brings back in the middle of a change to a shared port has to wait: there
-    may be workers of a still earlier file.
+    A worker that restarts after a crash during a change to a shared port has to wait:
+    workers of a still earlier revision may run.
     """
     if app_state.untrimmed and spec.share == "none" == app_state.spec.share:
         _trim(tx, app_state)
@@ -51,7 +51,7 @@ def before_launch(tx: Transaction, app_state: AppState, spec: AppSpec) -> None:
 
 
 def refuse(tx: Transaction, app_state: AppState) -> AppState:
-    """It is being stopped: its workers empty their queues, and nothing more comes in."""
+    """Refuse new connections of an app that is being stopped; its workers empty their queues."""
     if (
         app_state.spec.share == "none"
         or not (app_state.created or app_state.live)
@@ -63,14 +63,14 @@ def refuse(tx: Transaction, app_state: AppState) -> AppState:
 
 
 def pause(tx: Transaction, app_state: AppState) -> None:
-    """Once its last worker is gone: clients are refused instead of left waiting."""
+    """Refuse clients instead of letting them wait, once the last worker is gone."""
     if app_state.port == "refusing" and not app_state.live and _is_stopped(app_state):
         tx.emit(PausePort(app_state.name))
         tx.put_app(app_state.replace(port="paused"))
 
 
 def resume(tx: Transaction, app_state: AppState) -> None:
-    """A worker is about to be started."""
+    """Take connections again: a worker is about to start."""
     if app_state.port:
         tx.put_app(app_state.replace(port=""))
         tx.emit(ResumePort(app_state.name))
@@ -86,5 +86,5 @@ def _trim(tx: Transaction, app_state: AppState) -> None:
 
 
 def _bound(spec: AppSpec) -> tuple[object, ...]:
-    """What decides which sockets an app has."""
+    """The fields that decide which sockets an app has."""
     return (spec.listen, spec.share, spec.exec_mode)

@@ -1,13 +1,13 @@
-"""What a worker says of itself by `sd_notify(3)`, beside READY=1; and its watchdog.
+"""What a worker reports by `sd_notify(3)`, other than READY=1, and its watchdog.
 
-The watchdog runs while a worker is online: whoever does not say WATCHDOG=1 in time hangs. As
-under systemd it gets SIGABRT, which leaves a core dump where the file system has room for
-one, then SIGKILL after `kill_timeout`, and is started again in its place: what waits on its
-slot is for the next worker.
+The watchdog runs while a worker is online. A worker that does not send WATCHDOG=1 in time hangs.
+As under systemd it gets SIGABRT, which leaves a core dump if the file system has room for
+one, then SIGKILL after `kill_timeout`. Then it is started again on its slot: connections that
+wait there are for the next worker.
 
-STOPPING=1 is the beginning of an end that nobody asked for: no new connections, no stop
-signal either (it might cut short what goes well), and SIGKILL after `kill_timeout`. Where two
-workers can live side by side its successor is started at once.
+STOPPING=1 begins an unrequested end: no new connections, no stop signal either (it
+might interrupt an orderly end), and SIGKILL after `kill_timeout`. If two
+workers can run side by side, the successor starts at once.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ SIGABRT = 6
 
 WATCHDOG: Final = "watchdog"
 
-# The deadline that a state has and that a worker may put off.
+# The timer of each state that a worker may extend.
 _DEADLINES: dict[WorkerState, WorkerTimer] = {w.LAUNCHING: "launch", w.TERMINATING: "kill"}
 
 
 def received(tx: Transaction, worker: Worker, event: NotifyReceived) -> None:
-    """One message."""
+    """Handle one message."""
     changed = worker.replace(
         status=worker.status if event.status is None else event.status,
         notes=tuple({**dict(worker.notes), **dict(event.notes)}.items()),
@@ -58,23 +58,23 @@ def received(tx: Transaction, worker: Worker, event: NotifyReceived) -> None:
 
 
 def _extend(tx: Transaction, worker: Worker, by: float) -> Worker:
-    """EXTEND_TIMEOUT_USEC: the deadline that runs is never before that, nor brought forward."""
+    """EXTEND_TIMEOUT_USEC: the running timer fires no earlier than that, and is never shortened."""
     kind = _DEADLINES.get(worker.state)
-    late = worker.state == w.LAUNCHING and worker.overdue  # no deadline that is its own
+    late = worker.state == w.LAUNCHING and worker.overdue  # it has no timer of its own
     if kind is None or late or tx.now + by <= worker.due:
         return worker
     return arm(tx, worker, kind, by)
 
 
 def _is_watched(worker: Worker) -> bool:
-    """It serves, or it runs and its app is one of which nothing else is awaited."""
+    """Whether it serves, or runs in an app that has no other sign of readiness."""
     if worker.state == w.LAUNCHING:
         return worker.execed and not awaits_readiness(worker.spec)
     return worker.state in w.SERVING_STATES
 
 
 def missed(tx: Transaction, worker: Worker, why: str = "") -> None:
-    """It has not said WATCHDOG=1 in time."""
+    """Handle a missed WATCHDOG=1."""
     if not _is_watched(worker):
         return
     why = why or f"no sign of life for {worker.watchdog:g} s"
@@ -85,7 +85,7 @@ def missed(tx: Transaction, worker: Worker, why: str = "") -> None:
         reason=why,
     )
     worker = await_exit(tx, worker.replace(requested_by=why, stop_signal=SIGABRT))
-    # What a person or a reload has asked for stays what follows its end.
+    # A stop reason of a user or a reload is kept: it decides what follows the end.
     worker = worker.replace(stop_reason=worker.stop_reason or WATCHDOG)
     tx.put_worker(worker)
     tx.emit(SendSignal(worker.incarnation, SIGABRT, signal_scope(worker), stop=True))

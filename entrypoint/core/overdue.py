@@ -1,6 +1,6 @@
-"""`listen_timeout` is over: wait for the worker, count less than was asked for, or give up.
+"""What follows when `listen_timeout` is over: wait, require less, or give up on the worker.
 
-A worker that is waited for stays *launching*, and is ready when it is seen to be.
+A worker that pyinit waits for stays *launching* and becomes ready when it is seen to be.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 
 def overdue(tx: Transaction, worker: Worker) -> None:
-    """The launch has taken as long as it may."""
+    """Handle a launch that has taken its full time."""
     portless = not has_port(tx, worker) and not worker.up_by
     silent = is_silent(tx, worker)
     if portless and (silent or not worker.spec.wait_ready):
         instance = tx.instance(worker.app, worker.instance)
         if worker.overdue or (instance is not None and instance.portless):
-            # Its rest has been waited for, or that of the worker before.
+            # pyinit waited until it was idle, or it did so for the previous worker.
             ready(tx, worker, "rest")
             checked = tx.worker(worker.incarnation)
             if checked is not None and checked.state == w.LAUNCHING:
-                # It is up, and its checks begin: they have the same time.
+                # It is up and its checks begin, which get the same time.
                 arm(tx, checked, "launch", health.launch_bound(worker.spec))
         else:
             _await_rest(tx, worker)
@@ -51,7 +51,7 @@ def overdue(tx: Transaction, worker: Worker) -> None:
 
 
 def _await_rest(tx: Transaction, worker: Worker) -> None:
-    """No port so far, and none is expected."""
+    """Wait until it is idle: it has no port so far, and none is expected."""
     if worker.spec.wait_ready or sibling_serves(tx, worker):
         _report_late(tx, worker, "wait until its processes rest")
     if worker.spec.wait_ready:
@@ -62,7 +62,7 @@ def _await_rest(tx: Transaction, worker: Worker) -> None:
 
 
 def _go_without_ready_signal(tx: Transaction, worker: Worker) -> None:
-    """No READY came, and none ever has: what is seen of it counts from now on."""
+    """Stop requiring READY, which no worker ever sent: from now on other signs count."""
     late = tx.put_worker(worker.replace(overdue=True, failures=0))
     if accepts(tx, late):
         _report_late(tx, worker, "count what it accepts")
@@ -78,11 +78,11 @@ def _go_without_ready_signal(tx: Transaction, worker: Worker) -> None:
 
 
 def _decide(tx: Transaction, worker: Worker) -> None:
-    """Wait for it without a bound, or give up on it."""
+    """Wait for it without a limit, or give up on it."""
     instance = tx.instance(worker.app, worker.instance)
     less = instance is not None and instance.served and worker.accepting and not worker.spec.listen
     if less and instance is not None and not succeeds(tx, worker):
-        # Its release may serve less than the one before, and no other worker is there.
+        # Its release may serve fewer addresses than the previous one, and no other worker runs.
         tx.put_instance(instance.replace(served=()))
         look_again(tx, tx.put_worker(worker.replace(overdue=True, failures=0)))
         if not _is_launching(tx, worker):
@@ -122,21 +122,21 @@ def _report_late(tx: Transaction, worker: Worker, then: str) -> None:
 
 
 def _rule(tx: Transaction, worker: Worker) -> OverdueRule:
-    """Whether a worker that is late is waited for."""
+    """Whether pyinit keeps waiting for a worker that is late."""
     rule = worker.spec.on_listen_timeout
     if rule == "abort" or succeeds(tx, worker):
-        # Time alone ends no old worker, so a successor that is not ready is of no use.
+        # A timeout alone ends no old worker, so a successor that is not ready is useless.
         return "abort"
     instance = tx.instance(worker.app, worker.instance)
     first = instance is None or not instance.proven
     if rule == "force" or first:
-        # Of a first start nothing is known of how long it takes.
+        # How long a first start takes is unknown.
         return "wait"
     return "abort"
 
 
 def shortfall(tx: Transaction, worker: Worker) -> str:
-    """What it lacks to be ready, and after how long: for people."""
+    """What is missing for readiness, and after how long: for people."""
     timeout, took = health.launch_bound(worker.spec), tx.now - worker.boots_since
     after = f"after listen_timeout {timeout:g} s"
     if launch_bound(tx, worker) > timeout and took > 1.01 * timeout + 0.1:

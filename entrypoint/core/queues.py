@@ -1,8 +1,8 @@
-"""Which accept queue a worker gets where the workers of a release share one (`share: generations`).
+"""Which accept queue a worker uses if a release shares one (`share: generations`).
 
-A worker that blocks takes its next connection when it is done with the last one. One queue for
-all of them keeps none waiting behind a busy worker while another has nothing to do. But a worker
-cannot be kept from a queue alone: its siblings take from it too. So the next release gets another
+A worker that blocks accepts its next connection when it is done with the last one. With one queue
+for all of them no connection waits behind a busy worker while another is idle. But a single worker
+cannot be kept from its queue: its siblings accept from it too. So the next release gets another
 queue, and while an old worker retires all new connections go to that one.
 
 ::
@@ -10,7 +10,7 @@ queue, and while an old worker retires all new connections go to that one.
     queue 0: ● ● ● ●      queue 0:   ● ● ●      queue 0:       ●      queue 0:
     queue 1:              queue 1: ○            queue 1: ○ ○ ○        queue 1: ○ ○ ○ ○
 
-New connections are divided by the number of workers at each queue. What takes the place of a single
+New connections are divided by the number of workers at each queue. The replacement of a single
 worker, in a repair, gets another queue as well: the one that the rest of its release has, or a
 free one.
 """
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 def shares_queue(spec: AppSpec) -> bool:
-    """The workers of a release have one accept queue."""
+    """Whether the workers of a release share one accept queue."""
     return spec.share == "generations"
 
 
 def for_worker(
     tx: Transaction, instance: Instance, spec: AppSpec, slot: int, *, successor: bool
 ) -> int:
-    """The queue of a worker that is started now (`Worker.shared_queue`)."""
+    """The queue of a worker that starts now (`Worker.shared_queue`)."""
     crew = tx.workers(instance.app)
     if not shares_queue(spec):
-        # The file said `generations` before: that number may be a queue of workers that are left.
+        # The file had `generations` before: that number may be a queue of workers that still run.
         taken = any(each.shared_queue == slot for each in crew)
         return _free(tx, instance) if taken and spec.share == "slots" else -1
     if successor:
@@ -66,13 +66,13 @@ def _of_successor(tx: Transaction, instance: Instance, spec: AppSpec, crew: list
 
 
 def _most(workers: list[Worker]) -> int:
-    """The queue that most of them share; of two the lower one."""
+    """The queue that most of them share; the lower one of two equals."""
     queues = sorted(each.shared_queue for each in workers if each.shared_queue >= 0)
     return max(queues, key=queues.count)
 
 
 def _free(tx: Transaction, instance: Instance) -> int:
-    """The lowest number that is nobody's."""
+    """The lowest unused number."""
     others = [e for e in tx.instances(instance.app) if e.number != instance.number or e.current]
     used = {each.queue for each in tx.workers(instance.app)}
     used.update(each.queue for each in others)
@@ -80,6 +80,6 @@ def _free(tx: Transaction, instance: Instance) -> int:
 
 
 def is_used(tx: Transaction, app: str, queue: int) -> bool:
-    """A worker accepts there, or one will be started there again."""
+    """Whether a worker accepts there or will be started there again."""
     crew, instances = tx.workers(app), tx.instances(app)
     return queue in {each.queue for each in crew} | {each.queue for each in instances}

@@ -1,26 +1,26 @@
-"""When a worker counts as ready: by what was seen, or by its own word; never by time alone.
+"""When a worker counts as ready: by what was observed, or by its own signal; never by time alone.
 
 ::
 
     READY=1, process.send('ready')   always counts
     wait_ready                       nothing else does, until `listen_timeout` is over and no
-                                     worker of the app has ever said READY (`force`)
+                                     worker of the app has ever sent READY (`force`)
     listen                           each declared address that is not optional has accepted
-    no listen, a later start         each port that the worker before listened on has accepted
-    no listen, the first start       the first port that accepts and that a client may know: not
+    no listen, a later start         each port of the previous worker has accepted
+    no listen, the first start       the first port that accepts and that clients may use: not
                                      one that the kernel chose, nor a debugger's
-    no port at all                   its processes rest (`REST`) when `listen_timeout` is over
-    listen, unix paths alone are     it listens there, and its processes rest then; not for the
+    no port at all                   its processes are idle (`REST`) when `listen_timeout` is over
+    listen, unix paths alone are     it listens there, and its processes are idle then; not for the
     left to accept on                successor in a reload
-    health                           besides, the first check that succeeds
+    health                           in addition, the first check that succeeds
 
-*Accepted* is a connection that somebody took from the queue: one of our own (`ProbeAccept`)
+*Accepted* is a connection that a process took from the queue: one of pyinit's (`ProbeAccept`)
 or a client's. Programs that listen first and load later (gunicorn, uvicorn with workers)
 accept when they have loaded.
 
-`listen_timeout` gives up on a worker (`abort`), or only says that it is late. Then it stays
-*launching* and is ready when it is seen to be; nobody waits for it. A start after the
-first one gets at least three times as long as the slowest one of the app has taken.
+`listen_timeout` gives up on a worker (`abort`), or only reports that it is late. Then it stays
+*launching* and becomes ready when it is seen to be; nothing waits for it. A later start
+gets at least three times as long as the slowest start of the app took.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ if TYPE_CHECKING:
     from .types import ReadySource, WorkerTimer
     from .worker import Instance, Worker
 
-# An app without a port is ready once its processes have used almost no CPU for so long, and
-# so long after `listen_timeout` at the latest (s).
+# An app without a port is ready once its processes have used almost no CPU for this long, and
+# this long after `listen_timeout` at the latest (s).
 REST = 2.0
 REST_AT_MOST = 60.0
-# A later start gets so many times what the slowest start of the app has taken.
+# A later start gets this multiple of the time of the app's slowest start.
 PATIENCE = 3.0
-# Probes of one worker at undeclared addresses. More are no servers of clients.
+# Probes of one worker at undeclared addresses. A worker with more does not serve clients there.
 PROBES = 8
-# How long the rest of one that listens on a unix path is waited for (s).
+# How long to wait until a worker that listens on a unix path is idle (s).
 PATH_REST = 2 * REST
-# After a probe that could not be made (s).
+# The pause after a probe that could not be sent (s).
 PROBE_AGAIN = 0.5
-# The least patience of a probe where siblings share the socket (s).
+# The shortest `patience` of a probe if siblings share the socket (s).
 SHARED_PATIENCE = 2.0
 
 WORDS = ("notify", "node")
@@ -70,14 +70,14 @@ WORDS = ("notify", "node")
 
 
 def _ready_signal_awaited(tx: Transaction, worker: Worker) -> bool:
-    """`wait_ready`, and its READY has not come, which the app is known or believed to say."""
+    """Whether a READY is missing that `wait_ready` asks for and the app is assumed to send."""
     if not worker.spec.wait_ready or worker.up_at:
         return False
     return not worker.overdue or tx.the_app(worker.app).says_ready
 
 
 def is_silent(tx: Transaction, worker: Worker) -> bool:
-    """Its READY is asked for, but no worker of the app has ever said it."""
+    """Whether the file asks for READY, but no worker of the app has ever sent it."""
     spec = worker.spec
     asked = spec.wait_ready and spec.on_listen_timeout != "abort"
     return asked and not tx.the_app(worker.app).says_ready
@@ -87,13 +87,13 @@ def is_silent(tx: Transaction, worker: Worker) -> bool:
 
 
 def launch_bound(tx: Transaction, worker: Worker) -> float:
-    """How long it may take to be ready, seconds."""
+    """Seconds that it may take to be ready."""
     bound = health.launch_bound(worker.spec)
     return max(bound, PATIENCE * tx.the_app(worker.app).slowest)
 
 
 def spawned(tx: Transaction, worker: Worker, pid: int, *, listen_visible: bool) -> None:
-    """fork(2) succeeded: from now on the time to be ready runs."""
+    """Start the launch timer: fork(2) succeeded."""
     worker = tx.put_worker(worker.replace(pid=pid, listen_visible=listen_visible))
     tx.report_of(worker, "info", "worker started")
     if worker.state == w.LAUNCHING and not worker.spec.before_start:
@@ -101,7 +101,7 @@ def spawned(tx: Transaction, worker: Worker, pid: int, *, listen_visible: bool) 
 
 
 def _arm(tx: Transaction, worker: Worker) -> Worker:
-    """The time to be ready runs from now on."""
+    """Set the launch timer."""
     worker = worker.replace(boots_since=tx.now)
     silent = is_silent(tx, worker)
     bound = health.launch_bound(worker.spec) if silent else launch_bound(tx, worker)
@@ -109,18 +109,18 @@ def _arm(tx: Transaction, worker: Worker) -> Worker:
 
 
 def execed(tx: Transaction, worker: Worker, *, listen_visible: bool) -> None:
-    """execve(2) succeeded: it may listen from now on."""
+    """Handle a successful execve(2): the worker may listen from now on."""
     worker = tx.put_worker(worker.replace(listen_visible=listen_visible, execed=True))
     spec = worker.spec
     if worker.state != w.LAUNCHING:
         return
     if spec.before_start:
-        # Those commands have a time of their own.
+        # Those commands have their own timeout.
         worker = _arm(tx, worker)
     if not awaits_readiness(spec) and worker.watchdog > 0:
         watch(tx, worker)
     if spec.listen and shares_port(spec):
-        # Its sockets listen already: a program that sees that may never call listen(2).
+        # Its sockets already listen: a program that detects this may never call listen(2).
         for each in spec.listen:
             if not each.optional:
                 worker = _probe(tx, worker, each.text, each.text, each.text)
@@ -133,7 +133,7 @@ def execed(tx: Transaction, worker: Worker, *, listen_visible: bool) -> None:
 
 
 def listens(tx: Transaction, worker: Worker, event: ListenSeen) -> None:
-    """It was seen to listen."""
+    """Handle an address that it was seen to listen on."""
     key = key_of(event.address, event.declared)
     if key not in dict(worker.listening):
         since = (worker.up_at or worker.launched_at) if event.lasting else tx.now
@@ -159,7 +159,7 @@ def _probe(tx: Transaction, worker: Worker, key: str, address: str, declared: st
 
 
 def probe_failed(tx: Transaction, worker: Worker, event: ProbeFailed) -> None:
-    """Try again in a moment: what there is too little of may be there then."""
+    """Retry shortly: the missing resource may be there then."""
     key = key_of(event.address, event.declared)
     if key in worker.probed and key not in worker.accepting:
         probed = tuple(each for each in worker.probed if each != key)
@@ -168,7 +168,7 @@ def probe_failed(tx: Transaction, worker: Worker, event: ProbeFailed) -> None:
 
 
 def probe_again(tx: Transaction, worker: Worker) -> None:
-    """Probe what could not be probed before."""
+    """Repeat the probes that could not be sent."""
     if worker.spec.listen and shares_port(worker.spec):
         for each in worker.spec.listen:
             if not each.optional and each.text not in worker.accepting:
@@ -180,17 +180,17 @@ def probe_again(tx: Transaction, worker: Worker) -> None:
 
 
 def _to_accept(worker: Worker) -> float:
-    """Seconds from its listen(2) to its first accept; 0: not seen."""
+    """Seconds from its listen(2) to its first accept; 0: not observed."""
     if not worker.listened_at or not worker.accepted_at:
         return 0.0
     return max(0.0, worker.accepted_at - worker.listened_at)
 
 
 def min_ready(to_accept: float, spec: AppSpec, *, watching: bool) -> float:
-    """How long the first successor has to live before an old worker is stopped, seconds.
+    """Seconds that the first successor has to live before an old worker is stopped.
 
-    `to_accept`: what the old one took from listen(2) to its first accept. `watching`: a
-    person waits for what they have just saved.
+    `to_accept`: the old worker's time from listen(2) to its first accept. `watching`: a
+    developer waits for the file that they just saved.
     """
     if spec.min_ready is not None:
         return spec.min_ready
@@ -198,7 +198,7 @@ def min_ready(to_accept: float, spec: AppSpec, *, watching: bool) -> float:
 
 
 def accepted(tx: Transaction, worker: Worker, event: AcceptSeen) -> None:
-    """It has taken a connection from the queue of this address."""
+    """Handle an accept: it has taken a connection from the queue of this address."""
     key = key_of(event.address, event.declared)
     if key in worker.accepting:
         return
@@ -219,7 +219,7 @@ def accepted(tx: Transaction, worker: Worker, event: AcceptSeen) -> None:
 
 
 def look_again(tx: Transaction, worker: Worker) -> None:
-    """Is it ready by what was seen of it?"""
+    """Check again whether its observed state makes it ready."""
     if worker.state != w.LAUNCHING or _ready_signal_awaited(tx, worker):
         return
     if accepts(tx, worker):
@@ -231,10 +231,10 @@ def look_again(tx: Transaction, worker: Worker) -> None:
 
 
 def only_paths_left(tx: Transaction, worker: Worker) -> bool:
-    """It lacks nothing but to accept on unix paths on which it listens.
+    """Whether only accepts are missing, on unix paths on which it listens.
 
-    One queue is for all workers there. A server that takes no connection at first looks like
-    one that is late; one that loads is not at rest.
+    All workers share one queue there. A server that takes no connection at first looks like
+    a late one; a server that is still loading is not idle.
     """
     left = [key for key in required(tx, worker) if key not in worker.accepting]
     listening = dict(worker.listening)
@@ -243,23 +243,23 @@ def only_paths_left(tx: Transaction, worker: Worker) -> bool:
 
 
 def _may_rest(tx: Transaction, worker: Worker) -> bool:
-    """Time enough for a port; or the worker before had none."""
+    """Whether it had enough time to open a port, or the previous worker had none."""
     instance = tx.instance(worker.app, worker.instance)
     return worker.overdue or (instance is not None and instance.portless)
 
 
 def rested(tx: Transaction, worker: Worker, event: RestSeen) -> None:
-    """Its processes use almost no CPU, or again more."""
+    """Handle a change of whether its processes use almost no CPU."""
     if worker.rests != event.rests:
         worker = tx.put_worker(worker.replace(rests=event.rests))
         look_again(tx, worker)
 
 
 def ready(tx: Transaction, worker: Worker, source: ReadySource) -> None:
-    """The worker serves. `source`: notify | node | accept | listen | health | rest | exec.
+    """Mark the worker as ready. `source`: notify | node | accept | listen | health | rest | exec.
 
-    Where the file asks for checks it is only up by any other source, and ready with the first
-    check that succeeds.
+    If the file configures checks, any other source only makes it up; the first check that
+    succeeds makes it ready.
     """
     app_state = tx.the_app(worker.app)
     if worker.reloading and source == "notify":
@@ -324,12 +324,12 @@ def _passed_over(worker: Worker) -> dict[str, object]:
 
 
 def _is_deaf(tx: Transaction, worker: Worker) -> bool:
-    """It has closed what it listened on."""
+    """Whether it has closed the sockets that it listened on."""
     return bool(worker.up_at) and has_port(tx, worker) and not _listens(tx, worker)
 
 
 def _listens(tx: Transaction, worker: Worker) -> bool:
-    """Wherever it has to, as far as it was seen."""
+    """Whether it listens wherever it has to, as far as that was observed."""
     seen = {*worker.accepting, *dict(worker.listening)}
     needed = required(tx, worker)
     if needed:
@@ -338,7 +338,7 @@ def _listens(tx: Transaction, worker: Worker) -> bool:
 
 
 def _is_well(worker: Worker) -> bool:
-    """It was ready before, and its checks succeed."""
+    """Whether it was ready before and its checks succeed."""
     return worker.up_at > 0 and worker.healthy and not worker.check_reason
 
 
@@ -348,7 +348,7 @@ def _where(tx: Transaction, worker: Worker) -> dict[str, object]:
 
 
 def _remember(tx: Transaction, worker: Worker, took: float, *, seen: bool) -> None:
-    """What the next starts of the app are measured by."""
+    """Remember what later starts of the app are compared with."""
     app_state = tx.the_app(worker.app)
     if seen:
         tx.put_app(app_state.replace(said_ready=True, slowest=max(app_state.slowest, took)))
@@ -358,7 +358,7 @@ def _remember(tx: Transaction, worker: Worker, took: float, *, seen: bool) -> No
 
 
 def recall(tx: Transaction, instance: Instance, worker: Worker | None) -> Instance:
-    """The instance, with what this worker serves noted: its successor has to serve it too."""
+    """The instance, with this worker's addresses recorded: its successor has to serve them too."""
     if worker is None or not worker.up_at:
         return instance
     served = served_by(worker, tx.now) if worker.accepted_at else instance.served
@@ -366,7 +366,7 @@ def recall(tx: Transaction, instance: Instance, worker: Worker | None) -> Instan
 
 
 def succeeds(tx: Transaction, worker: Worker) -> bool:
-    """It is the successor in a reload, not yet the current worker of its instance."""
+    """Whether it is the successor in a reload, not yet the current worker of its instance."""
     instance = tx.instance(worker.app, worker.instance)
     return instance is not None and instance.successor == worker.incarnation
 
@@ -375,7 +375,7 @@ def succeeds(tx: Transaction, worker: Worker) -> bool:
 
 
 def closed(tx: Transaction, worker: Worker, event: ListenEnded) -> None:
-    """It listens there no more: steer clients away until it does again."""
+    """Route clients away from a worker that no longer listens there, until it does again."""
     key = key_of(event.address, event.declared)
     known = key in dict(worker.listening) or key in worker.accepting
     counted = known and counts(tx, worker, key)
@@ -390,7 +390,7 @@ def closed(tx: Transaction, worker: Worker, event: ListenEnded) -> None:
         return
     tx.report_of(worker, "warning", "listener closed", address=key, then="wait for it to listen")
     tx.emit(StopTimer(_timer("watchdog", worker)))
-    # What was due is over: nothing bounds how long it stays away but its health checks.
+    # Its timer is over: only its health checks limit how long it stays away.
     tx.put_worker(worker.after(w.CLOSE).replace(overdue=True, failures=0, due=0.0))
     route(tx, worker.app)
 

@@ -1,7 +1,7 @@
-"""Why a worker replaces another, in one word for the metrics.
+"""Why one worker replaces another, as a label for metrics.
 
-Events say it in words for people, of which there may be many; a label has few values,
-known from the beginning.
+Events give the reason in words for people, of which there may be many; a label has few
+values, all known in advance.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 # As an exit code: fork(2) or execve(2) failed.
 NEVER_RAN = 127
 
-CRASH = "crash"  # it ended by itself, with another exit code than 0 or by a signal
+CRASH = "crash"  # it ended by itself, with an exit code other than 0 or by a signal
 EXIT = "exit"  # it ended by itself, with exit code 0
 FAILED_START = "failed_start"  # it could not be started, or was not ready in time
 HEALTH = "health"  # its active checks failed
-WATCHDOG = "watchdog"  # it did not say that it lives
+WATCHDOG = "watchdog"  # it missed its sign of life
 STALLED = "stalled"  # connections waited for it, and it accepted none
 ASKED = "asked"  # by a command or SIGHUP
 
@@ -37,12 +37,12 @@ RESTARTS = (
 
 
 def label(said: str) -> str:
-    """The word for what an event said."""
+    """The label for the reason in an event."""
     return _SAID.get(said, ASKED)
 
 
 def of_end(worker: Worker, instance: Instance) -> str:
-    """The word for the end of a worker that was not stopped."""
+    """The label for the end of a worker that was not stopped."""
     if worker.stop_reason == "failed start":
         return FAILED_START
     if worker.stop_reason in (HEALTH, WATCHDOG, STALLED):
@@ -53,7 +53,7 @@ def of_end(worker: Worker, instance: Instance) -> str:
 
 
 def of_repair(worker: Worker) -> str:
-    """The word for one whose successor came while it lived."""
+    """The label for a worker whose successor became ready while it was alive."""
     if worker.requested_by:
         return label(worker.requested_by)
     return HEALTH if worker.sick else EXIT

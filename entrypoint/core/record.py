@@ -8,7 +8,7 @@ Why not `dataclasses`: PID 1 pays for every import before its first worker runs.
 compiles source for each class; this metaclass costs microseconds a class.
 `@dataclass_transform` tells type checkers that it means the same.
 
-The core makes dozens of them for an event, so their fields are read and set by loops in C:
+The core makes dozens of them for each event, so loops in C read and set their fields:
 `map` over a bound `__getattribute__` reads all, `any(map(…))` over a bound `__setattr__` sets
 all (it returns None).
 """
@@ -25,12 +25,12 @@ else:
         return lambda cls: cls
 
 
-# `Record.__setattr__` refuses; this binds the one that sets.
+# `Record.__setattr__` always raises; this name has the original that sets fields.
 _bind_set = object.__setattr__.__get__
 
 
 def _mistake(kind: type[Record], args: tuple[Any, ...], named: dict[str, Any]) -> str:
-    """What is wrong with these values for a record of this kind."""
+    """The error text for values that do not fit this kind of record."""
     fields = kind._fields
     if len(args) > len(fields):
         return f"{kind.__name__} takes {len(fields)} values, got {len(args)}"
@@ -87,7 +87,7 @@ class Record(metaclass=_RecordType):
         return map(self.__getattribute__, self._fields)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed. Raises TypeError for a field it has not."""
+        """A copy with some fields changed. Raises TypeError for an unknown field."""
         values = dict(zip(self._fields, self._values(), strict=True))
         values.update(changes)
         if len(values) != len(self._fields):

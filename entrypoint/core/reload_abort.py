@@ -1,7 +1,7 @@
-"""A rolling reload is aborted: the rest stays as it is.
+"""Abort of a rolling reload: no further worker is replaced.
 
-Successors that have replaced nobody are stopped, no further old worker is, and what has been
-replaced is restarted with the revision of the file from before.
+Successors that have not replaced a worker yet are stopped, old workers stay, and instances that
+have been reloaded are restarted with the previous revision of the file.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def late(tx: Transaction, incarnation: int) -> None:
-    """A worker started where the old one had been is waited for without a bound.
+    """Handle a late worker that was started after its old worker had ended: wait without a limit.
 
-    The reload is not: it goes no further.
+    The reload does not wait: it stops here.
     """
     worker = tx.worker(incarnation)
     if worker is None or not worker.overdue or worker.due or worker.state != w.LAUNCHING:
@@ -31,23 +31,23 @@ def late(tx: Transaction, incarnation: int) -> None:
 
 
 def stopped_listening(tx: Transaction, incarnation: int, address: str) -> None:
-    """A worker that the reload has started is no longer ready: the reload goes no further."""
+    """Stop the reload: a worker that it started is no longer ready."""
     worker = tx.worker(incarnation)
     if worker is None or worker.state != w.LAUNCHING or not worker.overdue or worker.due:
         return
     why = f"no longer listening on {address}"
     instance = tx.instance(worker.app, worker.instance)
     if instance is not None and instance.successor == incarnation:
-        # It has replaced no worker yet. Its end aborts the reload.
+        # It has not replaced a worker yet. Its end aborts the reload.
         stop_worker(tx, worker, "failed start", requested_by=why)
     elif rolling.is_fresh(tx, worker):
         abort(tx, worker, why)
 
 
 def abort(tx: Transaction, failed: Worker, why: str) -> None:
-    """A worker that the reload under way has started has ended: the rest stays as it is.
+    """Abort the reload under way, because a worker that it started has ended.
 
-    Unless the file says something else by now: then what failed is not what is asked for,
+    Unless the file has changed since: then the failed spec is no longer the wanted one,
     and its instance waits in the queue for its turn.
     """
     app, number = failed.app, failed.instance
@@ -60,7 +60,7 @@ def abort(tx: Transaction, failed: Worker, why: str) -> None:
         return
     if failed.spec != app_state.spec and number in reload.queue and number in reload.active:
         if instance is not None and tx.worker(instance.successor) is not None:
-            return  # its turn goes on: it has a successor already
+            return  # its turn continues: it has a successor already
         active = tuple(n for n in reload.active if n != number)
         if reload.proving == failed.incarnation:
             reload = rolling.unproven(tx, reload, app)
@@ -80,7 +80,7 @@ def abort(tx: Transaction, failed: Worker, why: str) -> None:
             rolled += 1
         current = tx.worker(each.current)
         if current is not None and current.stop_reason == "reload":
-            # It was to make room for the release that has failed.
+            # It was stopped to make room for the release that has failed.
             tx.put_worker(current.replace(stop_reason="abort"))
         _run_before(tx, app, each.number, reload)
     stop_workers(tx, app, begun, "abort", requested_by=why)
@@ -115,7 +115,7 @@ def _kept(ready: int, rolled: int) -> str:
 
 
 def _run_before(tx: Transaction, app: str, number: int, reload: Reload) -> None:
-    """From now on a restart of this instance runs what ran before the reload."""
+    """Make later restarts of this instance run the spec from before the reload."""
     instance = tx.instance(app, number)
     if instance is None or instance.before is None:
         return
@@ -125,7 +125,7 @@ def _run_before(tx: Transaction, app: str, number: int, reload: Reload) -> None:
 
 
 def _revive(tx: Transaction, app: str, number: int) -> None:
-    """Where the old worker crashed during its reload: what worked before is started again."""
+    """Start the previous spec again if the old worker crashed during its reload."""
     instance = tx.instance(app, number)
     if instance is None or instance.successor or instance.state != w.RUNNING:
         return

@@ -1,8 +1,8 @@
-"""Workers that are sick, or use too much memory, are replaced.
+"""Replacement of workers that are sick or use too much memory.
 
-Where two workers of an instance can run side by side, the new one starts first, as in a rolling
-reload. The sick one serves what it can until then: when all workers of an app are sick at once, the
-port still has workers. Elsewhere the worker is stopped and started again. A replacement that does
+If two workers of an instance can run side by side, the new one starts first, as in a rolling
+reload. The sick one serves what it can until then: if all workers of an app are sick at once, the
+port still has workers. Otherwise the worker is stopped and started again. A replacement that does
 not become ready is repeated with the pauses of a crash. More than `max_restarts` failures make the
 app `errored`.
 """
@@ -27,7 +27,7 @@ HEALTH: Final = "health"
 
 
 def failing(tx: Transaction, worker: Worker) -> None:
-    """Its checks fail: no new connections for it, and another in its place."""
+    """Replace a worker whose checks fail, and route new connections away from it."""
     if worker.state == w.LAUNCHING:
         reason = f"unhealthy: {worker.check_reason}"
         stop_worker(tx, worker, "failed start", requested_by=reason)
@@ -48,14 +48,14 @@ def failing(tx: Transaction, worker: Worker) -> None:
         if instance is not None and worker.failed_to_start and _surges(tx, worker):
             after_failure(tx, instance, worker.spec)
         if instance is not None and instance.successor:
-            # One that is stalled has its replacement already, which takes over now.
+            # A stalled worker already has a replacement, which takes over now.
             rolling.resume(tx, worker.app)
             return
     _replace(tx, worker)
 
 
 def succeed(tx: Transaction, worker: Worker) -> None:
-    """It ends by itself and serves nobody any more: let its successor not wait for that."""
+    """Let its successor take over now: the worker is ending by itself and serves no client."""
     instance = _its_instance(tx, worker)
     if instance is None or not _surges(tx, worker):
         return
@@ -68,7 +68,7 @@ def succeed(tx: Transaction, worker: Worker) -> None:
 
 
 def recovered(tx: Transaction, worker: Worker) -> None:
-    """It was sick, and a check has succeeded before it was replaced."""
+    """Handle a sick worker whose check succeeded before it was replaced."""
     if not worker.sick:
         return  # it is stalled, and passes checks that need no connection
     worker = worker.replace(sick=False, failed_to_start=False)
@@ -77,17 +77,17 @@ def recovered(tx: Transaction, worker: Worker) -> None:
 
 
 def in_vain(tx: Transaction, worker: Worker, uptime: float) -> None:
-    """What should have replaced this sick worker failed."""
+    """Handle the failure of a replacement for this sick worker."""
     instance = _its_instance(tx, worker)
     if instance is not None and worker.state == w.SICK:
         after_failure(tx, instance, worker.spec, uptime)
 
 
 def unfit(tx: Transaction, worker: Worker, reason: str) -> None:
-    """It cannot serve as it was started. Started again, it is started in another way.
+    """Restart a worker that cannot serve as it was started, with another method.
 
-    This is no failure of the program, so it counts as none. A worker that serves nobody yet
-    waits in a call that we do not answer: it is killed at once.
+    This is not a failure of the program, so it is not counted as one. A worker that serves no
+    client yet waits in a system call that pyinit does not answer: it is killed at once.
     """
     instance = tx.instance(worker.app, worker.instance)
     if (
@@ -122,7 +122,7 @@ def _replace(tx: Transaction, worker: Worker) -> None:
 
 
 def _free_to_replace(tx: Transaction, worker: Worker, instance: Instance) -> AppState | None:
-    """Its app, unless it is stopping or the worker is being replaced already."""
+    """Its app, unless it is stopping or the worker is already being replaced."""
     app_state = tx.the_app(worker.app)
     if instance.successor or app_state.mode != "running" or tx.run.phase != "running":
         return None
@@ -137,7 +137,7 @@ def _surges(tx: Transaction, worker: Worker) -> bool:
 
 
 def _its_instance(tx: Transaction, worker: Worker) -> Instance | None:
-    """The instance whose current worker it is, unless it is being stopped."""
+    """The instance whose current worker it is, unless that is being stopped."""
     instance = tx.instance(worker.app, worker.instance)
     if worker.stop_reason or instance is None or instance.current != worker.incarnation:
         return None
@@ -148,9 +148,9 @@ def _its_instance(tx: Transaction, worker: Worker) -> Instance | None:
 # A worker that uses too much memory is replaced by the revision that it ran itself, as after a
 # crash: the newest revision may be one whose reload was aborted.
 #
-# A worker that exceeds the limit soon after it may be replaced most likely needs that much. So its
-# successor is replaced twice as late, up to the 30 s between two looks of PM2. That does not hold
-# for a worker that uses many times its limit: it leaks.
+# A worker that exceeds the limit soon after it may be replaced probably needs that much. So its
+# successor is replaced after twice the time, up to the 30 s between PM2's two checks. This does not
+# apply to a worker that uses many times its limit: it leaks.
 
 MEMORY = "max_memory_restart"
 
@@ -160,13 +160,13 @@ _MUCH = 4
 
 
 def exceeded(tx: Transaction, worker: Worker, event: MemoryExceeded) -> None:
-    """The worker and its descendants hold more than they may."""
+    """Replace a worker that uses more memory, with its descendants, than it may."""
     rss = event.rss
     if draining.exceeded(tx, worker):
         return
     app_state = tx.the_app(worker.app)
     instance = tx.instance(worker.app, worker.instance)
-    # One that is being replaced already will be gone soon.
+    # A worker that is already being replaced will be gone soon.
     if worker.stop_reason or instance is None or instance.current != worker.incarnation:
         return
     if instance.successor or app_state.mode != "running" or tx.run.phase != "running":

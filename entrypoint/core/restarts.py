@@ -1,10 +1,10 @@
-"""After an exit without a stop: a restart now or later, or none any more.
+"""What follows an unrequested exit: a restart now or later, or none.
 
-With `exp_backoff_restart_delay` the pauses grow as PM2's do. More than `max_restarts`
-unstable exits in a sliding window, those sooner than `min_uptime` or before the worker was
-ready, make the app `errored`. So do as many in a row, however far apart.
+With `exp_backoff_restart_delay` the pauses grow as in PM2. An exit is unstable if it comes sooner
+than `min_uptime` or before the worker was ready. More than `max_restarts` of them in a sliding
+window make the app `errored`. So do as many in a row, however far apart.
 
-Where the file does not say `min_uptime` it is learned: a worker that crashes again and again
+If the file does not set `min_uptime`, it is learned: a worker that crashes repeatedly
 after about the same short life is in a crash loop too, though each life is longer than the
 default. Only crashes count (another exit code than 0, a signal).
 """
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from .spec import AppSpec
     from .transaction import Transaction
 
-# PM2's ceiling and reset of the back-off, seconds.
+# PM2's limit and reset time of the back-off, seconds.
 BACKOFF_FACTOR = 1.5
 BACKOFF_CEILING = 15.0
 BACKOFF_RESET = 30.0
 
-# Of a crash loop that is learned: no life is longer (s), and none is so many times, and this
-# much (s), longer than the shortest of them.
+# Limits of a learned crash loop: the longest life (s), and by which factor and by how many
+# seconds a life may exceed the shortest one.
 LOOP_LIFE = 30.0
 LOOP_FACTOR, LOOP_SLACK = 3.0, 1.0
 
-# A pause may be longer than the file says: after a fork(2) that failed, and by a late timer (s).
+# A pause may exceed the file's value: after a fork(2) that failed, and by a late timer (s).
 PAUSE_SLACK = 2.0
 
 
@@ -46,9 +46,9 @@ def after_exit(
     reason: str,
     least: float = 0.0,
 ) -> Instance:
-    """A worker ended that was not stopped: restart, finish or give up.
+    """Restart, finish or give up after the end of a worker that was not stopped.
 
-    A restart is counted under `reason` and waits at `least` so many seconds.
+    A restart is counted under `reason` and waits at least `least` seconds.
     """
     spec = worker.spec
     code = worker.exit_code
@@ -62,7 +62,7 @@ def after_exit(
     if uptime < spec.min_uptime or worker.failed_to_start:
         unstable = _one_more(tx, instance, spec, uptime)
         if instance.unstable and _follows(worker, instance.unstable[-1]):
-            # None of them was stable since, so none is forgotten, however long each has taken.
+            # No worker was stable since, so no exit is forgotten, however long each took.
             unstable = (*instance.unstable, tx.now)
     elif app_state.edited:
         app_state = tx.put_app(tx.the_app(app_state.name).replace(edited=False))
@@ -96,7 +96,7 @@ def after_exit(
 
 
 def _loop(worker: Worker, instance: Instance, uptime: float) -> tuple[float, ...]:
-    """The lives of the crash loop that this end belongs to; () if to none."""
+    """The lives of the crash loop that this end belongs to; () if there is none."""
     spec = worker.spec
     crashed = worker.exit_code != 0 or worker.failed_to_start
     if not spec.learn_min_uptime or not crashed or uptime > LOOP_LIFE:
@@ -107,9 +107,9 @@ def _loop(worker: Worker, instance: Instance, uptime: float) -> tuple[float, ...
 
 
 def restarted(tx: Transaction, instance: Instance, label: str) -> Instance:
-    """A worker replaces another: count it for `pyinit ls` and the metrics.
+    """Count a replacement of a worker, for `pyinit ls` and the metrics.
 
-    As in PM2 whatever the reason, a crash as well as a reload; the metrics tell them apart.
+    As in PM2 the reason does not matter; the metrics tell a crash from a reload.
     """
     tx.count("restart", instance.app, label)
     return instance.replace(restarts=instance.restarts + 1)
@@ -118,7 +118,7 @@ def restarted(tx: Transaction, instance: Instance, label: str) -> Instance:
 def after_failure(
     tx: Transaction, instance: Instance, spec: AppSpec, uptime: float = 0.0
 ) -> Instance:
-    """As after an unstable exit, while the worker of before is kept: count it, and pause."""
+    """Count a failure and pause, as after an unstable exit, while the previous worker is kept."""
     delay = restart_delay(spec, instance.delay, uptime)
     wait = delay if spec.exp_backoff_restart_delay else spec.restart_delay
     unstable = _one_more(tx, instance, spec, uptime)
@@ -128,7 +128,7 @@ def after_failure(
 
 
 def _follows(worker: Worker, ended: float) -> bool:
-    """It was started when the pause after that end was over, not after a stable life."""
+    """Whether it started when the pause after that end was over, not after a stable life."""
     return worker.launched_at <= ended + _longest_pause(worker.spec) + PAUSE_SLACK
 
 
@@ -140,7 +140,7 @@ def _one_more(
 
 
 def restart_delay(spec: AppSpec, previous: float, uptime: float) -> float:
-    """The back-off after this exit, seconds; negative: at once, and remembered.
+    """Seconds of back-off after this exit; negative: restart at once, and remember it.
 
     PM2's `exp_backoff_restart_delay`: ×1.5 up to 15 s, reset after 30 s of uptime. The
     first restart after a quiet time is at once.
@@ -156,10 +156,10 @@ def restart_delay(spec: AppSpec, previous: float, uptime: float) -> float:
 
 
 def unstable_window(spec: AppSpec, uptime: float = 0.0) -> float:
-    """How long an unstable exit is remembered, seconds; `uptime`: of the newest one.
+    """Seconds for which an unstable exit is remembered; `uptime`: of the newest one.
 
-    Long enough that `max_restarts` of them fit in it at the slowest pace at which they
-    can come, so that a crash loop always ends in `errored`, however it is slowed down.
+    Long enough that `max_restarts` of them fit in it at the slowest rate at which they
+    can occur, so that a crash loop always ends in `errored`, however slow it is.
     """
     lives = max(spec.min_uptime + health.launch_bound(spec), uptime)
     pace = lives + _longest_pause(spec) + 1.0
@@ -174,7 +174,7 @@ def _longest_pause(spec: AppSpec) -> float:
 
 def _finish(tx: Transaction, app_state: AppState, instance: Instance, why: str) -> Instance:
     spec = app_state.spec
-    # Of a job this is said as the end of a run.
+    # For a job this is reported as the end of a run.
     if spec.autorestart or not spec.cron_restart:
         tx.report(
             "info", "worker finished", app=app_state.name, instance=instance.number, because=why

@@ -1,4 +1,4 @@
-"""A worker that retires: from the moment it gets no new connections to its stop signal.
+"""A retiring worker: from its last new connection to its stop signal.
 
 ::
 
@@ -6,9 +6,9 @@
             └────────────── three quarters of kill_timeout at most ──────────►│
             └────────────────────────────── kill_timeout ──────────────────────────► SIGKILL
 
-The signal comes when no request is in the worker's hands, so that a server which stops rudely
-loses none. A `retire_delay` of the file is a minimum, and comes on top of `kill_timeout`;
-without one, 0.5 s count where it cannot be seen whether a request is in hand.
+The signal is sent when the worker has no request in hand, so that a server that stops abruptly
+loses none. A `retire_delay` of the file is a minimum and adds to `kill_timeout`;
+without one the delay is 0.5 s if requests in hand cannot be observed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from .transaction import Transaction
     from .worker import Worker
 
-# The part of `kill_timeout` in which requests in hand are waited for. The rest is left for
-# what a program does at its signal.
+# The share of `kill_timeout` that is spent waiting for requests in hand. The rest is for
+# what the program does after its signal.
 QUIESCE_SHARE = 0.75
 
 
 def watch(tx: Transaction, worker: Worker) -> WatchQueue:
-    """What is to be known of a worker that retires from now on."""
+    """Start watching what has to be known of a worker that retires."""
     spec = worker.spec
     answer_time = quiet_time = 0.0
     if empties(worker):
@@ -51,25 +51,25 @@ def watch(tx: Transaction, worker: Worker) -> WatchQueue:
 
 
 def _refuses(tx: Transaction, worker: Worker) -> bool:
-    """No new connections of the app come, so none is to be kept from the worker."""
+    """Whether the app gets no new connections at all, so none has to be kept from the worker."""
     app_state = tx.app(worker.app)
     return app_state is not None and app_state.port == "refusing"
 
 
 def delay(tx: Transaction, worker: Worker) -> float:
-    """Its `retire_delay`, seconds."""
+    """Seconds of its `retire_delay`."""
     return worker.spec.retire_delay * stop_share(tx)
 
 
 def bound(tx: Transaction, worker: Worker) -> float:
-    """Seconds after which it gets its stop signal whatever it has in hand."""
+    """Seconds after which it gets its stop signal even with requests in hand."""
     if drains(worker):
         return worker.spec.drain
     return _least(tx, worker) + QUIESCE_SHARE * kill_timeout(tx, worker)
 
 
 def grace(tx: Transaction, worker: Worker) -> float:
-    """Seconds from its stop signal to SIGKILL: what is left of `kill_timeout`."""
+    """Seconds from its stop signal to SIGKILL: the rest of `kill_timeout`."""
     longest = kill_timeout(tx, worker)
     if not worker.retired_at or drains(worker):
         return longest
@@ -82,7 +82,7 @@ def _least(tx: Transaction, worker: Worker) -> float:
 
 
 def is_over(worker: Worker) -> bool:
-    """Its signal may be sent."""
+    """Whether its signal may be sent."""
     if in_shutdown(worker):
         return worker.queue_empty or (worker.delay_over and not _is_well(worker))
     if drains(worker):
@@ -93,13 +93,13 @@ def is_over(worker: Worker) -> bool:
 
 
 def empties(worker: Worker) -> bool:
-    """Its queue is waited for: its siblings get the new connections.
+    """Whether to wait for its queue: its siblings get the new connections.
 
-    Else it may never empty, and in a restart the next worker of the slot takes it over. One
-    that is sick may never accept again.
+    Otherwise the queue may never empty, and in a restart the slot's next worker takes it over. A
+    sick worker may never accept again.
     """
     leaves = worker.stop_reason in ("reload", "scale", "stop")
-    # Its siblings take what waits.
+    # Its siblings take the waiting connections.
     again = worker.stop_reason in ("restart", "abort") and worker.shared_queue >= 0
     return (leaves or again) and _is_well(worker)
 
@@ -109,17 +109,17 @@ def _is_well(worker: Worker) -> bool:
 
 
 def in_shutdown(worker: Worker) -> bool:
-    """The container stops: no new connections come, and there is no successor."""
+    """Whether the container stops: no new connections come, and there is no successor."""
     return worker.stop_reason == "shutdown"
 
 
 def begins_anew(before: Worker, worker: Worker) -> bool:
-    """It retires already, and for the new reason its times are others."""
+    """Whether a worker that already retires gets new times for a new reason."""
     if worker.queue_empty or before.stop_reason == worker.stop_reason:
         return False
     return in_shutdown(worker) or drains(before)
 
 
 def drains(worker: Worker) -> bool:
-    """A reload has replaced it, and it keeps its connections for `drain`."""
+    """Whether it keeps its connections for `drain` after a reload has replaced it."""
     return worker.stop_reason == "drain"

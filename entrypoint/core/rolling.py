@@ -1,16 +1,16 @@
-"""Changing an app while it runs: rolling reloads, restarts, scaling.
+"""Changes of a running app: rolling reloads, restarts, scaling.
 
 A rolling reload surges: for each instance a successor is started on a spare slot; when
-it is ready it becomes current and the old worker is retired; the next instance follows
-when the old one is gone. So the number of ready workers never falls below where it
-began. An app without a shared port cannot have two workers side by side (both would
-want the port): its instances are stopped and started one after the other, as PM2's
+it is ready it becomes current and the old worker retires; the next instance follows
+when the old one is gone. So the number of ready workers never falls below its initial
+value. An app without a shared port cannot have two workers side by side (both would
+need the port): its instances are stopped and started one after the other, like PM2's
 `reload` does in fork mode.
 
-A reload watches what it has rolled. No old worker is stopped before the first successor has
-accepted a connection and lived `min_ready`. The exit of any successor until the reload is
-over aborts it: successors that have replaced nobody are stopped, no further old worker is,
-and what has been replaced is restarted with the revision of the file from before.
+A reload observes the workers that it starts. No old worker is stopped before the first successor
+has accepted a connection and lived `min_ready`. The exit of any successor until the reload is
+over aborts it: successors that have not replaced a worker are stopped, old workers stay,
+and what has been replaced is restarted with the previous revision of the file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def scale(tx: Transaction, app_state: AppState, wanted: int) -> None:
-    """Retire the highest instances of what is too many; what is missing starts by itself."""
+    """Retire the highest surplus instances; missing ones start by themselves."""
     before = app_state.wanted
     ids = (*app_state.ids[:wanted], *tx.new_ids(max(0, wanted - before)))
     app_state = tx.put_app(app_state.replace(wanted=wanted, ids=ids))
@@ -59,7 +59,7 @@ def scale(tx: Transaction, app_state: AppState, wanted: int) -> None:
 
 
 def drop_from_reload(tx: Transaction, app_state: AppState, instances: tuple[int, ...]) -> None:
-    """A reload under way no longer waits for these: they go, or are restarted."""
+    """Stop waiting for these instances in a reload: they are removed or restarted."""
     if app_state.reload is None:
         return
     reload = app_state.reload.replace(
@@ -74,13 +74,13 @@ def drop_from_reload(tx: Transaction, app_state: AppState, instances: tuple[int,
 
 
 def unproven(tx: Transaction, reload: Reload, app: str) -> Reload:
-    """Another successor is to prove that the release works."""
+    """Let another successor prove that the release works."""
     tx.emit(StopTimer(Timer("prove", app, reload.proving)))
     return reload.replace(proving=0, lives=False)
 
 
 def forget_proof(tx: Transaction, worker: Worker) -> None:
-    """The worker has ended: if it was to prove the release, another one is to."""
+    """Let another worker prove the release if the one that had to has ended."""
     app_state = tx.app(worker.app)
     if (
         app_state is None
@@ -93,7 +93,7 @@ def forget_proof(tx: Transaction, worker: Worker) -> None:
 
 
 def _remove_instance(tx: Transaction, instance: Instance) -> list[Worker]:
-    """The instance is no longer wanted; its workers, which are to be stopped."""
+    """Remove an instance; returns its workers, which have to be stopped."""
     tx.emit(StopTimer(Timer("restart", instance.app, instance.restart_timer)))
     tx.drop_instance(instance)
     free_slot(tx, instance.app, instance.slot)
@@ -107,28 +107,28 @@ def begin(
 ) -> None:
     """Reload every instance, or `only` these, to the app's newest spec.
 
-    During another reload the queue begins anew: what is being replaced right now gets
-    its turn again, for its successor began before this was asked.
+    During another reload the queue starts over: an instance that is being replaced now gets
+    another turn, because its successor started before this request.
     """
     if app_state.mode != "running":
         return
     app_state = fit_slots(tx, app_state)
     active = app_state.reload.active if app_state.reload else ()
     repairs: tuple[int, ...] = ()
-    # What has done its work is not asked to do it again.
+    # A finished instance is not run again.
     if only is None:
         over = (w.FINISHED, w.IDLE)
         queue = tuple(p.number for p in tx.instances(app_state.name) if p.state not in over)
     else:
         before = app_state.reload.queue if app_state.reload else ()
         queue = (*before, *(n for n in only if n not in before))
-        # What would have been repaired is replaced by the newest now.
+        # Instances waiting for a repair are replaced by the newest spec now.
         known = app_state.reload.repairs if app_state.reload else ()
         repairs = tuple(n for n in known if n in active or n not in only)
     total = len({*queue, *active})
     if app_state.reload is not None and app_state.reload.proving:
         unproven(tx, app_state.reload, app_state.name)
-    # What the last reload has replaced is what was before this one.
+    # What the last reload started is the previous spec of this one.
     _forget_before(tx, app_state.name, active)
     fresh = tuple(
         n
@@ -150,9 +150,9 @@ def _forget_before(tx: Transaction, app: str, but: tuple[int, ...] = ()) -> None
 
 
 def repair(tx: Transaction, app_state: AppState, number: int, reason: str) -> None:
-    """Replace the worker of this instance, which is no good or ends, by what it ran itself.
+    """Replace the worker of this instance, which fails or ends, by one of the same spec.
 
-    A reload under way does it in its turn.
+    A reload under way does so when it reaches the instance.
     """
     app_state = fit_slots(tx, app_state)
     reload = app_state.reload
@@ -170,7 +170,7 @@ def repair(tx: Transaction, app_state: AppState, number: int, reason: str) -> No
 
 
 def advance(tx: Transaction, app: str) -> None:
-    """Begin as many further instances as may be reloaded side by side."""
+    """Begin as many further instances as may be reloaded in parallel."""
     while True:
         app_state = tx.app(app)
         if app_state is None or app_state.reload is None:
@@ -189,7 +189,7 @@ def advance(tx: Transaction, app: str) -> None:
                 took=round(tx.now - reload.started_at, 3),
             )
             return
-        # An instance asked for again waits until its own turn of before is over.
+        # An instance that was requested again waits until its present turn is over.
         startable = [n for n in reload.queue if n not in reload.active]
         busy = [n for n in reload.active if not _is_held(tx, app_state, n)]
         may_begin = len(busy) < max(1, app_state.spec.reload_parallel)
@@ -214,17 +214,17 @@ def advance(tx: Transaction, app: str) -> None:
 def _replace(tx: Transaction, app_state: AppState, instance: Instance) -> None:
     current = tx.worker(instance.current)
     instance = tx.put_instance(recall(tx, instance, current))
-    # Where nothing serves just now, what ran there may still be what worked.
+    # If no worker serves at present, the spec that ran there may still be the one that worked.
     waits = instance.state == w.WAITING_RESTART
     if surges(app_state) and (shares_port(current.spec) if current else waits):
         if waits:
             tx.emit(StopTimer(Timer("restart", app_state.name, instance.restart_timer)))
             instance = instance.replace(state=w.RUNNING, restart_timer=0)
-        # Repaired by what worked: the newest may be what was given up.
+        # Repaired with the spec that worked: the newest one may have been given up.
         spec = instance.spec if _repairs(app_state, instance) else app_state.spec
         note_fresh(tx, launch(tx, instance, spec, take_slot(tx, app_state), successor=True))
     elif current is None:
-        # It finished, is errored, or waits for a restart: start.
+        # It is finished, errored, or waiting for a restart: start it.
         tx.emit(StopTimer(Timer("restart", app_state.name, instance.restart_timer)))
         if await_leftover(tx, instance, app_state.spec, "reload"):
             return
@@ -238,7 +238,7 @@ def _replace(tx: Transaction, app_state: AppState, instance: Instance) -> None:
 
 
 def succeed_again(tx: Transaction, instance: Instance) -> None:
-    """A successor that was stopped to be started in another way is started again."""
+    """Start a successor again that was stopped to be started with another method."""
     instance = tx.put_instance(instance.replace(successor=0))
     app_state = tx.the_app(instance.app)
     if app_state.reload is not None and instance.number in app_state.reload.active:
@@ -247,7 +247,7 @@ def succeed_again(tx: Transaction, instance: Instance) -> None:
 
 
 def note_fresh(tx: Transaction, worker: Worker) -> None:
-    """The reload under way has started this worker, if its instance is among those."""
+    """Record a worker that the reload under way has started, if its instance is among those."""
     app_state = tx.the_app(worker.app)
     if app_state.reload is not None and worker.instance in app_state.reload.active:
         fresh = (*app_state.reload.fresh, worker.incarnation)
@@ -258,7 +258,7 @@ def note_fresh(tx: Transaction, worker: Worker) -> None:
 
 
 def _is_proven(tx: Transaction, instance: Instance, worker: Worker) -> bool:
-    """Old workers may be stopped; else it is seen to that this will be known."""
+    """Whether old workers may be stopped; if not, arrange that this will be known."""
     app_state = tx.the_app(instance.app)
     reload = app_state.reload
     if reload is None or reload.proven or _repairs(app_state, instance):
@@ -267,7 +267,7 @@ def _is_proven(tx: Transaction, instance: Instance, worker: Worker) -> bool:
         return False
     timer = Timer("prove", worker.app, worker.incarnation)
     if worker.probed and not accepts(tx, worker):
-        # It has said that it is ready. That it serves is seen when it accepts.
+        # It has reported that it is ready. Its accept shows that it serves.
         if not reload.proving:
             tx.emit(StartTimer(timer, launch_bound(tx, worker)))
             reload = reload.replace(proving=worker.incarnation)
@@ -287,7 +287,7 @@ def _is_proven(tx: Transaction, instance: Instance, worker: Worker) -> bool:
 
 
 def _proven(tx: Transaction, worker: Worker) -> None:
-    """It shows that what it runs works: the release that is asked for, or one before that."""
+    """Record that its spec works: the requested release, or a previous one."""
     app_state = tx.the_app(worker.app)
     if app_state.reload is not None:
         newest = app_state.reload.proven or worker.spec == app_state.spec
@@ -296,7 +296,7 @@ def _proven(tx: Transaction, worker: Worker) -> None:
 
 
 def prove_over(tx: Transaction, worker: Worker) -> None:
-    """The first successor has lived `min_ready`, or had its time to accept."""
+    """Handle the end of `min_ready` of the first successor, or of its time to accept."""
     app_state = tx.the_app(worker.app)
     reload = app_state.reload
     if reload is None or reload.proving != worker.incarnation:
@@ -315,7 +315,7 @@ def prove_over(tx: Transaction, worker: Worker) -> None:
 
 
 def resume(tx: Transaction, app: str) -> None:
-    """Successors that are ready, and waited for another to prove the release."""
+    """Continue with successors that are ready and waited for another to prove the release."""
     app_state = tx.the_app(app)
     for number in app_state.reload.active if app_state.reload is not None else ():
         instance = tx.instance(app, number)
@@ -330,15 +330,15 @@ def resume(tx: Transaction, app: str) -> None:
 
 
 def has_leaving(tx: Transaction, worker: Worker) -> bool:
-    """The old worker of its instance is on its way out."""
+    """Whether the old worker of its instance is leaving."""
     crew = tx.workers(worker.app)
     return any(each.instance == worker.instance and each.stop_reason == "reload" for each in crew)
 
 
 def execed(tx: Transaction, worker: Worker) -> None:
-    """A repair where nothing is known of readiness is done when the new worker runs.
+    """Finish a repair when the new worker runs, if nothing is known of readiness.
 
-    The next one may be needed before `listen_timeout` is over: a leak does not wait.
+    The next repair may be needed before `listen_timeout` is over: a leak does not wait.
     """
     instance = tx.instance(worker.app, worker.instance)
     if instance is None or instance.current != worker.incarnation or awaits_readiness(worker.spec):
@@ -348,7 +348,7 @@ def execed(tx: Transaction, worker: Worker) -> None:
 
 
 def in_place_ready(tx: Transaction, instance: Instance, worker: Worker) -> None:
-    """A worker is ready that was started where the old one had been."""
+    """Handle a ready worker that was started after its old worker had ended."""
     reload = tx.the_app(instance.app).reload
     if reload is None or instance.number not in reload.active:
         return
@@ -357,7 +357,7 @@ def in_place_ready(tx: Transaction, instance: Instance, worker: Worker) -> None:
 
 
 def successor_ready(tx: Transaction, instance: Instance, worker: Worker) -> None:
-    """The successor becomes current; the old worker leaves."""
+    """Make the successor current and retire the old worker."""
     old = tx.worker(instance.current)
     if old is not None and is_held(tx, old):
         return
@@ -366,9 +366,9 @@ def successor_ready(tx: Transaction, instance: Instance, worker: Worker) -> None
 
 
 def is_held(tx: Transaction, old: Worker) -> bool:
-    """It is stalled and nothing else, so it keeps its place beside its replacement for a while.
+    """Whether a stalled worker keeps its slot beside its replacement for a while.
 
-    Until a reload asks for its instance, or `stall_timeout` is over (stalls.py).
+    It does so until a reload reaches its instance, or `stall_timeout` is over (stalls.py).
     """
     reload = tx.the_app(old.app).reload
     if reload is None or not old.stalled_at or old.sick or old.stop_reason:
@@ -397,10 +397,10 @@ def _take_over(tx: Transaction, instance: Instance, worker: Worker) -> None:
         restart_timer=0,
     )
     if not repairs:
-        # In a repair what failed before still counts: this one may be as sick in a moment.
+        # In a repair earlier failures still count: this worker may soon be as sick.
         after = after.replace(unstable=(), delay=0.0, loop=())
     if old is not None:
-        # One that had ended before was counted with its end.
+        # A worker that had ended before was counted at its end.
         why = app_state.reload.reason if app_state.reload else ""
         label = reasons.of_repair(old) if repairs else reasons.label(why)
         tx.put_instance(restarted(tx, after, label))
@@ -421,7 +421,7 @@ def _repairs(app_state: AppState, instance: Instance) -> bool:
 
 
 def done(tx: Transaction, app: str, number: int) -> None:
-    """This instance is reloaded: its new worker is ready and its old one gone."""
+    """Finish this instance: its new worker is ready and its old one is gone."""
     app_state = tx.app(app)
     if app_state is None or app_state.reload is None or number not in app_state.reload.active:
         return
@@ -432,19 +432,19 @@ def done(tx: Transaction, app: str, number: int) -> None:
 
 
 def go_without(tx: Transaction, old: Worker) -> None:
-    """An old worker that even SIGKILL does not end holds up nobody but its own instance."""
+    """Continue without waiting for an old worker that even SIGKILL does not end."""
     instance = tx.instance(old.app, old.instance)
     if instance is None:
         return
     if instance.current != old.incarnation:
-        # Its successor serves. Its slot stays with it.
+        # Its successor serves. The old worker keeps its slot.
         tx.put_worker(old.replace(stop_reason="lost"))
-    # Else two would want one port: it is started when the old one is gone.
+    # Otherwise two would need one port: the new one starts when the old one is gone.
     if not instance.successor:
         done(tx, old.app, old.instance)
 
 
 def is_fresh(tx: Transaction, worker: Worker) -> bool:
-    """The reload under way has started it."""
+    """Whether the reload under way has started it."""
     app_state = tx.the_app(worker.app)
     return app_state.reload is not None and worker.incarnation in app_state.reload.fresh

@@ -6,16 +6,16 @@
        │                  │ SIGINT, SIGQUIT ──────►│ another one: SIGKILL
        └── no drain_delay, or errored ────────────►│ shutdown.timeout nears: SIGKILL
 
-When the workers are gone, what else runs below pyinit (daemons, orphans) gets SIGTERM or the
-`kill_signal` of its app, and the longest `kill_timeout` of all apps to end.
+When the workers are gone, other processes below pyinit (daemons, orphans) get SIGTERM or the
+`kill_signal` of their app, and the longest `kill_timeout` of all apps to end.
 
-What a stop is, is decided here (`is_stop`). The same stop again changes nothing: timeout(1),
-systemd, a preStop hook before the kubelet and Consul all send SIGTERM twice. Only a person
-hurries, with Ctrl-C: SIGINT or SIGQUIT during a stop ends the drain, and another one at
-least `HURRY_AGAIN` seconds later kills what is left.
+`is_stop` decides which signals stop the container. A repeated stop changes nothing: timeout(1),
+systemd, a preStop hook before the kubelet and Consul all send SIGTERM twice. Only a user
+hurries it, with Ctrl-C: SIGINT or SIGQUIT during a stop ends the drain, and another one at
+least `HURRY_AGAIN` seconds later kills the remaining processes.
 
 Exit codes: the app's own when the last app, or the main app, finished by itself; 0 after a
-stop that was requested and went well; that of an app that fails when the stop comes
+stop that was requested and succeeded; that of an app that is failing when the stop comes
 (failing.py); 1 when an errored app ends the container; 137 when SIGINT or SIGQUIT again or a
 deadline forced the end of apps that did not fail.
 """
@@ -61,15 +61,15 @@ STOP_SIGNALS = {SIGINT: "SIGINT", SIGQUIT: "SIGQUIT", SIGTERM: "SIGTERM"}
 HURRYING = (SIGINT, SIGQUIT)
 
 # Ctrl-C in a terminal often arrives twice, from the terminal and from a parent (npm start).
-# A person who presses it again takes longer (s).
+# A user who presses it again takes longer (s).
 HURRY_AGAIN = 0.5
 
 
 def is_stop(tx: Transaction, event: SignalArrived) -> bool:
-    """The signal stops the container.
+    """Whether the signal stops the container.
 
-    The images of httpd and php:apache have `STOPSIGNAL SIGWINCH`. Where PID 1 has no
-    terminal nothing else sends that signal.
+    The images of httpd and php:apache have `STOPSIGNAL SIGWINCH`. If PID 1 has no
+    terminal, nothing else sends that signal.
     """
     if event.signum in STOP_SIGNALS or event.signum in tx.run.shutdown.signals:
         return True
@@ -77,13 +77,13 @@ def is_stop(tx: Transaction, event: SignalArrived) -> bool:
 
 
 def ends_programs(tx: Transaction, worker: Worker, signum: int) -> bool:
-    """A signal by which this worker, or most programs, would end."""
+    """Whether the signal ends this worker, or most programs."""
     stops = (*STOP_SIGNALS, *tx.run.shutdown.signals, worker.spec.kill_signal)
     return signum in stops
 
 
 def stop_requested(tx: Transaction, signum: int, name: str) -> None:
-    """A stop signal came: the first begins the stop, later ones hurry it or change nothing."""
+    """Handle a stop signal: the first begins the stop, later ones hurry it or change nothing."""
     run = tx.run
     if run.phase == "running":
         begin(tx, signum, name)
@@ -107,9 +107,9 @@ def stop_requested(tx: Transaction, signum: int, name: str) -> None:
 def begin(
     tx: Transaction, signum: int, because: str, code: int | None = None, failed: str = ""
 ) -> None:
-    """Readiness fails from now on; the workers are stopped after `shutdown.drain_delay`.
+    """Begin the stop: readiness fails now, workers are stopped after `shutdown.drain_delay`.
 
-    `code`: the exit code, if it is known; `failed`: the app that it is of.
+    `code`: the exit code, if it is known; `failed`: the app that caused it.
     """
     settings = tx.run.shutdown
     failing_code = 0
@@ -134,7 +134,7 @@ def begin(
 
 
 def _announce(tx: Transaction, notify: int) -> None:
-    """A server that knows that it will be stopped ends keep-alive connections by itself."""
+    """Tell workers that the drain begins: a server that knows it ends keep-alive connections."""
     for worker in tx.workers():
         told = worker.execed and worker.state not in w.STOPPING_STATES
         if notify and told and (notify != MESSAGE or worker.spec.node):
@@ -142,7 +142,7 @@ def _announce(tx: Transaction, notify: int) -> None:
 
 
 def stop_all(tx: Transaction) -> None:
-    """The drain is over: tell the workers, those that others depend on last."""
+    """Stop all workers after the drain, those that others depend on last."""
     tx.run = tx.run.replace(phase="stopping")
     tx.emit(StopTimer(DRAIN))
     for app_state in tx.apps():
@@ -153,7 +153,7 @@ def stop_all(tx: Transaction) -> None:
 
 
 def _end_pauses(tx: Transaction, app: str) -> None:
-    """No worker is started again, also while the app waits for its turn to end."""
+    """Cancel all pending restarts, also while the app waits for its turn to end."""
     for instance in list(tx.instances(app)):
         if instance.state == w.WAITING_RESTART:
             tx.emit(StopTimer(Timer("restart", app, instance.restart_timer)))
@@ -161,7 +161,7 @@ def _end_pauses(tx: Transaction, app: str) -> None:
 
 
 def _end_reload(tx: Transaction, app_state: AppState) -> None:
-    """The old workers serve until it is their turn; those that should follow them go."""
+    """Stop the successors of a reload; old workers serve until their turn to stop."""
     tx.put_app(app_state.replace(reload=None))
     begun: list[Worker] = []
     for instance in list(tx.instances(app_state.name)):
@@ -173,7 +173,7 @@ def _end_reload(tx: Transaction, app_state: AppState) -> None:
 
 
 def stop_next(tx: Transaction) -> None:
-    """Tell each app whose dependents are gone; when no worker is left, end the rest."""
+    """Stop each app whose dependents are gone; when no worker is left, end the rest."""
     unsent = [app_state for app_state in tx.apps() if not app_state.stop_sent]
     if unsent:
         alive = [app_state for app_state in tx.apps() if app_state.live]
@@ -192,7 +192,7 @@ def stop_next(tx: Transaction) -> None:
 
 
 def _stop_remaining(tx: Transaction) -> None:
-    """Daemons and orphans get a stop signal too, and as long as the most patient app."""
+    """Send a stop signal to daemons and orphans, with the longest timeout of all apps."""
     _close_ports(tx)
     tx.run = tx.run.replace(remaining=True)
     specs = [app_state.spec for app_state in tx.apps()]
@@ -202,13 +202,13 @@ def _stop_remaining(tx: Transaction) -> None:
 
 
 def remaining_ended(tx: Transaction) -> None:
-    """Nothing is left below pyinit."""
+    """Finish: no process remains below pyinit."""
     if tx.run.remaining:
         finish(tx)
 
 
 def remaining_overdue(tx: Transaction) -> None:
-    """The time of what is left is over: the end of pyinit kills it.
+    """Finish although processes remain: the end of pyinit kills them.
 
     The exit code stays that of the apps.
     """
@@ -231,7 +231,7 @@ def _send_stop(tx: Transaction, app_state: AppState) -> None:
 
 
 def _end_instances(tx: Transaction, app_state: AppState) -> None:
-    """Nothing is started any more, and no connection is accepted."""
+    """Stop starting workers and accepting connections."""
     tx.put_app(slots.forget_queues(tx, app_state).replace(stop_sent=True, reload=None))
     starting.end(tx, tx.the_app(app_state.name))
     if shares_port(app_state.spec):
@@ -254,7 +254,7 @@ def hurry(tx: Transaction, why: str) -> None:
 
 
 def force(tx: Transaction, why: str) -> None:
-    """SIGKILL for everything that is left."""
+    """Send SIGKILL to all that remain."""
     tx.report("warning", "shutdown forced", because=why, workers=len(tx.workers()))
     tx.run = tx.run.replace(phase="stopping", forced=True, killing=True)
     tx.emit(StopTimer(DRAIN))
@@ -267,7 +267,7 @@ def force(tx: Transaction, why: str) -> None:
 
 
 def finished_main(tx: Transaction) -> AppState | None:
-    """An app with `main` that has finished: the container ends with it."""
+    """End the container after a finished app with `main`."""
     for app_state in tx.apps():
         if (
             app_state.spec.main
@@ -280,7 +280,7 @@ def finished_main(tx: Transaction) -> AppState | None:
 
 
 def all_finished(tx: Transaction) -> bool:
-    """Every app finished by itself, or waits for what did and can never be started."""
+    """Whether every app finished by itself, or waits for one that did and can never start."""
     apps = tx.apps()
     if not any(is_finished(app_state) for app_state in apps):
         return False
@@ -307,7 +307,7 @@ def _close_ports(tx: Transaction) -> None:
 
 
 def finish(tx: Transaction) -> None:
-    """Nothing of ours is left: the exit code is known."""
+    """End the run: no worker or process remains, and the exit code is known."""
     run = tx.run
     code = run.code if run.code is not None else run.failing_code
     if run.forced and run.code is None and not code:

@@ -1,4 +1,4 @@
-"""Slots of an app: numbers of its sockets, one for each worker, and spare ones to surge into."""
+"""Slots of an app: the numbers of its sockets, one for each worker, plus spare ones for surges."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def surges(app_state: AppState) -> bool:
-    """Two workers of one instance can live side by side."""
+    """Whether two workers of one instance can run side by side."""
     return shares_port(app_state.spec)
 
 
 def fit_slots(tx: Transaction, app_state: AppState) -> AppState:
-    """As many slots as instances, and spare ones to surge into."""
+    """Have as many slots as instances, plus spare ones for surges."""
     slots = app_state.wanted + app_state.spec.surge if surges(app_state) else app_state.wanted
     if slots <= app_state.slots:
         return app_state
@@ -31,7 +31,7 @@ def fit_slots(tx: Transaction, app_state: AppState) -> AppState:
 
 
 def grow_port(tx: Transaction, app_state: AppState) -> AppState:
-    """Have as many slots on each shared address as the app counts."""
+    """Grow each shared address to the number of slots of the app."""
     if not shares_port(app_state.spec):
         return app_state
     tx.emit(GrowPort(app_state.name, app_state.slots))
@@ -39,7 +39,7 @@ def grow_port(tx: Transaction, app_state: AppState) -> AppState:
 
 
 def take_slot(tx: Transaction, app_state: AppState) -> int:
-    """A slot that no instance has; the lowest, so that numbers stay small.
+    """Take a slot that no instance has; the lowest, so that numbers stay small.
 
     There is none while workers that were scaled away, or that do not die, still have theirs.
     """
@@ -55,14 +55,14 @@ def take_slot(tx: Transaction, app_state: AppState) -> int:
 
 
 def free_slot(tx: Transaction, app: str, slot: int) -> None:
-    """Keep it for others, unless an instance or the rest of a worker's group has it."""
+    """Release a slot, unless an instance or remaining processes of a group use it."""
     app_state = tx.the_app(app)
     if slot in app_state.spare or any(instance.slot == slot for instance in tx.instances(app)):
         return
     if not any(worker.slot == slot for worker in tx.workers(app)):
         tx.put_app(app_state.replace(spare=(*app_state.spare, slot)))
-        # A file that shares no port keeps its sockets until its workers are replaced, and one
-        # that comes soon after may share them again.
+        # A file that shares no port keeps its sockets until its workers are replaced, and a file
+        # that follows soon may share them again.
         steered = is_steered(app_state.spec)
         kept = app_state.untrimmed and slot < app_state.granted
         if (steered or kept) and not is_used(tx, app, slot):
@@ -70,25 +70,25 @@ def free_slot(tx: Transaction, app: str, slot: int) -> None:
 
 
 def free_queue(tx: Transaction, owner: Worker | Instance) -> None:
-    """What is gone had that queue: nobody comes there again, unless somebody shares it."""
+    """Release the queue of a worker that is gone, unless another worker shares it."""
     app_state, queue = tx.the_app(owner.app), owner.queue
-    # That of a slot which is free now was said to be.
+    # The queue of a slot that is free now was released already.
     said = owner.shared_queue < 0 and queue in app_state.spare
     if is_steered(app_state.spec) and not said and not is_used(tx, owner.app, queue):
         tx.emit(ReleaseSlot(owner.app, queue))
 
 
 # -- queues of workers that have crashed -------------------------------------------------
-# Connections wait in the slot of a worker that has crashed, while its siblings are idle. If the
-# next worker of the slot boots quickly, it takes them. Otherwise they are relayed to the siblings,
-# as far as a worker then still sees the client's address (`RelayQueue`).
+# Connections wait in the slot of a crashed worker while its siblings are idle. If the
+# slot's next worker boots quickly, it takes them. Otherwise they are relayed to the siblings,
+# if a worker then still sees the client's address (`RelayQueue`).
 
-# How long the next worker of the slot has to be there for its queue (s).
+# Time for the next worker of the slot to be there for its queue (s).
 BOOT_AT_MOST = 0.3
 
 
 def queue_left(tx: Transaction, worker: Worker) -> None:
-    """A worker has ended that was not stopped."""
+    """Handle the queue of a worker that ended without a stop."""
     app_state = tx.the_app(worker.app)
     if is_steered(worker.spec) and app_state.ready:
         orphans = (*app_state.orphans, (worker.incarnation, worker.queue))
@@ -97,7 +97,7 @@ def queue_left(tx: Transaction, worker: Worker) -> None:
 
 
 def queue_due(tx: Transaction, timer: Timer) -> None:
-    """The next worker has had its time."""
+    """Relay the queue if the next worker has not come in time."""
     app_state = tx.app(timer.app)
     slot = dict(app_state.orphans).get(timer.incarnation) if app_state is not None else None
     if app_state is None or slot is None:
@@ -112,7 +112,7 @@ def queue_due(tx: Transaction, timer: Timer) -> None:
 
 
 def forget_queues(tx: Transaction, app_state: AppState) -> AppState:
-    """The app ends: its connections are relayed to no worker any more."""
+    """Relay no connections of this app any more: it ends."""
     if not app_state.orphans:
         return app_state
     tx.emit(

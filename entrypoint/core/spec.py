@@ -1,4 +1,4 @@
-"""What the file asks for, checked and resolved: the plan, apart from the running state.
+"""The checked and resolved content of the file: the plan, apart from the running state.
 
 `config` makes these values; the core reads them. Times are seconds
 (`float`), sizes are bytes, signals are numbers of `signal(7)`. Where a key exists in
@@ -22,8 +22,8 @@ class ListenSpec(Record):
     `family` is `inet`, `inet6` or `unix`; `host` is a numeric address for the first
     two (a bare port means `inet6` `::` with `v6only=False`, dual-stack, where the
     host has IPv6, else `inet` `0.0.0.0`) and `path` a file for the third, or an
-    abstract name that begins with `@`. `mode` is the permission of a unix socket. A worker
-    is ready without an `optional` one.
+    abstract name that begins with `@`. `mode` is the permission of a unix socket. An `optional`
+    address is not needed for readiness.
     """
 
     family: str
@@ -70,10 +70,10 @@ class AppSpec(Record):
 
     name: str
     # What is executed. `command[0]` is looked up in the worker's PATH by execvpe's
-    # rules when it has no slash. `{fd}`, `{port}`, `{instance}`, `{slot}` are still in it.
+    # rules when it has no slash. `{fd}`, `{port}`, `{instance}`, `{slot}` are not replaced yet.
     command: tuple[str, ...]
     cwd: str
-    # The whole environment of a worker, but for what pyinit adds for each worker
+    # The whole environment of a worker, except what pyinit adds for each worker
     # (NODE_APP_INSTANCE, LISTEN_*, NOTIFY_SOCKET, NODE_CHANNEL_FD, …).
     env: tuple[tuple[str, str], ...] = ()
     # Names in `env` whose values hold `{fd}`, `{port}`, `{instance}` or `{slot}`.
@@ -95,8 +95,8 @@ class AppSpec(Record):
     main: bool = False
     max_restarts: int = 16
     min_uptime: float = 1.0
-    # The file does not say `min_uptime`: crashes after a longer time count too, when they
-    # come again and again (restarts.py).
+    # The file does not set `min_uptime`: crashes after a longer time count too if they
+    # repeat (restarts.py).
     learn_min_uptime: bool = False
     restart_delay: float = 0.0
     exp_backoff_restart_delay: float = 0.0
@@ -106,7 +106,7 @@ class AppSpec(Record):
     # The file counts `instances` by the CPUs: `max` is 0, `-1` one fewer. None: it does not.
     by_cpus: int | None = None
     cron_restart: str = ""
-    overlap: str = ""  # skip | wait | kill; "": by what the app is (jobs.py)
+    overlap: str = ""  # skip | wait | kill; "": depends on the kind of app (jobs.py)
     watch: tuple[str, ...] = ()  # absolute folders or files; empty: not watched
     ignore_watch: tuple[str, ...] = ()
     watch_delay: float = 0.0
@@ -118,7 +118,7 @@ class AppSpec(Record):
     kill_signal: int | None = None
     shutdown_with_message: bool = False
     # What a stop ends beside the worker: `tree` its process group and all descendants, `all`
-    # also those reparented before, `group` the group alone, `none` nothing.
+    # also those reparented earlier, `group` only the group, `none` no others.
     treekill: TreeKill = "tree"
     uid: int | None = None
     gid: int | None = None
@@ -141,34 +141,34 @@ class AppSpec(Record):
     listen: tuple[ListenSpec, ...] = ()
     share: str = "none"  # slots | generations | one | none (fork mode without `listen`)
     retire_delay: float = 0.5
-    # The file does not say `retire_delay`: a worker that has answered all gets its signal before.
+    # The file does not set `retire_delay`: a worker that has answered all gets its signal earlier.
     retire_when_quiet: bool = False
-    # How long a worker that a reload has replaced keeps its connections (s); 0: it does not.
+    # How long a worker keeps its connections after a reload replaced it (s); 0: not at all.
     drain: float = 0.0
     handoff: str = "auto"  # auto | fds | intercept | node | none
     health: HealthSpec | None = None
     watchdog: float = 0.0  # 0: none
     depends_on: tuple[DependsSpec, ...] = ()
     on_errored: str = "exit"  # exit | keep | wait
-    # How long a worker may leave connections waiting and accept none (s); 0: as long as it likes.
+    # How long a worker may let connections wait and accept none (s); 0: no limit.
     # None: learned (stalls.py).
     stall_timeout: float | None = None
     # One worker at a time in a reload unless the file says otherwise.
     reload_parallel: int = 1
     # How long the first new worker of a reload lives before an old one is stopped (s). None:
-    # twice the time that the old one took from listen(2) to its first accept.
+    # twice the old worker's time from listen(2) to its first accept.
     min_ready: float | None = None
-    # What waits for a crashed worker may be relayed to its siblings, which then see a
+    # Connections waiting for a crashed worker may be relayed to its siblings, which then see a
     # connection from this host instead of the client's address.
     relay: bool = False
 
     @property
     def surge(self) -> int:
-        """Spare slots for a reload: never more than there are workers to replace."""
+        """Spare slots for a reload: never more than the workers to replace."""
         return max(1, min(self.reload_parallel, self.instances))
 
     def __repr__(self) -> str:
-        """Without what may hold secrets: events, effects and workers are shown in error logs."""
+        """Omits what may hold secrets: events, effects and workers are shown in error logs."""
         hidden = ("env", "command", "health", "before_start", "after_stop")
         inside = ", ".join(f"{f}={getattr(self, f)!r}" for f in self._fields if f not in hidden)
         return f"AppSpec({inside}, …)"
@@ -189,7 +189,7 @@ class LogSpec(Record):
     format: str = "json"  # json | console | raw | auto (console on a terminal)
     level: str = "info"  # of pyinit's own events: debug | info | warning | error
     keys: str = "default"  # default | gcp | ecs | otel | datadog (logs/layout.py)
-    # Keys named otherwise than the preset does: (timestamp | level | …, name).
+    # Keys with other names than in the preset: (timestamp | level | …, name).
     names: tuple[tuple[str, str], ...] = ()
 
 
@@ -203,14 +203,14 @@ class ControlSpec(Record):
 # `AppSpec.max_memory_restart` for `auto`.
 AUTO = -1
 
-# Of `ShutdownSpec.notify`: not by a signal, but over Node's channel.
+# Value of `ShutdownSpec.notify`: over Node's channel instead of by a signal.
 MESSAGE = -1
 
 
 class ShutdownSpec(Record):
     """`shutdown:`; `timeout` 0: no bound but each app's `kill_timeout`.
 
-    `stop_share`: of each `kill_timeout` and `retire_delay` in a shutdown (grace.py).
+    `stop_share`: factor for each `kill_timeout` and `retire_delay` in a shutdown (grace.py).
     """
 
     drain_delay: float = 0.0
@@ -219,11 +219,11 @@ class ShutdownSpec(Record):
     stop_share: float = 1.0
     # Signals that stop the container, beside SIGTERM, SIGINT and SIGQUIT.
     signals: tuple[int, ...] = ()
-    notify: int = 0  # by what workers are told that the drain begins; 0: they are not
+    notify: int = 0  # how workers learn that the drain begins; 0: they do not
 
 
 class Plan(Record):
-    """The whole file. `revision` grows by one with each file that is accepted."""
+    """The whole file. `revision` grows by one with each accepted file."""
 
     apps: tuple[AppSpec, ...]
     probes: ProbeSpec = ProbeSpec()

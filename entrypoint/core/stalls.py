@@ -1,18 +1,18 @@
-"""A worker that is stalled: connections wait for it, and it accepts none.
+"""Stalled workers: connections wait for the worker, and it accepts none.
 
 Its event loop is blocked, or all threads of its pool wait for a database.
 
 ::
 
-    5 s    seen by the shell (`AcceptStalled`): no new connections for it, and what waits goes
-           to its siblings as far as they then see the client's address
-    10 s   a replacement is started beside it, one at a time; it takes part at once
+    5 s    detected by the shell (`AcceptStalled`): no new connections; waiting ones are relayed
+           to its siblings if they then see the client's address
+    10 s   a replacement starts beside it, one at a time; it takes part at once
     then   the next accept makes it online again, and its replacement is stopped
     later  `stall_timeout`: it is stopped. Its health checks or its watchdog stop it sooner
 
 A request that takes half a minute is no reason to end a worker. So without `stall_timeout` in
-the file it has at least a minute, and three times the longest such pause that a worker of the
-app has come back from.
+the file it gets at least a minute, and three times the longest such pause from which a worker
+of the app has recovered.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 STALLED: Final = "stalled"
 
-# How long after its last accept a replacement is started (s).
+# Time from its last accept to the start of a replacement (s).
 REPLACE_AFTER = 10.0
-# Before it is tried again to start one (s).
+# The pause before another attempt to start one (s).
 AGAIN = 5.0
-# It is stopped after so long at least, and after so many times the longest pause of the app.
+# It is stopped after at least this long, and after this multiple of the app's longest pause.
 AT_LEAST = 60.0
 TIMES = 3.0
-# The patience of a probe where siblings share the socket (s).
+# The patience of a probe if siblings share the socket (s).
 PATIENCE = 2.0
 
 
@@ -52,15 +52,15 @@ def stall_timeout(app_state: AppState, worker: Worker) -> float:
 
 
 def seen(tx: Transaction, event: AcceptStalled) -> None:
-    """Connections wait on a slot, and its worker has accepted none for a while."""
+    """Handle a stall: connections wait on a slot, and its worker has accepted none for a while."""
     app_state = tx.app(event.app)
     if app_state is None or tx.run.phase != "running" or not has_slots(app_state.spec):
         return
     for worker in tx.workers(event.app):
         serves = worker.state in w.SERVING_STATES and not worker.stalled_at
-        # What one before it left in the queue is no sign of this one.
+        # Connections left in the queue by the previous worker are no sign of a stall of this one.
         if serves and worker.slot == event.slot and worker.up_at <= event.since:
-            # One that is debugged stands still on purpose.
+            # A worker under a debugger stands still on purpose.
             if not addresses.debugger_ports(worker.spec):
                 _steer_away(tx, worker, event)
             return
@@ -79,12 +79,12 @@ def _steer_away(tx: Transaction, worker: Worker, event: AcceptStalled) -> None:
         after=round(tx.now - event.since, 3),
     )
     tx.count("stall", worker.app)
-    # Before they are relayed: else they might come back.
+    # Before they are relayed: otherwise they might come back.
     route(tx, worker.app)
     if tx.the_app(worker.app).ready:
         tx.emit(RelayQueue(worker.app, worker.slot, stalled=True))
     tx.emit(
-        # A connection of our own shows when it accepts again.
+        # A connection of pyinit's own shows when it accepts again.
         ProbeAccept(
             worker.incarnation,
             worker.app,
@@ -98,7 +98,7 @@ def _steer_away(tx: Transaction, worker: Worker, event: AcceptStalled) -> None:
 
 
 def accepted(tx: Transaction, worker: Worker) -> None:
-    """It has taken a connection: it goes on, and nothing is to replace it."""
+    """Handle an accept: the worker is no longer stalled and needs no replacement."""
     if not worker.stalled_at or worker.state != w.SICK:
         return
     paused = tx.now - worker.stalled_at
@@ -115,7 +115,7 @@ def accepted(tx: Transaction, worker: Worker) -> None:
 
 
 def due(tx: Transaction, worker: Worker) -> None:
-    """It is to be replaced, or its time is over."""
+    """Replace the worker, or stop it if its time is over."""
     if not worker.stalled_at:
         return
     app_state = tx.the_app(worker.app)
@@ -141,7 +141,7 @@ def _stop(tx: Transaction, worker: Worker, instance: Instance, limit: float) -> 
         stop_worker(tx, worker, STALLED, why)
         return
     worker = tx.put_worker(worker.replace(sick=True, check_reason=worker.check_reason or why))
-    # It is not waited for any longer: its replacement takes over when it is ready.
+    # Stop waiting for it: its replacement takes over when it is ready.
     rolling.resume(tx, worker.app)
     left = tx.worker(worker.incarnation)
     if left is not None and not left.stop_reason:
@@ -149,7 +149,7 @@ def _stop(tx: Transaction, worker: Worker, instance: Instance, limit: float) -> 
 
 
 def _may_replace(tx: Transaction, app_state: AppState, worker: Worker, instance: Instance) -> bool:
-    """One more may be started beside it."""
+    """Whether one more worker may be started beside it."""
     running = app_state.mode == "running" and tx.run.phase == "running"
     if instance.successor or not running or not worker.spec.autorestart:
         return False
@@ -163,7 +163,7 @@ def _may_replace(tx: Transaction, app_state: AppState, worker: Worker, instance:
 
 
 def _without_replacement(tx: Transaction, worker: Worker) -> None:
-    """The instance goes on with this worker alone."""
+    """Keep only this worker: stop its replacement."""
     instance = _its_instance(tx, worker)
     app_state = tx.the_app(worker.app)
     reload = app_state.reload
@@ -185,7 +185,7 @@ def _without_replacement(tx: Transaction, worker: Worker) -> None:
 
 
 def _its_instance(tx: Transaction, worker: Worker) -> Instance | None:
-    """The instance whose current worker it is, unless it was told to stop."""
+    """The instance whose current worker it is, unless that is being stopped."""
     instance = tx.instance(worker.app, worker.instance)
     if worker.stop_reason or instance is None or instance.current != worker.incarnation:
         return None

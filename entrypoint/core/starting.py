@@ -1,12 +1,12 @@
-"""Instances that are wanted and not there yet, launched a few at a time.
+"""Launches of missing instances, a few at a time.
 
-Interpreters that boot side by side on too few CPUs all become ready late: with four
-programs on two CPUs the first answer comes when the last could have. So the first ones
-get the CPUs for themselves (but one, for clients and for pyinit); when one is ready, all
-CPUs are kept busy. Whoever waits for something else than a CPU must not hold up the
+Interpreters that boot in parallel on too few CPUs all become ready late: with four
+programs on two CPUs the first answer comes when the last one could have. So the first ones
+get all CPUs but one, which is for clients and pyinit; when one is ready, all
+CPUs are kept busy. A program that waits for something other than a CPU must not hold up the
 others: `WIDEN_AFTER` doubles how many boot at a time, again and again.
 
-Only where readiness is awaited: else nobody could tell when the next one may begin.
+Only if readiness is awaited: otherwise nothing shows when the next one may start.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .transaction import Transaction
 
-# What node needs until it listens; four uvicorns on two CPUs are all ready 5 % later for
-# it, and the first of them 40 % earlier (s).
+# The time that node needs until it listens; with it four uvicorns on two CPUs are all ready 5 %
+# later, and the first of them 40 % earlier (s).
 WIDEN_AFTER = 0.08
-# CPUs are busy only while somebody waits for them.
+# CPUs are busy only while clients or a reload wait for them.
 BOOTING_PER_CPU = 2
 
 
@@ -36,7 +36,7 @@ def _add_instances(tx: Transaction, app_state: AppState) -> None:
     while app_state.created < app_state.wanted and _may_begin_another(tx, app_state):
         number = app_state.created
         if leaving is None:
-            # Where two cannot live side by side, the next one waits for the one that leaves.
+            # If two cannot run side by side, the next one waits for the one that leaves.
             crew = [] if surges(app_state) else tx.workers(app_state.name)
             leaving = {each.instance: each for each in crew}
         before = leaving.get(number)
@@ -87,7 +87,7 @@ def _remember(tx: Transaction, app: str, incarnation: int) -> None:
 
 
 def go_on(tx: Transaction, app_state: AppState) -> None:
-    """After each event: launch those that are missing and have room."""
+    """Launch missing instances while there is capacity; called after each event."""
     if app_state.mode == "running" and tx.run.phase == "running":
         if app_state.created < app_state.wanted:
             _add_instances(tx, app_state)
@@ -98,7 +98,7 @@ def go_on(tx: Transaction, app_state: AppState) -> None:
 
 
 def end(tx: Transaction, app_state: AppState) -> None:
-    """All are launched, or no more are wanted."""
+    """Stop: all are launched, or no more are wanted."""
     if app_state.starting is not None:
         tx.put_app(app_state.replace(starting=None))
         if app_state.starting.armed:
@@ -106,7 +106,7 @@ def end(tx: Transaction, app_state: AppState) -> None:
 
 
 def widen(tx: Transaction, app: str) -> None:
-    """They take their time: let more boot beside them."""
+    """Let more instances boot in parallel: the present ones take long."""
     app_state = tx.app(app)
     if app_state is not None and app_state.starting is not None:
         wider = app_state.starting.replace(width=2 * app_state.starting.width)

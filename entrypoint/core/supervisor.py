@@ -1,7 +1,7 @@
 """The core: `Supervisor.handle(event, now) -> effects` decides everything about workers.
 
-It makes no syscall and reads no clock. Each kind of event is answered by one method
-here; `lifecycle` holds the life of one worker, `rolling` what changes a running app,
+It makes no syscall and reads no clock. One method here answers each kind of event;
+`lifecycle` has the life of one worker, `rolling` the changes of a running app,
 `shutdown` the end. An event that names an incarnation which is gone is dropped in
 `handle`, in one place.
 """
@@ -57,11 +57,11 @@ if TYPE_CHECKING:
 
 
 class Supervisor:
-    """The state of all apps and what happens to it."""
+    """The state of all apps, and the only way to change it."""
 
     def __init__(self, state: State | None = None) -> None:
         self._state = State() if state is None else state
-        # The event and turn whose commit has begun and did not end.
+        # The event and transaction whose commit has begun and not ended.
         self._interrupted: tuple[e.Event, Transaction] | None = None
         self._answers: dict[type[e.Event], Callable[[Transaction, Any], None]] = {
             e.Booted: self._booted,
@@ -85,14 +85,14 @@ class Supervisor:
         }
 
     def handle(self, event: e.Event, now: float) -> list[Effect]:
-        """What is to be done about `event` at `now` (monotonic seconds).
+        """The effects of `event` at `now` (monotonic seconds).
 
-        Raises what a bug raises; then nothing has changed and nothing is to be done. After
+        Passes on exceptions of bugs; the state is then unchanged and there are no effects. After
         MemoryError call it with the same event again.
         """
         left: list[Effect] = []
         if self._interrupted is not None:
-            # The memory ran out while the changes were merged: first complete that.
+            # Memory ran out while the changes were merged: complete that first.
             earlier, tx = self._interrupted
             tx.commit()
             self._interrupted = None
@@ -104,15 +104,15 @@ class Supervisor:
         tx = Transaction(self._state, now)
         row = table.TABLE.get(type(event))
         if row is not None:
-            # The one place where what is stale is dropped.
+            # The one place where events of gone incarnations are dropped.
             worker = tx.worker(event.incarnation)  # type: ignore[attr-defined]
             if worker is None:
                 return left
             row[worker.state](tx, worker, event)
         else:
             self._answers[type(event)](tx, event)
-        # What follows is a matter of the state alone: where the last turn has left nothing
-        # to follow and this one changes nothing (a signal passed on), nothing does.
+        # Follow-up work depends on the state alone. Skip it if the last transaction left none
+        # and this one changes nothing (for example a forwarded signal).
         if tx.changed or not self._state.followed_up:
             self._follow_up(tx)
             self._state.followed_up = not tx.changed
@@ -129,16 +129,16 @@ class Supervisor:
 
     @property
     def state(self) -> State:
-        """All that the core knows between turns, for the journal. Read only."""
+        """The whole state between transactions, for the journal. Read only."""
         return self._state
 
     def view(self) -> View:
-        """What probes and people may see."""
+        """The view for probes and people."""
         return view_of(self._state)
 
     @property
     def finished(self) -> bool:
-        """`Finish` was ordered."""
+        """Whether `Finish` was emitted."""
         return self._state.run.phase == "finished"
 
     # -- the plan ---------------------------------------------------------------
@@ -167,7 +167,7 @@ class Supervisor:
             elif old.app(spec.name) != spec:
                 change_app(tx, existing, spec)
         if not touched:
-            # Nothing in the file changed: then it is the programs that did.
+            # Nothing in the file changed, so the programs did.
             for app_state in tx.apps():
                 if not jobs.keeps_run(tx, app_state):
                     rolling.begin(tx, app_state, "SIGHUP")
@@ -187,7 +187,7 @@ class Supervisor:
             tx.report("info", "signal received", signal=signum)
             shutdown.stop_requested(tx, signum, name)
         elif signum == shutdown.SIGHUP and event.terminal_gone:
-            # Closing a window is no request for a reload.
+            # Closing a window is not a request for a reload.
             tx.report("info", "signal received", signal=signum)
             shutdown.stop_requested(tx, shutdown.SIGTERM, "SIGHUP of a closed terminal")
         elif signum == shutdown.SIGHUP:
@@ -204,7 +204,7 @@ class Supervisor:
                 leaves = shutdown.ends_programs(tx, worker, signum)
                 tx.emit(SendSignal(worker.incarnation, signum, leaves=leaves))
 
-    # -- deadlines --------------------------------------------------------------
+    # -- timers -----------------------------------------------------------------
 
     def _timer_fired(self, tx: Transaction, event: e.TimerFired) -> None:
         timer = event.timer
@@ -234,7 +234,7 @@ class Supervisor:
             if instance.restart_timer == timer.incarnation and instance.state == w.WAITING_RESTART:
                 lifecycle.launch(tx, instance, instance.spec, instance.slot)
 
-    # -- what people ask --------------------------------------------------------
+    # -- requests of users ------------------------------------------------------
 
     def _chosen(self, tx: Transaction, app: str) -> list[w.AppState]:
         if tx.run.phase != "running":
@@ -250,7 +250,7 @@ class Supervisor:
         if app_state is None or tx.run.phase != "running":
             return
         app_state = tx.put_app(app_state.replace(edited=True))
-        # A person edits: what had given up, or has done its work, gets another chance.
+        # A developer edits: apps that had given up or had finished start again.
         if shares_port(app_state.spec) and not app_state.errored and not app_state.finished:
             rolling.begin(tx, app_state, event.reason)
         elif app_state.mode == "running":
@@ -315,7 +315,7 @@ class Supervisor:
     # -- after each event -------------------------------------------------------
 
     def _follow_up(self, tx: Transaction) -> None:
-        """What follows from where the event has led, whichever it was."""
+        """Do the follow-up work for the state that the event has led to."""
         phase = tx.run.phase
         if phase == "finished":
             return
@@ -331,11 +331,11 @@ class Supervisor:
                 if successor is None:
                     tx.emit(ClosePort(app_state.name))
                 else:
-                    # It is in the file again: its sockets stay, with what waits on them. But
+                    # The app is in the file again: its sockets stay, with their queues. But
                     # a file in between may have declared others.
                     tx.emit(TrimPort(app_state.name))
                     if is_steered(app_state.spec) or is_steered(successor):
-                        # It may have fewer instances now: what waits elsewhere is for them.
+                        # It may have fewer instances now: connections in other queues are for them.
                         tx.emit(
                             *(
                                 ReleaseSlot(app_state.name, slot)
@@ -343,14 +343,14 @@ class Supervisor:
                             )
                         )
                     if app_state.port:
-                        # A person stopped the app that was removed, not this one.
+                        # A user stopped the removed app, not this one.
                         tx.emit(ResumePort(app_state.name))
                     add_app(tx, successor)
         start_waiting(tx)
         for app_state in tx.touched():
             starting.go_on(tx, app_state)
-        # Also before the first is ready: a connection that comes in between must not be
-        # given to a spare slot, where nobody would ever take it.
+        # Also before the first worker is ready: a connection must not go to a spare slot
+        # meanwhile, where no worker would ever accept it.
         for app_state in tx.touched():
             lifecycle.route(tx, app_state.name)
         for app_state in tx.touched():

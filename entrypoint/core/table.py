@@ -1,12 +1,12 @@
-"""What each event of a worker means in each of its states: one table, every cell answered.
+"""What each event means for a worker in each of its states: one table without empty cells.
 
 A row is an event, a deadline (`TimerFired`) or a stop; a column is a state of worker.py::
 
     launching   online   sick   retiring   terminating   killing   lingering
 
-`nothing` is an answer too. An event in a state in which it cannot come, or comes too late, is
-answered like any other. What follows the end of a worker is a second table, by the reason of
-its stop (`exits.AFTER`); what a stop does in each state is the third (`lifecycle.STOP`), for
+`nothing` is an answer too. An event that cannot occur in a state, or comes too late, is
+answered like any other. A second table has what follows the end of a worker, by the reason of
+its stop (`exits.AFTER`); a third one what a stop does in each state (`lifecycle.STOP`), for
 SIGTERM, `pyinit stop`, a reload and all others alike. docs/explanation/worker-table.md is drawn
 from these.
 """
@@ -57,123 +57,123 @@ def nothing(_tx: Transaction, _worker: Worker, _event: e.Event) -> None:
     """Nothing."""
 
 
-# -- answers that belong to more than one file ------------------------------------------------
+# -- answers that combine several modules -----------------------------------------------------
 
 
 def spawned(tx: Transaction, worker: Worker, event: e.WorkerSpawned) -> None:
-    """Its pid is known; while it launches its time to be ready runs."""
+    """Record its pid; if it is launching, start its launch timer."""
     readiness.spawned(tx, worker, event.pid, listen_visible=event.listen_visible)
 
 
 def spawn_failed(tx: Transaction, worker: Worker, event: e.SpawnFailed) -> None:
-    """There was no process: the end of a failed start."""
+    """Handle the end of a failed start: there was no process."""
     exits.never_forked(tx, worker, event.reason)
 
 
 def execed(tx: Transaction, worker: Worker, event: e.WorkerExeced) -> None:
-    """The program runs; while it launches it is probed, looked at, or ready at once."""
+    """The program runs; if it is launching, probe it, look at it, or mark it ready."""
     readiness.execed(tx, worker, listen_visible=event.listen_visible)
     rolling.execed(tx, worker)
     promote(tx, worker.incarnation)
 
 
 def said_ready(tx: Transaction, worker: Worker, event: e.WorkerReady) -> None:
-    """Online, or up with its checks to pass, if it was launching."""
+    """Mark it online, or up with its checks to pass, if it was launching."""
     readiness.ready(tx, worker, event.source)
     promote(tx, worker.incarnation)
 
 
 def accept_seen(tx: Transaction, worker: Worker, event: e.AcceptSeen) -> None:
-    """Remembered; while it launches it may be ready by that, and one that is stalled goes on."""
+    """Record it; a launching worker may become ready by it, and a stalled one goes on."""
     readiness.accepted(tx, worker, event)
     stalls.accepted(tx, tx.worker(worker.incarnation) or worker)
     promote(tx, worker.incarnation)
 
 
 def rest_seen(tx: Transaction, worker: Worker, event: e.RestSeen) -> None:
-    """Remembered; while it launches it may be ready by that."""
+    """Record it; a launching worker may become ready by it."""
     readiness.rested(tx, worker, event)
     promote(tx, worker.incarnation)
 
 
 def listen_ended(tx: Transaction, worker: Worker, event: e.ListenEnded) -> None:
-    """Remembered; one that was online launches again until it has a listener."""
+    """Record it; an online worker is launching again until it has a listener."""
     readiness.closed(tx, worker, event)
     reload_abort.stopped_listening(tx, worker.incarnation, event.declared or event.address)
 
 
 def memory_exceeded(tx: Transaction, worker: Worker, event: e.MemoryExceeded) -> None:
-    """Replaced, unless it is being replaced or stopped already."""
+    """Replace it, unless it is already being replaced or stopped."""
     replacements.exceeded(tx, worker, event)
 
 
 def unfit(tx: Transaction, worker: Worker, event: e.WorkerUnfit) -> None:
-    """Started again in another way, unless it is being stopped."""
+    """Start it again with another method, unless it is being stopped."""
     replacements.unfit(tx, worker, event.reason)
 
 
 def health_checked(tx: Transaction, worker: Worker, event: e.HealthChecked) -> None:
-    """Judged, if it is the answer to the newest check."""
+    """Judge the result, if it answers the newest check."""
     if worker.checking and worker.check == event.check:
         judge(tx, health.answered(tx, worker, event.reason, event.said))
 
 
 def check_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
-    """The next check, or the end of one that has had its time."""
+    """Start the next check, or end one that has timed out."""
     failed = health.due(tx, worker)
     if failed is not None:
         judge(tx, failed)
 
 
 def launch_overdue(tx: Transaction, worker: Worker, _event: e.Event) -> None:
-    """Given up, or waited for without a bound; a reload goes no further."""
+    """Give up on it, or wait for it without a limit; a reload stops here."""
     overdue.overdue(tx, worker)
     reload_abort.late(tx, worker.incarnation)
     promote(tx, worker.incarnation)
 
 
 def group_emptied(tx: Transaction, worker: Worker, _event: e.GroupEmptied) -> None:
-    """Gone: nothing of it is left."""
+    """Remove it: none of its processes remains."""
     exits.group_emptied(tx, worker)
 
 
 def queue_emptied(tx: Transaction, worker: Worker, _event: e.QueueEmptied) -> None:
-    """Terminating, once it has had `retire_delay` too."""
+    """Terminate it, if `retire_delay` is over too."""
     lifecycle.queue_emptied(tx, worker)
 
 
 def kill_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
-    """SIGKILL; to one that still retires its stop signal."""
+    """Send SIGKILL; to a worker that still retires, its stop signal."""
     lifecycle.terminate_overdue(tx, worker)
 
 
 def retire_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
-    """Terminating, once its queue is empty too."""
+    """Terminate it, if its queue is empty too."""
     lifecycle.retire_overdue(tx, worker)
 
 
 def abandon_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
-    """SIGKILL has not ended it: said, and waited for by nobody but its instance."""
+    """Report that SIGKILL has not ended it; only its instance still waits for it."""
     exits.never_died(tx, worker)
 
 
 def watchdog_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
-    """SIGABRT, if it is one whose signs of life are awaited."""
+    """Send SIGABRT, if its signs of life are awaited."""
     notify.missed(tx, worker)
 
 
 def stall_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
-    """A replacement beside it, or its end, if it still accepts nothing."""
+    """Replace it or end it, if it still accepts nothing."""
     stalls.due(tx, worker)
 
 
 def probe_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
-    """What could not be probed before is probed."""
+    """Repeat the probes that could not be sent."""
     readiness.probe_again(tx, worker)
 
 
 def prove_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
-    """The first successor of a reload has had its time to show that the release works."""
+    """End the time in which the first successor of a reload has to show that the release works."""
     rolling.prove_over(tx, worker)
 
 
@@ -181,7 +181,7 @@ def prove_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
 
 
 def promote(tx: Transaction, incarnation: int) -> None:
-    """A worker that came up may be what a rolling reload waits for."""
+    """Tell a rolling reload about a worker that became ready."""
     worker = tx.worker(incarnation)
     if worker is None or worker.state != w.ONLINE:
         return
@@ -191,13 +191,13 @@ def promote(tx: Transaction, incarnation: int) -> None:
     if instance.successor == incarnation:
         rolling.successor_ready(tx, instance, worker)
     elif instance.successor:
-        return  # it came up late: the reload waits for its successor
+        return  # it was late: the reload waits for its successor
     elif instance.current == incarnation and not rolling.has_leaving(tx, worker):
         rolling.in_place_ready(tx, instance, worker)
 
 
 def judge(tx: Transaction, worker: Worker) -> None:
-    """What comes of a check."""
+    """Act on the result of a check."""
     if health.is_failing(worker):
         replacements.failing(tx, worker)
     elif worker.check_reason:
@@ -213,7 +213,7 @@ def judge(tx: Transaction, worker: Worker) -> None:
 
 
 def _row(*answers: Answer) -> Row:
-    """One answer for each of STATES; a single one is for all."""
+    """A row with one answer for each of STATES; a single answer applies to all."""
     return dict(zip(STATES, answers * len(STATES) if len(answers) == 1 else answers, strict=True))
 
 

@@ -1,8 +1,8 @@
-"""One turn of the core: what an event changes is staged, and kept only if all went well.
+"""One transaction of the core: an event's changes are staged, and kept only if all succeeds.
 
 A decision that raises leaves the state as it was before its event and has no effects:
-`Supervisor.handle` drops the turn. The counts in `AppState` are kept here, where workers
-and instances are stored, and nowhere else.
+`Supervisor.handle` drops the transaction. Only this module keeps the counts in `AppState`,
+where workers and instances are stored.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 
 class Run(Record):
-    """What belongs to no app."""
+    """State that belongs to no app."""
 
     phase: Phase = "booting"
     plan: Plan = Plan(apps=(), revision=0)
     shutdown: ShutdownSpec = ShutdownSpec()
-    incarnations: int = 0  # numbers given so far
-    ids: int = 0  # likewise
-    stop_signal: int = 0  # 0: the stop is pyinit's own idea
-    code: int | None = None  # decided early: errored, or the end was forced
-    failed: str = ""  # the app that the container's end, or its exit code, is due to
-    failing_code: int = 0  # of the app that failed when the stop came; 0: none did
+    incarnations: int = 0  # incarnation numbers assigned so far
+    ids: int = 0  # instance ids assigned so far
+    stop_signal: int = 0  # 0: pyinit began the stop itself
+    code: int | None = None  # decided before the end: errored, or the end was forced
+    failed: str = ""  # the app that caused the container's end, or its exit code
+    failing_code: int = 0  # of the app that was failing when the stop came; 0: none was
     forced: bool = False
     hurried_at: float | None = None  # SIGINT or SIGQUIT came during the stop
     remaining: bool = False  # all workers are gone, other processes are being stopped
-    killing: bool = False  # a person or the deadline has ended all waiting
+    killing: bool = False  # a user or the deadline has ended all waiting
     deadline_at: float = 0.0  # what `shutdown.timeout` means for this shutdown; 0: no bound
     config_error: str = ""
 
 
 class State:
-    """Everything that the core knows, between turns."""
+    """The whole state of the core between transactions."""
 
     def __init__(self) -> None:
         self.run = Run()
@@ -50,9 +50,9 @@ class State:
         # By app and instance number.
         self.instances: dict[str, dict[int, Instance]] = {}
         self.workers: dict[int, Worker] = {}
-        # The same workers by app: a turn looks at one app, not at all.
+        # The same workers by app: a transaction looks at one app, not at all of them.
         self.workers_by_app: dict[str, dict[int, Worker]] = {}
-        # The last turn left nothing to follow from where it had led.
+        # The last transaction left no follow-up work at its final state.
         self.followed_up = False
 
 
@@ -91,27 +91,27 @@ class Transaction:
 
     @property
     def changed(self) -> bool:
-        """Something was staged."""
+        """Whether anything was staged."""
         return bool(
             self._workers or self._instances or self._apps or self.run is not self._state.run
         )
 
     def emit(self, *effects: Effect) -> None:
-        """Order these, in this order."""
+        """Emit these effects, in this order."""
         self.effects += effects
 
     def report(self, level: str, event: str, **fields: object) -> None:
-        """An event of pyinit's own log."""
+        """Emit an event of pyinit's own log."""
         self.effects.append(Report(level, event, tuple(fields.items())))
 
     def report_of(self, worker: Worker, level: str, event: str, **fields: object) -> None:
-        """The same of a worker."""
+        """Emit a log event about a worker."""
         self.report(
             level, event, app=worker.app, instance=worker.instance, pid=worker.pid, **fields
         )
 
     def count(self, what: str, app: str = "", label: str = "", seconds: float = 0.0) -> None:
-        """One more for the metrics (`effects.Count`)."""
+        """Increment a metric (`effects.Count`)."""
         self.effects.append(Count(what, app, label, seconds))
 
     # -- reading ----------------------------------------------------------------
@@ -129,13 +129,13 @@ class Transaction:
 
     def apps(self) -> list[AppState]:
         """All apps, in the file's order."""
-        if not self._apps:  # most turns ask several times and change none
+        if not self._apps:  # most transactions ask several times and change none
             return list(self._state.apps.values())
         names = [*self._state.apps, *(n for n in self._apps if n not in self._state.apps)]
         return [app_state for name in names if (app_state := self.app(name)) is not None]
 
     def touched(self) -> list[AppState]:
-        """The apps that this turn has staged."""
+        """The apps that this transaction has staged."""
         return [app_state for app_state in self._apps.values() if app_state is not None]
 
     def worker(self, incarnation: int) -> Worker | None:
@@ -178,7 +178,7 @@ class Transaction:
         return self.run.incarnations
 
     def new_ids(self, count: int) -> tuple[int, ...]:
-        """Numbers for instances, as people name them; never used twice, as PM2's."""
+        """New ids for instances, as users see them; never reused, as in PM2."""
         first = self.run.ids
         self.run = self.run.replace(ids=first + count)
         return tuple(range(first, first + count))

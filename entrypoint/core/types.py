@@ -1,7 +1,7 @@
-"""The words that the core decides by, as closed sets for the type checker.
+"""The string constants of the core as closed sets for the type checker.
 
-At run time they are plain strings: PID 1 imports neither `typing` nor `enum`. That each word
-is set somewhere, and no other one, is held by tests/unit/core/test_types.py.
+At run time they are plain strings: PID 1 imports neither `typing` nor `enum`. A test
+(tests/unit/core/test_types.py) checks that each is set somewhere, and that no other is.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, Never
 
-    # The whole run (shutdown.py).
+    # Phases of the whole run (shutdown.py).
     Phase = Literal["booting", "running", "draining", "stopping", "finished"]
 
-    # What is wanted of an app. `waiting`: its dependencies are not met yet.
+    # The wanted state of an app. `waiting`: its dependencies are not met yet.
     AppMode = Literal["waiting", "running", "stopped", "removing"]
 
-    # What the port of an app does after a person stopped it or scaled it to 0.
+    # State of an app's port after a user stopped the app or scaled it to 0.
     PortMode = Literal["", "refusing", "paused"]
 
-    # An instance: what follows its last worker. `idle`: a job that has not run yet.
+    # State of an instance, after its last worker. `idle`: a job that has not run yet.
     InstanceState = Literal["running", "waiting restart", "stopped", "idle", "finished", "errored"]
 
-    # What a worker is (worker.py).
+    # States of a worker (worker.py).
     WorkerState = Literal[
         "launching",
         "online",
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         "ready", "close", "sicken", "retire", "signal", "kill", "exit", "leader exit"
     ]
 
-    # Why a worker was asked to stop; "": it was not. exits.py says what follows each.
+    # Why a worker was asked to stop; "": it was not. exits.py has what follows each.
     StopReason = Literal[
         "",
         "reload",
@@ -57,34 +57,34 @@ if TYPE_CHECKING:
         "drain",
     ]
 
-    # What a signal to a worker reaches (`effects.SendSignal`); "": not decided yet.
+    # Which processes a signal to a worker reaches (`effects.SendSignal`); "": not decided yet.
     Scope = Literal["", "process", "group", "tree", "all"]
 
-    # What a stop ends beside the worker (the file's `treekill`).
+    # Which processes a stop ends with the worker (the file's `treekill`).
     TreeKill = Literal["tree", "all", "group", "none"]
 
-    # By what a worker says itself that it is ready.
+    # How a worker itself reports that it is ready.
     Said = Literal["notify", "node"]
-    # By what a worker was seen to be ready.
+    # What observation shows that a worker is ready.
     ReadySource = Literal["notify", "node", "accept", "listen", "health", "rest", "exec"]
 
-    # What becomes of a worker that is not ready in time.
+    # What happens to a worker that is not ready in time.
     OverdueRule = Literal["wait", "abort"]
 
-    # Deadlines of one worker.
+    # Timers of one worker.
     WorkerTimer = Literal[
         "launch", "prove", "probe", "health", "watchdog", "stall", "kill", "retire", "abandon"
     ]
-    # Deadlines of an app or of the run.
+    # Timers of an app or of the run.
     OtherTimer = Literal["restart", "widen", "orphans", "port", "drain", "shutdown", "remaining"]
     TimerKind = WorkerTimer | OtherTimer
 
-    # Orders about a port that can fail (`events.PortFailed`).
+    # Port operations that can fail (`events.PortFailed`).
     PortOrder = Literal[
         "grow", "steer", "trim", "refuse", "pause", "resume", "relay", "free slot", "close"
     ]
 
 
 def assert_never(value: Never) -> Never:
-    """Where the type checker knows that no case is left. Raises AssertionError."""
+    """Marks code that the type checker knows to be unreachable. Raises AssertionError."""
     raise AssertionError(f"no case for {value!r}")

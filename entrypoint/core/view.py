@@ -1,4 +1,4 @@
-"""What the outside may see of the core: probes, `/status`, `pyinit ls`. Read only."""
+"""The read-only view of the core for probes, `/status` and `pyinit ls`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ STATES = (
 
 
 class JobView(Record):
-    """Of an app with `cron_restart`. Times are monotonic seconds; 0: there was no run yet.
+    """An app with `cron_restart`. Times are monotonic seconds; 0: there was no run yet.
 
-    `running`: a run is going on, since `started_at`, else that is when the last one began.
-    `counts`: it is no job but a service, restarted at its times; probes wait for it.
+    `running`: a run is going on, since `started_at`; otherwise that is when the last one began.
+    `counts`: it is a service rather than a job, restarted at its times; probes wait for it.
     """
 
     counts: bool
@@ -47,8 +47,8 @@ class JobView(Record):
 class WorkerView(Record):
     """One worker. Times are monotonic seconds.
 
-    `pid` is 0 while there is no process: before fork(2), and once it is reaped, also while
-    what is left of its group is ended (`stopping`).
+    `pid` is 0 while there is no process: before fork(2), and once it is reaped, even while
+    remaining processes of its group are being ended (`stopping`).
     """
 
     app: str
@@ -61,12 +61,12 @@ class WorkerView(Record):
     restarts: int
     started_at: float
     last_exit: str = ""  # "exit code 1", "killed by SIGKILL", "chdir: No such file …"
-    stuck: str = ""  # why it cannot be ended; "": no signal was refused or in vain
-    status: str = ""  # its own words, STATUS= of sd_notify(3)
-    reloading: bool = False  # it says so
+    stuck: str = ""  # why it cannot be ended: a signal was refused or had no effect; "": neither
+    status: str = ""  # the worker's own text, STATUS= of sd_notify(3)
+    reloading: bool = False  # it reported RELOADING=1
     health: str = ""  # of its active checks: "" (none yet) | passing | failing
     health_reason: str = ""  # why the newest one failed
-    # As PM2's: unique over all apps, kept by what follows a worker; -1: it is surplus.
+    # As PM2's: unique over all apps, kept by the next worker; -1: it is surplus.
     id: int = -1
     last_code: int = 0  # of `last_exit`, as an exit code
 
@@ -74,7 +74,7 @@ class WorkerView(Record):
 class AppView(Record):
     """One app. `ready_workers` of `wanted`; `was_ready`: all were ready once.
 
-    `finished`: every worker ended by its own will and none will be restarted.
+    `finished`: every worker ended by itself and none will be restarted.
     """
 
     name: str
@@ -87,16 +87,16 @@ class AppView(Record):
     stopped: bool  # by `pyinit stop`, or not started yet (`autostart: false`)
     workers: tuple[WorkerView, ...]
     reloading: bool = False
-    # Of the reload under way: instances that are through, and all of it.
+    # The reload under way: finished instances, and their total.
     reloaded: int = 0
     to_reload: int = 0
     started: bool = True  # it had workers
-    runs: int = 0  # workers that have ended, each instance's
+    runs: int = 0  # workers of all instances that have ended
     job: JobView | None = None
 
 
 class View(Record):
-    """Everything. `phase`: `running`, `draining` (readiness is off), `stopping`."""
+    """The view of all apps. `phase`: `running`, `draining` (readiness is off), `stopping`."""
 
     apps: tuple[AppView, ...]
     phase: str

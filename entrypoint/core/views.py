@@ -1,4 +1,4 @@
-"""From the state of the core to what may be seen of it."""
+"""Makes the read-only view from the state of the core."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHOWN = {
 
 
 def view_of(state: State) -> v.View:
-    """A picture of all apps, in the file's order."""
+    """The view of all apps, in the file's order."""
     workers: dict[str, list[Worker]] = {name: [] for name in state.apps}
     for worker in state.workers.values():
         workers[worker.app].append(worker)
@@ -102,7 +102,7 @@ def _job(app_state: AppState, instances: list[Instance], workers: list[Worker]) 
 
 
 def _empty(app_state: AppState, number: int, instance: Instance | None) -> v.WorkerView:
-    """An instance that has no process; `instance` None: it has not been created yet."""
+    """The view of an instance without a process; `instance` None: it does not exist yet."""
     return v.WorkerView(
         app=app_state.name,
         instance=number,
@@ -141,7 +141,7 @@ def _row(app_state: AppState, worker: Worker, instance: Instance | None) -> v.Wo
         instance=worker.instance,
         incarnation=worker.incarnation,
         slot=worker.slot,
-        # Reaped: its number may be another process's by now.
+        # It was reaped: its pid may belong to another process by now.
         pid=0 if worker.state == w.LINGERING else worker.pid,
         state=_state(worker),
         ready=worker.ready,

@@ -1,7 +1,7 @@
-"""The state of a worker process, of its instance and of its app, as values.
+"""The states of a worker process, its instance and its app, as values.
 
-A *worker* is one process (one incarnation). Its life is this table; what is not in it
-is illegal and raises, and the turn that tried changes nothing::
+A *worker* is one process (one incarnation). This table is its life; a transition that is not in
+it is illegal and raises, and the transaction that tried it changes nothing::
 
                       ready                retire             signal
     launching ───────────────► online ───────────────► retiring ───────► terminating
@@ -11,14 +11,14 @@ is illegal and raises, and the turn that tried changes nothing::
 
     any of them ── exit ──► gone        any of them ── leader exit ──► lingering ──► gone
 
-A worker that closes its listener and lives on is *launching* again until it has another.
+A worker that closes its listener but keeps running is *launching* again until it has another.
 *sick*: it was online and its active checks fail, or it is stalled (stalls.py); it is replaced,
 or becomes online again when they succeed, or when it accepts, before that.
-*retiring*: steered away, its accept queue is emptying. *lingering*: the process that
-we started has ended and others of its process group have not.
+*retiring*: it gets no new connections, its accept queue is emptying. *lingering*: the process
+that pyinit started has ended, others of its process group have not.
 
-An *instance* is known by its number (`NODE_APP_INSTANCE`): it outlives its workers and
-keeps what is remembered across them: restarts, unstable exits, back-off. In a rolling
+An *instance* is identified by its number (`NODE_APP_INSTANCE`): it outlives its workers and
+stores what is remembered across them: restarts, unstable exits, back-off. In a rolling
 reload it has two workers for a while, the current one and its successor.
 """
 
@@ -104,19 +104,19 @@ LIFE: dict[WorkerState, dict[Transition, WorkerState]] = {
     LINGERING: {READY: LINGERING, SIGNAL: LINGERING, KILL: LINGERING, EXIT: GONE},
 }
 
-# Told to stop, by whom we need not know.
-# New connections may go to it; SICK: only while there is nobody better.
+# States of a worker that was asked to stop, for whatever reason.
+# States that may get new connections; SICK only if no better worker is available.
 SERVING_STATES = (ONLINE, SICK)
 
 STOPPING_STATES = (RETIRING, TERMINATING, KILLING, LINGERING)
 
 
 class IllegalTransitionError(Exception):
-    """The table has no answer: a bug of the core, never of the world."""
+    """The table has no such transition: a bug of the core, never caused by input."""
 
 
 class Worker(Record):
-    """One process. `purpose` says why it is being stopped; empty: it is not."""
+    """One process. `purpose`: why it is being stopped; empty: it is not."""
 
     incarnation: int
     app: str
@@ -124,58 +124,58 @@ class Worker(Record):
     slot: int
     spec: AppSpec
     launched_at: float
-    # The accept queue that it shares with siblings of its release; -1: it has its slot's.
+    # The accept queue that it shares with siblings of its release; -1: the queue of its slot.
     shared_queue: int = -1
     state: WorkerState = LAUNCHING
     pid: int = 0
     listen_visible: bool = False
     execed: bool = False
-    boots_since: float = 0.0  # from when on the time of its launch counts
-    # What was seen of it (readiness.py): where it listens, and since when; where it has
-    # accepted a connection; where a connection of ours waits for that.
+    boots_since: float = 0.0  # when its launch time began
+    # Observations for readiness.py: where it listens, and since when; where it has accepted
+    # a connection; where a probe of pyinit waits for that.
     listening: tuple[tuple[str, float], ...] = ()
     passing: tuple[str, ...] = ()  # of those: ports that the kernel may have chosen
     chosen: tuple[str, ...] = ()  # of those: ports that no client knows
     accepting: tuple[str, ...] = ()
     probed: tuple[str, ...] = ()
-    listened_at: float = 0.0  # on what its readiness needs; 0: not yet
+    listened_at: float = 0.0  # on the addresses that its readiness needs; 0: not yet
     accepted_at: float = 0.0
-    overdue: bool = False  # its launch has taken too long, and it is waited for nevertheless
+    overdue: bool = False  # its launch has taken too long, but pyinit keeps waiting
     rests: bool = False
     up_at: float = 0.0  # when it was first ready; 0: never
     stop_reason: StopReason = ""
-    requested_by: str = ""  # who or what asked for that, or for its replacement, as its event said
+    requested_by: str = ""  # what requested its stop or its replacement, by the event's name
     stop_signal: int = 0
-    # What signals of its end reach, once it has ended by itself (`SendSignal.scope`).
+    # Which processes the signals of its end reach, after it ended by itself (`SendSignal.scope`).
     scope: Scope = ""
     retired_at: float = 0.0  # 0: it got its signal at once, or none yet
-    queue_empty: bool = False  # and all is answered
+    queue_empty: bool = False  # and all requests are answered
     delay_over: bool = False
     killed: bool = False  # SIGKILL was sent
-    refused: bool = False  # SIGKILL was, and is to be sent again
+    refused: bool = False  # SIGKILL was refused and will be sent again
     kill_pause: float = 0.0
     stuck: str = ""  # why it cannot be ended, for people
-    # Of its end, for a decision that waits until its group is empty.
+    # How it ended, for a decision that waits until its group is empty.
     ended_at: float = 0.0
     exit_code: int | None = None  # None: killed by a signal, or it never ran
     last_exit: str = ""  # for people
-    # It ended, or was given up, before it was ready, or (its checks failed) so soon after
-    # that it was of no use.
+    # It ended, or pyinit gave up on it, before it was ready, or (its checks failed) so soon after
+    # that it was useless.
     failed_to_start: bool = False
-    due: float = 0.0  # when its launch or its stop is overdue
-    # What it said of itself (notify.py).
+    due: float = 0.0  # when the timer of its launch or its stop fires
+    # What it reported (notify.py).
     status: str = ""
     notes: tuple[tuple[str, object], ...] = ()
     reloading: bool = False
-    watchdog: float = 0.0  # the longest between two signs of life, s; 0: none are asked for
-    # Of its active checks (health.py).
+    watchdog: float = 0.0  # the longest time between two signs of life, s; 0: none are required
+    # Its active checks (health.py).
     up_by: str = ""  # what showed that it is up, so that checks began
     check: int = 0  # number of the newest check
-    checking: bool = False  # it has not been answered yet
+    checking: bool = False  # its result is not there yet
     failures: int = 0  # in a row
-    check_reason: str = ""  # of the newest one, if it failed
+    check_reason: str = ""  # why the newest one failed, if it did
     healthy: bool = False  # one has succeeded
-    sick: bool = False  # so many failed that it is to be replaced
+    sick: bool = False  # enough checks failed that it has to be replaced
     # Since when connections wait for it and it accepts none (stalls.py); 0: it accepts.
     stalled_at: float = 0.0
 
@@ -186,11 +186,11 @@ class Worker(Record):
 
     @property
     def ready(self) -> bool:
-        """New connections may go to it."""
+        """Whether new connections may go to it."""
         return self.state == ONLINE
 
     def after(self, what: Transition) -> Worker:
-        """The worker after `what` of the table. Raises IllegalTransitionError."""
+        """The worker after the transition `what`. Raises IllegalTransitionError."""
         following = LIFE[self.state].get(what) if self.state in LIFE else None
         if following is None:
             raise IllegalTransitionError(f"{what} in state {self.state}: {self!r}")
@@ -211,11 +211,11 @@ class Instance(Record):
     app: str
     number: int
     slot: int
-    # What its last worker that came up ran: a crash brings back what worked, also
+    # The spec of its last worker that became ready: a crash starts what worked again, also
     # after a reload to something newer was aborted.
     spec: AppSpec
-    shared_queue: int = -1  # of its current worker, or of its last one
-    before: AppSpec | None = None  # during a reload that has replaced it: what ran before
+    shared_queue: int = -1  # of its current worker, or its last one
+    before: AppSpec | None = None  # during a reload that has replaced it: the previous spec
     state: InstanceState = RUNNING
     current: int = 0  # incarnation, 0 while there is none
     successor: int = 0  # incarnation, in a rolling reload
@@ -225,16 +225,16 @@ class Instance(Record):
     last_exit: str = ""
     last_code: int = 0
     runs: int = 0  # workers of it that have ended
-    last_start: float = 0.0  # of the newest of them
+    last_start: float = 0.0  # start time of the newest of them
     last_took: float = 0.0
     restart_timer: int = 0  # incarnation named by the restart timer
-    repair_at: float = 0.0  # its sick worker is not replaced before that
-    memory_patience: float = 0.0  # a worker too big is not replaced before it lived so long
+    repair_at: float = 0.0  # its sick worker is not replaced before this time
+    memory_patience: float = 0.0  # a worker above its limit is not replaced before it is this old
     proven: bool = False  # a worker of it was ready once
     portless: bool = False  # its last ready worker had no port
-    served: tuple[str, ...] = ()  # where its last ready worker listened, beside what is declared
-    to_accept: float = 0.0  # how long that took from listen(2) to its first accept (s)
-    loop: tuple[float, ...] = ()  # lives of its last workers, that ended in a crash each (s)
+    served: tuple[str, ...] = ()  # undeclared addresses of its last ready worker
+    to_accept: float = 0.0  # its time from listen(2) to its first accept (s)
+    loop: tuple[float, ...] = ()  # lives of its last workers, each of which crashed (s)
 
     @property
     def queue(self) -> int:
@@ -243,17 +243,17 @@ class Instance(Record):
 
 
 class Reload(Record):
-    """A rolling reload under way: instances still to do, instances being done."""
+    """A rolling reload under way: instances still to do, and instances in progress."""
 
     queue: tuple[int, ...]
     active: tuple[int, ...] = ()
     total: int = 0
     started_at: float = 0.0
     reason: str = ""
-    repairs: tuple[int, ...] = ()  # of both: because their worker is sick
+    repairs: tuple[int, ...] = ()  # of both: those whose worker is sick
     fresh: tuple[int, ...] = ()  # incarnations that it has started
-    # Incarnation of the first of them that is ready, until it has accepted a connection and
-    # lived `min_ready`; `proven`: it has. `lives`: its `min_ready` runs.
+    # The first ready one of these, until it has accepted a connection and lived `min_ready`;
+    # `proven`: it has. `lives`: its `min_ready` timer runs.
     proving: int = 0
     lives: bool = False
     proven: bool = False
@@ -264,11 +264,11 @@ class Starting(Record):
 
     width: int
     booting: tuple[int, ...] = ()
-    armed: bool = False  # the timer that widens it
+    armed: bool = False  # the timer that increases `width` runs
 
 
 class AppState(Record):
-    """An app as it runs. Counts are kept by `Transaction`, in one place."""
+    """A running app. Only `Transaction` changes the counts."""
 
     name: str
     spec: AppSpec
@@ -277,30 +277,30 @@ class AppState(Record):
     mode: AppMode = "running"
     spare: tuple[int, ...] = ()
     slots: int = 0
-    granted: int = 0  # slots that its shared addresses have been given
+    granted: int = 0  # slots that its shared addresses have
     routed: tuple[int, ...] = ()
-    untrimmed: bool = False  # sockets may be held that the file no longer declares
+    untrimmed: bool = False  # sockets may be open that the file no longer declares
     reload: Reload | None = None
     starting: Starting | None = None
-    pending: bool = False  # a run is to follow the present one (jobs.py)
-    skipped: int = 0  # runs left out, for the one before was still going on
+    pending: bool = False  # a run follows the present one (jobs.py)
+    skipped: int = 0  # runs skipped because the previous one was still going on
     edited: bool = False  # its files changed, and no worker has been stable since
-    said_ready: bool = False  # a worker of it was ready, by its word or as seen
-    says_ready: bool = False  # a worker of it has said READY
-    slowest: float = 0.0  # the longest that a worker took to be ready (s)
-    longest_stall: float = 0.0  # the longest that one accepted nothing and then did again (s)
-    advised: bool = False  # that it should declare its port
+    said_ready: bool = False  # a worker of it was ready, by its own signal or by observation
+    says_ready: bool = False  # a worker of it has sent READY
+    slowest: float = 0.0  # the longest time that a worker took to be ready (s)
+    longest_stall: float = 0.0  # the longest time without an accept from which one recovered (s)
+    advised: bool = False  # it was advised to declare its port
     was_ready: bool = False
-    stop_sent: bool = False  # to stop, in the shutdown
+    stop_sent: bool = False  # the shutdown has told it to stop
     # Incarnation and slot of workers that crashed a moment ago (slots.py).
     orphans: tuple[tuple[int, int], ...] = ()
     port: PortMode = ""
-    undone: tuple[str, ...] = ()  # orders about its port that failed and are to be given again
+    undone: tuple[str, ...] = ()  # port operations that failed and have to be repeated
     port_pause: float = 0.0
-    blocked: bool = False  # it waits for what can never come, and that was said
+    blocked: bool = False  # it waits for a dependency that can never be met, and that was reported
     live: int = 0  # workers that are not gone
     ready: int = 0  # workers that are online
-    online: tuple[int, ...] = ()  # their queues, in order; one for each worker
-    created: int = 0  # instances; they are numbered from 0 without a gap
+    online: tuple[int, ...] = ()  # queues of online workers, in order; one for each worker
+    created: int = 0  # instances; they are numbered from 0 without gaps
     finished: int = 0  # instances that finished
     errored: int = 0  # instances that are errored
