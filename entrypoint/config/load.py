@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     Keys = tuple[tuple[str, object], ...]
     CommandLine = tuple[Keys, Keys, str, bool]
 
+# Orchestrators count it in whole seconds: their number without a unit is milliseconds here.
+_NO_GRACE = "less than a second; seconds are written 30s"
+
 
 class Loaded(Record):
     """A file that can be run. `details` are the warnings with their locations."""
@@ -292,6 +295,8 @@ class _Planner:
         )
         if "grace" not in values:
             values["grace"] = self._grace_from_environment(location)
+        elif 0 < values["grace"] < 1:
+            self._problems.error(location[0], f"{location[1]}.grace", _NO_GRACE)
         spec = ShutdownSpec(**values)
         return checks.check_times(self._problems, apps, spec, location)
 
@@ -299,10 +304,13 @@ class _Planner:
         """`PYINIT_GRACE`: what the one who sets the grace says beside it, 0 when nothing."""
         text = self._environ.get("PYINIT_GRACE", "")
         try:
-            return units.seconds(text) if text else 0.0
+            grace = units.seconds(text) if text else 0.0
+            wrong = _NO_GRACE if 0 < grace < 1 else ""
         except ValueError as error:
-            self._problems.warn(*location, f"PYINIT_GRACE in the environment is ignored: {error}")
-            return 0.0
+            grace, wrong = 0.0, str(error)
+        if wrong:
+            self._problems.warn(*location, f"PYINIT_GRACE in the environment is ignored: {wrong}")
+        return 0.0 if wrong else grace
 
 
 def _with_rule(app: AppSpec, default: str) -> AppSpec:

@@ -548,6 +548,16 @@ def test_the_environment_may_tell_the_grace(folder, grace, shutdown, warned):
     assert "soon" not in "".join(loaded.warnings)
 
 
+def test_a_grace_of_seconds_that_was_written_without_its_unit(folder):
+    """30 would be 30 ms, and a stop would kill everything at once."""
+    text = "apps: [{script: app.js}]\n"
+    loaded = folder.load(text, environ={**folder.environ, "PYINIT_GRACE": "30"})
+    assert "seconds are written 30s" in loaded.warnings[0]
+    assert loaded.plan.shutdown == folder.load(text).plan.shutdown
+    assert "seconds are written 30s" in folder.errors(f"{text}shutdown: {{grace: 30}}\n")[0]
+    assert not folder.load(f"{text}shutdown: {{grace: 0}}\n").warnings
+
+
 def test_very_many_errors_are_bounded(folder):
     text = "apps:\n  - script: app.js\n" + "".join(
         f"    key{n}: 1\n" for n in range(3 * MOST_ERRORS)
