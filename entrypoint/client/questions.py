@@ -82,7 +82,8 @@ def _ls(options: argparse.Namespace) -> int:
     if options.watch is None:
         return _list_once(options)
     # A terminal shows the newest one; a pipe gets one after the other.
-    clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() and not options.json else ""
+    clears = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not options.json
+    clear = "\x1b[H\x1b[2J" if clears else ""
     while True:
         began = time.monotonic()
         print(clear, end="")

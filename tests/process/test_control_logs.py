@@ -7,8 +7,17 @@ import time
 
 import pytest
 
-from tests.support.commands import answering, begin, connect, private_socket, pyinit
+from tests.support.commands import (
+    PYINIT,
+    answering,
+    begin,
+    connect,
+    inside,
+    private_socket,
+    pyinit,
+)
 from tests.support.run import Run
+from tests.support.vt import Transcript
 
 pytestmark = [pytest.mark.process, pytest.mark.pid1]
 
@@ -97,6 +106,10 @@ def test_a_list_again_and_again_for_a_pipe_and_filters_for_logs(tmp_path) -> Non
         client.stdout.close()
         assert client.wait(30) == 1
         assert sum("web" in row for row in rows) == 2
+        # A terminal that knows no escapes gets none.
+        watch = inside(run, PYINIT, "ls", "--watch", "0.1")
+        with Transcript(watch, env={"TERM": "dumb"}) as terminal:
+            assert "\x1b" not in terminal.shows("┘") + terminal.shows("┘")
         wrong = pyinit(run, "ls", "--watch", "soon")
         assert wrong.returncode == 2
         assert "is no number of seconds" in wrong.stderr
