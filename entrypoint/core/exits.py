@@ -312,7 +312,8 @@ def _gone(tx: Transaction, worker: Worker) -> None:
     instance = tx.instance(worker.app, worker.instance)
     if instance is None or instance.slot != worker.slot:
         slots.free_slot(tx, worker.app, worker.slot)
-    slots.free_queue(tx, worker)
+    if instance is None or instance.queue != worker.queue:
+        slots.free_queue(tx, worker)
     if worker.stop_reason == "reload" and instance is not None and not instance.successor:
         current = tx.worker(instance.current)
         # A worker that is sick by now counts too: nothing replaces it before this reload continues.

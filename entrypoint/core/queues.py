@@ -36,8 +36,8 @@ def for_worker(
     crew = tx.workers(instance.app)
     if not shares_queue(spec):
         # The file had `generations` before: that number may be a queue of workers that still run.
-        taken = any(each.shared_queue == slot for each in crew)
-        return _free(tx, instance) if taken and spec.share == "slots" else -1
+        taken = spec.share == "slots" and slot in {each.shared_queue for each in crew}
+        return _free(tx, instance) if taken else -1
     if successor:
         return _of_successor(tx, instance, spec, crew)
     if instance.shared_queue >= 0:
@@ -81,5 +81,8 @@ def _free(tx: Transaction, instance: Instance) -> int:
 
 def is_used(tx: Transaction, app: str, queue: int) -> bool:
     """Whether a worker accepts there or will be started there again."""
-    crew, instances = tx.workers(app), tx.instances(app)
-    return queue in {each.queue for each in crew} | {each.queue for each in instances}
+    # Without `Worker.queue`: this is asked for each worker that ends, of all others.
+    crew = tx.workers(app)
+    if queue in {e.slot if e.shared_queue < 0 else e.shared_queue for e in crew}:
+        return True
+    return any(each.queue == queue for each in tx.instances(app))
