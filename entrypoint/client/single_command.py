@@ -64,8 +64,9 @@ def find(uids: tuple[int, ...]) -> Single | None:
 
 
 def command_of(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """CMD of `python3 /usr/bin/pyinit [OPTIONS] -- CMD…`; empty for anything else."""
-    at = 1
+    """CMD of `pyinit [OPTIONS] -- CMD…`, also with the interpreter before it; else empty."""
+    # The packaged program is its own interpreter.
+    at = 0 if argv and _is_pyinit(argv[0]) else 1
     # Options of the interpreter: `python3 -E -P /usr/bin/pyinit`, `python3 -m entrypoint`.
     while at < len(argv) and argv[at][:1] == "-" and argv[at] != "-m":
         at += 1

@@ -114,9 +114,17 @@ class Walk:
             (self.folder / target).write_text(done.out)
         if "--detach" in words:
             container = Container(self.engine, NAME)
-            wait_until(lambda: all_online(container), "all workers online")
+            wait_until(
+                lambda: all_online(container),
+                lambda: "all workers online\n" + self.logs(),
+            )
         if reloads:
             self.await_answers()
+
+    def logs(self):
+        done = self.engine.docker("logs", NAME, check=False)
+        listed = self.engine.docker("exec", NAME, "pyinit", "ls", check=False)
+        return done.out + done.err + listed.out + listed.err
 
     def begin_load(self):
         if self.load is None:

@@ -35,3 +35,10 @@ def test_a_link_by_another_name(tmp_path) -> None:
     (tmp_path / "pyinit").touch()
     (tmp_path / "tini").symlink_to(tmp_path / "pyinit")
     assert command_of((PYTHON, str(tmp_path / "tini"), "--", "node")) == ("node",)
+
+
+@pytest.mark.parametrize("name", ["pyinit", "/opt/pyinit/bin/pyinit"])
+def test_the_packaged_program_has_no_interpreter(name):
+    assert command_of((name, "--", "node", "app.js")) == ("node", "app.js")
+    assert command_of((name, "-g", "--", "node")) == ("node",)
+    assert command_of((name, "-c", "ecosystem.yaml")) == ()
