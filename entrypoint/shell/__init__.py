@@ -1,1 +1,1 @@
-"""Events in from the world, effects out to it: everything around the core but the loop."""
+"""Everything around the core except the loop: turns the world into events, performs effects."""

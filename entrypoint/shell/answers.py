@@ -1,4 +1,4 @@
-"""What answers more than a probe: `/metrics`, `/`, `/control/`. Each is loaded when first asked."""
+"""Answers of `/metrics`, `/` and `/control/`. Each module is loaded with its first request."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Answers:
         return self._page.answer(request)
 
     def control(self, request: Request, peer: Peer) -> Answer | Handover:
-        """`/control/…`: a command of people."""
+        """`/control/…`: a command of a user."""
         if self._service is None:
             from entrypoint.api.control import Service
 

@@ -1,8 +1,8 @@
-"""A program that went into the background: its first process ends well, another one lives on.
+"""Detects a program that went into the background: its first process exits, another one runs on.
 
-Under an init that looks like an end with exit code 0, again and again. What lives on is seen: a
-process that was given to PID 1, with the worker's mark in its environment, or, where the program
-has erased that, by the worker's name and a start after it.
+Under an init that looks like repeated exits with code 0. The background process can be found:
+it became a child of PID 1 and has the worker's mark in its environment, or, if the program
+has erased that, the worker's name and a later start time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from entrypoint.core.spec import AppSpec
 
-# One that ran for longer has done more than to fork and leave (s).
+# A worker that ran for longer has done more than fork and exit (s).
 QUICKLY = 60.0
-# Processes that are named.
+# How many processes are named.
 _NAMED = 3
 
-# How programs that do so by default, or are often configured to, stay in the foreground.
+# How to keep programs in the foreground that daemonize by default or are often configured to.
 _FOREGROUND = {
     "apache2": "apache2ctl -D FOREGROUND",
     "avahi-daemon": "without -D",
@@ -60,7 +60,7 @@ _FOREGROUND = {
 def left_behind(
     incarnation: int, pid: int, spec: AppSpec, workers: Container[int], uptime: float
 ) -> tuple[int, ...]:
-    """Processes of a worker that has just ended, which PID 1 was given."""
+    """Processes of a worker that has just ended that became children of PID 1."""
     found = []
     since = _ticks_now() - (uptime + 1.0) * proc.TICKS
     name = os.path.basename(spec.command[0])
@@ -83,7 +83,7 @@ def _ticks_now() -> float:
 
 
 def explain(pids: tuple[int, ...]) -> str:
-    """What to do, in a sentence."""
+    """A sentence that says what to do."""
     names = [proc.name(pid) or "?" for pid in pids]
     shown = ", ".join(
         f"{name} (pid {pid})" for name, pid in zip(names[:_NAMED], pids, strict=False)
@@ -97,6 +97,6 @@ def explain(pids: tuple[int, ...]) -> str:
 
 
 def _known(name: str) -> str:
-    """`php-fpm8.2`, `nginx:` and so on as the table has them."""
+    """The entry of the table for names such as `php-fpm8.2` or `nginx:`."""
     base = name.rstrip(":").rstrip("0123456789.")
     return next((each for each in (name, base) if each in _FOREGROUND), "")

@@ -1,4 +1,4 @@
-"""Signals that pyinit caught become events, one after the other, also when memory is short."""
+"""Turns caught signals into events, one after the other, also when memory is short."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from entrypoint.kernel.signals import SignalPipe
     from entrypoint.loop import Loop
 
-# The pause before signals that met a shortage of memory are looked at again (s).
+# The pause before signals are handled again after a shortage of memory (s).
 MEMORY_PAUSE = 0.01
 
 
 class CaughtSignals:
     """Reads the signals from their pipe.
 
-    `child_ended` is called for SIGCHLD, `resized` for a new size of the terminal, `failed`
-    where there is no memory.
+    `child_ended` is called for SIGCHLD, `resized` for a new size of the terminal, `failed` if
+    memory runs out.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CaughtSignals:
         self._resized = resized
         self._failed = failed
         self._terminal = Terminal()
-        # Signals that came and were not handled yet.
+        # Signals that were received and not handled yet.
         self._waiting: deque[int] = deque()
 
     def watch(self) -> None:
@@ -66,9 +66,9 @@ class CaughtSignals:
         self._arrived(READ)
 
     def handle_waiting(self) -> None:
-        """Handle what has come so far."""
+        """Handle the signals received so far."""
         while self._waiting:
-            # It stays the first one until it is handled: memory may run out.
+            # It stays first until it is handled: memory may run out.
             self.handle(self._waiting[0])
             self._waiting.popleft()
 

@@ -1,7 +1,7 @@
 """The processes of the workers: forked, watched over their channels, reaped.
 
-Knows which pid is which incarnation and turns what the kernel says into the core's
-events; decides nothing.
+Maps pids to incarnations and turns what the kernel reports into the core's
+events; makes no decisions.
 """
 
 from __future__ import annotations
@@ -38,34 +38,34 @@ if TYPE_CHECKING:
     Emit = Callable[[e.Event], None]
 
 
-# How often it is looked whether what a worker has left has ended (s).
+# Interval of checks whether a worker's remaining processes have ended (s).
 LOOK_AGAIN = 0.5
 
 
 class Started(Record):
-    """A worker's process. `reaped`: only its group may still be there."""
+    """A worker's process. `reaped`: only its group may still exist."""
 
     incarnation: int
     pid: int
     spec: AppSpec
     instance: int
     slot: int
-    queue: int  # the number of its sockets: its slot's, but for `share: generations`
-    surge_number: int = -1  # in the place of its instance number (requests.instance_number)
+    queue: int  # the number of its sockets: its slot's, except with `share: generations`
+    surge_number: int = -1  # replaces its instance number (spawn_request.instance_number)
     id: int = -1  # as `pyinit ls` shows it
     restarts: int = 0
     channel: int = -1
     failure: str = ""
-    # It has come as far as execve(2).
+    # It has reached execve(2).
     executing: bool = False
-    # Its listen(2) will be seen: through the filter or through Node's channel.
+    # Its listen(2) will be reported: by the filter or over Node's channel.
     listen_visible: bool = False
     reaped: bool = False
     status: int = 0  # of wait(2), once it is reaped
 
     @property
     def number(self) -> int:
-        """What `{instance}` means for it."""
+        """The value of `{instance}` for it."""
         return self.instance if self.surge_number < 0 else self.surge_number
 
 
@@ -82,8 +82,8 @@ class _Known:
 class Children:
     """Every process that pyinit started or inherited.
 
-    `on_filter(incarnation, slot, fd)` gets the notifier of a worker's seccomp filter,
-    `on_refused(errno)` is called when there will be none.
+    `on_filter(incarnation, slot, fd)` gets the notifier of a worker's seccomp filter;
+    `on_refused(errno)` is called if there will be none.
     """
 
     def __init__(
@@ -104,13 +104,13 @@ class Children:
         self.families = Families(loop, self.known)
         self.families.on_round_over = self._look_for_the_end
         self.helpers: dict[int, Callable[[int], None]] = {}
-        # Reaped, with their wait status, and not handled yet.
+        # Reaped children that are not handled yet, with their wait status.
         self._ended: deque[tuple[int, int]] = deque()
         self.orphans = 0
-        # Starts the `after_stop` of a worker; the pid, 0 when that failed.
+        # Starts the `after_stop` of a worker; returns the pid, 0 if that failed.
         self.on_cleaned: Callable[[Started, int], None] = lambda _started, _status: None
         self.on_end: Callable[[Started], int] = lambda _started: 0
-        # Of workers that have ended: their `after_stop`, 0 once that is over.
+        # Of workers that have ended: the pid of their `after_stop`, 0 once that is over.
         self._after: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -134,17 +134,17 @@ class Children:
         return started
 
     def abandon(self, incarnation: int) -> None:
-        """Its start failed after the fork: end the process and forget it."""
+        """Kill and forget a process whose start failed after the fork."""
         started = self._started.get(incarnation)
         if started is not None:
             self._abandon(incarnation, started.pid, started.channel)
 
     def _abandon(self, incarnation: int, pid: int, channel: int) -> None:
-        # Not reaped yet: the number is still its own.
+        # Not reaped yet, so the pid is still its own.
         try:
             kill.send_signal(pid, signals.SIGKILL, group=False)
         except PermissionError:
-            pass  # of another user, without CAP_KILL: it runs on as an orphan
+            pass  # it runs as another user, and we lack CAP_KILL: it stays as an orphan
         self._started.pop(incarnation, None)
         self._by_pid.pop(pid, None)
         if channel >= 0:
@@ -152,10 +152,10 @@ class Children:
             os.close(channel)
 
     def _number_came_again(self, pid: int) -> None:
-        """The kernel gives no number to a process while a group has it.
+        """Mark the group of a lingering worker as gone, because its pid was reused.
 
-        So a lingering group of that number is empty: its last process was reaped by a
-        parent of its own, and we do not know of it. Its SIGKILL must not reach the new one.
+        The kernel does not reuse a pid while a group has it. So that group is empty: a parent of
+        its own reaped its last process, unseen by us. Its SIGKILL must not reach the new process.
         """
         for incarnation in tuple(self._lingering):
             started = self._started.get(incarnation)
@@ -164,12 +164,12 @@ class Children:
                 self._look_for_the_end(incarnation)
 
     def adopt_helper(self, pid: int, ended: Callable[[int], None]) -> None:
-        """A child that is no worker; `ended(wait status)` is called when it is reaped."""
+        """Adopt a child that is not a worker; `ended(wait status)` is called when it is reaped."""
         self._number_came_again(pid)
         self.helpers[pid] = ended
 
     def get(self, incarnation: int) -> Started | None:
-        """The worker's process, or None when nothing of it is left."""
+        """The worker's process, or None if none of its processes remains."""
         return self._started.get(incarnation)
 
     def of_app(self, name: str) -> list[Started]:
@@ -177,7 +177,7 @@ class Children:
         return [s for s in self._started.values() if s.spec.name == name and not s.reaped]
 
     def incarnation_of(self, pid: int) -> int:
-        """Which worker this process is, 0 when none."""
+        """The incarnation of the worker that this process is, 0 for none."""
         return self._by_pid.get(pid, 0)
 
     def pid_of(self, incarnation: int) -> int:
@@ -190,7 +190,7 @@ class Children:
         """Pid → incarnation of the workers that are not reaped."""
         return self._by_pid
 
-    # -- what the child says on its way to exec -----------------------------------
+    # -- what the child reports before exec ---------------------------------------
 
     def _read_reports(self, incarnation: int) -> None:
         started = self._started.get(incarnation)
@@ -207,7 +207,7 @@ class Children:
             else:
                 started = self._close_channel(started)
                 if isinstance(message, child_report.SpawnFailed):
-                    # The exit that follows tells it, so that there is one end only.
+                    # The exit that follows reports it, so that there is only one end.
                     started = self._put(started.replace(failure=message.text))
                 elif not started.executing:
                     started = self._put(started.replace(failure="killed before its exec"))
@@ -224,7 +224,7 @@ class Children:
             os.close(started.channel)
         return self._put(started.replace(channel=-1))
 
-    # -- what the kernel says at the end ------------------------------------------
+    # -- what the kernel reports at the end ---------------------------------------
 
     def _handle_end(self, pid: int, status: int) -> None:
         incarnation = self._by_pid.pop(pid, 0)
@@ -237,10 +237,10 @@ class Children:
         elif pid in self.helpers:
             self.helpers.pop(pid)(status)
         else:
-            self.orphans += 1  # it got a number that was known and had just become free
+            self.orphans += 1  # its pid was known and had just become free
 
     def reap(self) -> bool:
-        """Reap what has ended, workers and orphans. True: there may be more."""
+        """Reap children that have ended, workers and orphans. True: there may be more."""
         known = {**self._by_pid, **self.helpers} if self.helpers else self._by_pid
         began = self._loop.now()
         ended, orphans = reap.reap(known)
@@ -252,7 +252,7 @@ class Children:
             try:
                 self._handle_end(pid, status)
             except MemoryError:
-                self._ended.appendleft((pid, status))  # the next look handles it
+                self._ended.appendleft((pid, status))  # the next call handles it
                 raise
         if self._lingering and (ended or orphans) and not more:
             for incarnation in tuple(self._lingering):
@@ -283,7 +283,7 @@ class Children:
         )
 
     def _what_is_left(self, started: Started) -> tuple[bool, bool]:
-        """Of a worker that has ended: what its stop has to end still, and strays of a crash."""
+        """Remaining processes of an ended worker: of its stop, and strays of a crash."""
         if started.spec.treekill == "none":
             return False, False
         family = self.families.of(started.incarnation, started.pid)
@@ -295,7 +295,7 @@ class Children:
         return kill.group_exists(started.pid), strays
 
     def _clean(self, started: Started) -> bool:
-        """Nothing of it lives: run its `after_stop`, once. True: that is going on."""
+        """Run its `after_stop` once none of its processes is alive. True: that is running."""
         if not started.spec.after_stop or started.incarnation in self._after:
             return False
         incarnation = started.incarnation
@@ -312,7 +312,7 @@ class Children:
         return True
 
     def _look_again(self) -> None:
-        """Not each end of what is left is one of our children: look now and then."""
+        """Check periodically: not every remaining process is a child of pyinit."""
 
         def look() -> None:
             for incarnation in tuple(self._lingering):
@@ -338,14 +338,14 @@ class Children:
     def signal(
         self, incarnation: int, signum: int, *, scope: str = PROCESS, stop: bool = False
     ) -> None:
-        """kill(2); a process that has ended meanwhile is no error.
+        """kill(2); a process that has ended meanwhile is not an error.
 
-        `stop`: it is meant to end the worker, and by `scope` what belongs to it (descendants.py),
-        also what is suspended; what is refused is reported to `families.on_refused`. Raises
+        `stop`: the signal is meant to end the worker, and by `scope` other processes of it
+        (descendants.py), also suspended ones; refusals go to `families.on_refused`. Raises
         PermissionError for any other signal.
 
-        The pid of a reaped worker may belong to another by now: then only its group is
-        signalled, and only while the kernel keeps that number for it.
+        The pid of a reaped worker may be another process's by now: then only its group is
+        signalled, and only while the kernel reserves that number for it.
         """
         started = self._started.get(incarnation)
         if started is None or (started.reaped and incarnation not in self._lingering):
@@ -360,13 +360,13 @@ class Children:
             kill.send_signal(started.pid, signum, group=scope != PROCESS)
 
     def note_family(self, incarnation: int, scope: str) -> None:
-        """A stop begins without a signal: find out who belongs to the worker."""
+        """Find the processes that belong to the worker: a stop without a signal begins."""
         started = self._started.get(incarnation)
         if started is not None and not started.reaped:
             self.families.stop(self.families.of(incarnation, started.pid), 0, scope)
 
     def forget(self, incarnation: int) -> None:
-        """Nothing of the worker is left."""
+        """Forget the worker: none of its processes remains."""
         started = self._started.pop(incarnation, None)
         self._lingering.discard(incarnation)
         self.families.forget(incarnation)

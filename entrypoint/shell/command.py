@@ -1,4 +1,4 @@
-"""`pyinit -- CMD`: one command under an init, as `tini -- CMD`.
+"""`pyinit -- CMD`: one command under an init, like `tini -- CMD`.
 
 All signals are blocked for the whole life of this process and taken one by one with
 sigwaitinfo(2): a blocked signal is never dropped, not even for PID 1, and there is no
@@ -8,12 +8,12 @@ The child leads a process group of its own, in the terminal's foreground if pyin
 It gets the mask and the ignored signals that pyinit was started with (`nohup`), but
 SIGPIPE and SIGXFSZ at their default: Python ignores both.
 
-When the child has ended, pyinit exits with its status, and the kernel ends what else is
+When the child has ended, pyinit exits with its status, and the kernel kills all other processes
 in the namespace of PID 1. With `-g`, which is for commands that are a whole group of
-processes, the group first gets SIGTERM and the time to finish, as dumb-init gives it.
+processes, the group first gets SIGTERM and time to finish, as with dumb-init.
 
 Below a shell pyinit stops with its child (Ctrl-Z), so that job control sees it (job_control.py).
-What it has to say goes to stderr as plain text: stdout is the command's own.
+Messages of pyinit go to stderr as plain text: stdout belongs to the command.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ else:
 USAGE_ERROR = 2
 USAGE = "usage: pyinit [-g] [-s] [-p SIGNAL] [-e CODE] [-v] [-w] -- CMD [ARG…]"
 
-# What a group may take after its leader's end (s): the default of kill_timeout.
+# How long a group may run after its leader's end (s): the default of kill_timeout.
 GROUP_TIMEOUT = 8.0
 
-# A person at a terminal does not want to wait for that. The same Ctrl-C may arrive twice (s).
+# A user at a terminal does not want to wait for that. The same Ctrl-C may arrive twice (s).
 HURRYING = (signals.SIGINT, signals.SIGQUIT)
 HURRY_AGAIN = 0.5
 
-# A tuple: it is gone through at each wait.
+# A tuple: each wait iterates over it.
 _AWAITED = tuple(signals.ALL - {signals.SIGKILL, signals.SIGSTOP})
 _BUT_SIGCHLD = tuple(number for number in _AWAITED if number != signals.SIGCHLD)
 
-# How long orphans may gather before they are reaped together (s).
+# How long orphans are left to accumulate before they are reaped together (s).
 GATHER = 0.003
 
-# Sockets and a watchdog that systemd gives to us are for the command: sd_listen_fds(3) and
+# Sockets and a watchdog that systemd passes to pyinit are for the command: sd_listen_fds(3) and
 # sd_watchdog_enabled(3) compare these with their own pid.
 _PIDS = ("LISTEN_PID", "WATCHDOG_PID")
 
@@ -74,11 +74,11 @@ class Options:
         try:
             self.verbosity = int(environ.get("TINI_VERBOSITY", "1"))
         except ValueError:
-            self.verbosity = 0  # as atoi(3), which tini asks
+            self.verbosity = 0  # as atoi(3), which tini uses
         self.command: tuple[str, ...] = ()
 
     def parse(self, argv: list[str]) -> None:
-        """Options up to `--` or the first word that is none. Raises UsageError."""
+        """Parse options up to `--` or the first word that is not one. Raises UsageError."""
         at = 0
         while at < len(argv):
             word = argv[at]
@@ -126,9 +126,9 @@ class Options:
 
 
 def main(argv: list[str], boot_signals: Sequence[int] = ()) -> int:
-    """Run the command of `argv`; the exit code: its own, or 128 + n.
+    """Run the command of `argv`; returns its exit code, or 128 + n.
 
-    `boot_signals`: signals that came before. A stop among them ends it before anything was
+    `boot_signals`: signals received earlier. A stop among them ends the run before anything is
     started; the others are forwarded.
     """
     ignored = signals.ignored()
@@ -172,7 +172,7 @@ def main(argv: list[str], boot_signals: Sequence[int] = ()) -> int:
 
 
 def _failed(stage: str, number: int, detail: str) -> None:
-    """In the child: say why, and exit as a shell would."""
+    """In the child: report the error and exit as a shell would."""
     from entrypoint.kernel.child_report import SpawnFailed
 
     failure = SpawnFailed(stage, number, detail)
@@ -184,11 +184,11 @@ def _say(text: str) -> None:
     try:
         os.write(2, f"{text}\n".encode("utf-8", "surrogateescape"))
     except OSError:
-        pass  # stderr is closed; no reader is left
+        pass  # stderr has no reader any more
 
 
 class Command:
-    """The one child and what is done for it."""
+    """The one child, and the operations on it."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -203,7 +203,7 @@ class Command:
         self.helper = 0
 
     def log(self, level: int, text: str) -> None:
-        """Say something at tini's level: 1 warnings (default), 2 info, 3 debug."""
+        """Print a message at tini's level: 1 warnings (default), 2 info, 3 debug."""
         if self.options.verbosity >= level:
             word = ("WARN ", "INFO ", "DEBUG")[level - 1]
             _say(f"[{word} pyinit ({self.pid})] {text}")
@@ -211,7 +211,7 @@ class Command:
     # -- before the child ---------------------------------------------------------------
 
     def prepare(self) -> bool:
-        """What is asked of prctl(2); False when the kernel refuses it."""
+        """Apply the requested prctl(2) settings; False if the kernel refuses one."""
         wanted = self.options.subreaper or self.options.parent_death_signal
         if not wanted and self.pid == 1:
             return True
@@ -233,9 +233,9 @@ class Command:
 
     @staticmethod
     def in_foreground() -> bool:
-        """The terminal on descriptor 0 is ours to give: our group is in its foreground.
+        """Whether pyinit's group is in the foreground of the terminal on descriptor 0.
 
-        Inside a PID namespace whose terminal is of an outer one both numbers are 0.
+        Inside a PID namespace whose terminal belongs to an outer one both numbers are 0.
         """
         try:
             return os.tcgetpgrp(0) == os.getpgrp()
@@ -245,15 +245,15 @@ class Command:
     # -- its life -------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Forward and reap until the child has ended; its exit code."""
+        """Forward signals and reap until the child has ended; returns its exit code."""
         wait = _signal.sigwaitinfo
         while self.code is None:
             info = wait(_AWAITED)
             if info.si_signo != signals.SIGCHLD:
                 self.take(info)
             elif self.reap():
-                # An orphan seldom comes alone: let some gather, instead of a wake-up
-                # for each. Signals are taken at once all the same, however many come.
+                # An orphan seldom comes alone: let several accumulate instead of waking up
+                # for each. Signals are handled at once all the same, however many come.
                 until = time.monotonic() + GATHER
                 while (left := until - time.monotonic()) > 0:
                     more = _signal.sigtimedwait(_BUT_SIGCHLD, left)
@@ -265,12 +265,12 @@ class Command:
         return self.code
 
     def take(self, info: _signal.struct_siginfo) -> None:
-        """Act on one signal."""
+        """Handle one signal."""
         number = info.si_signo
         if number == signals.SIGCHLD:
             self.reap()
         elif info.si_pid == self.pid and number in (signals.SIGPIPE, signals.SIGXFSZ):
-            pass  # raised by a write of our own, to a stderr that is gone
+            pass  # raised by pyinit's own write to a closed stderr
         else:
             self.log(3, f"passing {signals.name_of(number)}")
             self.forward(number)
@@ -278,7 +278,7 @@ class Command:
                 self.stop_too()
 
     def forward(self, number: int) -> None:
-        """Send it to the child, to its group with `-g`."""
+        """Send the signal to the child, or to its group with `-g`."""
         from entrypoint.kernel.kill import send_signal
 
         # A group that Ctrl-Z has stopped is continued as a group.
@@ -296,7 +296,7 @@ class Command:
             self.log(1, f"{signals.name_of(number)}: the child runs as another user")
 
     def reap(self) -> bool:
-        """Reap all that has ended; notice the child's end and its stop. True: orphans only."""
+        """Reap all ended children; note the child's end and its stop. True: orphans only."""
         flags = os.WNOHANG | (os.WUNTRACED if self.may_stop else 0)
         # With -w each orphan is reported, by its pid.
         known = None if self.options.warn_on_reap else (self.child, self.helper)
@@ -305,7 +305,7 @@ class Command:
             began = time.monotonic()
             ended, orphans = reap.reap(known, flags)
             count = orphans + len(ended)
-            # Now: to stop with the child takes as long as that does.
+            # Now, because stopping with the child takes as long as that does.
             more = reap.may_be_more(count, began)
             for pid, status in ended:
                 if pid == self.child and self.code is None:
@@ -325,16 +325,16 @@ class Command:
     # -- the terminal ---------------------------------------------------------------------
 
     def child_stopped(self, number: int) -> None:
-        """Somebody has stopped the child: a shell that watches the job is to see it."""
+        """Handle a stopped child: a shell that watches the job has to see the stop."""
         from entrypoint.kernel import job_control
 
         if job_control.is_watched() and job_control.is_stop_of_the_job(number, self.child):
             self.stop_too(child_is=True)
 
     def stop_too(self, *, child_is: bool = False) -> None:
-        """Stop like the child, so that the shell we were started from takes over.
+        """Stop like the child, so that the shell that started pyinit takes over.
 
-        `child_is`: the child is known to be stopped; else it may catch the signal.
+        `child_is`: the child is known to be stopped; otherwise it may catch the signal.
         """
         from entrypoint.kernel import job_control
 
@@ -343,22 +343,22 @@ class Command:
             self.helper = job_control.stop(self.child, stopped=child_is)
 
     def end_helper(self) -> None:
-        """Pyinit runs again."""
+        """End the helper: pyinit runs again."""
         if self.helper:
             os.kill(self.helper, signals.SIGKILL)
 
     @staticmethod
     def give_terminal(group: int) -> None:
-        """Make `group` the terminal's foreground; SIGTTOU is blocked, so we may."""
+        """Make `group` the terminal's foreground; possible because SIGTTOU is blocked."""
         try:
             os.tcsetpgrp(0, group)
         except (OSError, ValueError):
-            pass  # no terminal, or not ours
+            pass  # no terminal, or not pyinit's
 
     def take_terminal(self) -> None:
         """Take the foreground back from a child that has ended.
 
-        A script that goes on after us would else be stopped when it reads (SIGTTIN).
+        Otherwise a script that continues after pyinit would be stopped when it reads (SIGTTIN).
         """
         if not self.may_stop:
             return
@@ -371,7 +371,7 @@ class Command:
     # -- after the child ------------------------------------------------------------------
 
     def finish_group(self) -> None:
-        """SIGTERM to what is left of the group; wait; SIGKILL at the deadline or by Ctrl-C."""
+        """Send SIGTERM to the rest of the group and wait; SIGKILL at the deadline or by Ctrl-C."""
         from entrypoint.kernel.kill import group_exists
 
         if not group_exists(self.child):
@@ -396,10 +396,10 @@ class Command:
         self.to_group(signals.SIGKILL)
 
     def to_group(self, number: int) -> None:
-        """Signal what is left of the group, if anything is."""
+        """Signal the rest of the group, if there is any."""
         from entrypoint.kernel.kill import send_signal
 
         try:
             send_signal(self.child, number, group=True)
         except PermissionError:
-            pass  # it runs as another user; the kernel's end of the namespace will do
+            pass  # it runs as another user; the end of the namespace kills it

@@ -1,8 +1,8 @@
-"""The file read again while the apps run: all of it is right, or nothing changes.
+"""Reads the file again while the apps run: either all of it is applied, or nothing changes.
 
-The loader's child says what the file means; what it newly declares is bound; only then
-the core gets the event. A second request during a load is served after it, for the file may
-have changed since.
+The loader's child parses the file; newly declared addresses are bound; only then does
+the core get the event. A second request during a load starts another load after it, because
+the file may have changed since.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
             """Log one event of pyinit's own."""
 
 
-# A file that takes longer is not read (s): a `.config.js` may hang.
+# A load that takes longer is given up (s): a `.config.js` may hang.
 LOAD_AT_MOST = 60.0
 
 
@@ -68,20 +68,20 @@ def _take_it(_outcome: Outcome) -> bool:
 
 
 class Rereading:
-    """Loads of one run."""
+    """The loads of one run."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._loop = runtime.loop
         self._loading: Loading | None = None
-        # Who waits for this load, and for the one after it.
+        # Who waits for this load, and for the next one.
         self._previews: list[Preview] = []
         self._again: list[Preview] = []
 
     def begin(self, preview: Preview = _take_it) -> None:
-        """Start a load, or have one follow that which is under way.
+        """Start a load, or schedule one after the load under way.
 
-        `preview(outcome)` says whether what was found is to be done.
+        `preview(outcome)` decides whether the result is applied.
         """
         if self._loading is not None:
             self._again.append(preview)
@@ -112,7 +112,7 @@ class Rereading:
         self._found(outcome)
 
     def _found(self, outcome: Outcome) -> None:
-        """This load is over; what came meanwhile asks for another one."""
+        """Handle the end of this load; requests received meanwhile start another one."""
         self._loading = None
         previews, self._previews = self._previews, []
         wanted = [preview(outcome) for preview in previews]
@@ -131,7 +131,7 @@ class Rereading:
         runtime = self._runtime
         phase = runtime.core.view().phase
         if phase != "running":
-            # The core takes no plan any more: nothing may be bound or handed on for it.
+            # The core accepts no plan any more: nothing may be bound or handed over for it.
             runtime.emit(e.PlanRejected(f"pyinit is {phase}: it ends"))
             return
         if outcome.plan is None:
@@ -153,7 +153,7 @@ class Rereading:
         runtime.schedules.follow(outcome.plan)
 
     def _prepare_ports(self, plan: Plan) -> None:
-        """Bind what is new before anything changes. Raises PortErrors, nothing changed."""
+        """Bind new addresses before anything changes. Raises PortErrors with nothing changed."""
         ports = self._runtime.ports
         prepared = ports.prepare(plan.apps)
         problems = prepared.problems

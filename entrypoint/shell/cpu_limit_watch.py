@@ -1,7 +1,7 @@
-"""The CPU limit of the container, which a kubelet may change while it runs.
+"""Watches the CPU limit of the container, which a kubelet may change while it runs.
 
-A write to a file of a cgroup is an event of inotify(7), also of a mount that we may only read. So
-nothing is polled; and nothing is watched unless an app counts its instances by the CPUs.
+A write to a file of a cgroup is an event of inotify(7), even on a read-only mount. So
+nothing is polled, and nothing is watched unless an app sets its instances by the CPUs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CpuLimitWatch:
-    """Emits `CpusChanged` when another number of CPUs may be used."""
+    """Emits `CpusChanged` when the number of usable CPUs changes."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class CpuLimitWatch:
         self._cpus = 0
 
     def follow(self, plan: Plan) -> None:
-        """Watch the limit if an app of this plan counts by it."""
+        """Watch the limit if an app of this plan depends on it."""
         self._cpus = plan.cpus
         if not any(spec.by_cpus is not None for spec in plan.apps):
             self.close()
@@ -55,7 +55,7 @@ class CpuLimitWatch:
 
         files = cgroup.cpu_limit_files()
         if not files:
-            return  # no cgroup is to be seen
+            return  # no cgroup is visible
         self._inotify = Inotify()
         for path in files:
             self._inotify.add(path.encode())
@@ -75,7 +75,7 @@ class CpuLimitWatch:
             self._emit(e.CpusChanged(cpus))
 
     def close(self) -> None:
-        """Watch nothing."""
+        """Stop watching."""
         if self._inotify is not None:
             self._loop.unregister(self._inotify.fd)
             self._inotify.close()

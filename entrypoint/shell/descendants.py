@@ -1,20 +1,20 @@
-"""What ends with a worker, and how all of it is found and signalled.
+"""Which processes end with a worker, and how they are found and signalled.
 
-By `treekill` that is the process alone, its process group, or the group and every descendant,
-whatever its group or session (`tree`, the default), or also what was reparented before
-(`all`). The group is the kernel's matter: kill(2) reaches all of it at once, and it exists as
-long as one member does. The *members* here are the processes outside of it.
+By `treekill` these are only the process, its process group, the group and every descendant
+with any group or session (`tree`, the default), or also processes reparented earlier
+(`all`). The kernel handles the group: kill(2) reaches all of it at once, and it exists as
+long as one member does. *Members* here are processes outside of it.
 
-A stop goes in rounds, so that a large tree holds up nothing else:
+A stop works in rounds, so that a large tree does not hold up the loop:
 
-1. Walk the tree by parentage, from the worker down. For SIGKILL each process found is
-   suspended first: once a parent is suspended it forks no more, so that the walk is over when
-   one pass finds nothing new. That ends a worker that forks without end.
-2. Then send the signal, to the group and to each member once. Not during the walk: a parent that
-   ends gives its children away before they were seen.
+1. Walk the tree by parentage, from the worker down. For SIGKILL each process is suspended
+   when it is found: a suspended parent does not fork, so the walk is complete when a
+   pass finds nothing new. That ends even a worker that forks endlessly.
+2. Then send the signal once to the group and to each member. Not during the walk: children of
+   a parent that ends are reparented before the walk has seen them.
 
-After the worker's end its children are children of PID 1. Those of the stopped worker that
-the walk has not seen, because they started later, are found by their session and by the mark
+After the worker's end its children are children of PID 1. Children of a stopped worker that
+the walk missed, because they started later, are found by their session and by the mark
 in their environment (kernel/tree.py); they get the signal that the others got.
 """
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
     from entrypoint.loop import Loop
 
-# How long one round may take (s). The next one comes after the loop has turned.
+# How long one round may take (s). The next one follows in a later turn of the loop.
 ROUND = 0.008
 
-# The most members of a family. A bomb beyond that is ended by the end of the container.
+# The most members of a family. The end of the container ends a fork bomb beyond that.
 MOST = 4096
 
-# Passes over the tree before SIGKILL. Each one but the first sees only what was forked during
-# the one before, and that is suspended then.
+# Passes over the tree before SIGKILL. Each pass after the first sees only processes forked during
+# the one before, which are suspended then.
 _PASSES = 16
 
-# Before members that started after the signal get it (s), longer each time.
+# The pause before members that started after the signal get it (s), longer each time.
 _LATE = 0.002
 _LATE_MOST = 0.05
 
@@ -60,12 +60,12 @@ class Family:
         self.pid = pid
         self.scope = PROCESS
         self.reaped = False
-        # The number of the group is free, and may be another's by now.
+        # The number of the group is free and may be reused.
         self.group_gone = False
         self.signum = 0
-        # By pid, outside of the group.
+        # Processes outside of the group, by pid.
         self.members: dict[int, tree.Process] = {}
-        # Reparented before the stop: they outlive it.
+        # Processes reparented before the stop: they outlive it.
         self.spared: frozenset[tree.Process] = frozenset()
         self.walked = False
         # How often members were found that had started after the signal.
@@ -74,15 +74,15 @@ class Family:
 
     @property
     def wide(self) -> bool:
-        """More than the group belongs to it."""
+        """Whether more than the group belongs to it."""
         return self.scope in (TREE, ALL)
 
 
 class Families:
-    """The families of all workers that are being stopped, or have ended and left some.
+    """The families of all workers that are being stopped, or have ended and left processes.
 
-    `known` are the pids of workers and helpers: children of this process that no family
-    takes.
+    `known`: the pids of workers and helpers, children of this process that belong to no
+    family.
     """
 
     def __init__(self, loop: Loop, known: Container[int]) -> None:
@@ -91,39 +91,39 @@ class Families:
         self._families: dict[int, Family] = {}
         self._rounds: dict[int, Iterator[None]] = {}
         self._marks: dict[tree.Process, tree.Mark | None] = {}
-        # Told of each family whose signals were all sent.
+        # Called for each family whose signals were all sent.
         self.on_round_over: Callable[[int], None] = lambda _incarnation: None
-        # Told of the worker and the signal, once for each stop signal.
+        # Called with the worker and the signal, once for each stop signal.
         self.on_refused: Callable[[int, int], None] = lambda _incarnation, _signum: None
 
     def of(self, incarnation: int, pid: int) -> Family:
-        """The worker's family, made with the first question."""
+        """The worker's family, created on first use."""
         family = self._families.get(incarnation)
         if family is None:
             family = self._families[incarnation] = Family(incarnation, pid)
         return family
 
     def get(self, incarnation: int) -> Family | None:
-        """The worker's family, if there was a reason to make one."""
+        """The worker's family, if it was created."""
         return self._families.get(incarnation)
 
     def is_sending(self, incarnation: int) -> bool:
-        """A stop signal is on its way, and not yet sent to all."""
+        """Whether a stop signal has not been sent to all processes yet."""
         return incarnation in self._rounds
 
     def forget(self, incarnation: int) -> None:
-        """Nothing of the worker matters any more."""
+        """Forget the worker's family."""
         family = self._families.pop(incarnation, None)
         steps = self._rounds.pop(incarnation, None)
         self._loop.cancel(("family", incarnation))
         if family is not None and steps is not None and family.signum == signals.SIGKILL:
-            for _ in steps:  # none of those that it has suspended may stay so
+            for _ in steps:  # none of the processes that it has suspended may stay suspended
                 pass
 
     # -- signals ------------------------------------------------------------------------
 
     def stop(self, family: Family, signum: int, scope: str) -> None:
-        """Send a stop signal to all of it; 0: only find out who belongs to it.
+        """Send a stop signal to all of it; 0: only find the processes that belong to it.
 
         Never raises: a refusal goes to `on_refused`.
         """
@@ -134,7 +134,7 @@ class Families:
         self._go_on(family.incarnation)
 
     def _go_on(self, incarnation: int) -> None:
-        """One round."""
+        """Run one round."""
         steps = self._rounds.get(incarnation)
         if steps is None:
             return
@@ -149,7 +149,7 @@ class Families:
         self.on_round_over(incarnation)
 
     def _stopped(self, family: Family, signum: int, scope: str) -> Iterator[None]:
-        """The steps of one stop signal; it may be interrupted between any two."""
+        """The steps of one stop signal; can be interrupted between any two."""
         suspended: list[tree.Process] = []
         if scope in (TREE, ALL):
             deadly = signum == signals.SIGKILL
@@ -173,9 +173,9 @@ class Families:
             self._wake(family, suspended, scope)
 
     def _spare(self, family: Family) -> Iterator[None]:
-        """What was reparented before the stop: spared, or with `all` a part of it."""
+        """Spare processes reparented before the stop; with `all` they are part of it."""
         if self._has_ended(family):
-            return  # its children were reparented at that moment, and are its own
+            return  # its children were reparented at that moment, and belong to it
         spared = []
         for process in self._reparented(family):
             if family.scope == ALL:
@@ -192,7 +192,7 @@ class Families:
     def _walk(
         self, family: Family, suspended: list[tree.Process], *, freeze: bool
     ) -> Iterator[None]:
-        """Add the descendants that are outside of the group to the members."""
+        """Add the descendants outside of the group to the members."""
         roots = []
         for pid, member in tuple(family.members.items()):
             if tree.lives(member):
@@ -238,14 +238,14 @@ class Families:
         family.members = {p: each for p, each in family.members.items() if tree.lives(each)}
 
     def _send_to_group(self, family: Family, signum: int, scope: str = GROUP) -> None:
-        """The group, and the worker where it is in another one: each process once."""
+        """Signal the group, and the worker if it is in another one: each process once."""
         reached = False
         try:
             if scope != PROCESS and not family.group_gone:
                 reached = kill.send_signal(family.pid, signum, group=True)
             if not family.reaped:
                 found = proc.stat(family.pid)
-                # Between fork and setsid it is in the group of pyinit still.
+                # Between fork and setsid it is still in pyinit's group.
                 if not reached or (found is not None and found.group != family.pid):
                     kill.send_signal(family.pid, signum)
         except PermissionError:
@@ -263,16 +263,16 @@ class Families:
             self.on_refused(family.incarnation, family.signum)
 
     def _wake(self, family: Family, suspended: list[tree.Process], scope: str) -> None:
-        """A suspended process would not see the signal before SIGKILL."""
+        """Continue suspended processes, which otherwise would not see the signal before SIGKILL."""
         if not family.reaped and kill.is_suspended(family.pid):
             self._send_to_group(family, signals.SIGCONT, scope)
         for process in suspended:
             self._send(family, process, signals.SIGCONT)
 
-    # -- what is left -------------------------------------------------------------------
+    # -- remaining processes ------------------------------------------------------------
 
     def is_left(self, family: Family) -> bool:
-        """Something of it lives. New members get the signal that the others got."""
+        """Whether any of its processes is alive. New members get the signal that the others got."""
         if family.scope != PROCESS and self._group_exists(family):
             return True
         if not family.wide:
@@ -285,7 +285,7 @@ class Families:
         if not family.members:
             return False
         if family.signum:
-            # Not at once: one that forks on and on would keep this turn for itself.
+            # Not at once: a process that forks repeatedly would use up this turn.
             family.late += 1
             steps = self._stopped(family, family.signum, family.scope)
             self._rounds[family.incarnation] = steps
@@ -296,7 +296,7 @@ class Families:
 
     @staticmethod
     def _member_lives(family: Family) -> bool:
-        """One of the members lives; those before it that do not are forgotten."""
+        """Whether one of the members is alive; those before it that are not are forgotten."""
         while family.members:
             pid, member = next(iter(family.members.items()))
             if tree.lives(member):
@@ -309,13 +309,13 @@ class Families:
         return not family.group_gone and kill.group_exists(family.pid)
 
     def strays(self, family: Family) -> bool:
-        """Its worker has ended by itself, and processes of it live outside of its group."""
+        """Whether the worker ended by itself and has live processes outside of its group."""
         return any(True for _ in self._reparented(family))
 
     def _reparented(self, family: Family) -> Iterator[tree.Process]:
-        """Children of this process that come from the worker, but for those spared.
+        """Children of this process that come from the worker, except the spared ones.
 
-        The session tells, for what is in the worker's own; else the mark.
+        They are found by the session, if they are in the worker's own; else by the mark.
         """
         for pid in tree.own_children():
             if pid in self._known:
@@ -336,7 +336,7 @@ class Families:
                 yield process
 
     def mark_of(self, process: tree.Process) -> tree.Mark | None:
-        """The mark of a reparented process. A process keeps it: it is read once."""
+        """The mark of a reparented process. It never changes, so it is read once."""
         if process not in self._marks:
             if len(self._marks) >= MOST:
                 self._marks.clear()
@@ -344,7 +344,7 @@ class Families:
         return self._marks[process]
 
     def left_behind(self, most: int = 64) -> list[tuple[tree.Process, tree.Mark | None]]:
-        """Reparented processes that no family takes, with whose they are; at most so many."""
+        """Reparented processes of no family, with the worker they come from; at most so many."""
         taken = {each for family in self._families.values() for each in family.members.values()}
         found: list[tuple[tree.Process, tree.Mark | None]] = []
         for pid in tree.own_children():

@@ -1,19 +1,19 @@
-"""Events to the core, effects to the kernel: in order, and a bounded part in each turn.
+"""Passes events to the core and effects to the kernel: in order, a bounded part in each turn.
 
-An event is handed to the core when all effects of the events before it were performed.
-What is left after `TURN_TIME` is done in the next turn of the loop: starting hundreds of
+An event is handed to the core after all effects of earlier events were performed.
+What remains after `TURN_TIME` is done in the next turn of the loop: starting hundreds of
 workers takes a second, in which probes and signals are served. The time counts from the
 beginning of the turn, so it does not matter how many events the turn brings. A wait for a CPU
 does not count: among many busy processes it takes longer than `TURN_TIME`, so each turn would
-do one step, and what was postponed would grow.
+do one step, and the backlog would grow.
 
-The end of a worker overtakes what is left over, but for events of the same worker, which come
-along: until the core hears of it, a worker that is reaped is shown as alive.
+The end of a worker overtakes queued events, except events of the same worker, which move
+along: until the core gets the event, a reaped worker is shown as alive.
 
-What runs out of memory is tried again: a decision that fails changes nothing
+A step that runs out of memory is retried: a decision that fails changes nothing
 (`Supervisor.handle`), and an effect that fails stays the next one. Records and counts are
-not repeated. Any other exception is a bug, or what the system refuses: it is reported, and
-the core hears what was not done (failed_effects.py), so that nothing waits for it.
+not repeated. Any other exception is a bug, or a refusal of the system: it is reported, and
+the core learns what was not done (failed_effects.py), so that nothing waits for it.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
 else:
     from _collections import deque
 
-# What is done at once before others are served (s). A turn of the loop has two such parts at
-# most: one for what its descriptors report, one for its deadlines.
+# How long steps run before others are served (s). A turn of the loop has at most two such
+# parts: one for what its descriptors report, one for its timers.
 TURN_TIME = 0.01
-# The pause before what ran out of memory is tried again, and how often it is (10 s).
+# The pause before a step that ran out of memory is retried, and how often it is (10 s).
 RETRY = 0.05
 ATTEMPTS = 200
-# Among more events the end of a worker takes its place at the end: it is looked for those of
-# the same worker.
+# With more queued events the end of a worker goes to the end of the queue: finding its place
+# searches the queue for events of the same worker.
 OVERTAKEN = 256
 # What is performed for an event that the core could not handle.
 _DROPPED: tuple[f.Effect, ...] = ()
 
 
 class _Waiting:
-    """Stands among the events: called when those before it are done."""
+    """A callback in the event queue: called when the events before it are done."""
 
     __slots__ = ("callback",)
 
@@ -62,7 +62,7 @@ class _Waiting:
 
 
 class Dispatch:
-    """`perform`: what performs each kind of effect."""
+    """`perform`: the function that performs each kind of effect."""
 
     def __init__(
         self,
@@ -77,30 +77,30 @@ class Dispatch:
         self._perform = perform
         self._failures = failures
         self._journal = journal
-        # The first is the one at work; it stays until its effects are performed.
+        # The first event is in progress; it stays until its effects are performed.
         self._events: deque[e.Event | _Waiting] = deque()
-        self._urgent = 0  # how many ends of workers, and what came along, follow the first
-        self._effects: Sequence[f.Effect] | None = None  # None: not decided yet
+        self._urgent = 0  # ends of workers, and events moved with them, after the first event
+        self._effects: Sequence[f.Effect] | None = None  # None: the core has not decided yet
         self._next = 0
         self._working = False
-        # A later turn continues: until then events only queue up. One that continued at each
-        # event would make the turn as long as there are events.
+        # A later turn continues: until then events only queue up. If each event continued the work,
+        # the turn would be as long as there are events.
         self._postponed = False
-        # The present turn of the loop, and what was used when its part began.
+        # The present turn of the loop, and the resources used when its part began.
         self._turn = -1
         self._used = (0.0, 0)
         self._attempts = 0
         self._decided_at = 0.0
-        # Who hears of each event and its effects, by name.
+        # Observers of each event and its effects, by name.
         self.observers: dict[str, Callable[[e.Event, Sequence[f.Effect]], None]] = {}
 
     @property
     def idle(self) -> bool:
-        """Nothing is left to decide or to perform."""
+        """Whether nothing is left to decide or to perform."""
         return not self._events
 
     def emit(self, event: e.Event) -> None:
-        """Hand an event to the core, at once unless others are before it."""
+        """Hand an event to the core, at once unless others are queued."""
         if isinstance(event, e.WorkerExited) and 1 < len(self._events) <= OVERTAKEN:
             self._overtake(event)
         else:
@@ -111,14 +111,14 @@ class Dispatch:
             self._work(min(self._loop.turn_began, self._loop.now()) + TURN_TIME)
 
     def after(self, callback: Callable[[], None]) -> None:
-        """Call when all that was emitted before is decided and performed."""
+        """Call a function after all earlier events are decided and performed."""
         if self.idle:
             callback()
         else:
             self._events.append(_Waiting(callback))
 
     def _overtake(self, event: e.WorkerExited) -> None:
-        """Behind the event at work, and behind ends of other workers."""
+        """Insert it after the event in progress and after ends of other workers."""
         first, *rest = self._events
         before = rest[: self._urgent]
         after: list[e.Event | _Waiting] = []
@@ -152,7 +152,7 @@ class Dispatch:
             self._working = False
 
     def _is_over(self) -> bool:
-        """The time of this turn has passed: whether we have used it, or waited for a CPU."""
+        """Whether this turn has used its CPU time, or waited for anything except a CPU."""
         (before, waits_before), (cpu, waits) = self._used, proc.used()
         return waits != waits_before or cpu - before > TURN_TIME
 
@@ -193,7 +193,7 @@ class Dispatch:
 
     def _decide(self, event: e.Event) -> bool:
         if not self._attempts:
-            # Also for later attempts: the journal tells when it was decided.
+            # Kept for later attempts: the journal records when it was decided.
             self._decided_at = self._loop.now()
         now = self._decided_at
         try:
@@ -230,7 +230,7 @@ class Dispatch:
         return True
 
     def _failed(self, effect: f.Effect, error: Exception) -> e.Event | None:
-        """The core is to hear that this was not done: the event, None where there is none."""
+        """The event that tells the core that this was not done; None if there is none."""
         event = failed_effects.heard(effect, error)
         if event is not None:
             self._events.append(event)

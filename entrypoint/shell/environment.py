@@ -1,4 +1,4 @@
-"""Where pyinit runs: made ready for it, and what does not work there, said at boot."""
+"""Prepares the process for where it runs, and reports at boot what does not work there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SHELLS = frozenset(("sh", "bash", "dash", "ash", "busybox", "zsh", "ksh"))
 
 
 def prepare(*, is_init: bool) -> tuple[str, ...]:
-    """Make this process the reaper of all below it; what is missing here, as sentences."""
+    """Make this process a subreaper if needed; returns sentences about what is missing."""
     from entrypoint.kernel import proc
 
     missing = [] if is_init else [*_become_reaper(), *_behind_a_shell()]
@@ -22,7 +22,7 @@ def prepare(*, is_init: bool) -> tuple[str, ...]:
 
 
 def _become_reaper() -> tuple[str, ...]:
-    """Have orphans given to us where we are not PID 1."""
+    """Become a subreaper if this process is not PID 1."""
     from entrypoint.kernel import prctl
 
     try:
@@ -48,7 +48,7 @@ def _behind_a_shell() -> tuple[str, ...]:
 
 
 def no_terminal() -> bool:
-    """This process has no controlling terminal (tty(4)): nothing resizes it."""
+    """Whether this process has no controlling terminal (tty(4)), so that nothing resizes it."""
     try:
         fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -58,11 +58,11 @@ def no_terminal() -> bool:
 
 
 class Terminal:
-    """The terminal that pyinit was started on, if any."""
+    """The terminal that pyinit was started on, if there is one."""
 
     def __init__(self) -> None:
         self._fd = next((fd for fd in (0, 1, 2) if os.isatty(fd)), -1)
 
     def hung_up(self) -> bool:
-        """It was closed: a SIGHUP comes of that (tty_ioctl(4))."""
+        """Whether the terminal was closed, which is the cause of a SIGHUP (tty_ioctl(4))."""
         return self._fd >= 0 and not os.isatty(self._fd)

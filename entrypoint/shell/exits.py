@@ -1,4 +1,4 @@
-"""What a person needs to know when a worker has ended, beyond its exit code."""
+"""Information about the end of a worker for people, beyond its exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KILLED = 137
 
 
 class Exits:
-    """Last words, the kernel's part in it, and the container's own last word."""
+    """Last output lines, the kernel's part in an exit, and the termination message."""
 
     def __init__(self, pump: LogPump) -> None:
         self._pump = pump
@@ -21,17 +21,17 @@ class Exits:
         self._last = ""
         # The same by app.
         self._last_of: dict[str, str] = {}
-        # The app that the container ends for, once that is known.
+        # The app that the container ends because of, once that is known.
         self.failed = ""
 
     def explain(self, fields: dict[str, object], reason: str = "") -> dict[str, object]:
-        """The fields of an exit event, with what else is known; `incarnation` is dropped.
+        """The fields of an exit event, completed; `incarnation` is removed.
 
         Nothing is added for an expected exit, or for exit code 0 (without a `reason`). An exit that
         pyinit caused because the worker had failed (`because`) is reported to Kubernetes.
         """
         incarnation = fields.pop("incarnation", 0)
-        # At each exit: what was counted before belongs to an earlier one.
+        # Read at each exit: earlier counts belong to earlier exits.
         more_kills = self._count_kills()
         if fields.get("expected") and "because" in fields:
             lines = self._pump.last_lines(incarnation) if isinstance(incarnation, int) else ()
@@ -59,10 +59,10 @@ class Exits:
         return kills is not None and before is not None and kills > before
 
     def tell_orchestrator(self, also: str = "", *, failed: bool = True) -> None:
-        """Write why the container ends where Kubernetes looks for it.
+        """Write why the container ends to the termination message of Kubernetes.
 
-        `failed`: because of the last worker that failed, of the app that failed if one is known.
-        `also` is a sentence more.
+        `failed`: because of the last worker that failed, of this app if one is known.
+        `also`: one more sentence.
         """
         last = self._last_of.get(self.failed, self._last) if failed else ""
         text = last + (f"{also}\n" if also else "")
@@ -84,7 +84,7 @@ def _how(fields: dict[str, object]) -> str:
 
 
 def _message(fields: dict[str, object], reason: str, lines: tuple[str, ...]) -> str:
-    """The event as a sentence, and as many of the last lines as the kubelet reads."""
+    """The event as a sentence, with as many of the last lines as the kubelet reads."""
     head = f"{fields.get('app')} (instance {fields.get('instance')}): {reason}"
     uptime = fields.get("uptime")
     if isinstance(uptime, float) and ("signal" in fields or "exit_code" in fields):

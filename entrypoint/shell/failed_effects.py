@@ -1,8 +1,8 @@
-"""What the core hears of an effect that could not be performed.
+"""Which event the core gets for an effect that could not be performed.
 
-An effect ends in success or in an event, whatever was raised: a core that believes that
-something was done waits for what comes of it, for ever. So every kind of effect is in this
-table, and those that have nothing to tell say why.
+An effect ends in success or in an event, whatever was raised: otherwise the core would wait
+forever for the result of something that was not done. So every kind of effect is in this
+table, and those without an event say why.
 
 | effect | the core hears | and then |
 |---|---|---|
@@ -99,5 +99,5 @@ def reason_of(effect: f.Effect, error: BaseException) -> str:
 
 
 def is_shortage(error: BaseException) -> bool:
-    """What the system refuses; anything else is a bug of pyinit's."""
+    """Whether the system refused it; anything else is a bug of pyinit."""
     return isinstance(error, OSError)

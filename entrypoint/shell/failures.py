@@ -1,12 +1,12 @@
-"""Failures of PID 1 itself: counted, logged at a bounded rate, survived.
+"""Failures of PID 1 itself: counted, logged at a bounded rate, never fatal.
 
-A fault that repeats must not fill the log: a record costs a token, and tokens come at one
-a second. What was not logged is counted in the next record.
+A repeated fault must not fill the log: a record costs a token, and one token is added
+each second. The next record counts those that were not logged.
 
-When memory runs out, the handler of the fault needs what the fault lacks. So some memory
-is kept in reserve and given back to the allocator then, and the loop no longer serves what
-workers ask (their output waits in their pipes): signals, children, deadlines and probes go
-on with the reserve. Once it can be allocated again, all is served as before.
+When memory runs out, the handler of the fault needs memory too. So some memory
+is reserved and returned to the allocator then, and the loop no longer serves requests of
+workers (their output waits in their pipes): signals, children, timers and probes continue
+with the reserve. Once it can be allocated again, everything is served as before.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
     from entrypoint.loop import Loop
 
-# Records at once, and how many come back in a second.
+# Records at once, and how many tokens are added in a second.
 BURST = 10.0
 RATE = 1.0
 # Address space, not memory: the pages are never touched.
 RESERVE = 4 << 20
-# With less than this PID 1 stays without what workers ask.
+# Below this PID 1 keeps refusing requests of workers.
 LEAST_RESERVE = 1 << 18
-# How often the reserve is asked for again while there is none (s).
+# How often to try to allocate the reserve again (s).
 RETRY = 0.25
-# The pause after a turn that raised, and the longest (s).
+# The first pause after a turn that raised, and the longest (s).
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.1
 
 
 class Failures:
-    """`log(level, event, fields)`; `excerpt(app)` logs what led to an internal error.
+    """`log(level, event, fields)`; `excerpt(app)` logs the events before an internal error.
 
-    `recovered()` is called when there is memory again.
+    `recovered()` is called when memory is available again.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Failures:
 
     @property
     def short(self) -> bool:
-        """Memory is short: the reserve is in use."""
+        """Whether memory is short: the reserve is in use."""
         return self._reserve is None
 
     def report(self, where: str, error: BaseException, app: str = "") -> None:
@@ -96,14 +96,14 @@ class Failures:
     def _say(self, where: str, error: BaseException, app: str) -> None:
         text = f"{where}: {error!r}\n"
         try:
-            import traceback  # without a descriptor left not even this can be
+            import traceback  # without a free descriptor even this may fail
 
             text = "".join(traceback.format_exception(error))
             fields = self._more({"where": where, "traceback": text})
             self._log("error", "internal error", fields)
             self._excerpt(app)
         except Exception:  # noqa: BLE001  the log itself may be what is broken
-            # What stderr does not take now is lost: nobody may be waited for.
+            # Output that stderr cannot take now is lost: PID 1 must not wait.
             boot_messages.put(text.encode("utf-8", "replace"), 2, 0.0)
 
     # -- memory -----------------------------------------------------------------------
@@ -120,7 +120,7 @@ class Failures:
                 self._log("error", "memory exhausted", self._more({"where": where, "then": then}))
 
     def recover(self) -> None:
-        """Call it after each turn while memory is `short`. Never raises."""
+        """Try to recover; call it after each turn while memory is `short`. Never raises."""
         if not self._refill():
             return
         self._loop.serve_owners()
@@ -132,7 +132,7 @@ class Failures:
             self.report("memory available", error)
 
     def _refill(self) -> bool:
-        """Have a reserve again, a smaller one if there is no memory for the whole."""
+        """Allocate the reserve again, a smaller one if memory is short."""
         try:
             if self._loop.now() < self._retry_at:
                 return False
@@ -150,7 +150,7 @@ class Failures:
     # -- a turn of the loop that raised -------------------------------------------------
 
     def rest(self) -> None:
-        """Pause after a turn that raised: the next one may raise at once. Never raises."""
+        """Pause after a turn that raised, as the next one may raise at once. Never raises."""
         try:
             time.sleep(self._pause)
             self._pause = min(_LONGEST_PAUSE, self._pause * 2)
@@ -158,5 +158,5 @@ class Failures:
             return
 
     def rested(self) -> None:
-        """A turn went well."""
+        """Reset the pause: a turn succeeded."""
         self._pause = _FIRST_PAUSE

@@ -1,7 +1,7 @@
-"""Watching the files of the apps and the file of pyinit itself.
+"""Watches the files of the apps and pyinit's own file.
 
-Begins after the first workers are spawned: nothing is late if a change of the first
-milliseconds is missed, while every worker would wait for the walk of the trees.
+Starts after the first workers are spawned: missing a change in the first
+milliseconds does no harm, but every worker would wait for the walk of the trees.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _config_files(plan: Plan) -> tuple[str, ...]:
 class Watching:
     """One watcher for each app with `watch`, and one for the file (`watch_config`).
 
-    And one for the CPU limit, where apps count their instances by it.
+    Also one for the CPU limit, if apps set their instances by it.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Watching:
         self._cpu_limit = CpuLimitWatch(loop, emit, log)
 
     def follow(self, plan: Plan) -> None:
-        """Watch what this plan says, and nothing else. What stays is not touched."""
+        """Watch exactly the files of this plan. Unchanged watchers are kept."""
         self._cpu_limit.follow(plan)
         config = _config_files(plan) if plan.watch_config and plan.source else ()
         wanted: dict[str, object] = {
@@ -72,7 +72,7 @@ class Watching:
                     self._watchers[name] = (asked, watcher)
 
     def _start(self, spec: AppSpec, config: tuple[str, ...]) -> Watcher | None:
-        """Watch the files of an app; the file of pyinit is watched by itself, if at all."""
+        """Watch the files of an app; pyinit's own file has a watcher of its own."""
         from entrypoint.watch.ignoring import ignorer
 
         def changed(path: str) -> None:

@@ -1,7 +1,7 @@
-"""The flight recorder in the shell: fed with each turn of the core, read when asked for.
+"""Feeds the flight recorder with each turn of the core, and reads it on request.
 
-What packs the turns is loaded after the first workers have been started; until then they
-wait in a list. A recorder that fails is given up, said once, and costs nothing more.
+The module that packs turns is loaded after the first workers have been started; until then
+turns wait in a list. A recorder that fails is disabled and reported once.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
             """Log one event of pyinit's own."""
 
 
-# An excerpt of the same app is logged at most so often (s).
+# The least time between two logged excerpts of the same app (s).
 _EXCERPT_EVERY = {"app errored": 10.0, "internal error": 60.0}
-# Apps whose last excerpt is remembered.
+# Apps whose last excerpt time is remembered.
 _REMEMBERED = 256
 
 
@@ -51,14 +51,14 @@ class Journaling:
     def turned(
         self, now: float, event: e.Event, effects: Sequence[f.Effect], error: str = ""
     ) -> None:
-        """The core has had a turn; call it before the effects are performed. Never raises."""
+        """Record a turn of the core; call it before the effects are performed. Never raises."""
         try:
             self._append((now, event, effects, error))
         except Exception as failure:  # noqa: BLE001  the journal must not stop the core
             self._give_up(failure)
 
     def open(self) -> None:
-        """Load the recorder; what has happened so far is its beginning."""
+        """Load the recorder; it begins with the turns so far."""
         if self.recorder is not None or self._failed:
             return
         from entrypoint.journal.recorder import Recorder
@@ -79,7 +79,7 @@ class Journaling:
     # -- excerpts -------------------------------------------------------------------------
 
     def excerpt(self, cause: str, app: str = "") -> None:
-        """Log the last events of an app ("": of all), not too often. May raise."""
+        """Log the last events of an app ("": of all), at a bounded rate. May raise."""
         now = self._runtime.loop.now()
         before = self._excerpts.get((cause, app))
         if self._failed or (before is not None and now - before < _EXCERPT_EVERY[cause]):
@@ -95,7 +95,7 @@ class Journaling:
                 self._runtime.log("error", "journal excerpt", {"because": cause, **fields})
 
     def app_of(self, what: object) -> str:
-        """The app that an event or effect is about; "" when it is about all or none."""
+        """The app of an event or effect; "" if it concerns all or none."""
         app = getattr(getattr(what, "timer", what), "app", "")
         if not app:
             number = getattr(getattr(what, "timer", what), "incarnation", 0)

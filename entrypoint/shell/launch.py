@@ -1,6 +1,6 @@
-"""A worker is started: its pipes, its descriptors, its filter, then fork(2).
+"""Starts a worker: its pipes, its descriptors, its filter, then fork(2).
 
-Performs `Spawn`, and says what came of it as `WorkerSpawned` or `SpawnFailed`.
+Performs `Spawn` and reports the result as `WorkerSpawned` or `SpawnFailed`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
             """Log and count a bug, or a shortage. Never raises."""
 
         def memory_share(self) -> int:
-            """What one worker may take of the container's memory now, bytes."""
+            """Memory that one worker may use of the container's now, bytes."""
 
         def log(self, level: str, event: str, fields: dict[str, object]) -> None:
             """Log one event of pyinit's own."""
@@ -72,7 +72,7 @@ class Launching:
         self._after: dict[int, int] = {}
 
     def spawn(self, effect: Spawn) -> None:
-        """Perform it."""
+        """Perform `Spawn`."""
         runtime, spec = self._runtime, effect.spec
         ports = runtime.ports.get(spec.name)
         ours: list[int] = []
@@ -117,7 +117,7 @@ class Launching:
                 os.close(fd)
 
     def _memory(self, spec: AppSpec) -> int:
-        """Its share of the container's memory, if it is to be told."""
+        """The worker's share of the container's memory, if the worker has to know it."""
         if spec.memory != "auto":
             return 0
         runtime = self._runtime
@@ -147,7 +147,7 @@ class Launching:
         runtime.emit(e.WorkerSpawned(started.incarnation, started.pid, started.listen_visible))
 
     def after_stop(self, started: Started) -> int:
-        """Start the commands of a worker that has ended; the pid, 0 when that fails."""
+        """Start the commands after a worker's end; returns the pid, 0 if that fails."""
         runtime, spec = self._runtime, started.spec
         ours: list[int] = []
         theirs: list[int] = []
@@ -179,7 +179,7 @@ class Launching:
         return child.pid
 
     def cleaned(self, started: Started, status: int) -> None:
-        """The commands of `after_stop` have ended."""
+        """Handle the end of the `after_stop` commands."""
         code = reap.exit_code(status)
         channel = self._after.pop(started.incarnation)
         said = child_report.read_channel(channel)
@@ -196,7 +196,7 @@ class Launching:
         self._runtime.log("warning", "after_stop failed", what)
 
     def _failed(self, effect: Spawn, error: Exception, ours: list[int]) -> None:
-        """There is no process (any more): end what was begun, and let the core hear of it."""
+        """Release what was created for a process that did not start, and report it to the core."""
         runtime, incarnation = self._runtime, effect.incarnation
         if isinstance(error, ListenerDownError):
             reason = str(error)
@@ -222,10 +222,10 @@ class Launching:
         runtime.emit(e.SpawnFailed(incarnation, reason))
 
     def _silent_pipe(self) -> int:
-        """The end for reading of a pipe in which nothing ever comes. Raises OSError.
+        """The read end of a pipe that stays empty. Raises OSError.
 
-        Opened again for each worker: one that makes it non-blocking, as Node does, must not do
-        that to the others.
+        Opened again for each worker: a worker that makes it non-blocking, as Node does, must not
+        affect the others.
         """
         if self._silent is None:
             self._silent = os.pipe2(os.O_CLOEXEC)
@@ -239,12 +239,12 @@ class Launching:
     # -- the filter -------------------------------------------------------------------
 
     def filter_installed(self, started: Started, fd: int) -> None:
-        """A worker has put the filter on itself; `fd` is its notifier."""
+        """Register the notifier `fd` of a worker that has installed its filter."""
         ports = self._runtime.ports[started.spec.name]
         ports.attach_filter(started.incarnation, started.queue, fd)
 
     def filter_refused(self, errno: int) -> None:
-        """The kernel has refused it, and would for the next one."""
+        """Stop offering filters: the kernel has refused one and would refuse the next."""
         if self._filter_errno == 0:
             self._filter_errno = errno
             self._runtime.log(
@@ -258,9 +258,9 @@ class Launching:
             )
 
     def forget(self, incarnation: int) -> None:
-        """Nothing is left of the worker."""
+        """Forget a worker of which no process remains."""
         self._notify.forget(incarnation)
 
     def close(self) -> None:
-        """The end of the run: nobody is listened to any more."""
+        """Close everything at the end of the run."""
         self._notify.close()

@@ -1,4 +1,4 @@
-"""The plan, read in a child process: at boot, at SIGHUP, whenever it is asked for."""
+"""Reads the plan in a child process: at boot, at SIGHUP, and on request."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Source(Record):
     paths: tuple[str, ...] = ()
     env_name: str = ""
     only: tuple[str, ...] = ()
-    # One app, by PM2's keys, in place of files (`pyinit start app.js`); options that are
-    # laid over the apps of files; `log.format`.
+    # One app, by PM2's keys, instead of files (`pyinit start app.js`); options that are
+    # applied to the apps of files; `log.format`.
     app: tuple[tuple[str, object], ...] = ()
     options: tuple[tuple[str, object], ...] = ()
     log_format: str = ""
-    # `pyinit dev`: defaults of a laptop, and errors are shown in the file's lines.
+    # `pyinit dev`: defaults for a laptop, and errors show the lines of the file.
     dev: bool = False
 
 
 class Outcome(Record):
-    """What the loader found: a plan with warnings, or errors, as sentences."""
+    """The loader's result: a plan with warnings, or errors, as sentences."""
 
     plan: Plan | None
     warnings: tuple[str, ...] = ()
@@ -37,8 +37,8 @@ class Outcome(Record):
 
 
 def read_plan(source: Source, revision: int) -> bytes:
-    """Load the file here and now; the answer of the loader's process, marshalled."""
-    # Late: only the loader's process pays for what reads YAML.
+    """Load the file in this process; returns the marshalled answer of the loader."""
+    # Imported here so that only the loader's process pays for the YAML reader.
     import marshal
 
     from entrypoint.config.errors import ConfigErrors
@@ -66,7 +66,7 @@ def read_plan(source: Source, revision: int) -> bytes:
 
 
 def parse_answer(data: bytes) -> Outcome:
-    """What `read_plan` wrote. Bytes that are no answer are an error of the loader."""
+    """Parse the output of `read_plan`. Invalid bytes count as an error of the loader."""
     import marshal
 
     try:
@@ -78,12 +78,12 @@ def parse_answer(data: bytes) -> Outcome:
 
 
 class Loading(forked.Child):
-    """One load under way in a child. `fd` is readable until the answer is whole."""
+    """One load under way in a child. `fd` is readable until the answer is complete."""
 
     def __init__(self, source: Source, revision: int) -> None:
         super().__init__(lambda: read_plan(source, revision))
 
     def read(self, before_close: Callable[[int], None]) -> Outcome | None:
-        """Take what is there; the outcome at end of file, where `fd` is closed."""
+        """Read available bytes; returns the outcome at end of file, where `fd` is closed."""
         answer = self.take(before_close)
         return None if answer is None else parse_answer(answer)

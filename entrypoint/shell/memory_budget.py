@@ -1,6 +1,6 @@
-"""`memory: auto`: a worker's share of the container, in the words of its runtime.
+"""`memory: auto`: a worker's share of the container's memory, as settings of its runtime.
 
-What the file or the container says of a runtime's memory or threads is never changed.
+What the file or the container sets for a runtime's memory or threads is never changed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from .children import Children
 
-# Of a worker's share: V8's old space, which is not all of a Node process; Go's soft limit; what the
-# JVM takes for its heap.
+# Fractions of a worker's share: V8's old space, which is only a part of a Node process; Go's soft
+# limit; the JVM's heap.
 NODE_HEAP = 0.75
 GO_LIMIT = 0.9
 JAVA_HEAP_PERCENT = 70
 
 
 def share(plan: Plan, children: Children) -> int:
-    """Bytes that one worker may take now; 0 where the memory is not known."""
+    """Bytes that one worker may use now; 0 if the memory is not known."""
     limit = cgroup.memory_limit()
     if limit is None:
         return 0
@@ -30,12 +30,12 @@ def share(plan: Plan, children: Children) -> int:
 
 
 def _number(spec: AppSpec, children: Children) -> int:
-    """As many as the file says, or as a person or the CPU limit has made them since."""
+    """The number in the file, or the number set since by a user or by the CPU limit."""
     return max(spec.instances, len(children.of_app(spec.name)) - spec.surge)
 
 
 def words(spec: AppSpec, env: dict[str, str], memory: int, cpus: int) -> dict[str, str]:
-    """Variables for a worker that may take so many bytes, on a machine of so many CPUs."""
+    """Variables for a worker with so many bytes of memory, on a machine with so many CPUs."""
     said = " ".join((*spec.command, *(env.get(name, "") for name in _OPTIONS)))
     threads = str(max(1, cpus // max(1, spec.instances)))
     found: dict[str, str] = {}
@@ -56,7 +56,7 @@ def words(spec: AppSpec, env: dict[str, str], memory: int, cpus: int) -> dict[st
     return {name: text for name, text in found.items() if name not in kept or name not in env}
 
 
-# Where options of these runtimes are written.
+# Variables in which these runtimes take options.
 _OPTIONS = ("NODE_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "JAVA_OPTS", "_JAVA_OPTIONS")
 
 

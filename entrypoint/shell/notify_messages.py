@@ -1,7 +1,7 @@
-"""What a message of `sd_notify(3)` means, as an event for the core.
+"""Converts a message of `sd_notify(3)` to an event for the core.
 
-Anybody in a worker's process tree may write, and anything: what is not understood is passed
-over, numbers and texts are bounded. MAINPID= changes nothing: a worker is the process that
+Any process in a worker's tree may write anything: unknown content is
+ignored, numbers and texts are bounded. MAINPID= changes nothing: a worker is the process that
 pyinit started, and the group it leads. Descriptors (FDSTORE=1) are closed, which is also the
 answer to BARRIER=1.
 """
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from entrypoint.core.events import Event
 
 STATUS_AT_MOST = 200
-# An hour for one message: who works on says so again.
+# One message extends by an hour at most: a worker that needs more sends it again.
 EXTEND_AT_MOST = 3600.0
 WATCHDOG_AT_LEAST = 0.01
 WATCHDOG_AT_MOST = 366 * 86400.0
 
 
 def event_of(incarnation: int, fields: Mapping[str, str]) -> NotifyReceived | None:
-    """The event of a message; None when there is nothing in it for the core."""
+    """The event of a message; None if it contains nothing for the core."""
     status = fields.get("STATUS")
     interval = _seconds(fields.get("WATCHDOG_USEC", ""))
     if interval:
@@ -47,11 +47,11 @@ def event_of(incarnation: int, fields: Mapping[str, str]) -> NotifyReceived | No
 
 
 class Batch:
-    """Messages of one worker, received together, in as few events as say the same.
+    """Messages of one worker that were received together, merged into as few events as possible.
 
-    Nothing is dropped: READY, STOPPING, RELOADING, a watchdog's sign and notes are kept, of
-    STATUS and numbers the last. What the order means is kept: a READY=1 ends the reload that
-    was announced before it, not the one after.
+    Nothing is dropped: READY, STOPPING, RELOADING, watchdog signs and notes are kept, and
+    the last value of STATUS and of numbers. The meaning of the order is kept: a READY=1 ends the
+    reload that was announced before it, not a later one.
     """
 
     def __init__(self, incarnation: int) -> None:
@@ -60,7 +60,7 @@ class Batch:
         self._groups: list[tuple[NotifyReceived | None, bool]] = []
 
     def add(self, fields: Mapping[str, str]) -> None:
-        """One message."""
+        """Add one message."""
         event = event_of(self._incarnation, fields)
         ready = fields.get("READY") == "1"
         if event is None and not ready:
@@ -82,7 +82,7 @@ class Batch:
             del self._groups[-1]
 
     def events(self) -> list[Event]:
-        """What the core is to hear, in this order."""
+        """The events for the core, in this order."""
         found: list[Event] = []
         for event, ready in self._groups:
             if event is not None:
@@ -133,6 +133,6 @@ def _seconds(text: str) -> float | None:
 
 
 def _text(text: str, longest: int) -> str:
-    """One line for people."""
+    """One line of text for people."""
     shown = "".join(c if c.isprintable() else "\ufffd" for c in text[:longest])
     return shown + "…" if len(text) > longest else shown

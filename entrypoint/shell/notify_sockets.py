@@ -1,6 +1,6 @@
-"""The NOTIFY_SOCKET of each worker: made with it, read in turn, removed with it.
+"""The NOTIFY_SOCKET of each worker: created, read in turn, and removed with the worker.
 
-What counts is a message of the worker's own process tree. A sender that has ended by now
+Only messages of the worker's own process tree count. A sender that has already ended
 (`systemd-notify --no-block` in a script) cannot be looked up any more: its user decides.
 """
 
@@ -39,7 +39,7 @@ class Notifying:
         self._sockets: dict[int, NotifySocket] = {}
 
     def open(self, incarnation: int) -> str:
-        """A socket for this worker, which is started now; its path. Raises OSError."""
+        """Create a socket for this worker, which starts now; returns its path. Raises OSError."""
         from entrypoint.kernel.notify import NotifyFolder, NotifySocket
 
         if self._folder is None:
@@ -56,7 +56,7 @@ class Notifying:
         return made.path
 
     def forget(self, incarnation: int) -> None:
-        """Nothing is left of the worker; harmless for one that has no socket."""
+        """Remove the socket of a worker that is gone; a no-op if it has none."""
         found = self._sockets.pop(incarnation, None)
         if found is not None:
             self._runtime.loop.unregister(found.fd)
@@ -94,7 +94,7 @@ class Notifying:
         if owner:
             return children.incarnation_of(owner) == incarnation
         if proc.alive(message.pid):
-            # In a session of its own, with parents that are gone: a daemon.
+            # It is in a session of its own and its parents are gone: a daemon.
             mark = tree.mark_of(message.pid)
             return mark is not None and mark.incarnation == incarnation
         started = children.get(incarnation)

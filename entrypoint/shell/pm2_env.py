@@ -1,10 +1,10 @@
-"""The variables that PM2 sets for a program and that programs read.
+"""The variables that PM2 sets for a program and that programs are known to read.
 
-PM2 7 turns all of its internal state of an app into variables, about fifty. These are the
-ones that programs are known to read: who am I among my siblings (`pm_id`,
-`NODE_APP_INSTANCE`, `instances`), what am I called (`name`, `namespace`), do I run under
-PM2 (`PM2_HOME`, `pm_id`, `exec_mode`), which file is the program (`pm_exec_path`), is this
-a restart (`restart_time`, `pm_uptime`). docs/reference/pm2.md lists the others.
+PM2 7 turns its whole internal state of an app into variables, about fifty. These are the
+ones that programs are known to read: the worker's number among its siblings (`pm_id`,
+`NODE_APP_INSTANCE`, `instances`), its name (`name`, `namespace`), whether it runs under
+PM2 (`PM2_HOME`, `pm_id`, `exec_mode`), the file of the program (`pm_exec_path`), whether this
+is a restart (`restart_time`, `pm_uptime`). docs/reference/pm2.md lists the others.
 
 As in PM2, a variable of the container or of the file has precedence.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .children import Started
 
-# What PM2's command line leaves in the environment of each app.
+# What PM2's command line adds to the environment of each app.
 ALWAYS = {
     "PM2_DISCRETE_MODE": "true",
     "PM2_JSON_PROCESSING": "true",
@@ -28,7 +28,7 @@ ALWAYS = {
 
 
 def for_app(env: Mapping[str, str], script: str, interpreter: str) -> dict[str, str]:
-    """What all workers of an app have: computed where the file is read."""
+    """Variables of all workers of an app: computed when the file is read."""
     home = env.get("HOME", "")
     return {
         **ALWAYS,
@@ -39,7 +39,7 @@ def for_app(env: Mapping[str, str], script: str, interpreter: str) -> dict[str, 
 
 
 def for_worker(started: Started) -> dict[str, str]:
-    """What differs from worker to worker, or follows the plan without a reload."""
+    """Variables that differ between workers, or follow the plan without a reload."""
     spec = started.spec
     now = str(int(time.time() * 1000))
     return {

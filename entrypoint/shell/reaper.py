@@ -1,11 +1,11 @@
-"""When children are reaped: a worker at once, orphans together.
+"""Decides when children are reaped: a worker at once, orphans together.
 
-SIGCHLD wakes PID 1 for each child that ends. A worker is to be replaced within
-milliseconds, so it is right for the first. An orphan seldom comes alone, and thousands
-of them a second would cost several times what reaping does if each woke or interrupted
-the loop. So once there was an orphan SIGCHLD is blocked, and children are reaped each
-`GATHER` seconds until there is none. A worker that ends among orphans waits for that
-long; no other signal does.
+SIGCHLD wakes PID 1 for each child that ends. A worker has to be replaced within
+milliseconds, so this is right for the first child. But an orphan seldom comes alone, and if
+each of thousands a second woke or interrupted the loop, that would cost several times
+what reaping does. So after an orphan SIGCHLD is blocked, and children are reaped each
+`GATHER` seconds until there is none. A worker that ends among orphans waits that
+long; no other signal is delayed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from .children import Children
 
-# How long orphans may gather before they are reaped together (s).
+# How long orphans are left to accumulate before they are reaped together (s).
 GATHER = 0.003
 
 
 class Reaping:
-    """Reaps after SIGCHLD, and schedules its own next look."""
+    """Reaps after SIGCHLD, and schedules its own next run."""
 
     def __init__(self, loop: Loop, children: Children) -> None:
         self._loop = loop
@@ -31,16 +31,16 @@ class Reaping:
         self._gathering = False
 
     def reap(self) -> None:
-        """SIGCHLD came, or may have come: reap all that has ended."""
+        """Reap all children that have ended: SIGCHLD was or may have been received."""
         if not self._gathering:
-            # Already here: what ends meanwhile would interrupt each step of it.
+            # Blocked here already: children that end meanwhile would interrupt each step.
             self._gathering = True
             signals.hold(signals.SIGCHLD)
         orphans = self._children.orphans
         try:
             more = self._children.reap()
         except BaseException:
-            # SIGCHLD is held: only a deadline brings the next look.
+            # SIGCHLD is blocked: only a timer starts the next run.
             self._loop.call_at("reap", self._loop.now() + GATHER, self._look)
             raise
         if more:
@@ -54,7 +54,7 @@ class Reaping:
 
     def _look(self) -> None:
         if self._gathering:
-            # What is pending now is answered now: it must not wake us once more. What
-            # ends after this line is pending again.
+            # Signals pending now are handled now: they must not wake the loop again. A child
+            # that ends after this line makes the signal pending again.
             signals.take_pending(signals.SIGCHLD)
         self.reap()

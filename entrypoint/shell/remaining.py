@@ -1,9 +1,9 @@
-"""The end of the container: what is left when all workers are gone.
+"""The end of the container: stops the processes that remain when all workers are gone.
 
-Those are daemons, and children of workers that a stop does not take. Each direct child of
+These are daemons, and children of workers that a stop does not include. Each direct child of
 this process gets the stop signal with its process group. Its own children do not, at first: a
-database ends its helpers itself. What is left of a family whose head has ended becomes a
-child of this process and gets the signal then.
+database ends its helpers itself. When the head of a family has ended, the rest become
+children of this process and get the signal then.
 
 A process of `docker exec` has a parent outside of the container and is no child: it lives
 until the container ends, and nothing waits for it.
@@ -48,31 +48,31 @@ if TYPE_CHECKING:
             """Log one event of pyinit's own."""
 
 
-# How often it is looked for children that have just been reparented (s).
+# Interval of checks for newly reparented children (s).
 LOOK = 0.05
-# The most new processes that one look deals with: some milliseconds.
+# The most new processes handled by one check: some milliseconds.
 MOST = 100
 # The most names in one log line.
 NAMED = 20
 
 
 class Remaining:
-    """Ends what no worker owns; idle until the core says so."""
+    """Stops the processes that belong to no worker; idle until the core orders it."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._order: StopRemaining | None = None
-        # Processes that were signalled, and the groups, with the time in clock ticks.
+        # Processes that were signalled, and their groups, with the time in clock ticks.
         self._signalled: set[tree.Process] = set()
         self._groups: dict[int, float] = {}
 
     def stop(self, effect: StopRemaining) -> None:
-        """Send the stop signal to all that is left; `RemainingEnded` says when it is over."""
+        """Send the stop signal to all remaining processes; `RemainingEnded` follows their end."""
         self._order = effect
         self.look()
 
     def look(self) -> None:
-        """Signal what is new; find out whether anything is left."""
+        """Signal new processes; find out whether any remain."""
         if self._order is None:
             return
         runtime = self._runtime
@@ -94,7 +94,7 @@ class Remaining:
         return [process for process in found if process is not None]
 
     def names(self) -> dict[str, object]:
-        """Those that are left, for the log."""
+        """The names of the remaining processes, for the log."""
         left = self.processes()
         return {"count": len(left), "processes": [self._name(each) for each in left[:NAMED]]}
 
@@ -117,14 +117,14 @@ class Remaining:
             self._runtime.log("info", "processes left", fields)
 
     def _signal_for(self, order: StopRemaining, process: tree.Process) -> int:
-        """The `kill_signal` of its app, unless the process ignores that one."""
+        """The `kill_signal` of its app, unless the process ignores that signal."""
         mark = self._runtime.children.families.mark_of(process)
         wanted = dict(order.by_app).get(mark.app) if mark is not None else None
-        # A shell starts what is in the background with SIGINT and SIGQUIT ignored.
+        # A shell starts background commands with SIGINT and SIGQUIT ignored.
         return wanted if wanted and proc.heeds(process.pid, wanted) else order.signum
 
     def _deliver(self, process: tree.Process, signum: int) -> bool:
-        """Signal its group, or it alone; False when it has the signal already."""
+        """Signal its group, or only the process; False if it already got the signal."""
         found = proc.stat(process.pid)
         if found is None:
             return False
@@ -141,5 +141,5 @@ class Remaining:
             if found.state == "T":
                 tree.signal(process, signals.SIGCONT)
         except PermissionError:
-            pass  # the end of the container ends it
+            pass  # the end of the container kills it
         return True

@@ -1,4 +1,4 @@
-"""What the core reports becomes a log event."""
+"""Turns reports of the core into log events."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Reports:
         self._runtime = runtime
 
     def report(self, effect: Report) -> None:
-        """Log the event of the core, with what only the shell knows of it."""
+        """Log the core's event, with details that only the shell knows."""
         runtime = self._runtime
         fields = dict(effect.fields)
         if isinstance(fields.get("signal"), int):
@@ -51,14 +51,14 @@ class Reports:
             runtime.journal.excerpt(effect.event, str(fields.get("app", "")))
 
     def _background(self, fields: dict[str, object]) -> str:
-        """Why an end with exit code 0 is none, if the program went into the background."""
+        """Why exit code 0 is no real end, if the program went into the background."""
         if fields.get("expected") or fields.get("exit_code") != 0:
             return ""
         incarnation, uptime = fields["incarnation"], fields.get("uptime")
         if not isinstance(incarnation, int) or not isinstance(uptime, float):
             return ""
         started = self._runtime.children.get(incarnation)
-        # What is not started again keeps its daemons: that may be what it is for.
+        # An app that is not started again keeps its daemons: that may be its purpose.
         if started is None or not started.spec.autorestart:
             return ""
         from . import background

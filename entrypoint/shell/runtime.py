@@ -1,4 +1,4 @@
-"""The shell around the core: the world becomes events, effects become syscalls.
+"""The shell around the core: turns the world into events, and effects into system calls.
 
 ::
 
@@ -7,10 +7,10 @@
         ▼                                           │
       loop ──► core.Supervisor.handle(event, now) ──► effects, performed in order here
 
-One way through the house: a callback of the loop only makes an event; `_pump` hands it
-to the core and performs what comes back, one event after the other. After the first
-spawn nothing ends this process but the core's `Finish`: whatever raises is logged,
-counted and survived.
+The data flow has one direction: a callback of the loop only makes an event; `_pump` hands it
+to the core and performs the effects, one event after the other. After the first
+spawn nothing ends this process except the core's `Finish`: any exception is logged
+and counted, and the run continues.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ if TYPE_CHECKING:
 
     from .loader import Source
 
-# The longest that the logs may take to come out when no `shutdown.timeout` says so (s).
+# The longest time for flushing the logs if no `shutdown.timeout` sets one (s).
 FLUSH_AT_MOST = 5.0
-# How long stderr may take the word that stdout took nothing (s).
+# The longest wait for stderr to take the message that stdout took nothing (s).
 LAST_WORD_AT_MOST = 0.1
-# How long the starts of many workers may hold up what is loaded after them (s).
+# How long the starts of many workers may delay what is loaded after them (s).
 SPAWNS_AT_MOST = 5.0
-# How long what SIGKILL was sent to may take to be reaped in the end (s).
+# How long to wait at the end until killed processes are reaped (s).
 SWEEP_AT_MOST = 2.0
 
 
@@ -83,7 +83,7 @@ class Runtime:
             loop, self.log, lambda app: self.journal.excerpt("internal error", app), self._recovered
         )
         self.exit_code: int | None = None
-        self._ends_by = 0.0  # when the time to stop is over; 0: no bound
+        self._ends_by = 0.0  # when the time to stop ends; 0: no limit
         self.pump = LogPump(loop, 1, plan.log)
         self.pump.configure(plan.log, plan.apps)
         self.exits = Exits(self.pump)
@@ -98,7 +98,7 @@ class Runtime:
         self._remaining = Remaining(self)
         self.looking = Looking(loop, self.children, self.emit, self.ports.chosen)
         self.is_init = kill.is_init()
-        # What is left of `_after_first_spawns`, and when it no longer waits for the workers.
+        # The rest of `_after_first_spawns`, and when it stops waiting for the workers.
         self._late: deque[Callable[[], None]] = deque()
         self._late_by = 0.0
         self.rereading = Rereading(self)
@@ -136,7 +136,7 @@ class Runtime:
             f.ProbeAccept: self.ports.probe_accept,
             f.LookAt: self.looking.begin,
             f.StopLook: self.looking.end,
-            f.ReportOutcome: lambda _effect: None,  # for those who wait for it (control/)
+            f.ReportOutcome: lambda _effect: None,  # for clients that wait for it (api/)
             f.StartCheck: self._start_check,
             f.StopCheck: self._stop_check,
             f.RefuseConnections: self.ports.refuse_connections,
@@ -153,10 +153,10 @@ class Runtime:
         }
         self.dispatch = Dispatch(loop, self.core, perform, self.failures, self.journal)
 
-    # -- boot: may fail loudly ------------------------------------------------------
+    # -- boot: errors end the process -------------------------------------------------
 
     def open(self) -> None:
-        """Bind everything the plan declares. Raises PortErrors, leaves nothing open."""
+        """Bind everything the plan declares. Raises PortErrors with nothing open."""
         problems = self.ports.open(self.plan.apps)
         if self.plan.probes.listen or self.plan.control.path:
             problems += self._open_probes()
@@ -165,7 +165,7 @@ class Runtime:
             raise PortErrors(problems)
 
     def _open_probes(self) -> tuple[str, ...]:
-        """Answer probes, on the private socket at least; what could not be listened on."""
+        """Answer probes, at least on the private socket; returns what could not be listened on."""
         from entrypoint.http.server import ProbeErrors, ProbeServer
 
         from .answers import Answers
@@ -191,7 +191,7 @@ class Runtime:
         return ()
 
     def extra_status(self) -> dict[str, object]:
-        """What `/status` shows of this process beside the core's view."""
+        """Values of this process that `/status` shows beside the core's view."""
         return {
             "pid": os.getpid(),
             "init": self.is_init,
@@ -212,10 +212,10 @@ class Runtime:
         boot_signals: Sequence[int] = (),
         remarks: tuple[str, ...] = (),
     ) -> int:
-        """Start the apps, turn until the end, return the exit code.
+        """Start the apps, run the loop until the end, return the exit code.
 
-        `boot_signals`: signals that came during boot, none of them a stop. `remarks`: what does not
-        work where it runs.
+        `boot_signals`: signals received during boot, none of them a stop. `remarks`: what does not
+        work in this environment.
         """
         self._signals.watch()
         for warning in warnings:
@@ -248,7 +248,7 @@ class Runtime:
         return self._leave(self.exit_code)
 
     def _turn(self) -> None:
-        """One turn of the loop: whatever it raises can neither end nor spin PID 1."""
+        """Run one turn of the loop; an exception can neither end nor spin PID 1."""
         try:
             self.loop.turn()
             self.failures.rested()
@@ -259,14 +259,14 @@ class Runtime:
             self.failures.recover()
 
     def _recovered(self) -> None:
-        """There is memory again: look for what may have been missed."""
+        """Check for what may have been missed while memory was short."""
         self._reaping.reap()
         self._signals.handle_waiting()
 
     def _after_first_spawns(self) -> None:
-        """What no worker has to wait for: one step a turn, once all workers are started.
+        """Load what no worker has to wait for: one step a turn, once all workers are started.
 
-        A step that fails (EMFILE) does not end the others.
+        A step that fails (EMFILE) does not prevent the others.
         """
         if not self.dispatch.idle and self.loop.now() < self._late_by:
             self.loop.call_at("structlog", self.loop.now(), self._after_first_spawns)
@@ -296,21 +296,21 @@ class Runtime:
         self.dispatch.emit(event)
 
     def log(self, level: str, event: str, fields: dict[str, object]) -> None:
-        """One event of pyinit's own."""
+        """Log one event of pyinit's own."""
         self.pump.event(level, event, fields)
 
     def internal_error(self, where: str, error: BaseException, app: str = "") -> None:
-        """A bug of pyinit's, or a shortage: said, counted, survived. Never raises."""
+        """Log and count a bug of pyinit, or a shortage. Never raises."""
         self.failures.report(where, error, app)
 
-    # -- the world → events -----------------------------------------------------------
+    # -- the world → events ------------------------------------------------------------
 
     def _child_ended(self) -> None:
         self._reaping.reap()
         self._remaining.look()
 
     def _observed(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
-        """What a worker did with its port or said over Node's channel."""
+        """Handle a report of what a worker did with its port or sent over Node's channel."""
         if what == "ready":
             self.emit(e.WorkerReady(incarnation, "node"))
             return
@@ -324,7 +324,7 @@ class Runtime:
         if what == "bound":
             where = {"app": started.spec.name, "instance": started.instance} if started else {}
             self.log("debug", "address bound", {**where, **fields})
-            # Where a sibling listens the socket does: the worker may see that, and not call it.
+            # A sibling listens, so the socket does: the worker may see that and not call listen(2).
             if ports and ports.group_at(address, incarnation, declared=False):
                 self.emit(e.ListenSeen(incarnation, address, declared))
         elif what == "listening":
@@ -373,8 +373,8 @@ class Runtime:
         self._launching.forget(effect.incarnation)
 
     def memory_share(self) -> int:
-        """What one worker may take of the container's memory now, bytes; 0: not known."""
-        from . import memory_budget  # most files ask for none
+        """Memory that one worker may use of the container's now, bytes; 0: not known."""
+        from . import memory_budget  # most files do not use it
 
         return memory_budget.share(self.plan, self.children)
 
@@ -388,7 +388,7 @@ class Runtime:
             self.exits.tell_orchestrator()
 
     def _leave(self, code: int) -> int:
-        """Kill what is left, pass on every log line, and go."""
+        """Kill the remaining processes, flush the logs, and exit."""
         deadline = self.loop.now() + SWEEP_AT_MOST
         if self._ends_by:
             deadline = min(deadline, self._ends_by)
@@ -399,7 +399,7 @@ class Runtime:
         while self._children_left() and self.loop.now() < deadline:
             self.loop.turn(0.05)
             if not self.is_init:
-                self._sweep()  # one by one: what was forked meanwhile is not among them
+                self._sweep()  # one by one: processes forked meanwhile are not among them
         ends = [self.watching.close, self._launching.close, self.terminals.close]
         ends += [lambda: self._flush(code)]
         for end in [self.probes.close, *ends] if self.probes is not None else ends:
@@ -410,13 +410,13 @@ class Runtime:
         return code
 
     def _flush(self, code: int) -> None:
-        """Pass on every log line; say elsewhere how many nobody took."""
+        """Flush the log; report on stderr how many lines were lost."""
         deadline = self.loop.now() + FLUSH_AT_MOST
         if self._ends_by:
             deadline = min(deadline, self._ends_by)
         lost = self.pump.flush(deadline)
         if lost:
-            # Not on stdout, which takes nothing. stderr may be the same pipe: no waiting.
+            # Not on stdout, which takes nothing. stderr may be the same pipe: do not wait.
             line = self.pump.last_word("error", "log lines were not delivered", {"lines": lost})
             boot_messages.put(line, 2, LAST_WORD_AT_MOST)
             sentence = f"{lost} log lines were not delivered: nobody read stdout"

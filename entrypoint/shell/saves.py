@@ -1,4 +1,4 @@
-"""`pyinit dev` with a file that is wrong: wait until somebody saves it."""
+"""`pyinit dev` with an invalid file: waits until a developer saves it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PAUSE = 0.1
 
 
 class Saves:
-    """The folders of the files, watched from before they are read: no save is missed.
+    """The folders of the files, watched before the files are read: no save is missed.
 
-    Raises OSError where nothing can be watched.
+    Raises OSError if nothing can be watched.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -32,7 +32,7 @@ class Saves:
             self._inotify.add(os.fsencode(folder))
 
     def wait(self, loop: Loop, pipe: SignalPipe) -> list[int]:
-        """Wait for a change beside one of the files; the signals that came, a stop ends it."""
+        """Wait for a change beside a file; returns received signals. A stop ends the wait."""
         seen: list[int] = []
         saved: list[bool] = []
 
@@ -50,5 +50,5 @@ class Saves:
         return seen
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._inotify.close()

@@ -1,8 +1,8 @@
-"""What is looked at again and again: `max_memory_restart` and `cron_restart`.
+"""Periodic checks: `max_memory_restart` and `cron_restart`.
 
-Only apps that ask for it cost a wake-up: at most every two seconds while memory is far
-from its limit and does not grow, once a minute for a cron expression. Memory is looked at
-when, as it grew since the last look, half of what is left would be used: PM2 looks every
+Only apps that use them cost a wake-up: at most every two seconds while memory is far
+from its limit and does not grow, once a minute for a cron expression. Memory is checked
+when half of the remaining memory would be used at its rate of growth: PM2 checks every
 30 s, in which a fast leak grows tenfold.
 """
 
@@ -39,25 +39,25 @@ if TYPE_CHECKING:
             """Hand an event to the core."""
 
         def memory_share(self) -> int:
-            """What one worker may take of the container's memory now, bytes."""
+            """Memory that one worker may use of the container's now, bytes."""
 
         def log(self, level: str, event: str, fields: dict[str, object]) -> None:
             """Log one event of pyinit's own."""
 
 
-# Seconds between two looks at an app's memory: at half of the limit and below, near it,
+# Seconds between two checks of an app's memory: at half of the limit and below, near it,
 # and while it grows fast.
 MEMORY_FAR = 2.0
 MEMORY_NEAR = 0.25
 MEMORY_GROWS = 0.05
-# `max_memory_restart: auto`: from this part of the container's limit on a worker that passes its
-# share is replaced at once, however young it is. What is left is for the time that this takes.
+# `max_memory_restart: auto`: above this part of the container's limit a worker that exceeds its
+# share is replaced at once, at any age. The rest of the limit is for the time that this takes.
 NEARLY_FULL = 0.65
-# How long one turn of the loop looks at processes (s).
+# How long one turn of the loop may read processes (s).
 MEMORY_SLICE = 0.005
-# A wall clock can jump: the next time of a cron expression is worked out again so often.
+# A wall clock can jump: the next time of a cron expression is recomputed this often.
 CRON_AT_MOST = 60.0
-# The two clocks do not run alike: the wall clock may be a little behind when it is woken for.
+# The two clocks differ: the wall clock may be slightly behind when the timer fires.
 CRON_AT_LEAST = 0.001
 
 
@@ -73,7 +73,7 @@ class Schedules:
         self._seen: dict[str, dict[int, tuple[int, float]]] = {}
 
     def follow(self, plan: Plan) -> None:
-        """Look after what this plan says, and nothing else."""
+        """Set the timers for this plan; drop all others."""
         for key in self._timed:
             self._loop.cancel(key)
         self._timed.clear()
@@ -98,7 +98,7 @@ class Schedules:
         return self._due.get(name) if spec is not None and spec.cron_restart else None
 
     def status(self, name: str) -> dict[str, object]:
-        """The same for the log."""
+        """The next runs, for the log."""
         due = self.next_run(name)
         return {"next_run": stamp(round(due * 1e9))} if due is not None else {}
 
@@ -111,7 +111,7 @@ class Schedules:
         self._go_on(name, self._memory_steps(name))
 
     def _go_on(self, name: str, steps: Iterator[None]) -> None:
-        """A part of a look: the processes of a big tree take time, two /proc files each."""
+        """Do a part of a check: a big tree takes time, with two /proc files for each process."""
         until = self._loop.now() + MEMORY_SLICE
         for _ in steps:
             if self._loop.now() > until:
@@ -147,7 +147,7 @@ class Schedules:
             self._next(("memory", name), delay)
 
     def _share(self, name: str) -> int:
-        """What `max_memory_restart: auto` means now: the container's limit may have changed."""
+        """The present value of `max_memory_restart: auto`, as the container's limit may change."""
         spec = self._runtime.plan.app(name)
         if spec is None or spec.max_memory_restart != AUTO:
             return 0
@@ -158,14 +158,14 @@ class Schedules:
     def _warn_of_zone(self) -> None:
         from datetime import UTC
 
-        # Node has a data base of its own; slim images have none of the system's.
+        # Node has its own time zone data; slim images have no system data.
         name = zone_name()
         if name and local_zone() is UTC and name not in ("UTC", "UTC0"):
             reason = f"there is no time zone {name!r} here (tzdata): it counts in UTC"
             self._runtime.log("warning", "cron_restart in UTC", {"reason": reason})
 
     def _plan_cron(self, spec: AppSpec) -> None:
-        # The moment is kept: when the loop wakes for it, it is not the next one any more.
+        # The due time is kept: when the loop wakes for it, it is no longer the next one.
         try:
             self._due[spec.name] = next_time(spec.cron_restart)
         except ValueError as error:
@@ -185,7 +185,7 @@ class Schedules:
             return
         now = time.time()
         if now >= self._due[name]:
-            # Planned first: the log of what follows tells the next time.
+            # Planned first: the log record of the run contains the next time.
             self._plan_cron(spec)
             self._runtime.emit(e.ScheduleDue(name))
         elif next_time(spec.cron_restart) < self._due[name]:
@@ -195,9 +195,9 @@ class Schedules:
 
 
 def until_next_look(rss: int, limit: int, now: float, last: tuple[int, float] | None) -> float:
-    """Seconds until a worker's memory is looked at again; `last`: bytes, and when.
+    """Seconds until a worker's memory is checked again; `last`: bytes, and when.
 
-    Of a worker that is seen for the first time nothing is known but that it starts.
+    Of a worker that is checked for the first time only its start is known.
     """
     if last is None:
         return MEMORY_NEAR
@@ -221,7 +221,7 @@ def next_time(expression: str, now: datetime | None = None) -> float:
     try:
         start = now or datetime.now(local_zone())
         moments = (moment.timestamp() for moment in CronSim(expression, start))
-        # In the hour that comes twice in autumn, cronsim tells its first time even in its
+        # In the hour that occurs twice in autumn, cronsim returns the first one even in the
         # second: a time that is over would be due again and again.
         return next(moment for moment in moments if moment > start.timestamp())
     except CronSimError as error:

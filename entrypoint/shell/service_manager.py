@@ -1,12 +1,12 @@
 """Reports the state of the container to the service manager that started pyinit.
 
 sd_notify(3): podman --sdnotify=container, a systemd unit with Type=notify, systemd-nspawn
---notify-ready. READY=1 when `/readyz` is first green, STOPPING=1 when the end begins, RELOADING=1
-and READY=1 around a file that is read again, STATUS= for people, WATCHDOG=1 where asked for.
-MAINPID is not sent: that is the process which was started, and in a container our number for it
-is another than the manager's. sd_listen_fds(3): its sockets are for `listen`.
+--notify-ready. READY=1 when `/readyz` is first green, STOPPING=1 when the stop begins, RELOADING=1
+and READY=1 around a reread of the file, STATUS= for people, WATCHDOG=1 if requested.
+MAINPID is not sent: it would be the process that was started, and pids in a container
+differ from the manager's. sd_listen_fds(3): its sockets are for `listen`.
 
-None of these variables reaches a worker, which would speak for the whole container.
+No worker gets these variables, as it would speak for the whole container.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 LISTEN_FDS_START = 3
 _MOST_FDS = 1024
-# A queue that is full is tried again after so long (s).
+# The pause before a full queue is tried again (s).
 AGAIN = 0.2
-# Messages that wait for that: the last ones count.
+# The most messages that wait for that: the latest are kept.
 _MOST_PENDING = 16
 
 
 class Given(Record):
-    """What the environment of pyinit says. `watchdog` in seconds, 0: none."""
+    """The settings in pyinit's environment. `watchdog` in seconds, 0: none."""
 
     notify: str = ""
     watchdog: float = 0.0
@@ -42,7 +42,7 @@ class Given(Record):
 
 
 def take(environ: MutableMapping[str, str]) -> Given:
-    """Take the variables out of the environment. Descriptors no longer outlive an exec."""
+    """Remove the variables from the environment. Descriptors become close-on-exec."""
     own = str(os.getpid())
     notify = environ.pop("NOTIFY_SOCKET", "")
     fds = _number(environ.pop("LISTEN_FDS", ""))
@@ -69,12 +69,12 @@ def _kept(fd: int) -> bool:
     try:
         os.set_inheritable(fd, False)
     except OSError:
-        return False  # it said more than it gave
+        return False  # it announced more than it passed
     return True
 
 
 class Outward:
-    """Tells the manager. `turned` is called after each turn of the core."""
+    """Notifies the manager. `turned` is called after each turn of the core."""
 
     def __init__(self, runtime: Runtime, given: Given) -> None:
         self._runtime = runtime
@@ -82,7 +82,7 @@ class Outward:
         self._watchdog = given.watchdog
         self._said_ready = False
         self._said_stopping = False
-        self._reloading = ""  # read: the file is read; roll: its changes are made
+        self._reloading = ""  # read: the file is being read; roll: its changes are being applied
         self._status = ""
         self._pending: list[bytes] = []
         self._refused = False
@@ -90,7 +90,7 @@ class Outward:
             self._ping()
 
     def turned(self, event: e.Event, effects: Sequence[f.Effect]) -> None:
-        """The core has had a turn."""
+        """Check after a turn of the core whether there is news."""
         if any(isinstance(effect, f.ReadPlan) for effect in effects) and self._said_ready:
             self._reloading = "read"
             now = round(self._runtime.loop.now() * 1e6)
@@ -108,7 +108,7 @@ class Outward:
         from entrypoint.api.probes import passed
 
         if not self._said_ready:
-            # Nothing before that: simple receivers take the first message for it.
+            # Nothing before READY=1: simple receivers take the first message for it.
             self._said_ready = passed("readyz", view, self._runtime.plan.probes.ready_when)
             if self._said_ready:
                 self._tell(view, "READY=1")
@@ -119,7 +119,7 @@ class Outward:
             self._tell(view)
 
     def _tell(self, view: View, *state: str) -> None:
-        """What is new, with a status for `systemctl status`."""
+        """Send news, with a status for `systemctl status`."""
         apps = [app for app in view.apps if app.job is None or app.job.counts]
         if view.phase != "running":
             status = view.phase

@@ -1,4 +1,4 @@
-"""Signals to workers: performs `SendSignal`, `SendShutdownMessage` and `AnnounceDrain`."""
+"""Sends signals to workers: performs `SendSignal`, `SendShutdownMessage` and `AnnounceDrain`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
             """Log one event of pyinit's own."""
 
 
-# How many processes of a worker are asked whether they catch a signal.
+# How many processes of a worker are checked for a handler of the signal.
 _ASKED = 64
 
 
 class Signalling:
-    """Performs them, and reports to the core what is refused."""
+    """Performs the effects, and reports refused signals to the core."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -56,7 +56,7 @@ class Signalling:
             self._refused(effect.incarnation, effect.signum)
 
     def _noticed(self, started: Started, signum: int) -> int:
-        """SIGTERM instead of a stop signal that does nothing to the worker (SIGWINCH)."""
+        """SIGTERM replaces a stop signal that the worker does not react to (SIGWINCH)."""
         if signum != signals.SIGWINCH:
             return signum
         members = (started.pid, *tree.descendants(started.pid, limit=_ASKED))
@@ -68,7 +68,7 @@ class Signalling:
         return signals.SIGTERM
 
     def _refused(self, incarnation: int, signum: int) -> None:
-        """Root without CAP_KILL, or a worker that has become another user."""
+        """Report a refused signal: root without CAP_KILL, or a worker that changed its user."""
         reason = "it runs as another user, and pyinit has no CAP_KILL"
         self._runtime.emit(e.SignalRefused(incarnation, signum, reason))
 
@@ -80,7 +80,7 @@ class Signalling:
             self._runtime.ports[started.spec.name].send_message(effect.incarnation, "shutdown")
 
     def announce(self, effect: f.AnnounceDrain) -> None:
-        """Tell those of its processes that listen for it; the default would end the others."""
+        """Signal processes that have a handler; the default action would end the others."""
         started = self._runtime.children.get(effect.incarnation)
         if started is None or started.reaped:
             return
@@ -94,7 +94,7 @@ class Signalling:
             if proc.catches(member, effect.signum):
                 try:
                     count += kill.send_signal(member, effect.signum)
-                except PermissionError:  # another user's, and we have no CAP_KILL
+                except PermissionError:  # it runs as another user, and we lack CAP_KILL
                     continue
         name = signals.name_of(effect.signum)
         self._runtime.log("info", "drain announced", {**what, "by": name, "count": count})

@@ -1,4 +1,4 @@
-"""What a worker is started with: its command, environment and descriptors."""
+"""Builds the request to start a worker: its command, environment and descriptors."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def request_for(
     init: bool,
     memory: int = 0,
 ) -> tuple[process.SpawnRequest, Started]:
-    """The process of this worker, and what will be seen of it (`Started.observed`).
+    """The request for this worker, and what will be observed of it (`Started.observed`).
 
-    `filtered`: the kernel lets us put a seccomp filter on workers. `init`: pyinit is the
-    init of its PID namespace, whose end takes every process along; elsewhere a worker
-    asks to be killed with it. `memory`: its share of the container, for `memory: auto`.
+    `filtered`: the kernel allows seccomp filters on workers. `init`: pyinit is the
+    init of its PID namespace, whose end kills every process; elsewhere a worker
+    gets a parent-death signal. `memory`: its share of the container, for `memory: auto`.
     """
     spec = started.spec
     env = _environment(started)
@@ -79,7 +79,7 @@ def request_for(
     _fill(env, spec, words)
     install_filter = filtered and ports is not None and ports.wants_filter()
     request = _as_its_user(spec, argv, env, init=init).replace(
-        # In a session that it leads a worker cannot join another app's process group.
+        # As leader of its own session a worker cannot join another app's process group.
         new_session=True,
         oom_score_wish=_oom_score_adj(),
         limit_mark=tree.limit_mark(started.incarnation, spec.name),
@@ -94,9 +94,9 @@ def request_for(
 
 
 def check_request(started: Started, ports: Ports | None, *, init: bool) -> process.SpawnRequest:
-    """The process of an `exec` check of this worker, which knows it by PYINIT_PID.
+    """The request for an `exec` check of this worker, which finds it by PYINIT_PID.
 
-    It has the worker's environment, user and folder, and none of its descriptors.
+    The check has the worker's environment, user and folder, and none of its descriptors.
     """
     spec = started.spec
     health = spec.health
@@ -112,13 +112,13 @@ def check_request(started: Started, ports: Ports | None, *, init: bool) -> proce
 
 
 def after_request(started: Started, ports: Ports | None, *, init: bool) -> process.SpawnRequest:
-    """The commands of `after_stop` for a worker that has ended: the last, and those before it.
+    """The request for the `after_stop` commands of an ended worker: the last, and those before it.
 
-    SERVICE_RESULT, EXIT_CODE and EXIT_STATUS are those of systemd.exec(5).
+    SERVICE_RESULT, EXIT_CODE and EXIT_STATUS are as in systemd.exec(5).
     """
     spec, status = started.spec, started.status
     env = before.environment(_environment(started))
-    env.pop(tree.VARIABLE, None)  # a daemon that they start is not the worker's
+    env.pop(tree.VARIABLE, None)  # a daemon that they start does not belong to the worker
     words = _words(started, ports, "")
     _fill(env, spec, words)
     env["PYINIT_APP"] = spec.name
@@ -148,7 +148,7 @@ _oom: list[int | None] = []
 
 
 def _oom_score_adj() -> int | None:
-    """Of workers, where the file says nothing; found out once."""
+    """The value for workers if the file sets none; computed once."""
     if not _oom:
         _oom.append(oom.workers_adjustment(cgroup.memory_limit()))
     return _oom[0]
@@ -186,7 +186,7 @@ def _environment(started: Started) -> dict[str, str]:
         env.setdefault("TERM", "xterm-256color")
     if spec.increment_var:
         env[spec.increment_var] = _incremented(env.get(spec.increment_var, ""), started.instance)
-    # Of whoever started pyinit, and not meant for its workers.
+    # Set by whatever started pyinit, and not meant for its workers.
     for name in _OTHERS:
         env.pop(name, None)
     env[tree.VARIABLE] = tree.mark(started.incarnation, spec.name)
@@ -203,11 +203,11 @@ def _words(started: Started, ports: Ports | None, fd: str) -> dict[str, str]:
 
 
 def instance_number(started: Started, others: Iterable[Started], instances: int) -> int:
-    """What `{instance}` means for this worker; no living worker of the app has it as well.
+    """The value of `{instance}` for this worker; unique among the app's live workers.
 
-    Programs make pid files, locks and data folders of it. So the new worker of a rolling
-    reload, beside which the old one lives, gets the first free number after those of the
-    instances. The next reload gives the usual number back.
+    Programs use it for pid files, locks and data folders. So the new worker of a rolling
+    reload gets the first free number after those of the instances while the old worker is
+    alive. The next reload returns to the usual number.
     """
     if not _uses_instance(started.spec):
         return started.instance
@@ -243,7 +243,7 @@ def _filled(text: str, words: dict[str, str]) -> str:
 
 
 def _incremented(value: str, instance: int) -> str:
-    """PM2's `increment_var`: the value grows by one with each instance, from 0 without one."""
+    """PM2's `increment_var`: the value grows by one with each instance, from 0 if it is unset."""
     try:
         return str(int(value or "0") + instance)
     except ValueError:

@@ -1,9 +1,9 @@
 """`tty: true`: a pseudo terminal for each worker.
 
-What a worker writes there goes to the log like the lines of a pipe. Where pyinit has a terminal
-itself, as with `docker run -it`, its size is theirs, and its keys go to the first worker, in the
-order of the file, that has one: a REPL, the keys of a development server. Ctrl-C stays a stop of
-pyinit.
+What a worker writes there goes to the log like the lines of a pipe. If pyinit has a terminal
+itself, as with `docker run -it`, the workers' terminals get its size, and its keys go to the
+first worker, in the order of the file, that has one: a REPL, or keys of a development server.
+Ctrl-C still stops pyinit.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ class Terminals:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        # By incarnation: a duplicate of our end, to write and to resize.
+        # By incarnation: a duplicate of our end, for writing and resizing.
         self._open: dict[int, tuple[Started, int]] = {}
         self._keys: terminal.Keys | None = None
 
     def open(self, spec: AppSpec) -> tuple[int, int]:
-        """One for a worker: our end, its end. Raises TerminalError."""
+        """Open a terminal for a worker: our end, its end. Raises TerminalError."""
         return terminal.open_pair(spec.uid, terminal.size_of())
 
     def started(self, started: Started, fd: int) -> None:
-        """The worker lives; `fd` is our end, which stays the log's."""
+        """Register a started worker; `fd` is our end, which the log still owns."""
         incarnation = started.incarnation
         self._open[incarnation] = (started, os.dup(fd))
         self._runtime.pump.closed(incarnation, lambda: self._ended(incarnation))
         self._take_keys()
 
     def _ended(self, incarnation: int) -> None:
-        # What a worker wrote last may be read after `close`.
+        # The worker's last output may be read after `close`.
         _, fd = self._open.pop(incarnation, (None, -1))
         if fd >= 0:
             os.close(fd)
 
     def resize(self) -> None:
-        """Our own terminal has another size now."""
+        """Pass on a new size of pyinit's own terminal."""
         size = terminal.size_of()
         for _, fd in self._open.values():
             terminal.resize(fd, size)
@@ -97,7 +97,7 @@ class Terminals:
         try:
             os.write(fd, data)
         except OSError:
-            pass  # it does not read: what is typed is lost, as on any terminal
+            pass  # it does not read: typed keys are lost, as on any terminal
 
     def _first(self) -> int:
         order = [spec.name for spec in self._runtime.plan.apps]
@@ -115,7 +115,7 @@ class Terminals:
             self._keys = None
 
     def close(self) -> None:
-        """The end of the run: our terminal is as it was."""
+        """Restore our own terminal at the end of the run."""
         self._leave_keys()
         for _, fd in self._open.values():
             os.close(fd)

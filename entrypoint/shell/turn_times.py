@@ -1,13 +1,13 @@
-"""How long the turns of the loop worked, and who was to blame.
+"""Measures how long the turns of the loop took, and what caused it.
 
-The histogram and the longest turn are always there. With PYINIT_MEASURE_TURNS=1 each turn is
-also measured less the time in which PID 1 was runnable and had no CPU (schedstat), and with the
-page faults that read from a disk: those are the machine's, the rest is our own. A turn without a
-voluntary context switch (getrusage(2)) has waited for nothing, so its own time is its CPU time:
-the remainder was taken by interrupts and by the host of a virtual machine, which schedstat does
-not count. A wait while the kernel reclaims memory is the machine's too: a limit of memory that
-is reached holds up each process that needs a page (/proc/pressure/memory, which counts all
-processes and divides by the CPUs). It costs some system calls a turn.
+The histogram and the longest turn are always recorded. With PYINIT_MEASURE_TURNS=1 each turn is
+also measured without the time in which PID 1 was runnable and had no CPU (schedstat), and with
+the page faults that read from a disk: those are the machine's, the rest is pyinit's. A turn without
+a voluntary context switch (getrusage(2)) waited for nothing, so its own time is its CPU time:
+interrupts and the host of a virtual machine took the remainder, which schedstat does
+not count. A wait while the kernel reclaims memory is the machine's too: a reached memory limit
+delays each process that needs a page (/proc/pressure/memory, which counts all
+processes and divides by the CPUs). The measurement costs some system calls a turn.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from entrypoint.metrics.counters import Histogram
 
 VARIABLE = "PYINIT_MEASURE_TURNS"
-# A turn that worked for longer is reported (s), and how many of the last ones.
+# A turn that took longer is reported (s), and how many of the last ones.
 LONG = 0.05
 _KEPT = 20
 
 
 class Counters(Record):
-    """What the kernel has counted of this process so far."""
+    """The kernel's counters of this process so far."""
 
     waited: float = 0.0  # seconds in which it was runnable and had no CPU
     cpu: float = 0.0  # seconds
@@ -54,11 +54,11 @@ class Turns:
         self._schedstat = self._pressure = -1
         self._cpus = os.cpu_count() or 1
         self._before = Counters()
-        # Turns that worked longer than LONG without the machine's part.
+        # Turns longer than LONG without the machine's part.
         self.long = 0
-        # Turns that were longer only because the kernel reclaimed memory.
+        # Turns that were long only because the kernel reclaimed memory.
         self.starved = 0
-        # The last of these, and of those that the machine made long.
+        # The last of these, and of those that were long because of the machine.
         self._last: deque[dict[str, object]] = deque(maxlen=_KEPT)
         self._slowed: deque[dict[str, object]] = deque(maxlen=_KEPT)
         loop.observe = self._ended
@@ -75,7 +75,7 @@ class Turns:
 
     @property
     def measured(self) -> bool:
-        """The machine's part is known."""
+        """Whether the machine's part is known."""
         return self._schedstat >= 0
 
     def _counters(self) -> Counters:

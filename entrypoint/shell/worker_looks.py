@@ -1,7 +1,7 @@
-"""Looks at workers that start: what their processes listen on, and whether they rest.
+"""Inspects starting workers: which addresses their processes listen on, and whether they are idle.
 
-Performs `LookAt`. It is for what no call tells: an app without a filter, or without a port. It
-looks often at first and then four times a second, only until the worker is ready.
+Performs `LookAt`. For what no system call reports: an app without a filter, or without a port.
+It looks often at first and then four times a second, only until the worker is ready.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
     from .children import Children, Started
 
-# Between two looks (s): at first, later, and at a worker that takes minutes.
+# Time between two looks (s): at first, later, and at a worker that takes minutes.
 _FIRST, _USUAL, _RARE = 0.02, 0.25, 2.0
 _RARE_AFTER = 120.0
-# CPU seconds of `REST` that are almost none. /proc counts in ticks of 10 ms.
+# CPU seconds within `REST` that count as almost none. /proc counts in ticks of 10 ms.
 _NEGLIGIBLE = 0.05
 _LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
 class _Worker:
-    """What was seen of one worker."""
+    """What was observed of one worker."""
 
     def __init__(self, now: float) -> None:
         self.began = now
@@ -40,9 +40,9 @@ class _Worker:
         self.samples: list[tuple[float, float]] = []
 
     def sample(self, now: float, cpu: float) -> bool:
-        """Whether its processes rest, now that they have used so many seconds of CPU."""
+        """Whether its processes are idle, now that they have used so many seconds of CPU."""
         if self.samples and cpu < self.samples[-1][1]:
-            self.samples.clear()  # a process has ended, and took its seconds along
+            self.samples.clear()  # a process has ended, and its seconds are gone
         self.samples.append((now, cpu))
         while len(self.samples) > 1 and self.samples[1][0] <= now - REST:
             self.samples.pop(0)
@@ -53,8 +53,8 @@ class _Worker:
 class Looking:
     """All looks of a run.
 
-    `chosen(started, inode)`: the kernel chose the port of that listener, if it chose from its own
-    range; None: unknown, for the worker's bind was not seen.
+    `chosen(started, inode)`: whether the kernel chose the port of that listener from its own
+    range; None: unknown, because the worker's bind was not reported.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Looking:
         self._passing: tuple[int, int] | None = None
 
     def begin(self, effect: f.LookAt) -> None:
-        """Perform it."""
+        """Perform `LookAt`."""
         incarnation = effect.incarnation
         if effect.once:
             self._see(incarnation, _Worker(0.0), lasting=True)
@@ -81,11 +81,11 @@ class Looking:
             self._turn(incarnation)
 
     def end(self, effect: f.StopLook) -> None:
-        """Perform it."""
+        """Perform `StopLook`."""
         self.forget(effect.incarnation)
 
     def forget(self, incarnation: int) -> None:
-        """It is ready, or gone."""
+        """Stop looking at a worker that is ready or gone."""
         if self._workers.pop(incarnation, None) is not None:
             self._loop.cancel(("look", incarnation))
 
@@ -132,14 +132,14 @@ class Looking:
             self._emit(event)
 
     def _is_chosen(self, started: Started, listener: Listener) -> bool:
-        """Where it is unknown: if only this host comes there, and the file does not name it."""
+        """If unknown: whether only this host can connect to it, and the file does not name it."""
         known = self._chosen(started, listener.inode)
         if known is not None:
             return known
         return listener.host in _LOOPBACK and not _names(started.spec, listener.port)
 
     def _is_passing(self, port: int) -> bool:
-        """The kernel may have chosen it (`ip_local_port_range`, ip(7))."""
+        """Whether the kernel may have chosen it (`ip_local_port_range`, ip(7))."""
         if self._passing is None:
             words = proc.read("/proc/sys/net/ipv4/ip_local_port_range").split()
             both = [int(word) for word in words if word.isdigit()]
@@ -148,7 +148,7 @@ class Looking:
 
 
 def _names(spec: AppSpec, port: int) -> bool:
-    """Its number is in the command or the environment of the app."""
+    """Whether its number is in the command or the environment of the app."""
     values = (value for _, value in spec.env)
     return any(str(port) in _numbers(text) for text in (*spec.command, *values))
 
@@ -159,7 +159,7 @@ def _numbers(text: str) -> list[str]:
 
 
 def _text(listener: Listener) -> str:
-    """As `ListenSpec.text`."""
+    """The address as `ListenSpec.text` writes it."""
     if listener.family == "unix":
         return f"unix:{listener.path}"
     if listener.family == "inet6":
