@@ -1,1 +1,1 @@
-"""The port: listeners held by PID 1 and the ways a worker gets them."""
+"""The port: listeners owned by PID 1 and the ways a worker gets them."""

@@ -1,18 +1,18 @@
-"""A connection of our own to one address of a worker: once it is accepted, somebody serves.
+"""A probe: connects to one address of a worker to learn when the worker accepts.
 
-The client connects and says no more: it sends its FIN at once, so a server that reads finds
-the end of the stream and closes. Whether the connection was accepted is what the kernel says
-(`sock_diag(7)`): a socket gets its inode from accept(2). It waits in the queue until then,
-through the whole start of the worker; one is sent for each launch.
+The client connects and sends nothing but a FIN, at once, so a server that reads finds
+the end of the stream and closes. Whether the connection was accepted is what the kernel reports
+(`sock_diag(7)`): a socket gets its inode from accept(2). Until then it waits in the queue,
+through the whole start of the worker; one connection is made for each launch.
 
-*Whose accept it was.* The address's program sends what comes from the probe's source port to the
-worker's own slot (`Group.direct`). Where no process but the worker's own holds that socket, nobody
-else can have accepted. Else (siblings with `share: one` or `generations` or a unix path, processes
-that a former worker of the slot has left) the connection stays open until its inode is found among
-the descriptors of the worker, and another one follows if it was accepted by somebody else, or is
-closed and nobody knows by whom. A worker of which a thread was seen to wait for connections at the
-socket, in accept(2) or a poll, accepts too (`kernel/awaiting.py`). A worker that may not be looked
-into counts after `patience`, and is reported as unknown.
+*Who accepted.* The address's program sends connections from the probe's source port to the
+worker's own slot (`Group.direct`). If only the worker's own processes hold that socket, no other
+process can have accepted. Otherwise (siblings with `share: one` or `generations` or a unix path,
+processes that a former worker of the slot left) the connection stays open until its inode is found
+among the worker's descriptors. Another one follows if another process accepted it, or if it was
+closed and it is unknown who accepted it. A worker also counts if one of its threads was seen to
+wait for connections at the socket, in accept(2) or a poll (`kernel/awaiting.py`). A worker that
+may not be inspected counts after `patience`, and is reported as unknown.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ if TYPE_CHECKING:
 else:
     import _socket
 
-# Between two looks at a connection that waits, and between two connections (s).
+# Time between two checks of a waiting connection, and between two connections (s).
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 # A server that wants data first (TCP_DEFER_ACCEPT) gets a FIN after this time (s).
 _DEFERRED = 1.0
-# Connections that others accept before `patience` may end the trial.
+# After this many connections accepted by others before `patience`, the probe may end.
 _TRIALS = 8
 
 
 class Target(Record):
-    """Where to connect. `group`: the app's own sockets, so that a slot of them is meant."""
+    """Where to connect. `group`: the app's own sockets, so a slot of them is the target."""
 
     family: str
     host: str = ""
@@ -66,7 +66,7 @@ class Target(Record):
 
 
 def target_of(address: str, group: Group | None, groups: Iterable[Group] = ()) -> Target:
-    """The target of an address as people write it, or of the one of `groups` that has it."""
+    """The target of an address as people write it, or of the matching address of `groups`."""
     if group is not None and group.form.family != "unix":
         family, host = landing(group, groups)
         return Target(family, host, group.form.port, group=group)
@@ -79,11 +79,11 @@ def target_of(address: str, group: Group | None, groups: Iterable[Group] = ()) -
 
 
 class AcceptProbe:
-    """Connects until a connection is accepted by the worker; then calls `accepted`, once.
+    """Connects until the worker accepts a connection; then calls `accepted`, once.
 
-    `accepted(known)`: False where the worker may not be looked into and others may accept too.
-    `find()` gives the target of now. `worker()` is its process,
-    None once it has ended: then the probe ends. `alone()`: no sibling takes connections.
+    `accepted(known)`: False if the worker may not be inspected and others may accept too.
+    `find()` gives the present target. `worker()` is its process, or
+    None once it has ended, which ends the probe. `alone()`: no sibling takes connections.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class AcceptProbe:
         self._fd = -1
         self._waits = 0
         self._directed = 0
-        # Others may accept from the socket: the connection stays open until it is known who did.
+        # Others may accept from the socket: keep the connection open until it is known who did.
         self._shared = self._disputed = False
         self._hung_up = False
         self._connected_at = 0.0
@@ -123,7 +123,7 @@ class AcceptProbe:
         self._connect()
 
     def close(self) -> None:
-        """Nobody waits for it any more."""
+        """Cancel the probe."""
         self.over = True
         self._hang_up()
         self._loop.cancel(("probe", id(self)))
@@ -146,7 +146,7 @@ class AcceptProbe:
         self._target = target
         try:
             self._sock = self._begin_connect(started, target)
-        except OSError:  # a full backlog, no descriptors, nobody listens: try again
+        except OSError:  # a full backlog, no descriptors, no listener: try again
             self._undirect()
             self._later(self._connect)
             return
@@ -180,7 +180,7 @@ class AcceptProbe:
         return sock
 
     def _may_try(self, started: Started, target: Target) -> bool:
-        """The connection can reach the worker: its socket listens, or it holds a shared one."""
+        """Whether the connection can reach the worker: its own socket or a shared one listens."""
         group = target.group
         if group is None:
             return True
@@ -229,7 +229,7 @@ class AcceptProbe:
             self._read(self._sock)
 
     def _read(self, sock: _socket.socket) -> None:
-        """An answer or its end: somebody has accepted it. A reset: nobody has, or rudely."""
+        """Handle an answer or its end: accepted. A reset: not accepted, or closed abruptly."""
         if self._shared and self._look_whose(sock):
             return
         try:
@@ -239,7 +239,7 @@ class AcceptProbe:
         except OSError:
             self._again()
             return
-        # Closed already: its inode is gone, and nobody can be asked for it.
+        # Closed already: its inode is gone, so the owner cannot be found.
         self._judge(0)
 
     def _look(self) -> None:
@@ -266,7 +266,7 @@ class AcceptProbe:
             self._later(self._look)
 
     def _left_the_queue(self) -> bool:
-        """Where the kernel tells nothing of a connection: the slot's queue is empty again."""
+        """Whether the slot's queue is empty again, if the kernel does not list connections."""
         target, started = self._target, self._worker()
         if target is None or target.group is None or started is None or self._sock is None:
             return False
@@ -281,7 +281,7 @@ class AcceptProbe:
         return group.steers and not group.single and not group.shared
 
     def _look_whose(self, sock: _socket.socket) -> bool:
-        """It was accepted."""
+        """Whether it was accepted; if so, find out who accepted it."""
         inode = sockdiag.accepted_as(sock)
         if not inode:
             return False
@@ -289,7 +289,7 @@ class AcceptProbe:
         return True
 
     def _judge(self, inode: int) -> None:
-        """Somebody has accepted it, as `inode`; 0: and has closed it again."""
+        """Handle an accept as `inode`; 0: it is already closed again."""
         started, target = self._worker(), self._target
         if started is None or target is None:
             self.close()
@@ -304,7 +304,7 @@ class AcceptProbe:
             self._by_another(started, target)
 
     def _by_another(self, started: Started, target: Target) -> None:
-        """Perhaps not by the worker."""
+        """Handle an accept that may not be the worker's."""
         now = self._loop.now()
         if not self._trials:
             self._others_since = now
@@ -331,7 +331,7 @@ class AcceptProbe:
         if self.over:
             return
         if self._sock is not None and was_relayed(self._sock):
-            # What waited in a crashed worker's queue has gone to its siblings.
+            # Connections that waited in a crashed worker's queue were relayed to its siblings.
             self._again()
             return
         self.close()
@@ -360,7 +360,7 @@ class AcceptProbe:
         if sock is None:
             return
         try:
-            # What was not read would make of the FIN a reset.
+            # Unread data would turn the FIN into a reset.
             sock.recv(65536)
         except OSError:
             pass
@@ -370,8 +370,8 @@ class AcceptProbe:
 def _listeners(target: Target, slot: int) -> tuple[int, ...]:
     """The inodes of the sockets from which the connection may have been accepted.
 
-    In a group those of the slot, to which it was directed, or all; and any other socket that
-    listens on the port, for the kernel may have chosen that.
+    In a group: those of the slot to which it was directed, or all; and any other socket that
+    listens on the port, because the kernel may have chosen that one.
     """
     found = sockdiag.listeners() or ()
     group = target.group
@@ -386,6 +386,6 @@ def _listeners(target: Target, slot: int) -> tuple[int, ...]:
 
 
 def _connect_unix(path: str, started: Started) -> _socket.socket:
-    """As the worker's user where ours may not. Raises OSError."""
+    """Connect as the worker's user if pyinit's own may not. Raises OSError."""
     made: _socket.socket = credentials.look_at(started.pid, lambda: clients.connect_unix(path))
     return made

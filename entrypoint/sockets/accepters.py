@@ -1,14 +1,14 @@
-"""Which processes can accept from a worker's socket: its own, and what others there are.
+"""Which processes can accept from a worker's socket: its own, and others.
 
-A listening socket belongs to whoever holds it. PID 1 hands each slot's socket to the worker of
-that slot alone, but processes inherit it: a child that a former worker of the slot has left
-(`treekill: false`, a daemon in a session of its own) goes on accepting. So a connection that was
-accepted, and is closed again, was accepted by the worker only if nobody else holds the socket.
+Every holder of a listening socket can accept. PID 1 gives each slot's socket only to the worker
+of that slot, but processes inherit it: a child that a former worker of the slot left
+(`treekill: false`, a daemon in its own session) keeps accepting. So an accepted connection that
+is closed again was certainly accepted by the worker only if no other process holds the socket.
 
-*Others* are children of PID 1 that it did not start, with all below them, unless they carry the
-worker's own mark; and workers of the same slot, in one socket for all slots every sibling. The
-socket of another slot's worker is another one: those are not looked at, for they may have many
-connections, and may not be readable.
+*Others* are children of PID 1 that it did not start, with their descendants, unless they carry the
+worker's own mark; and workers of the same slot, or every sibling if all slots share one socket.
+Workers of other slots have other sockets: they are not inspected, because they may have many
+connections and may not be readable.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 
 class Accepters:
-    """Looks at who holds the sockets of workers. None: unknown, for a look was refused."""
+    """Finds the holders of workers' sockets. None: unknown, because an inspection was refused."""
 
     def __init__(self, children: Children) -> None:
         self._children = children
 
     def of_worker(self, started: Started) -> tuple[int, ...]:
-        """Its processes: by parentage, and by its mark those that were reparented."""
+        """The worker's processes: by parentage, and by its mark those that were reparented."""
         own = look.tree(started.pid)
         left = tree.marked(started.incarnation, self._reparented(), limit=look.PROCESSES)
         return (*own, *(pid for pid in left if pid not in own))
 
     def holds(self, started: Started, inodes: Collection[int]) -> bool | None:
-        """One of its processes holds one of these sockets."""
+        """Whether one of its processes holds one of these sockets."""
         return _any(self.of_worker(started), inodes)
 
     def others_hold(self, started: Started, inodes: Collection[int]) -> bool | None:
-        """A process that is not the worker's holds one of these sockets."""
+        """Whether a process that is not the worker's holds one of these sockets."""
         own = set(self.of_worker(started))
         roots = [*self._reparented(), *self._beside(started)]
         found = (pid for root in roots for pid in look.tree(root))

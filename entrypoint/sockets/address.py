@@ -1,4 +1,4 @@
-"""One address of an app, what a worker gets of it, and how this host connects to it."""
+"""One address of an app, what a worker gets for it, and how this host connects to it."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 
 class Address:
-    """One address, with the groups of the forms in which workers wanted it."""
+    """One address, with the groups of the forms that workers asked for."""
 
     def __init__(self, spec: ListenSpec | None) -> None:
         self.spec = spec
-        # As the file says it; `spec` may be narrowed to what this host can do.
+        # The file's spec; `spec` may be narrowed to what this host supports.
         self.declared: ListenSpec | None = None
         self.groups: dict[Form, Group] = {}
-        # A worker bound `::` and we could not see its IPV6_V6ONLY.
+        # A worker bound `::` and its IPV6_V6ONLY could not be read.
         self.assumed_dual = False
-        # No file declares it, and it was bound by a worker of an earlier revision, or declared
-        # by one.
+        # The file does not declare it; a worker of an earlier revision bound it, or an earlier
+        # file declared it.
         self.from_old_revision = False
-        # No file declares it, and the kernel chose the port: it was asked for port 0.
+        # The file does not declare it, and the kernel chose the port: the worker asked for port 0.
         self.chosen = False
-        # No file declares it, and its worker served another address already.
+        # The file does not declare it, and its worker already served another address.
         self.late = False
 
     @property
     def used(self) -> bool:
-        """A worker accepts on it."""
+        """Whether a worker accepts on it."""
         return any(group.users for group in self.groups.values())
 
     @property
     def identity(self) -> Form:
-        """Which address it is, whatever else the file says of it."""
+        """The key of the address, whatever else the file says of it."""
         declared = self.declared
         return addresses.first_form(declared) if declared is not None else next(iter(self.groups))
 
@@ -54,14 +54,14 @@ class Address:
 
     @property
     def group(self) -> Group:
-        """The group that workers use, else the one made first."""
+        """The group that workers use, else the oldest."""
         for group in self.groups.values():
             if group.users:
                 return group
         return next(iter(self.groups.values()))
 
     def deserted(self) -> tuple[Group, ...]:
-        """Groups that nobody accepts on beside one that somebody does."""
+        """Groups without accepting workers beside a group that has one."""
         return tuple(
             group
             for group in self.groups.values()
@@ -75,14 +75,14 @@ class Address:
 
 
 class Assignment(Record):
-    """What a worker is handed: the group, and whether its address was bound just now."""
+    """What a worker gets: the group, and whether its address was bound just now."""
 
     group: Group
     address: Address
     adopted: bool = False
 
 
-# -- where a connection of this host has to go -------------------------------------------
+# -- where a connection from this host has to go -----------------------------------------
 # Several groups may listen on one port: a server that takes the inherited `[::]` socket and also
 # binds 0.0.0.0 (Unicorn) has both. The kernel then gives IPv4 connections to the sockets of IPv4
 # (`__inet_lookup_listener`: the family scores higher), so the dual-stack group is reached by IPv6.
@@ -92,16 +92,16 @@ LOCAL4, LOCAL6 = "127.0.0.1", "::1"
 
 
 def local(host: str) -> str:
-    """The address by which this host reaches one that means all."""
+    """The address by which this host reaches a wildcard address."""
     return {_ANY4: LOCAL4, _ANY6: LOCAL6}.get(host, host)
 
 
 def landing(group: Group, groups: Iterable[Group]) -> tuple[str, str]:
-    """Family and host to connect to, of a TCP group; `groups` are all of the app."""
+    """Family and host to connect to, for a TCP group; `groups` are all of the app."""
     form = group.form
     if not form.takes4:
         return "inet6", local(form.host)
-    # A dual-stack `::` takes IPv4 as well.
+    # A dual-stack `::` accepts IPv4 as well.
     dual = form.host == _ANY6
     if dual and any(_captures(other, form.port) for other in groups if other is not group):
         return "inet6", LOCAL6

@@ -1,16 +1,16 @@
-"""Which of the app's addresses a worker means, and in which form it wants the socket.
+"""Which of the app's addresses a worker's bind means, and which form of socket it needs.
 
-An address that the file declares may be asked for in several *forms*. The file says
+A worker may ask for a declared address in several *forms*. The file says
 `5000`, every address of the host; one worker binds `0.0.0.0:5000` on an AF_INET socket,
 another `[::]:5000` on an AF_INET6 socket that takes IPv4 too. A worker given a socket of
-another family reads garbage addresses, so each form has sockets of its own, on the same
-port. What the file says wins over what the worker asked for: a worker that would listen
-on 127.0.0.1 gets what `listen` says, and one that would listen everywhere is confined
+another family reads garbage addresses, so each form has its own sockets, on the same
+port. The file wins over the worker's request: a worker that would listen
+on 127.0.0.1 gets what `listen` says, and one that would listen everywhere is limited
 to what `listen` says.
 
 While two forms listen, Linux gives an IPv4 connection to an AF_INET listener before a
-dual-stack one (`compute_score` in net/ipv4/inet_hashtables.c). So forms that overlap may
-live side by side, but none may listen that nobody accepts on: its clients would hang.
+dual-stack one (`compute_score` in net/ipv4/inet_hashtables.c). So overlapping forms may
+exist side by side, but none may listen without an accepting worker: its clients would hang.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ANY6 = "::"
 
 
 class Form(Record):
-    """What a socket is bound to, and how."""
+    """The address and options that a socket is bound to."""
 
     family: str  # inet | inet6 | unix
     host: str = ""
@@ -47,38 +47,38 @@ class Form(Record):
         )
 
     def as_asked(self) -> Asked:
-        """What a worker asks for that wants exactly this."""
+        """The request of a worker that needs exactly this form."""
         return Asked(self.family, host=self.host, port=self.port, scope=self.scope, path=self.path)
 
     @property
     def takes4(self) -> bool:
-        """IPv4 connections arrive here."""
+        """Whether it accepts IPv4 connections."""
         if self.family == "inet6":
             return self.host.startswith(MAPPED) or (self.host == ANY6 and not self.v6only)
         return self.family == "inet"
 
     @property
     def takes6(self) -> bool:
-        """IPv6 connections arrive here."""
+        """Whether it accepts IPv6 connections."""
         return self.family == "inet6" and not self.host.startswith(MAPPED)
 
     def overlaps(self, other: Form) -> bool:
-        """A connection could go to either (of two forms of one address)."""
+        """Whether a connection could go to either of two forms of one address."""
         return (self.takes4 and other.takes4) or (self.takes6 and other.takes6)
 
 
 def is_any(host: str) -> bool:
-    """Every address of the host."""
+    """Whether it is the wildcard address."""
     return host in (ANY4, ANY6)
 
 
 def first_form(spec: ListenSpec) -> Form:
-    """How a declared address is bound before any worker has asked."""
+    """How a declared address is bound before any worker has asked for it."""
     return Form(spec.family, host=spec.host, port=spec.port, v6only=spec.v6only, path=spec.path)
 
 
 def form_as_asked(asked: Asked, *, v6only: bool) -> Form:
-    """How an address that no file declares is bound: exactly as the worker would."""
+    """The form for an address that the file does not declare: exactly the worker's request."""
     return Form(
         asked.family,
         host=asked.host,
@@ -90,7 +90,7 @@ def form_as_asked(asked: Asked, *, v6only: bool) -> Form:
 
 
 def form_for(spec: ListenSpec, asked: Asked, *, v6only: bool) -> Form | None:
-    """The form of a declared address that answers `asked`; None: another is meant.
+    """The form of a declared address that answers `asked`; None: the request means another one.
 
     `v6only` is the worker's IPV6_V6ONLY, which only matters for `::`.
     """
@@ -110,7 +110,7 @@ def form_for(spec: ListenSpec, asked: Asked, *, v6only: bool) -> Form | None:
             return first_form(spec)
         return None
     if asked.host == ANY6 and not v6only:
-        # A dual-stack worker confined to IPv4: still by a socket of its family.
+        # A dual-stack worker limited to IPv4 still needs a socket of its own family.
         return Form("inet6", host=MAPPED + spec.host, port=spec.port)
     return None
 
@@ -130,7 +130,7 @@ def _form4(spec: ListenSpec, asked: Asked, *, everywhere: bool) -> Form | None:
 def meant(specs: tuple[ListenSpec, ...], asked: Asked, *, v6only: bool) -> tuple[int, Form] | None:
     """The declared address that `asked` means (its index in `specs`) and its form.
 
-    One written exactly so comes before one that only covers it.
+    An exact match comes before an address that only covers the request.
     """
     found: tuple[int, Form] | None = None
     for index, spec in enumerate(specs):
@@ -145,11 +145,11 @@ def meant(specs: tuple[ListenSpec, ...], asked: Asked, *, v6only: bool) -> tuple
 
 
 def means_serve(command: tuple[str, ...]) -> bool:
-    """The command line is npm's `serve`, however it was started.
+    """Whether the command line is npm's `serve`, however it was started.
 
-    `serve` 14 connects to its port before it binds, finds our listener, and asks for
-    port 0 instead; that request gets the app's port. By name, because port 0 is an
-    honest wish of other programs (internal servers of test runners and frameworks).
+    `serve` 14 connects to its port before it binds, finds pyinit's listener, and asks for
+    port 0 instead; that request gets the app's port. It is recognized by name, because other
+    programs really want port 0 (internal servers of test runners and frameworks).
     """
     for word in command[:4]:
         parts = word.split("/")
@@ -161,7 +161,7 @@ def means_serve(command: tuple[str, ...]) -> bool:
 
 
 def ports_of_serve(command: tuple[str, ...]) -> tuple[int, ...]:
-    """The ports that a command line of `serve` asks for, in their order."""
+    """The ports that a command line of `serve` asks for, in order."""
     ports = []
     for word, following in zip(command, (*command[1:], ""), strict=True):
         value = ""
@@ -184,12 +184,12 @@ class PortErrors(Exception):
 
 
 class ListenerDownError(OSError):
-    """A listener that its workers have ended could not be made again yet."""
+    """A listener that its workers shut down could not be restored yet."""
 
     def __init__(self, number: int, address: str, reason: str) -> None:
         super().__init__(number, reason, address)
         self.text = f"listener {address}: {reason}"
 
     def __str__(self) -> str:
-        """For people."""
+        """The sentence for people."""
         return self.text

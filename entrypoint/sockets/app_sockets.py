@@ -1,7 +1,7 @@
-"""The listening sockets of one app as a whole: opened, changed, steered, closed.
+"""All listening sockets of one app: opened, changed, steered, closed.
 
-What becomes of sockets that workers close is in endings.py, what a worker's bind means in
-listeners.py.
+endings.py handles sockets that workers close, listeners.py what a worker's bind
+means.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ DEFAULT_BACKLOG = 4096
 
 
 class Wanted(Record):
-    """For whom an address is bound that no file declares; `mode`: of a unix socket's file.
+    """The worker for which an undeclared address is bound; `mode`: of a unix socket's file.
 
-    `reuses`: reads SO_REUSEPORT of the caller's socket, None when it cannot be known.
+    `reuses`: reads SO_REUSEPORT of the caller's socket, None if it cannot be known.
     """
 
     credentials: Credentials
@@ -58,23 +58,23 @@ class Sharing(Endings):
         pid_of: Callable[[int], int],
         saw: Callable[[int, str, dict[str, object]], None],
     ) -> None:
-        """`saw(incarnation, what, fields)` reports what a living worker does.
+        """`saw(incarnation, what, fields)` reports an action of a living worker.
 
-        It has `closed` a listener, or is seen to take connections (`accepting`).
+        It has `closed` a listener, or was seen to accept connections (`accepting`).
         """
         super().__init__(loop, app, log, pid_of, saw)
         self._steered: tuple[int, ...] = ()
         # Queues that get no new connections while this worker leaves them.
         self._kept_away: dict[int, int] = {}
-        self._unused: list[Address] = []  # of which that was said
+        self._unused: list[Address] = []  # those already reported
         self.slots = 0
-        # An address of an app that is being removed, given up to us (`give`).
+        # An address of an app that is being removed, transferred to this app (`give`).
         self._heir_of = heir_of
 
     def open(self, slots: int, but: Collection[Form] = ()) -> None:
-        """Bind all that the file declares and listen. Raises PortErrors, nothing open.
+        """Bind and listen on all that the file declares. Raises PortErrors with nothing open.
 
-        `but`: what another app will hand over (`receive`).
+        `but`: addresses that another app will hand over (`receive`).
         """
         self.slots = max(1, slots)
         problems: list[str] = []
@@ -91,9 +91,9 @@ class Sharing(Endings):
             raise PortErrors(problems)
 
     def prepare(self, app: AppSpec, but: Collection[Form] = ()) -> None:
-        """Bind what this revision newly declares. Raises PortErrors, nothing changed.
+        """Bind what this revision newly declares. Raises PortErrors with nothing changed.
 
-        `but`: what another app will hand over (`receive`).
+        `but`: addresses that another app will hand over (`receive`).
         """
         self.discard()
         problems: list[str] = []
@@ -113,25 +113,25 @@ class Sharing(Endings):
             raise PortErrors(problems)
 
     def _held_here(self, spec: ListenSpec, error: OSError) -> str:
-        """It is the port of an address of our own that a new one would overlap."""
+        """Whether it is the port of one of the app's addresses that a new one would overlap."""
         if error.errno != errno.EADDRINUSE or spec.family == "unix":
             return ""
         for _, group in self._registry.groups():
             if group.form.port == spec.port:
-                # While both listen the kernel chooses, and the old has workers of before only.
+                # While both listen the kernel chooses; only old workers accept on the old one.
                 return f"{group.form.text} is held; another host of its port needs a new container"
         return ""
 
     def discard(self) -> None:
-        """What was prepared will not be needed."""
+        """Close what was prepared."""
         for address in self._registry.coming:
             self._close_address(address)
         self._registry.coming.clear()
 
     def change(self, app: AppSpec) -> None:
-        """This revision counts from now on. What stays keeps its sockets and queues.
+        """Apply this revision. Unchanged addresses keep their sockets and queues.
 
-        What it no longer declares is closed by `trim`: workers of before still have it.
+        `trim` closes what it no longer declares: old workers still use it.
         """
         changed = app != self._app
         self._app = app
@@ -145,10 +145,10 @@ class Sharing(Endings):
                     self._monitor.unite(group)
 
     def _declare(self, address: Address, spec: ListenSpec) -> None:
-        """The file says this of it now: what is not its address may be new."""
+        """Apply what the file now says of this address; an undeclared one may become new."""
         before = address.spec
         address.declared = spec
-        # Its host may be narrowed to what this machine can do.
+        # Its host may be narrowed to what this machine supports.
         address.spec = spec
         if before is not None:
             address.spec = before.replace(name=spec.name, backlog=spec.backlog, mode=spec.mode)
@@ -169,13 +169,13 @@ class Sharing(Endings):
 
     @property
     def declared_forms(self) -> frozenset[Form]:
-        """What a file declares, or declared."""
+        """The addresses that this file, or an earlier one, declares."""
         return self._registry.declared_forms
 
     def give(self, form: Form) -> Address | None:
-        """Hand this address on to another app; None: it is not here.
+        """Hand this address over to another app; None: it is not here.
 
-        Workers of ours accept on it until they end.
+        Workers of this app accept on it until they end.
         """
         address = self._registry.give(form)
         if address is not None:
@@ -186,7 +186,7 @@ class Sharing(Endings):
         return address
 
     def receive(self, address: Address) -> None:
-        """Another app's address; `change` follows, which says what it is here."""
+        """Take over another app's address; `change` follows, which says what it is here."""
         self._registry.coming.append(address)
         self._welcome(address)
 
@@ -194,18 +194,18 @@ class Sharing(Endings):
         for group in address.groups.values():
             group.steer(self._steered)
             self._monitor.note(address, group)
-            # What waits in a slot that is none of ours is for whoever has one.
+            # Connections in a slot that this app does not have are for any worker.
             for key in group.descriptors:
                 if group.slot_of(key) == key and key not in self._steered:
                     self.unowned.vacate(key)
 
     def trim(self) -> None:
-        """No worker of an earlier revision is left: close what is not declared any more."""
+        """Close undeclared addresses: no worker of an earlier revision remains."""
         for address in self._registry.trim():
             self._close_address(address)
 
     def _opened(self, spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> Address:
-        """`listen`: all that the file declares, of which this is one. Raises OSError."""
+        """Bind one address; `listen`: all that the file declares. Raises OSError."""
         address = opened(spec, listen, self.slots, self._group)
         for group in address.groups.values():
             self._monitor.note(address, group)
@@ -237,7 +237,7 @@ class Sharing(Endings):
         return group
 
     def others_listen(self, own: socket) -> bool:
-        """Somebody else listens where this socket is bound: another app, for example."""
+        """Whether another process, or another app, listens where this socket is bound."""
         from entrypoint.kernel import sockdiag
 
         form = form_of(own)
@@ -254,7 +254,7 @@ class Sharing(Endings):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The addresses that are listened on, as people write them."""
+        """The listening addresses, as people write them."""
         return tuple(dict.fromkeys(g.form.text for _, g in self._registry.groups() if g.listening))
 
     def grow(self, slots: int) -> None:
@@ -265,7 +265,7 @@ class Sharing(Endings):
             self._monitor.note(address, group)
 
     def steer(self, slots: tuple[int, ...]) -> None:
-        """New connections go to these slots only; () means all."""
+        """Route new connections to these slots only; () means all."""
         self._steered = slots
         self._steer()
 
@@ -277,7 +277,7 @@ class Sharing(Endings):
         self.unowned.steered(slots)
 
     def keep_away(self, incarnation: int, queue: int) -> bool:
-        """New connections go to the other queues until `let_in`. False: there is none."""
+        """Route new connections to the other queues until `let_in`. False: there is none."""
         away = {queue, *self._kept_away.values()}
         if away.issuperset(self._steered) or any(
             group.single or not group.steers for group in self.tcp_groups()
@@ -288,20 +288,20 @@ class Sharing(Endings):
         return True
 
     def let_in(self, incarnation: int) -> None:
-        """That worker is gone, or stays for now."""
+        """End `keep_away`: that worker is gone, or stays for now."""
         if self._kept_away.pop(incarnation, None) is not None:
             self._steer()
 
     def tcp_groups(self) -> list[Group]:
-        """The app's TCP addresses, all that there are."""
+        """The app's TCP addresses."""
         return [group for _, group in self._registry.groups() if group.form.family != "unix"]
 
     def queue_length(self, slot: int) -> int:
-        """Connections that wait for this slot and could be accepted by no other."""
+        """Connections that wait for this slot and that no other slot could accept."""
         return sum(group.queue_length(slot) for _, group in self._registry.groups())
 
     def depths(self) -> dict[str, tuple[sockets.Depth, ...]]:
-        """The accept queues behind each address that is listened on."""
+        """The accept queues behind each listening address."""
         found: dict[str, tuple[sockets.Depth, ...]] = {}
         for _, group in self._registry.groups():
             text = group.form.text
@@ -309,7 +309,7 @@ class Sharing(Endings):
         return {text: depths for text, depths in found.items() if depths}
 
     def queue_ages(self) -> dict[str, float]:
-        """How long connections have waited at most behind each TCP address, seconds."""
+        """The longest wait of connections behind each TCP address, seconds."""
         found: dict[str, float] = {}
         for _, group in self._registry.groups():
             if group.listening and self._monitor.stalls.watches(group):
@@ -318,18 +318,18 @@ class Sharing(Endings):
         return found
 
     def refuse(self) -> None:
-        """Take no new connections; what is queued stays."""
+        """Take no new connections; queued ones stay."""
         for _, group in self._registry.groups():
             group.refuse()
 
     def pause(self) -> None:
-        """Refuse connections, keep the addresses; `resume` takes them again."""
+        """Refuse connections, keep the addresses; `resume` ends this."""
         for _, group in self._registry.groups():
             self._monitor.look_away(group)
             group.pause()
 
     def resume(self) -> None:
-        """Take connections again where they were taken. Raises OSError."""
+        """Take connections again on addresses that took them before. Raises OSError."""
         for address, group in self._registry.groups():
             self._monitor.look_away(group)
             group.resume()
@@ -353,12 +353,12 @@ class Sharing(Endings):
             self._repair(group)
             sock = group.socket(slot)
             name = (spec.name if spec is not None else "") or self._app.name
-            # The separator of LISTEN_FDNAMES, and what sd_listen_fds(3) says of it.
+            # The separator of LISTEN_FDNAMES, and what sd_listen_fds(3) says about it.
             given.append((sock.fileno(), name.replace(":", "_") or "unknown"))
         return tuple(given)
 
     def _repair(self, group: Group) -> None:
-        """Have a socket for a worker that starts. Raises ListenerDownError."""
+        """Make sure that a starting worker has a socket. Raises ListenerDownError."""
         try:
             self._monitor.repair(group)
         except OSError as error:

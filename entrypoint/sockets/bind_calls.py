@@ -1,18 +1,18 @@
-"""The answers to a worker's `bind`, `listen` and their kin.
+"""The answers to a worker's `bind`, `listen` and related calls.
 
-What a worker sees: bind(2) returns 0, and its own open file is in the group of the address;
+What a worker observes: bind(2) returns 0, and its own open file is in the address's group;
 or its descriptor is another open file, bound to the address and perhaps already listening
 (docs/decisions/0018). listen(2) returns 0.
 
 Choices:
 
 - *Blocking or not* follows the worker's own socket as it was at bind: the open file is
-  shared, so what libuv set before bind must hold on ours, and a program with a plain
+  shared, so what libuv set before bind must apply to ours, and a program with a plain
   blocking accept(2) must not meet EAGAIN.
-- *Port 0* goes through, but for npm's `serve` (`addresses.means_serve`). The other way
-  to help it (own_connects.py) needs a worker that ends, and `serve` goes on.
-- *What is bound for a worker* and not declared by the file is bound with all of the
-  caller's credentials (`kernel.credentials`), so that pyinit lends nobody its privileges.
+- *Port 0* is left to the kernel, except for npm's `serve` (`addresses.means_serve`). The other
+  way to help it (own_connects.py) needs a worker that ends, and `serve` goes on.
+- *Undeclared addresses* that pyinit binds for a worker are bound with all of the
+  caller's credentials (`kernel.credentials`), so that pyinit lends no privileges.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _UNREADABLE = "it changed its user without exec, or has PR_SET_DUMPABLE 0"
 
 
 class Worker:
-    """`makes`: its filter reports socket(2), so it gets sockets of ours (created_sockets.py)."""
+    """`makes`: its filter reports socket(2), so pyinit makes its sockets (created_sockets.py)."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Worker:
         self.slot = slot
         self.notifier = notifier
         self.makes = makes
-        # When it listened first (monotonic s).
+        # When it first listened (monotonic s).
         self.listened_at = 0.0
         self.gone = False
         # Slots' sockets whose blocking mode this worker has set: (form, non-blocking).
@@ -86,9 +86,9 @@ class Worker:
 
 
 class Binding:
-    """The answers to what the workers of one app do with sockets.
+    """Answers the socket calls of one app's workers.
 
-    Each returns False to let the call go on in the kernel.
+    Each method returns False to let the call continue in the kernel.
     """
 
     def __init__(
@@ -108,26 +108,26 @@ class Binding:
         self._observed = listen_visible
         self.pid_of = pid_of
         self._options = options
-        # Workers of this app get sockets that we make, from their next start on.
+        # Workers of this app get sockets made by pyinit, from their next start on.
         self.makes_sockets = False
         self._created: CreatedSockets | None = None
 
     def change(self, app: AppSpec) -> None:
-        """Another revision of the app counts from now on."""
+        """Apply another revision of the app."""
         self._app = app
 
     def forget(self, incarnation: int) -> None:
-        """The worker is gone."""
+        """Forget a worker that is gone."""
         if self._created is not None:
             self._created.release(incarnation)
 
     def close(self) -> None:
-        """No worker is left."""
+        """Close everything: no worker remains."""
         if self._created is not None:
             self._created.close()
 
     def make_socket(self, worker: Worker, call: seccomp.Notification) -> bool:
-        """Answer socket(2) of a worker that gets sockets of ours, until it has listened."""
+        """Answer socket(2) of a worker that gets sockets made by pyinit, until it has listened."""
         is_set_up = worker.listened_at and self._loop.now() - worker.listened_at > UNUSED_AFTER
         if is_set_up or not calling_process.same_network(call.pid):
             return False
@@ -144,7 +144,7 @@ class Binding:
             raise
 
     def _needs_our_sockets(self, worker: Worker, reason: str) -> None:
-        """Its next incarnation gets sockets of ours; it is the next one now, if it can be."""
+        """Give its next incarnation sockets made by pyinit; replace the worker now, if possible."""
         if not self.makes_sockets:
             self.makes_sockets = True
             self._log(
@@ -161,7 +161,7 @@ class Binding:
             self._observed(worker.incarnation, "unfit", {"reason": reason})
 
     def _drop_created(self, call: seccomp.Notification) -> None:
-        """The socket is none of ours after all."""
+        """Drop the socket, which is not used for an address of the app."""
         if self._created is None:
             return
         sock = self._created.take(calling_process.socket_inode(call.pid, call.args[0]))
@@ -169,12 +169,12 @@ class Binding:
             sock.close()
 
     def _own(self, pid: int, fd: int) -> _socket.socket | None:
-        """A duplicate of the worker's socket, where there is one to be had."""
+        """A duplicate of the worker's socket, if pyinit can get one."""
         ours = self._created.take(calling_process.socket_inode(pid, fd)) if self._created else None
         return ours if ours is not None else borrow.socket_of(pid, fd)
 
     def tell_listening(self, worker: Worker, call: seccomp.Notification) -> bool:
-        """SO_ACCEPTCONN of a slot's socket: whether this worker listens, not a sibling.
+        """Answer SO_ACCEPTCONN of a slot's socket: whether this worker listens, not a sibling.
 
         A program that may have inherited its socket (haproxy) calls listen(2) only where
         that is 0. Other options are not reported.
@@ -211,7 +211,7 @@ class Binding:
         if not self._is_stream(asked, pid, fd) or not calling_process.same_network(pid):
             return False
         if self.listeners.of_inode(calling_process.socket_inode(pid, fd)) is not None:
-            return False  # bound already: EINVAL, as the kernel says
+            return False  # already bound: EINVAL, as from the kernel
         assignment = self._assign(worker, call, asked)
         if assignment is None:
             self._drop_created(call)
@@ -219,7 +219,7 @@ class Binding:
         try:
             return self._give(worker, call, assignment)
         except seccomp.NotTakenError:
-            # The same bind is answered again later: it finds the address as it was.
+            # The same bind may be answered again later: it must find the address unchanged.
             if assignment.group.form not in worker.bound:
                 self.listeners.give_back(worker.incarnation, assignment)
             raise
@@ -229,8 +229,8 @@ class Binding:
     def _give(self, worker: Worker, call: seccomp.Notification, assignment: Assignment) -> bool:
         """Answer a bind with the socket of `assignment`, or bind the worker's own into its group.
 
-        The worker's own is better where nothing waits at the slot's: all that refers to it,
-        and all that was set on it, stays. Else it is replaced, and what was set is copied.
+        The worker's own is better if nothing waits at the slot's: all that refers to it,
+        and all options set on it, remain. Otherwise it is replaced, and its options are copied.
         """
         pid, fd, group = call.pid, call.args[0], assignment.group
         own = self._own(pid, fd) if group.form.family != "unix" else None
@@ -266,7 +266,7 @@ class Binding:
             own.close()
         self.follow_mode(worker, assignment, nonblocking=bool(flags & os.O_NONBLOCK))
         if not worker.notifier.put(call, source.fileno(), fd, cloexec=bool(flags & os.O_CLOEXEC)):
-            return True  # killed meanwhile, or its call begins anew
+            return True  # killed meanwhile, or its call restarts
         if sets is not None:
             sets.put(source.fileno(), fd)
         self.bound(worker, assignment, inode_of(source.fileno()), pid, fd)
@@ -280,7 +280,7 @@ class Binding:
         call: seccomp.Notification,
         own: _socket.socket,
     ) -> bool:
-        """Its own socket becomes the slot's."""
+        """Use the worker's own socket for the slot."""
         group = assignment.group
         if not borrow.is_tcp(own):
             return False
@@ -299,7 +299,7 @@ class Binding:
     def _cannot_replace(
         self, worker: Worker, call: seccomp.Notification, assignment: Assignment
     ) -> bool:
-        """Its socket is tied to something, and neither that nor the socket can be had."""
+        """Handle a socket with other references, if neither it nor those can be duplicated."""
         reason = "a socket was in an epoll set, or duplicated, before its bind"
         form = assignment.group.form
         self.listeners.give_back(worker.incarnation, assignment)
@@ -320,10 +320,10 @@ class Binding:
         return not alone
 
     def _bind_unread(self, worker: Worker, call: seccomp.Notification) -> None:
-        """Its memory is closed to us (it gave root up without exec, or wants no dumps).
+        """Handle a bind of a process whose memory is unreadable (undumpable, or dropped root).
 
-        A socket that we made is prepared for the kernel's own bind to join the group. Its
-        address is seen when it listens.
+        If pyinit made the socket, it prepares it so that the kernel's own bind joins the group.
+        Its address is found when it listens.
         """
         if not worker.makes:
             self._needs_our_sockets(worker, "the bind of a process cannot be read: " + _UNREADABLE)
@@ -335,7 +335,7 @@ class Binding:
             sockets.allow_sharing(created.sock)
 
     def bound(self, worker: Worker, assignment: Assignment, inode: int, pid: int, fd: int) -> None:
-        """The worker has the socket of that inode now, of this claim."""
+        """Record that the worker now has the socket of that inode, for this claim."""
         claim = self.listeners.hold(worker.incarnation, worker.slot, assignment, inode)
         claim.pid, claim.fd = proc.process_of(pid), fd
         form = assignment.group.form
@@ -347,7 +347,7 @@ class Binding:
 
     @staticmethod
     def _is_passing(asked: Asked, pid: int) -> bool:
-        """Any port will do, so it is nobody's address: clients ask for that, often."""
+        """Whether any port will do, as for clients: the bind means no address of the app."""
         if asked.family == "unix" or asked.port:
             return False
         return not addresses.means_serve(calling_process.command_line(pid))
@@ -355,7 +355,7 @@ class Binding:
     def _is_stream(self, asked: Asked, pid: int, fd: int) -> bool:
         protocol = calling_process.protocol_of(pid, fd)
         if protocol == "UNIX" and seccomp.kernel_version() < _STREAMS_NAMED:
-            # It may be a datagram socket: believe only the file.
+            # It may be a datagram socket: rely only on the file.
             return self.listeners.declares_path(
                 bound_path(pid, asked.path, self.listeners.unix_groups())
             )
@@ -388,11 +388,11 @@ class Binding:
         return self.listeners.assign(incarnation, asked, wanted=wanted, v6only=v6only)
 
     def follow_mode(self, worker: Worker, assignment: Assignment, *, nonblocking: bool) -> None:
-        """The worker's socket was like that: what it gets in its place follows."""
+        """Give the replacement the blocking mode of the worker's own socket."""
         group = assignment.group
         if not nonblocking and (
-            # Of several sockets that a worker binds to one address a non-blocking one
-            # wins, and what the first user of a shared socket made of it stays: it may
+            # If a worker binds several sockets to one address, a non-blocking one wins, and the
+            # mode that the first user of a shared socket set stays: it may
             # have set it non-blocking itself, after its bind.
             worker.modes.get(group.form) or group.has_siblings(worker.slot, worker.incarnation)
         ):
@@ -417,17 +417,17 @@ class Binding:
     def begin(
         self, worker: Worker, call: seccomp.Notification, assignment: Assignment, inode: int
     ) -> None:
-        """Answer the call with which the worker listens on that socket."""
+        """Answer the call with which the worker starts to listen on that socket."""
         assignment.group.users.add(worker.incarnation)
         self.listeners.begin(assignment, inode)
         worker.listened_at = worker.listened_at or self._loop.now()
         self._options.listens(worker.incarnation)
-        # Not made: a worker's own backlog would replace ours.
+        # The call is not made: a worker's own backlog would replace pyinit's.
         worker.notifier.answer(call)
         self._observed(worker.incarnation, "listening", {"address": assignment.group.form.text})
 
     def _listen_unread(self, worker: Worker, call: seccomp.Notification) -> bool:
-        """Of a process that we cannot look into: a socket that we made, and it has bound."""
+        """Handle listen(2) of a process that cannot be inspected, on a bound socket of pyinit."""
         if self._created is None:
             return False
         pid = proc.process_of(call.pid)

@@ -1,16 +1,16 @@
-"""Who holds which of the app's sockets, and the end of that.
+"""Which worker holds which of the app's sockets, and how claims end.
 
-A worker that was handed a socket holds it until no process of its tree has it open any
-more. close(2) is not reported (it would cost every program a notification for each
-descriptor), so pyinit looks: at the descriptor where the socket was, then at all
-descriptors of the worker's tree, then at what was reparented from there.
+A worker that was given a socket holds it until no process of its tree has it open any
+more. close(2) is not reported (that would cost every program a notification for each
+descriptor), so pyinit checks: the descriptor where the socket was, then all
+descriptors of the worker's tree, then processes that were reparented from there.
 
-It looks when a connection arrives at the socket (at most once in `PAUSE`), and when a
-worker binds. An idle app is never looked at. Where a look is refused the state is unknown,
-and nothing ends.
+It checks when a connection arrives at the socket (at most once in `PAUSE`), and when a
+worker binds. An idle app is never checked. If a check is refused the state is unknown,
+and no claim ends.
 
 A worker that is being stopped, or has ended, releases nothing: its queue waits for the
-next worker of the slot, and late handshakes are passed on (unowned_slots.py).
+next worker of the slot, and late handshakes are relayed (unowned_slots.py).
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 
     Log = Callable[[str, str, dict[str, object]], None]
 
-# The least and the longest time between two looks at one socket that is in use (s).
+# The shortest and the longest time between two checks of one socket in use (s).
 PAUSE = 0.1
 LONGEST_PAUSE = 0.4
-# How long after a worker began to listen the others of its addresses may follow (s).
+# How long after a worker's first listen the others of its addresses may follow (s).
 UNUSED_AFTER = 3.0
 
 
 class Claim:
-    """One socket of the app in the hands of one worker.
+    """One socket of the app held by one worker.
 
-    `pid`, `fd`: where it was seen last; 0 and -1 for unknown. `listens`: the worker called
-    listen(2) on it. `reported`: the worker says itself when it closes it (Node). `since`: when
+    `pid`, `fd`: where it was last found; 0 and -1 for unknown. `listens`: the worker called
+    listen(2) on it. `reported`: the worker reports itself when it closes it (Node). `since`: when
     it was bound, or listened on (monotonic s).
     """
 
@@ -67,7 +67,7 @@ class Claim:
         self.listens = False
         self.reported = False
         self.since = 0.0
-        # It was seen to take a connection.
+        # It was seen to accept a connection.
         self.accepts = False
 
 
@@ -92,14 +92,14 @@ class Claims:
         return iter(tuple(self._claims.values()))
 
     def add(self, claim: Claim) -> Claim:
-        """A worker was handed this socket; the one that counts if it had it already."""
+        """Record that a worker got this socket; returns the existing claim if it had it already."""
         known = self._claims.setdefault((claim.incarnation, claim.inode), claim)
         if known is not claim:
             known.pid, known.fd = claim.pid, claim.fd
         return known
 
     def of_inode(self, inode: int) -> tuple[Claim, ...]:
-        """Who has this socket."""
+        """The claims to this socket."""
         return tuple(claim for claim in self._claims.values() if claim.inode == inode)
 
     def find(self, incarnation: int, inode: int) -> Claim | None:
@@ -107,25 +107,25 @@ class Claims:
         return self._claims.get((incarnation, inode))
 
     def of(self, incarnation: int) -> tuple[Claim, ...]:
-        """What this worker has."""
+        """All claims of this worker."""
         return tuple(claim for claim in self._claims.values() if claim.incarnation == incarnation)
 
     def remove(self, claim: Claim) -> None:
-        """It is over, and needs no more looks."""
+        """Remove a claim that is over and needs no more checks."""
         self._claims.pop((claim.incarnation, claim.inode), None)
 
     def drop(self, address: Address) -> None:
-        """The address is closed or another app's."""
+        """Drop claims to an address that is closed or another app's."""
         for claim in self:
             if claim.address is address:
                 self.remove(claim)
 
     def leaving(self, incarnation: int) -> None:
-        """The worker is being stopped: what it closes now is kept for its successor."""
+        """Keep for its successor what a worker closes while it is being stopped."""
         self._leaving.add(incarnation)
 
     def is_leaving(self, incarnation: int) -> bool:
-        """It is being stopped."""
+        """Whether it is being stopped."""
         return incarnation in self._leaving
 
     def release(self, incarnation: int) -> None:
@@ -134,15 +134,15 @@ class Claims:
         for claim in self.of(incarnation):
             self.remove(claim)
 
-    # -- looking ------------------------------------------------------------------------
+    # -- checks -------------------------------------------------------------------------
 
     def look_at(self, inode: int) -> None:
-        """End the claims to this socket of workers that hold it no longer."""
+        """End claims to this socket of workers that no longer hold it."""
         for claim in self.of_inode(inode):
             self._look(claim)
 
     def look_at_worker(self, incarnation: int) -> None:
-        """End what this worker claims and does not hold."""
+        """End claims of this worker to sockets that it does not hold."""
         for claim in self.of(incarnation):
             self._look(claim)
 
@@ -159,13 +159,13 @@ class Claims:
             self.end(claim)
 
     def end(self, claim: Claim) -> None:
-        """Its worker has closed the socket."""
+        """End a claim: its worker has closed the socket."""
         self.remove(claim)
         if claim.incarnation not in self._leaving:
             self._ended(claim)
 
     def holds(self, claim: Claim) -> bool:
-        """The worker is sure to have the socket open."""
+        """Whether the worker certainly has the socket open."""
         return self._looked(claim) is True
 
     def _looked(self, claim: Claim) -> bool | None:
@@ -175,7 +175,7 @@ class Claims:
             return True
         root = self._pid_of(claim.incarnation)
         if not root:
-            return None  # it has ended, which we shall hear
+            return None  # it has ended, which will be reported
         for reparented in (False, True):
             pids = tree.marked(claim.incarnation) if reparented else look.tree(root)
             found = look.sockets(pids, {claim.inode})
@@ -186,8 +186,8 @@ class Claims:
                 claim.pid = found.holders[claim.inode][0]
                 claim.fd = look.number_of(claim.pid, claim.inode)
                 return True
-        # One that dies closes all that it has before its end is heard of: that is no claim
-        # which ends, and what waits there is for its successor.
+        # A dying process closes everything before its end is reported: that does not end a
+        # claim, and connections that wait there are for its successor.
         return None if proc.is_ending(root) else False
 
     def _say_unknown(self, claim: Claim) -> None:
@@ -207,5 +207,5 @@ class Claims:
 
 
 def inode_of(fd: int) -> int:
-    """The inode of a socket of ours."""
+    """The inode of one of pyinit's sockets."""
     return os.fstat(fd).st_ino

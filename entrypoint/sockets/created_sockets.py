@@ -1,15 +1,15 @@
 """Sockets that pyinit makes for a worker, in answer to socket(2).
 
-The worker's own open file is then ours as well, and nothing has to be replaced at bind: for
-programs that tie something to a socket before they bind it, and for processes whose memory
-and descriptors cannot be read (they gave root up without exec). Only for those: each TCP
+The worker's own open file then is pyinit's as well, and nothing has to be replaced at bind: for
+programs where something refers to the socket before bind, and for processes whose memory
+and descriptors cannot be read (they dropped root without exec). Only for those: each TCP
 socket of such a worker costs a notification, outgoing connections too.
 
-- The duplicate that we keep must go as soon as the socket becomes a client: while we hold
-  it, the worker's close(2) sends no FIN. epoll says so, edge-triggered.
-- close(2) of a socket that was never used is not seen. Such duplicates are dropped when the
+- pyinit's duplicate must be closed as soon as the socket becomes a client: while it is open,
+  the worker's close(2) sends no FIN. epoll reports this, edge-triggered.
+- close(2) of an unused socket is not reported. Such duplicates are dropped when the
   budget is used up, and with their process.
-- Once the worker has listened, and a moment more for its other ports, socket(2) goes on in
+- Once the worker has listened, and shortly after for its other ports, socket(2) is left to
   the kernel.
 """
 
@@ -29,16 +29,16 @@ else:
     import _socket
 
 _PROTOCOLS = (0, _socket.IPPROTO_TCP, 262)  # IPPROTO_MPTCP: plain TCP is its fallback
-# Between two looks at what the processes of an app still have open (s): thousands of
+# Time between two checks of what the processes of an app have open (s): thousands of
 # descriptors take milliseconds.
 _SWEEP_PAUSE = 1.0
-# Duplicates that are kept at most, and which part of our own limit of descriptors.
+# The most duplicates, and their share of pyinit's own limit of descriptors.
 _BUDGET = 512
 _PART = 8
 
 
 class CreatedSocket:
-    """A socket that we made, bound to nothing yet. `pid` and `fd`: who got it, as what."""
+    """A socket that pyinit made, not bound yet. `pid` and `fd`: its process and descriptor."""
 
     def __init__(self, sock: _socket.socket, incarnation: int, pid: int, fd: int) -> None:
         self.sock = sock
@@ -64,7 +64,7 @@ class CreatedSockets:
     def make(
         self, notifier: seccomp.Notifier, call: seccomp.Notification, incarnation: int, pid: int
     ) -> bool:
-        """Answer socket(2) with a socket of ours; False: let it go.
+        """Answer socket(2) with a socket of pyinit's; False: leave it to the kernel.
 
         `pid` is the process of the calling thread. Raises NotTakenError, OSError.
         """
@@ -80,10 +80,10 @@ class CreatedSockets:
             raise
         if number < 0:
             sock.close()
-            return True  # killed meanwhile, or its call begins anew
+            return True  # killed meanwhile, or its call restarts
         created = CreatedSocket(sock, incarnation, pid, number)
         self._created[created.inode] = created
-        # A socket that is not connected is hung up all the time: only changes count.
+        # A socket that is not connected always reports a hang-up: only changes count.
         self._loop.register(sock.fileno(), WRITE | EDGE, lambda _events: self._changed(created))
         return True
 
@@ -98,7 +98,7 @@ class CreatedSockets:
         return len(self._created) < self._budget
 
     def _sweep(self) -> None:
-        """Drop what its process has closed, and what cannot be known any more."""
+        """Drop what its process has closed, and what cannot be checked any more."""
         for pid in {created.pid for created in self._created.values()}:
             seen = look.sockets((pid,))
             for created in tuple(self._created.values()):
@@ -106,7 +106,7 @@ class CreatedSockets:
                     self.drop(created)
 
     def take(self, inode: int) -> _socket.socket | None:
-        """The duplicate of that socket, from now on the caller's."""
+        """The duplicate of that socket, which then belongs to the caller."""
         created = self._created.pop(inode, None)
         if created is None:
             return None
@@ -114,21 +114,21 @@ class CreatedSockets:
         return created.sock
 
     def of(self, pid: int, fd: int) -> tuple[CreatedSocket, ...]:
-        """What this descriptor of a process may be: what it was at first, else any.
+        """Sockets that this descriptor of a process may be: its original one, else any.
 
-        For a process that cannot be looked at: it may have duplicated it.
+        For a process that cannot be inspected: it may have duplicated it.
         """
         own = [created for created in self._created.values() if created.pid == pid]
         return tuple(created for created in own if created.fd == fd) or tuple(own)
 
     def drop(self, created: CreatedSocket) -> None:
-        """Close our duplicate."""
+        """Close pyinit's duplicate."""
         sock = self.take(created.inode)
         if sock is not None:
             sock.close()
 
     def release(self, incarnation: int) -> None:
-        """The worker has ended."""
+        """Drop the sockets of a worker that has ended."""
         for created in tuple(self._created.values()):
             if created.incarnation == incarnation:
                 self.drop(created)

@@ -1,7 +1,7 @@
-"""Addresses to listen on: `5000`, `127.0.0.1:5000`, `[::]:5000`, `unix:/run/app.sock`.
+"""Parses addresses to listen on: `5000`, `127.0.0.1:5000`, `[::]:5000`, `unix:/run/app.sock`.
 
-Hosts are numeric or `localhost`: a name would need a resolver, which may block or
-change its mind, while PID 1 keeps one socket for the container's whole life.
+Hosts are numeric or `localhost`: a name would need a resolver, which may block or return
+another address later, while PID 1 keeps one socket for the container's whole life.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from entrypoint.core.spec import ListenSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # What a scalar of a file may be.
+    # Types of a scalar in the file.
     Plain = str | int | float | bool | None
 
 _FORMS = (
@@ -98,13 +98,13 @@ def parse_url(text: str) -> tuple[str, str]:
 
 
 def overlap(one: ListenSpec, other: ListenSpec) -> bool:
-    """Whether both would take the same connections."""
+    """Whether both would accept the same connections."""
     if "unix" in {one.family, other.family}:
         return one.family == other.family and one.path == other.path
     if one.port != other.port:
         return False
     if one.family == other.family:
         return one.host == other.host
-    # A dual-stack wildcard and the wildcard of IPv4.
+    # A dual-stack wildcard and the IPv4 wildcard.
     six, four = (one, other) if one.family == "inet6" else (other, one)
     return six.host == "::" and not six.v6only and four.host == "0.0.0.0"  # noqa: S104

@@ -1,12 +1,12 @@
-"""The moment for the stop signal of a worker that shares its accept queue with siblings.
+"""Finds the moment for the stop signal of a worker that shares its queue with siblings.
 
-New connections go to the app's other queues for a moment. When its queue is empty and no request is
-in the worker's hands, it gets its signal. They stay away until it has ended, or has closed its
-socket: till then it might accept one.
+New connections go to the app's other queues for a while. When its queue is empty and the worker
+has no request in hand, it gets its signal. New connections stay away until it has ended or has
+closed its socket: until then it might accept one.
 
-Meanwhile the other workers of the queue have nothing to do. So the connections come again when the
-moment does not come soon, and the next time they stay away for longer. They are turned away when
-the worker has nothing in hand, or after a little patience: one that is never idle has to be cut
+Meanwhile the other workers of the queue are idle. So connections are let in again if the
+moment does not come soon, and the next attempt keeps them away for longer. An attempt starts when
+the worker has nothing in hand, or after a while: a worker that is never idle has to be cut
 off first.
 """
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from .drain import Emptying
     from .in_hand import InHand
 
-# How long connections stay away: at first, and at most (s). A kept connection in use is known to
-# rest after half a second.
+# How long connections stay away: at first, and at most (s). A used keep-alive connection is known
+# to be idle after half a second.
 _SHORTEST, _LONGEST = 0.1, 1.6
-# How long it is waited for a moment with nothing in hand before that, and at most (s).
+# How long to wait for a moment with nothing in hand before that, and at most (s).
 _PATIENCE, _MOST_PATIENCE = 0.03, 1.0
-# Between two looks at what it has in hand (s).
+# Time between two checks of what it has in hand (s).
 _PAUSE = 0.005
 
 
 class Departure:
-    """Called again after `pause` s, says when the worker may get its signal.
+    """Called again after `pause` s; returns whether the worker may get its signal.
 
-    `keep_away()` turns new connections from its queue; False: there is no other one.
-    `let_in()` ends that. `emptying(queued)` tells from now on when all is answered; `queued`: its
-    queue has to be empty too. `in_hand` looks at its requests; None: they cannot be seen.
+    `keep_away()` routes new connections away from its queue; False: there is no other one.
+    `let_in()` ends that. `emptying(queued)` then reports when all is answered; `queued`: its
+    queue has to be empty too. `in_hand` checks its requests; None: they cannot be observed.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Departure:
         self._until = 0.0
 
     def __call__(self) -> bool:
-        """It has nothing in hand, and gets nothing more."""
+        """Whether it has nothing in hand and gets nothing more."""
         if self._attempt is None:
             if not self._is_due():
                 return False
@@ -79,7 +79,7 @@ class Departure:
         try:
             held = self._in_hand.step(settled=True)
         except OSError:
-            self._in_hand = None  # the attempt finds that too, and says so
+            self._in_hand = None  # the attempt finds that too, and reports it
             return True
         if held is None:
             self.pause = 0.0

@@ -1,9 +1,9 @@
-"""A worker that retires: its queue must empty, and what it took is to be answered.
+"""A retiring worker: its queue must empty, and the requests it took must be answered.
 
-A rude server drops at its signal what it is answering. So the signal comes when no request is
-in the worker's hands (in_hand.py), in two looks one after the other. Where that cannot be seen
-the worker gets a time instead, from the moment in which its queue was empty. On a machine with
-too few CPUs most of that would go by while it waits for one: this does not count.
+A server that stops abruptly drops the requests in hand at its signal. So the signal is sent when
+the worker has no request in hand (in_hand.py), in two consecutive checks. If that cannot be
+observed the worker gets a fixed time, from the moment its queue was empty. On a machine with
+too few CPUs it would spend most of that waiting for a CPU: this wait does not count.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
     from .in_hand import InHand
 
-# How often a queue that must empty is looked at: there is no event for it (s).
+# Interval of checks of a queue that must empty: there is no event for it (s).
 QUEUE_PAUSE = 0.005
-# Between two looks at the connections: the least, the usual most, and as a multiple of the
-# time that a look takes.
+# Time between two checks of the connections: the least, the usual most, and as a multiple of the
+# duration of a check.
 _LEAST, _MOST, _SHARE = 0.01, 0.05, 10.0
 _LOOKS = 2
 # The same for a worker that may keep its connections for hours.
 _RARE, _RARE_SHARE = 5.0, 200.0
-# Less than this is no reason to look again (s).
+# Less than this is no reason for another check (s).
 _NEGLIGIBLE = 0.005
-# How often it is looked whether it still waits for a CPU (s): each thread is a file of /proc.
+# Interval of checks whether it still waits for a CPU (s): each thread is a file of /proc.
 _PAUSE = 0.05
 
 
 class Emptying:
-    """Called again after `pause` s, says when the worker of process tree `pid` is done.
+    """Called again after `pause` s; returns whether the worker of process tree `pid` is done.
 
-    `ordered` says what is waited for. `in_hand` looks at its requests; where that cannot tell,
+    `ordered` says what to wait for. `in_hand` checks its requests; if that is impossible,
     `blind` is called with the reason.
     """
 
@@ -64,16 +64,16 @@ class Emptying:
             self._wait_instead()
         self._clean = 0
         self._took = 0.0
-        # Since when its queue was empty, or it has taken nothing.
+        # Since when its queue has been empty, or it has accepted nothing.
         self._since: float | None = None
         self._idle_since: float | None = None
-        # So many seconds of it are over; when it is looked again whether more are.
+        # Seconds of it that are over; when to check again whether more are.
         self._had = 0.0
         self._due: dict[float, float] = {}
         self._before: dict[int, proc.Scheduled] = {}
 
     def __call__(self) -> bool:
-        """The queue is empty, and it has answered or has had its time."""
+        """Whether the queue is empty, and the worker has answered or its time is over."""
         empty = self._queue_length() == 0
         if not empty:
             self._since = None
@@ -117,7 +117,7 @@ class Emptying:
             self._answer_time = max(self._answer_time, self._quiet_time)
 
     def _stalls(self, *, empty: bool) -> bool:
-        """It has nothing in hand, and takes nothing from its queue."""
+        """Whether it has nothing in hand and takes nothing from its queue."""
         if empty or not self._hurried:
             self._idle_since = None
             return False
@@ -126,7 +126,7 @@ class Emptying:
         return self._now() - self._idle_since >= self._quiet_time
 
     def _has_had(self, seconds: float) -> bool:
-        """Its queue has been empty for so long, without the time in which it had no CPU."""
+        """Whether its queue has been empty that long, without the time in which it had no CPU."""
         if self._since is None:
             return False
         if seconds <= self._had:
@@ -143,13 +143,13 @@ class Emptying:
         return False
 
     def _waited(self, gone: float) -> float:
-        """How much of the time that has gone its slowest thread has waited for a CPU."""
+        """How much of the elapsed time its slowest thread has waited for a CPU."""
         most = 0.0
         for thread, now in proc.scheduled(self._pid).items():
             before = self._before.get(thread, _NEW)
             most = max(most, now.waited - before.waited)
             if now.runnable:
-                # It may wait since long: that is counted when it is over.
+                # It may have waited for long: that is counted when the wait is over.
                 most = max(most, gone - (now.ran - before.ran))
         return most
 

@@ -1,6 +1,6 @@
-"""What the core orders of the apps' ports: they are held here, by the app's name.
+"""Performs the core's effects on the apps' ports, which are kept here by app name.
 
-An effect for an app whose port is closed already is passed over: the app is gone.
+An effect for an app whose port is already closed is ignored: the app is gone.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from .in_hand import InHand
     from .ports import Log, Observed
 
-# How often it is looked whether a worker that has left a shared queue still has it (s).
+# Interval of checks whether a worker that left a shared queue still has it (s).
 _LEAST_PAUSE, _MOST_PAUSE = 0.02, 0.25
 
 
 class Prepared(Record):
-    """What a plan that does not count yet has of the ports.
+    """The ports of a plan that is not in force yet.
 
-    `fresh`: ports of apps that are new; `moving`: app → address → the app that has it now;
+    `fresh`: ports of new apps; `moving`: app → address → the app that has it now;
     `problems`: what could not be bound, as sentences.
     """
 
@@ -68,13 +68,13 @@ class PortEffects:
         self._probes: dict[tuple[int, str], AcceptProbe] = {}
         self._accepters = Accepters(children)
         self._pending = Pending(loop, children.adopt_helper)
-        # Apps of whose workers cannot be told whether they have a request in hand.
+        # Apps whose workers' requests in hand cannot be observed.
         self._blind: set[str] = set()
-        # Apps that the file has.
+        # Apps in the file.
         self._names: frozenset[str] = frozenset()
 
     def get(self, app: str) -> Ports | None:
-        """The port of an app; None when there is no such app, or no longer."""
+        """The port of an app; None if there is no such app, or no longer."""
         return self._ports.get(app)
 
     def __getitem__(self, app: str) -> Ports:
@@ -87,7 +87,7 @@ class PortEffects:
     # -- another plan -----------------------------------------------------------------
 
     def open(self, specs: tuple[AppSpec, ...]) -> tuple[str, ...]:
-        """Bind all that these apps declare; what could not be bound, as sentences."""
+        """Bind all that these apps declare; returns what could not be bound, as sentences."""
         problems: list[str] = []
         self._names = frozenset(spec.name for spec in specs)
         for spec in specs:
@@ -107,13 +107,13 @@ class PortEffects:
             self._heir_of,
             self._children.pid_of,
         )
-        # Before anything listens: what comes first must not go to a spare slot.
+        # Before anything listens: the first connections must not go to a spare slot.
         ports.steer(tuple(range(spec.instances)))
         ports.open(spec.instances + spec.surge, but)
         return ports
 
     def _saw(self, incarnation: int, what: str, fields: dict[str, object]) -> None:
-        """Pass on what was seen of a worker; of a queue that emptied only if by the worker."""
+        """Pass on observations of a worker; an emptied queue only if the worker emptied it."""
         if what == "stalled":
             self._emit_stalled(fields)
             return
@@ -135,7 +135,7 @@ class PortEffects:
             self._emit(e.AcceptStalled(declared=declared, **fields))
 
     def _heir_of(self, form: Form) -> Address | None:
-        """What an app holds that the file no longer has, for another one that binds it."""
+        """An address for an app to take over from one that the file no longer has."""
         for name, ports in self._ports.items():
             if name not in self._names:
                 address = ports.give(form)
@@ -144,7 +144,7 @@ class PortEffects:
         return None
 
     def prepare(self, specs: tuple[AppSpec, ...]) -> Prepared:
-        """Bind what is new in these apps. Nothing counts before `accept`; `discard` gives it up."""
+        """Bind what is new in these apps. Not in force until `accept`; `discard` releases it."""
         fresh: dict[str, Ports] = {}
         problems: list[str] = []
         moving = moves({name: ports.declared_forms for name, ports in self._ports.items()}, specs)
@@ -161,7 +161,7 @@ class PortEffects:
         return Prepared(fresh, moving, tuple(problems))
 
     def accept(self, specs: tuple[AppSpec, ...], prepared: Prepared) -> None:
-        """These apps count from now on, with what `prepare` has bound for them."""
+        """Put these apps in force, with what `prepare` has bound for them."""
         self._names = frozenset(spec.name for spec in specs)
         self._ports.update(prepared.fresh)
         self._move(prepared.moving)
@@ -169,7 +169,7 @@ class PortEffects:
             self._ports[spec.name].update(spec)
 
     def _move(self, moving: dict[str, dict[Form, str]]) -> None:
-        """Hand addresses on; all are given before one is taken, for two may change places."""
+        """Hand addresses over; all are given before one is taken, as two apps may swap theirs."""
         given = [
             (app, self._ports[giver].give(form))
             for app, forms in moving.items()
@@ -180,14 +180,14 @@ class PortEffects:
                 self._ports[app].receive(address)
 
     def discard(self, prepared: Prepared) -> None:
-        """What `prepare` has bound will not be needed."""
+        """Release what `prepare` has bound."""
         for ports in prepared.fresh.values():
             ports.close()
         for ports in self:
             ports.discard()
 
     def close(self) -> None:
-        """Close all: nothing was started."""
+        """Close all ports: nothing was started."""
         for ports in self:
             ports.close()
         self._ports.clear()
@@ -240,7 +240,7 @@ class PortEffects:
             ports.close()
 
     def watch_queue(self, effect: f.WatchQueue) -> None:
-        """Perform it. Of an app without a port the queue is empty."""
+        """Perform it. The queue of an app without a port counts as empty."""
         ports = self.get(effect.app)
         started = self._children.get(effect.incarnation)
         in_hand: InHand | None = None
@@ -276,7 +276,7 @@ class PortEffects:
         def attempt(queued: bool) -> Emptying:
             from .in_hand import InHand
 
-            # Of its own: which handshakes have begun by then is seen at its first look.
+            # Its own check, because its first run records which handshakes have begun by then.
             fresh = InHand(addresses, pid, effect.longest) if in_hand is not None else None
             return emptying(queued=queued, looks=fresh)
 
@@ -291,7 +291,7 @@ class PortEffects:
         self._await_departure(effect, _LEAST_PAUSE)
 
     def _await_departure(self, effect: f.WatchQueue, pause: float) -> None:
-        """Let connections come again once the worker has ended or has closed its socket."""
+        """Let connections in again once the worker has ended or has closed its socket."""
         ports, started = self.get(effect.app), self._children.get(effect.incarnation)
         if ports is None:
             return
@@ -308,7 +308,7 @@ class PortEffects:
 
     @staticmethod
     def _holds(ports: Ports, started: Started) -> bool:
-        """It may still accept: it has one of the sockets of its queue."""
+        """Whether it may still accept: it has one of the sockets of its queue."""
         from entrypoint.kernel import look
 
         groups = ports.listeners.tcp_groups()
@@ -324,7 +324,7 @@ class PortEffects:
             self._log("warning", "requests in hand not seen", fields)
 
     def _at_rest(self, key: tuple[str, int], incarnation: int) -> None:
-        """Its queue is empty. Where siblings share it, at a moment when it has taken nothing."""
+        """Report an empty queue; for a shared unix socket, at a moment when the worker is idle."""
         started = self._children.get(incarnation)
         ports = self.get(started.spec.name) if started is not None else None
         paths = ports.unix_names(incarnation) if ports is not None and key[0] == "queue" else ()
@@ -348,9 +348,9 @@ class PortEffects:
         )
 
     def chosen(self, started: Started, inode: int) -> bool | None:
-        """The kernel chose the port of that listener of a worker; None: its bind was not seen.
+        """Whether the kernel chose that listener's port; None: the worker's bind was not reported.
 
-        A bind to a written port is answered with a socket of the app, if it was seen.
+        A bind to an explicit port is answered with a socket of the app, if it was reported.
         """
         ports = self.get(started.spec.name)
         if ports is None:
@@ -401,7 +401,7 @@ class PortEffects:
         probe.begin()
 
     def forget(self, incarnation: int) -> None:
-        """The worker is gone: nothing is asked of it any more."""
+        """Stop all checks of a worker that is gone."""
         for key in [key for key in self._probes if key[0] == incarnation]:
             self._probes.pop(key).close()
 
@@ -411,7 +411,7 @@ class PortEffects:
         incarnation: int,
         is_empty: Emptying | Departure,
     ) -> None:
-        """Look until `is_empty`, and say so; give up with the worker."""
+        """Check until `is_empty`, and report it; stop when the worker is gone."""
         try:
             empty = is_empty()
         except Exception as error:

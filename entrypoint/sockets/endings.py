@@ -1,4 +1,4 @@
-"""What becomes of the sockets of an app that its workers close, shut down or leave behind."""
+"""Handles sockets of an app that its workers close, shut down, or leave open at their end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LAST_HANDSHAKE = 70.0
 
 
 class Endings:
-    """The sockets of one app, as far as they end."""
+    """The sockets of one app and how they end."""
 
     def __init__(
         self,
@@ -37,9 +37,9 @@ class Endings:
         pid_of: Callable[[int], int],
         saw: Callable[[int, str, dict[str, object]], None],
     ) -> None:
-        """`saw(incarnation, what, fields)` reports what a living worker does.
+        """`saw(incarnation, what, fields)` reports an action of a living worker.
 
-        It has `closed` a listener, or is seen to take connections (`accepting`). `stalled` names
+        It has `closed` a listener, or was seen to accept connections (`accepting`). `stalled` names
         a slot instead of an incarnation, which is 0.
         """
         self._loop = loop
@@ -58,10 +58,10 @@ class Endings:
             PathWatch(loop, self._restored, log),
         )
         self._monitor.stalls.on_stalled = self._stalled
-        # Of which was said that they cannot be revived.
+        # Those already reported as impossible to revive.
         self._said_down: set[Group] = set()
-        # A worker has listened somewhere, closed it and served on: ports of this app that
-        # are bound later may be for one connection alone.
+        # A worker has listened somewhere, closed it and continued to serve: ports that this app
+        # binds later may be for one connection only.
         self._one_time = False
         self.unowned = self._monitor.unowned
 
@@ -69,18 +69,18 @@ class Endings:
         where = {"app": self._app.name, "address": group.form.text}
         self._log("info", "listener revived", {**where, "slots": list(slots)})
         self._said_down.discard(group)
-        # Of a unix socket it is another one: those who have the old one serve nobody.
+        # A unix path then has another socket: holders of the old one get no connections.
         for claim in self.claims:
             if claim.group is group and group.of_inode(claim.inode) is None:
                 self.claims.end(claim)
 
     def _restored(self, group: Group) -> None:
-        """Its path was removed by somebody."""
+        """Handle a removed path that was restored."""
         fields: dict[str, object] = {"app": self._app.name, "address": group.form.text}
         self._log("debug", "socket file restored", fields)
 
     def _down(self, group: Group, error: OSError) -> None:
-        """A worker has ended it, and it cannot be made again."""
+        """Report a listener that a worker shut down and that cannot be made again."""
         if group in self._said_down:
             return
         self._said_down.add(group)
@@ -93,7 +93,7 @@ class Endings:
         self._log("error", "listener down", fields)
 
     def _drop_later(self, address: Address, group: Group, sock: socket) -> None:
-        """A listener was replaced: close it when no handshake can end there any more."""
+        """Close a replaced listener when no handshake can end there any more."""
         self._loop.call_at(
             ("replaced", sock.fileno()),
             self._loop.now() + LAST_HANDSHAKE,
@@ -105,7 +105,7 @@ class Endings:
             self._close_socket(address, group, inode_of(sock.fileno()))
 
     def _end_deserted(self, address: Address) -> None:
-        """Close what no worker accepts on, and pass on what waits there."""
+        """Close sockets without accepting workers, and relay the connections that wait there."""
         for group in address.deserted():
             self._monitor.look_away(group)
             self._pass_on(address, group)
@@ -123,7 +123,7 @@ class Endings:
         if len(holders) == 1 and holders[0].listens and not holders[0].accepts:
             sock = group.of_inode(inode)
             if sock is not None and group.form.family != "unix" and not sockets.queue_length(sock):
-                # It was there a moment ago, and nobody else could take it.
+                # It was there a moment ago, and no other process could take it.
                 holders[0].accepts = True
                 self._saw(holders[0].incarnation, "accepting", {"address": group.form.text})
 
@@ -132,18 +132,18 @@ class Endings:
         self._saw(0, "stalled", {**where, "since": since, "waiting": waiting})
 
     def dropped(self, claim: Claim) -> None:
-        """The worker made a client of this socket: it is none of ours."""
+        """Drop a socket that the worker turned into a client."""
         self.claims.remove(claim)
         if not claim.group.declared:
             claim.group.gave_up(claim.slot, claim.incarnation)
         self._close_socket(claim.address, claim.group, claim.inode)
 
     def serves(self, incarnation: int) -> bool:
-        """It listens on one of the app's addresses."""
+        """Whether it listens on one of the app's addresses."""
         return any(claim.listens for claim in self.claims.of(incarnation))
 
     def _claim_ended(self, claim: Claim) -> None:
-        """No process of that worker has the socket any more."""
+        """Handle the end of a claim: no process of that worker has the socket any more."""
         group = claim.group
         if any(other.group is group for other in self.claims.of(claim.incarnation)):
             # It has another socket of this address.
@@ -164,7 +164,7 @@ class Endings:
             self._saw(claim.incarnation, "closed", fields)
 
     def _close_socket(self, address: Address, group: Group, inode: int) -> None:
-        """Close one socket of an address; what waits there is passed on if it can be."""
+        """Close one socket of an address; relay the connections that wait there, if possible."""
         sock = group.of_inode(inode)
         if sock is None:
             return
@@ -189,7 +189,7 @@ class Endings:
             group.steer(group.steered)
 
     def _forget_address(self, address: Address) -> None:
-        """No worker has it, and no file declares it: it is free."""
+        """Release an address that no worker has and no file declares."""
         for form, known in tuple(self._registry.adopted.items()):
             if known is address:
                 del self._registry.adopted[form]
@@ -198,7 +198,7 @@ class Endings:
         self._log("debug", "address released", {"app": self._app.name, "address": text})
 
     def release(self, incarnation: int) -> None:
-        """The worker is gone: its claims end, unlinked socket files come back."""
+        """Release a worker that is gone: its claims end, unlinked socket files are restored."""
         for claim in self.claims.of(incarnation):
             self.claims.remove(claim)
             if not claim.listens and not claim.group.declared:
@@ -212,7 +212,7 @@ class Endings:
                 self._end_deserted(address)
 
     def _close_unless_used(self, claim: Claim) -> None:
-        """A socket that was bound and never listened dies with its worker."""
+        """Close a socket that was bound and never listened, with its worker."""
         if not self.claims.of_inode(claim.inode) and not claim.group.listens_at(claim.inode):
             claim.group.gave_up(claim.slot, claim.incarnation)
             self._close_socket(claim.address, claim.group, claim.inode)

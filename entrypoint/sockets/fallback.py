@@ -1,13 +1,13 @@
-"""What becomes of declared addresses where no filter can be put on workers.
+"""How declared addresses work if no filter can be installed on workers.
 
 gVisor has no user notification, and a seccomp profile may refuse seccomp(2) itself. Then
-a program that binds its own port would find it in use, by us. What is left:
+a program that binds its own port would find it in use by pyinit. What still works:
 
 - a Node program gets the port over Node's cluster protocol, also in fork mode;
-- one that is given its descriptor (`{fd}`, `handoff: fds`) has it;
-- of any other one, a single worker binds the address itself, as without pyinit: it is not
-  held, so a connection is refused while the worker is away, and a reload is a restart;
-- several of those cannot share a port: that is said.
+- a program that gets its descriptor (`{fd}`, `handoff: fds`) has the port;
+- in any other case a single worker binds the address itself, as without pyinit: pyinit does
+  not bind it, so connections are refused while the worker is away, and a reload is a restart;
+- several such workers cannot share a port: that is reported.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def adapt(plan: Plan, refusal: Callable[[], str]) -> tuple[Plan, tuple[str, ...]]:
-    """The plan as it can be run here, and what there is to say about it.
+    """The plan as it can run here, and sentences about the changes.
 
-    `refusal()` tells why there can be no filter, "" when there can be one; it is asked
+    `refusal()` returns why there can be no filter, "" if there can be one; it is called
     only if an app depends on the answer.
     """
     if not any(_depends(spec) for spec in plan.apps):
@@ -42,7 +42,7 @@ def adapt(plan: Plan, refusal: Callable[[], str]) -> tuple[Plan, tuple[str, ...]
 
 
 def _depends(spec: AppSpec) -> bool:
-    """Its workers bind an address that we hold."""
+    """Whether its workers bind an address that pyinit holds."""
     if spec.handoff not in ("auto", "intercept") or not spec.listen or spec.share == "none":
         return False
     if any("{fd}" in text for text in (*spec.command, *(value for _, value in spec.env))):

@@ -1,6 +1,6 @@
-"""Pages of workers that a child reads, because PID 1 would wait for their file system.
+"""Reads pages of workers in a child, because PID 1 would wait for their file system.
 
-One child for a worker at a time; its calls wait until that has ended, for ever where the
+One child for a worker at a time; the worker's calls wait until it has ended, forever if the
 file system is dead. See kernel/memory.py.
 """
 
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    # A child of this pid is a helper; what to call when it was reaped.
+    # Adopts a child of this pid as a helper; the callback runs when it is reaped.
     Adopt = Callable[[int, Callable[[int], None]], None]
 
 
@@ -24,14 +24,14 @@ class FetchedPages:
         self._under_way: dict[Hashable, tuple[int, memory.Fetch]] = {}
 
     def waits(self, owner: Hashable) -> bool:
-        """A child still reads for this worker: its calls are not to be looked at."""
+        """Whether a child still reads for this worker: its calls must wait."""
         found = self._under_way.get(owner)
         return found is not None and found[1].found is None
 
     def fetch(self, owner: Hashable, call: int, missing: memory.NotPresentError) -> bool:
-        """Read what is missing for `call`, unless a child reads already.
+        """Read the missing pages for `call`, unless a child is reading already.
 
-        False: what a child tried to read for this call is no memory.
+        False: what a child tried to read for this call is not valid memory.
         """
         known, before = self._under_way.get(owner, (0, None))
         if before is not None:
@@ -44,13 +44,13 @@ class FetchedPages:
             try:
                 begun = memory.Fetch(missing)
             except OSError:
-                return True  # no child now (EAGAIN), or the process is gone: tried again
+                return True  # no child now (EAGAIN), or the process is gone: retried
             self._under_way[owner] = (call, begun)
             self._adopt(begun.pid, begun.ended)
         return True
 
     def drop(self, owner: Hashable) -> None:
-        """No process of this worker is left."""
+        """Forget a worker of which no process remains."""
         found = self._under_way.pop(owner, None)
         if found is not None:
             found[1].abandon()

@@ -1,4 +1,4 @@
-"""The sockets of one address in one form: a slot's own, or one for all slots."""
+"""The sockets of one address in one form: one for each slot, or one for all slots."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from entrypoint.kernel.credentials import Credentials
     from entrypoint.kernel.socket_file import SocketFile
 
-# Places of sockets beyond those of the slots, of which there are fewer.
+# Keys of sockets beyond those of the slots, of which there are fewer.
 _EXTRA = 1 << 20
 
 
 class Group(Steered):
     """TCP: one `SO_REUSEPORT` socket for each slot (one in all when `single`).
 
-    `steered` holds the slots that new connections go to; () means all. `users` are the
-    incarnations that were handed one of the sockets.
+    `steered`: the slots that get new connections; () means all. `users`: the
+    incarnations that got one of the sockets.
 
-    `on_demand`: no file declares the address. A slot's socket is bound when its worker asks
-    for it, and listens when its worker does. Else all sockets are bound and listen at once.
-    `credentials`: for whom it is bound; None: by us, as the file says.
+    `on_demand`: the file does not declare the address. A slot's socket is bound when its worker
+    asks for it, and listens when its worker does. Otherwise all are bound and listen at once.
+    `credentials`: for whom it is bound; None: by pyinit, for the file.
 
-    Sockets are known by a *key*: the slot's number, or a number from `_EXTRA` up for a
-    further socket of a slot (a worker's own second one) and for one that was replaced.
+    Sockets are identified by a *key*: the slot's number, or a number from `_EXTRA` up for a
+    further socket of a slot (a worker's own second one) and for a replaced one.
     """
 
-    # Of a unix socket, if it has one.
+    # The file of a unix socket, if it has one.
     file: SocketFile | None = None
 
     def __init__(
@@ -52,15 +52,15 @@ class Group(Steered):
         self.backlog = backlog
         self.on_demand = on_demand
         self.listening = False
-        self._sink = 0  # the inode of the socket that it keeps busy
+        self._sink = 0  # the inode of the socket whose queue is kept full
         self._paused = False  # it listened, and will again
         self._refuses = False  # no new connections are wanted
         self._numbers = _EXTRA
-        # Places of which a worker has ended the listening, and that do not listen again yet.
+        # Keys whose listening a worker has ended, and that do not listen again yet.
         self._down: list[int] = []
 
     def open(self, slots: int) -> None:
-        """Bind. Raises OSError, leaving nothing open."""
+        """Bind. Raises OSError with nothing open."""
         try:
             self.grow(slots)
         except OSError:
@@ -79,7 +79,7 @@ class Group(Steered):
                 if self.listening:
                     self._listen(slot)
         if grown and self.listening:
-            # A program that names fewer sockets than there are leaves out the new one
+            # A program that names fewer sockets than there are omits the new one
             # only because it is attached again.
             self.steer(self.steered)
 
@@ -101,7 +101,7 @@ class Group(Steered):
         return sockets.may_bind(self.form.port, credentials)
 
     def declare(self, slots: int) -> None:
-        """A file declares it from now on. Raises OSError."""
+        """Mark the address as declared by the file. Raises OSError."""
         self.declared = True
         self._credentials = None
         self.on_demand = False
@@ -113,7 +113,7 @@ class Group(Steered):
             self.steer(self.steered)
 
     def listen(self, key: int | None = None) -> None:
-        """Take connections. Raises OSError (EADDRINUSE: somebody listens there).
+        """Take connections. Raises OSError (EADDRINUSE: another socket listens there).
 
         `key`: the socket whose worker listens; the others too unless `on_demand`.
         """
@@ -127,9 +127,9 @@ class Group(Steered):
             return
         self.listening = True
         keys = tuple(self._sockets)
-        # Those that take connections first, then the program, then the others: between
+        # Sockets that take connections first, then the program, then the others: between
         # a listen(2) and the program the kernel spreads connections by itself, and one
-        # given to a spare slot would wait for ever.
+        # given to a spare slot would wait forever.
         slots = self.open_slots()
         first = [key for key in keys if key in slots] or list(keys)
         for each in first:
@@ -162,11 +162,11 @@ class Group(Steered):
         self.join(slot, incarnation, own)
 
     def join(self, slot: int, incarnation: int, own: _socket.socket) -> None:
-        """As `adopt`, of one that is bound to the address already."""
+        """As `adopt`, for a socket that is already bound to the address."""
         if slot not in self._sockets:
             self._sockets[slot] = own
         elif slot in self._coming or incarnation in self.holders.get(slot, ()):
-            # Its second one for this address: SO_REUSEPORT in the program itself.
+            # Its second one for this address: the program itself uses SO_REUSEPORT.
             self._numbers += 1
             self._sockets[self._numbers] = own
             self._extras[self._numbers] = slot
@@ -175,9 +175,9 @@ class Group(Steered):
         self.taken(slot, incarnation)
 
     def begins(self, inode: int) -> _socket.socket | None:
-        """The worker listens on its own socket of that inode. Raises OSError.
+        """Listen on the worker's own socket of that inode. Raises OSError.
 
-        The listener that it replaces is returned, for its queue; it takes no connections
+        Returns the listener that it replaces, for its queue; that one takes no connections
         any more, and stays open until `drop_replaced`.
         """
         key = self.key_of(inode)
@@ -227,9 +227,9 @@ class Group(Steered):
         return sock
 
     def retire(self, inode: int) -> bool:
-        """Keep the listener of that inode for what waits there; it gets nothing new.
+        """Keep the listener of that inode for its queue; it gets no new connections.
 
-        False: it would, or no other listens.
+        False: it would get some, or no other listens.
         """
         key = self.key_of(inode)
         others = any(each != key and self._extras.get(each) != REPLACED for each in self._array)
@@ -246,9 +246,9 @@ class Group(Steered):
     # -- changes ------------------------------------------------------------------------
 
     def unite(self) -> None:
-        """From now on all slots have one socket: one whose worker accepts now.
+        """Make all slots share one socket: one whose worker accepts now.
 
-        The others stay, for what waits there; nothing more comes to them.
+        The others stay open for their queues; they get no new connections.
         """
         if not self.single:
             self.single = True
@@ -257,7 +257,7 @@ class Group(Steered):
             self.steer(self.steered)
 
     def tune(self, backlog: int, mode: int | None) -> None:  # noqa: ARG002
-        """Another backlog, and another `mode` where there is a file. Raises OSError."""
+        """Set another backlog, and another `mode` if there is a file. Raises OSError."""
         if backlog == self.backlog or self._plug is not None:
             return
         self.backlog = backlog
@@ -299,7 +299,7 @@ class Group(Steered):
             sink.close()
 
     def refuse(self) -> None:
-        """Take no new connections; what is queued stays (`sockets.take_no_more`)."""
+        """Take no new connections; queued ones stay (`sockets.take_no_more`)."""
         if not self.listening:
             return
         self._refuses = True
@@ -315,8 +315,8 @@ class Group(Steered):
     def _refuse_by_sink(self) -> None:
         """Turn new connections to a socket whose queue is full: their SYN is dropped.
 
-        Nobody accepts on it. A backlog of 0 holds one connection (`listen(2)`: the queue
-        is full when it is longer), which is our own. Without steering there is no way, nor
+        No process accepts on it. A backlog of 0 holds one connection (`listen(2)`: the queue
+        is full when it is longer), which is pyinit's. Without steering this is impossible, also
         beside a socket that was not bound to share its address (an inherited one):
         connections then come until `close`.
         """
@@ -336,10 +336,10 @@ class Group(Steered):
         self._plug = clients.connect_to_self(sink)
 
     def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:
-        """Listen again where a worker has shut a socket down; those slots.
+        """Listen again on sockets that a worker has shut down; returns those slots.
 
-        `fallen`: the order in which that happened, as far as it is known. With each one the
-        kernel's array changes, so the same sockets gone in another order leave another array.
+        `fallen`: the order in which that happened, as far as known. Each one changes the
+        kernel's array, so the same sockets removed in another order leave another array.
         """
         if not self.listening:
             return ()
@@ -350,7 +350,7 @@ class Group(Steered):
         )
         self._down += down
         for key in down:
-            # The last of the array took its place.
+            # The last one of the array took its index.
             index = self._array.index(key)
             last = self._array.pop()
             if last != key:
@@ -366,11 +366,11 @@ class Group(Steered):
 
     @property
     def is_down(self) -> bool:
-        """A worker has ended it, and `revive` could not make it again."""
+        """Whether a worker shut it down, and `revive` could not make it again."""
         return bool(self._down)
 
     def socket(self, slot: int) -> _socket.socket:
-        """The socket of a slot, made if there are not that many. Raises OSError."""
+        """The socket of a slot, created if needed. Raises OSError."""
         if self.single:
             slot = self._one
         if slot not in self._sockets:
@@ -381,7 +381,7 @@ class Group(Steered):
         return self._sockets[slot]
 
     def has(self, slot: int) -> bool:
-        """There is a socket for this slot already."""
+        """Whether this slot already has a socket."""
         return (self._one if self.single else slot) in self._sockets
 
     def hand(self, slot: int, incarnation: int) -> _socket.socket:
@@ -392,18 +392,18 @@ class Group(Steered):
 
     @property
     def empty(self) -> bool:
-        """There is no socket left but those that were replaced."""
+        """Whether no socket remains except replaced ones."""
         left = any(self._extras.get(key) != REPLACED for key in self._sockets)
         return not left and not self._coming
 
     def set_blocking(self, slot: int, blocking: bool) -> None:
-        """Whether accept(2) waits, for all who hold this slot's socket."""
+        """Set whether accept(2) waits, for all holders of this slot's socket."""
         sockets.set_blocking(self.socket(slot), blocking)
 
     def queue_length(self, slot: int) -> int:
-        """Connections waiting for this slot alone (0 when siblings share its queue).
+        """Connections waiting only for this slot (0 if siblings share its queue).
 
-        Once no new ones come, the queue of all is that of each.
+        Once no new ones come, the shared queue counts for each slot.
         """
         if not self.listening:
             return 0
@@ -418,7 +418,7 @@ class Group(Steered):
         if not self.listening:
             return ()
         found = (self._depth(sock) for sock in self._sockets.values())
-        # A backlog of 0 is the plug's (`_refuse_by_sink`), which is full on purpose.
+        # A backlog of 0 belongs to the full socket of `_refuse_by_sink`.
         return tuple(each for each in found if each is not None and each.limit > 0)
 
     @staticmethod
@@ -426,11 +426,11 @@ class Group(Steered):
         return sockets.depth(sock)
 
     def mend(self) -> bool:
-        """Nothing to do for TCP (`UnixGroup.mend`)."""
+        """A no-op for TCP (`UnixGroup.mend`)."""
         return False
 
     def close(self) -> None:
-        """Close all; what is queued is reset."""
+        """Close all sockets; queued connections are reset."""
         self.listening = False
         self._array.clear()
         for sock in (*self._sockets.values(), *self._coming.values()):

@@ -1,15 +1,15 @@
-"""The moment for a stop signal: the worker has no connection of the app's unix socket in hand.
+"""Finds a moment for the stop signal when the worker has no unix socket connection in hand.
 
-On TCP a worker that is to leave gets no new connections, and has answered what it took when
-its signal comes. A unix socket has one queue for all workers: each takes connections until
-the moment of its signal, and a rude server drops what it is answering then. So it is held
+On TCP a retiring worker gets no new connections, and has answered what it took when its
+signal is sent. A unix socket has one queue for all workers: each takes connections until
+its signal, and a server that stops abruptly drops the requests in hand. So the worker is suspended
 for a moment (SIGSTOP). If none of its processes has a connection, it cannot take one before
-its signal, which it finds when it goes on; else it goes on at once, and is held again a
-little later.
+its signal, which takes effect when it continues; otherwise it continues at once and is suspended
+again a little later.
 
-A hold takes some milliseconds. A worker that keeps a connection is never found idle and gets its
-signal after `PATIENCE` all the same. It is tried for longer where that may help: one that has
-other connections in hand at each look is idle in between, and on a busy machine threads take long
+A suspension takes some milliseconds. A worker that keeps a connection is never idle and gets its
+signal after `PATIENCE` all the same. Attempts go on for longer if that may help: a worker with
+other connections in hand at each check is idle in between, and on a busy machine threads take long
 to stop.
 """
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
     from entrypoint.loop import Loop
 
-# How long an idle moment is looked for (s).
+# How long to look for an idle moment (s).
 PATIENCE = 0.5
-# Looks that tell a kept connection; how long is tried without one (s).
+# Checks that identify a kept connection; how long to try without one (s).
 _LOOKS, _LONGEST = 5, 3.0
-# Between two holds; varied, so as not to keep step with the load (s).
+# Time between two suspensions; varied, to avoid synchronizing with the load (s).
 _PAUSES = (0.004, 0.007, 0.011, 0.005, 0.009)
-# How often it is looked whether all threads have stopped, and how many times.
+# Interval of checks whether all threads have stopped, and how many.
 _STEP, _STEPS = 0.001, 8
-# And how many times whether the signal is sent.
+# How many checks whether the signal has been sent.
 _SENDING = 500
-# The first holds want to see each thread in a call that waits: between two calls a program
-# may be on its way to the next accept(2).
+# The first attempts require each thread to be in a waiting call: between two calls a program
+# may be about to call accept(2).
 _STRICT = 0.7
 
 
 class Idle:
-    """Call `then` at such a moment, or in the end. `paths` are the sockets' names.
+    """Calls `then` at such a moment, or in the end. `paths` are the names of the sockets.
 
-    `sending()`: the signal that `then` has begun to send is not yet sent to all. The worker is
-    held until it is: else it could take a connection before.
+    `sending()`: the signal that `then` has begun to send has not reached all processes yet. The
+    worker stays suspended until then: otherwise it could take a connection first.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Idle:
         self._began = loop.now()
         self._holds = 0
         self._looks = 0
-        # Connections that it had in hand at each look.
+        # Connections that it had in hand at each check.
         self._kept: set[int] | None = None
         self._suspended: tuple[int, ...] = ()
         self._steps = 0
@@ -71,7 +71,7 @@ class Idle:
 
     def _hold(self) -> None:
         tree = look.tree(self._pid)
-        # Who is suspended already is so for somebody else's reason.
+        # A process that is already suspended is so for another reason.
         if all(suspend.is_suspended(pid) for pid in tree):
             self._then()
             return
@@ -116,7 +116,7 @@ class Idle:
             return False
         taken = sockdiag.accepted(self._paths)
         if taken is None:
-            return True  # nothing can be seen, now or later
+            return True  # nothing can be observed, now or later
         serving = set(look.sockets(self._suspended, taken).holders) if taken else set()
         self._kept = serving if self._kept is None else self._kept & serving
         return not serving

@@ -1,16 +1,16 @@
-"""Which requests a worker has in hand, as the counters of its TCP connections tell.
+"""Which requests a worker has in hand, by the counters of its TCP connections.
 
-A connection is *free* when nothing of it is unread or unacknowledged, its worker has sent
-later than it has received, and nothing was sent for `QUIET`. Else it is *held*, with three
+A connection is *free* if nothing of it is unread or unacknowledged, its worker sent
+later than it received, and nothing was sent for `QUIET`. Otherwise it is *held*, with three
 exceptions:
 
-- What the kernel counts in one tick has no order. Then a later acknowledgement without data is
-  that of an answer; without one it is *unsure*, and counts as held until `settled`.
-- A kept connection that was free, or was answered, and was used again goes on like that for
-  ever. It counts as held until `settled`.
-- What has been in hand for longer than a stop may take is a stream, or is never answered.
+- Events within one tick of the kernel have no order. Then a later acknowledgement without data
+  belongs to an answer; without one the connection is *unsure*, and is held until `settled`.
+- A keep-alive connection that was free, or was answered, and is used again may continue
+  forever. It is held until `settled`.
+- A request in hand for longer than a stop may take is a stream, or is never answered.
 
-Which of the held ones are the worker's is in /proc/PID/fd of its tree. Nothing is read there
+/proc/PID/fd of the worker's tree tells which held connections are its own. Nothing is read there
 while none is held.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .group import Group
 
-    # What was received and sent at the last look; it was answered since the first one; it was
+    # Received and sent bytes at the last check; answered since the first one;
     # free, or used again after an answer.
     Before = tuple[int, int, bool, bool]
 else:
@@ -38,11 +38,11 @@ else:
 
 _FAMILIES = {"inet": _socket.AF_INET, "inet6": _socket.AF_INET6}
 
-# Nothing is sent in the middle of an answer, and no request follows one, for longer (s).
+# A pause in an answer, or before a next request, is not longer than this (s).
 QUIET = 0.1
-# Parts of a dump, of a hundred connections each, that are read at once.
+# Parts of a dump, of a hundred connections each, that are read in one step.
 _PARTS = 4
-# A descriptor appears a moment after the inode: so often it has to be missing.
+# A descriptor appears a moment after the inode: it has to be missing this many times.
 _MISSES = 2
 
 FREE, UNSURE, HELD = 0, 1, 2
@@ -76,7 +76,7 @@ def ports_of(groups: Iterable[Group]) -> tuple[tuple[int, int], ...]:
 
 
 class InHand:
-    """Looks at the connections of `addresses` (family, port) for those of process tree `pid`.
+    """Checks the connections of `addresses` (family, port) for those of process tree `pid`.
 
     `closed`: each of them counts as held until it is closed.
     """
@@ -96,20 +96,20 @@ class InHand:
         self._before: dict[int, Before] = {}
         self._now: dict[int, Before] = {}
         self._first = True
-        # Handshakes that had begun before the worker got no more connections.
+        # Handshakes that had begun before the worker stopped getting connections.
         self._handshakes: set[bytes] = set()
         self._open: set[bytes] = set()
         self._mine: set[int] = set()
         self._others: dict[int, int] = {}
-        # Of the look under way.
+        # State of the check under way.
         self._parts: Iterator[list[Connection]] | None = None
         self._held: set[int] = set()
         self._used_again: set[int] = set()
 
     def step(self, *, settled: bool) -> bool | None:
-        """Go on with a look. None: it is not over; then, whether any request is in hand.
+        """Continue a check. None: not finished; otherwise, whether any request is in hand.
 
-        Raises OSError where that cannot be told.
+        Raises OSError if that cannot be known.
         """
         if self._parts is None:
             self._parts = self._all()

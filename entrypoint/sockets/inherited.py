@@ -1,8 +1,8 @@
-"""Listening sockets that pyinit was started with: socket activation, sd_listen_fds(3).
+"""Listening sockets passed to pyinit at its start: socket activation, sd_listen_fds(3).
 
-Whoever gave them (systemd, podman) holds them too, and may give them to the next container. So
-they are neither closed nor shut down, their file is not removed, and their options stay. There is
-one socket for each address, which all workers share: it has no slots.
+The process that passed them (systemd, podman) keeps them, and may pass them to the next container.
+So they are neither closed nor shut down, their file is not removed, and their options stay. There
+is one socket for each address, which all workers share: it has no slots.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 else:
     import _socket
 
-# Filled once, at boot. They stay open: a file that is read again may declare another one.
+# Filled once, at boot. They stay open: a later version of the file may declare another one.
 _given: dict[Form, _socket.socket] = {}
 _used: set[Form] = set()
 
 
 def take_over(fds: Sequence[int]) -> tuple[str, ...]:
-    """Keep these for `group_for`. What cannot be used, as sentences."""
+    """Keep these for `group_for`. Returns sentences about what cannot be used."""
     refused = []
     for fd in fds:
         try:
@@ -49,10 +49,10 @@ def unused() -> tuple[str, ...]:
 
 
 def group_for(form: Form, backlog: int) -> Group | None:
-    """A group of the socket that pyinit was given for this address, if it was."""
+    """A group with the socket passed for this address, if there is one."""
     found = _given.get(form)
     if found is None and form.host == ANY6 and not form.v6only:
-        # "Every address", of a host whose activator means IPv4.
+        # "Every address", if the host's activator means IPv4.
         form = form.replace(family="inet", host=ANY4)
         found = _given.get(form)
     if found is None:
@@ -82,7 +82,7 @@ def _form_of(fd: int) -> Form:
 
 
 class InheritedGroup(Group):
-    """One socket for all slots, which others hold as well."""
+    """One socket for all slots, which other processes hold as well."""
 
     def __init__(self, form: Form, backlog: int, given: _socket.socket) -> None:
         super().__init__(form, backlog, single=True)
@@ -92,30 +92,30 @@ class InheritedGroup(Group):
         return _socket.socket(fileno=os.dup(self._given.fileno()))
 
     def _listen(self, key: int) -> None:
-        # It does already. But a worker may have shut it down.
+        # It already listens, unless a worker has shut it down.
         if not sockets.is_listening(self._sockets[key]):
             self._sockets[key].listen(self.backlog)
         self._array.append(key)
 
     def tune(self, backlog: int, mode: int | None) -> None:
-        """Backlog and mode are those of its owner."""
+        """Does nothing: backlog and mode belong to the owner."""
 
     def refuse(self) -> None:
-        """What comes now waits for the next one that is given the socket."""
+        """Leaves new connections to the next container that gets the socket."""
 
     def quiet(self) -> None:
-        """As `refuse`."""
+        """Same as `refuse`."""
         self.listening = False
         self._array.clear()
 
     def pause(self) -> None:
-        """Others hold it as well: it is not ours to end."""
+        """Does nothing: others hold it as well, so it must not be shut down."""
 
     def resume(self) -> None:
-        """It listens all the time."""
+        """Does nothing: it always listens."""
 
     def steer(self, slots: tuple[int, ...]) -> None:
-        """There is one socket."""
+        """Does nothing: there is one socket."""
         self.steered = slots
 
     def _depth(self, sock: _socket.socket) -> sockets.Depth | None:  # type: ignore[override]

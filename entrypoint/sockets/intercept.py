@@ -1,7 +1,7 @@
-"""Interception: the notifiers of the workers' seccomp filters, and who answers which call.
+"""Interception: the notifiers of the workers' seccomp filters, and the dispatch of their calls.
 
-What the answers to bind(2), listen(2) and their kin are is in bind_calls.py, those about paths of
-unix sockets are in unix_calls.py. Whatever is not understood, or is not the app's, goes on in
+bind_calls.py has the answers to bind(2), listen(2) and related calls, unix_calls.py those about
+paths of unix sockets. A call that is not understood, or not about the app's addresses, continues in
 the kernel unchanged.
 """
 
@@ -59,13 +59,13 @@ class Interception:
         self._said_ring = False
 
     def change(self, app: AppSpec) -> None:
-        """Another revision of the app counts from now on."""
+        """Apply another revision of the app."""
         self._app = app
         self._binding.change(app)
 
     @property
     def makes_sockets(self) -> bool:
-        """Workers of this app get sockets that we make, from their next start on."""
+        """Workers of this app get sockets made by pyinit, from their next start on."""
         return self._binding.makes_sockets
 
     def attach(self, incarnation: int, slot: int, notify_fd: int, *, makes: bool) -> None:
@@ -81,14 +81,14 @@ class Interception:
         )
 
     def attends(self, incarnation: int) -> bool:
-        """This worker's calls are reported."""
+        """Whether this worker's calls are reported."""
         return any(worker.incarnation == incarnation for worker in self._workers.values())
 
     def forget(self, incarnation: int) -> None:
-        """The worker is gone. Processes it left behind may bind what they like.
+        """Forget a worker that is gone. Processes that it left may bind what they like.
 
-        Its notifier is closed once the last of them has ended: without one, every bind
-        of theirs would fail.
+        Its notifier is closed once the last of them has ended: without a notifier all their
+        binds would fail.
         """
         for worker in self._workers.values():
             if worker.incarnation == incarnation:
@@ -97,9 +97,9 @@ class Interception:
         self._options.forget(incarnation)
 
     def close(self) -> None:
-        """No worker is left, but perhaps some process that one has left behind.
+        """Close everything; no worker remains, but processes that one left may.
 
-        Without a notifier its calls would fail. So each is kept until its last process has
+        Without a notifier their calls would fail. So each is kept until its last process has
         ended.
         """
         self._binding.close()
@@ -130,7 +130,7 @@ class Interception:
                 self._later(worker, call)
 
     def _later(self, worker: Worker, call: seccomp.Notification) -> None:
-        """Try again: its thread does not run now. It slows down only its own worker."""
+        """Retry: its thread does not run now. Only its own worker is slowed down."""
         fd = worker.notifier.fd
         if self._pending.add(
             worker,
@@ -140,7 +140,7 @@ class Interception:
             self._loop.modify(fd, 0)
 
     def _answer(self, worker: Worker, call: seccomp.Notification) -> bool:
-        """Answer the call or let it go; False: not in time, it still waits."""
+        """Answer the call or let it continue; False: not in time, it still waits."""
         done = False
         try:
             done = self._serve(worker, call)
@@ -159,7 +159,7 @@ class Interception:
         return worker.notifier.flush()
 
     def _again(self, worker: Worker, call: seccomp.Notification) -> bool:
-        """As `_answer`, for a call that was not answered in time. All is looked at anew."""
+        """As `_answer`, for a call that was not answered in time. Everything is checked anew."""
         if self._pending.reads_memory(worker):
             return False
         with interrupter():
@@ -167,13 +167,13 @@ class Interception:
                 if not worker.notifier.flush():
                     return False
                 if not worker.notifier.waits(call):
-                    return True  # what was left was its answer, or its caller is gone
+                    return True  # only its answer was missing, or its caller is gone
             except seccomp.NotTakenError:
                 return False
             return self._answer(worker, call)
 
     def _complain(self, call: seccomp.Notification, error: OSError) -> None:
-        # It has ended meanwhile: nothing to tell.
+        # It has ended meanwhile: nothing to report.
         if self._complained or error.errno in (errno.ENOENT, errno.ESRCH):
             return
         self._complained = True
@@ -189,9 +189,9 @@ class Interception:
         )
 
     def _serve(self, worker: Worker, call: seccomp.Notification) -> bool:
-        """Answer the call, or return False to let it go. Raises OSError likewise."""
+        """Answer the call; False lets it continue in the kernel, and so does an OSError."""
         if call.pid == 0:
-            return False  # of a PID namespace that we cannot see into
+            return False  # from a PID namespace that pyinit cannot see into
         if call.call in bpf.REMOVALS:
             return self._remove(worker, call)
         if call.call == "shutdown":
@@ -226,7 +226,7 @@ class Interception:
         return False
 
     def _refuse_ring(self, worker: Worker, call: seccomp.Notification) -> bool:
-        """No io_uring where bind and listen can go by it, unseen (Linux 6.11)."""
+        """Refuse io_uring if bind and listen can use it unreported (Linux 6.11)."""
         worker.notifier.answer(call, errno.EPERM)
         if not self._said_ring:
             self._said_ring = True
@@ -272,7 +272,7 @@ def filter_calls(
 ) -> tuple[str, ...]:
     """Names for `bpf.interception`.
 
-    `connects`: all of them, also those whose address is as long as IPv4's. `has_paths`: the app
+    `connects`: also connects whose address is as long as IPv4's. `has_paths`: the app
     has unix sockets. `makes`: pyinit makes the worker's sockets. `options`: setsockopt's.
     """
     hidden = any(bpf.looks_like_inet(each.path) for each in app.listen if each.family == "unix")

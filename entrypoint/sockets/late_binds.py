@@ -1,19 +1,19 @@
-"""What the bind of a worker means that serves already, on an address that no file declares.
+"""What a bind means if its worker already serves and no file declares the address.
 
 All workers of a cluster program bind the same addresses, one after the other, and share them. But
 a program may also bind a port for one transfer (passive FTP, RTP, a debugger): then a sibling that
-takes the same port has to find it in use, as without pyinit. At its bind the two look alike. What
-tells them apart is that a one-time port is closed while its worker serves on.
+tries the same port has to find it in use, as without pyinit. The two binds look alike. The
+difference is that a one-time port is closed while its worker continues to serve.
 
-- Before that was seen, siblings share what both bind. For `NEWEST_FIRST` after a ready worker has
-  listened there, its siblings get no connections of that address: a client that was told the port
-  comes at once.
+- Until that was seen, siblings share what both bind. For `NEWEST_FIRST` after a ready worker has
+  listened there, its siblings get no connections of that address: a client that was given the port
+  connects at once.
 - After it was seen, an address is shared if siblings share it already, or if it looks like a part
-  of the program's start: its holder bound it shortly after its first address, has it still, and
-  the caller has just begun to serve as well.
+  of the program's start: its holder bound it shortly after its first address and still has it, and
+  the caller has also just begun to serve.
 - A worker that listens on the address already, on another socket, finds it in use.
 
-SO_REUSEPORT on its own socket says that a program shares the address in any case.
+With SO_REUSEPORT on its own socket a program shares the address in any case.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from .address import Address
     from .claims import Claim, Claims
 
-# How long a ready worker that listens where siblings do gets all connections there (s).
+# How long a ready worker that listens beside siblings gets all connections there (s).
 NEWEST_FIRST = 0.5
 
 
 def rivals(claims: Claims, address: Address, slot: int) -> tuple[Claim, ...]:
-    """Living workers of other slots that are sure to hold this address; none was told to stop."""
+    """Live workers of other slots that certainly hold this address and are not being stopped."""
     return tuple(
         claim
         for claim in claims
@@ -52,10 +52,10 @@ def is_taken(
     reuses: Callable[[], bool | None],
     now: float,
 ) -> bool:
-    """This worker, which serves, is to find the address in use.
+    """Whether this worker, which already serves, has to find the address in use.
 
-    `one_time`: a worker of the app has closed such an address and served on. `reuses`
-    reads SO_REUSEPORT of the worker's socket, None when it cannot be known.
+    `one_time`: a worker of the app has closed such an address and continued to serve. `reuses`
+    reads SO_REUSEPORT of the worker's socket, None if it cannot be known.
     """
     own = claims.of(incarnation)
     if any(claim.address is address and claim.listens and claims.holds(claim) for claim in own):
@@ -75,5 +75,5 @@ def is_taken(
 
 
 def _served_from(claims: Claims, incarnation: int) -> float:
-    """When the worker began to listen on the first of the addresses that it has."""
+    """When the worker began to listen on the first of its addresses."""
     return min(claim.since for claim in claims.of(incarnation) if claim.listens)

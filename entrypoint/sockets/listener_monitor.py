@@ -1,9 +1,9 @@
-"""The listening sockets of an app under the eyes of the loop.
+"""Watches the listening sockets of an app on the loop.
 
-A worker can shut down the open file that it shares with us (shutdown(2)): that is seen,
-and the socket listens again. What comes to a slot that nobody has is passed on. Where a
-worker has the socket, a connection is a reason to look whether it still has (claims.py).
-And a descriptor that a worker uses is known again by its inode.
+A worker can shut down the open file that it shares with pyinit (shutdown(2)): this is detected,
+and the socket listens again. Connections to a slot without a worker are relayed. If a
+worker has the socket, a connection triggers a check whether it still has it (claims.py).
+A descriptor that a worker uses is identified by its inode.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
     Arrived = Callable[[Group, int], None]
     Down = Callable[[Group, OSError], None]
 
-# Before it is tried again to make a socket that could not be made (s).
+# The pause before another attempt to make a socket (s).
 REVIVE_PAUSE, LONGEST_REVIVE_PAUSE = 0.25, 2.0
 
 
 class ListenerMonitor:
-    """`groups()`: all that there are; `revived(group, slots)` gets those that stopped listening.
+    """`groups()`: all groups; `revived(group, slots)` gets slots that stopped listening.
 
     `arrived(group, inode)` is called for a connection to a socket that a worker has, at
-    most once in `PAUSE`. `down(group, error)`: one that fell cannot be revived; it is tried
-    again. `paths` watches their files.
+    most once in `PAUSE`. `down(group, error)`: a socket cannot be revived; this is
+    retried. `paths` watches the socket files.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class ListenerMonitor:
         self._revived = revived
         self._claims = claims
         self._arrived = arrived
-        # Descriptors at which no connection is waited for just now; the last time and pause.
+        # Descriptors that are not watched for connections just now; the last time and pause.
         self._resting: set[int] = set()
         self._rests: dict[int, tuple[float, float]] = {}
         self._inodes: dict[int, tuple[Address, Group]] = {}
         # Descriptor → inode.
         self._watched: dict[int, int] = {}
-        # Descriptor → key of those that listen: a socket that is replaced changes it.
+        # Descriptor → key of listening ones: replacing a socket changes it.
         self._keys: dict[int, int] = {}
-        # Those that do not listen: their workers may make clients of them.
+        # Sockets that do not listen: their workers may turn them into clients.
         self._clients: set[int] = set()
         # Slots whose sockets workers have shut down, in that order, until they are revived.
         self._fallen: dict[Group, list[int]] = {}
@@ -85,7 +85,7 @@ class ListenerMonitor:
         self.unowned = UnownedSlots(loop, self._watched_groups, self.proxy, self.refresh)
 
     def note(self, address: Address, group: Group) -> None:
-        """Know its sockets again, and hear when a worker shuts one down."""
+        """Register its sockets again, and watch for a shutdown by a worker."""
         for inode in group.inodes:
             self._inodes[inode] = (address, group)
         if group.file is not None:
@@ -103,9 +103,9 @@ class ListenerMonitor:
                 self._loop.modify(fd, self._events(group, key, fd))
 
     def await_connect(self, sock: _socket.socket, connected: Callable[[], None]) -> None:
-        """Call `connected` when a worker makes a client of this socket, which is bound only.
+        """Call `connected` when a worker turns this socket, which is only bound, into a client.
 
-        Our duplicate must be closed then, or the other end never sees the worker close it.
+        Then pyinit's duplicate must be closed, or the peer never sees the worker's close.
         """
         fd = sock.fileno()
         if fd in self._watched:
@@ -115,35 +115,35 @@ class ListenerMonitor:
             if sockets.is_client(sock):
                 connected()
 
-        # A socket that is not connected is hung up all the time: only changes count.
+        # A socket that is not connected always reports a hang-up: only changes count.
         self._loop.register(fd, WRITE | EDGE, changed)
         self._watched[fd] = inode_of(fd)
         self._clients.add(fd)
 
     def unite(self, group: Group) -> None:
-        """From now on its slots have one socket: no slot of it is vacant any more."""
+        """Make all its slots share one socket, so that no slot is without a worker."""
         group.unite()
         self.refresh(group)
 
     def refresh(self, group: Group, slots: Collection[int] | None = None) -> None:
-        """Wait for what there is to wait for now at its sockets, or at those of some slots."""
+        """Update the watched events of its sockets, or of those of some slots."""
         changed = None if slots is None else group.descriptors_of(slots)
         for key, fd in group.descriptors.items() if changed is None else changed.items():
             if fd in self._watched and fd not in self._clients:
                 self._loop.modify(fd, self._events(group, key, fd))
 
     def look_away(self, group: Group) -> None:
-        """It is shut down on purpose."""
+        """Stop watching it: it is shut down on purpose."""
         for fd in group.descriptors.values():
             self._unwatch(fd)
 
     def forget(self, sock: _socket.socket) -> None:
-        """It will be closed."""
+        """Forget a socket that will be closed."""
         self._unwatch(sock.fileno())
         self._inodes.pop(inode_of(sock.fileno()), None)
 
     def let_go(self, address: Address) -> None:
-        """It is closed now, or another app's."""
+        """Forget one that is closed now, or another app's."""
         self._inodes = {i: pair for i, pair in self._inodes.items() if pair[0] is not address}
         for group in address.groups.values():
             self._fallen.pop(group, None)
@@ -151,12 +151,12 @@ class ListenerMonitor:
             self.look_away(group)
 
     def assignment_of(self, inode: int) -> Assignment | None:
-        """Whose socket that is."""
+        """The assignment that a socket belongs to."""
         found = self._inodes.get(inode)
         return Assignment(found[1], found[0]) if found is not None else None
 
     def proxy(self) -> ConnectionRelay:
-        """What passes connections on to where somebody accepts."""
+        """Relays connections to sockets with accepting workers."""
         if self._relay is None:
             from .relay import ConnectionRelay
 
@@ -164,7 +164,7 @@ class ListenerMonitor:
         return self._relay
 
     def close(self) -> None:
-        """Watch nothing any more, pass nothing on."""
+        """Stop watching and relaying."""
         if self._relay is not None:
             self._relay.close()
         self._paths.close()
@@ -189,14 +189,14 @@ class ListenerMonitor:
             self._loop.unregister(fd)
 
     def _events(self, group: Group, key: int, fd: int) -> int:
-        """READ where a connection has a meaning for us."""
+        """READ if a connection matters to pyinit."""
         passes_on = self.unowned.events(group, key)
         if passes_on or fd in self._resting:
             return passes_on
         claims = self._claims.of_inode(self._watched[fd])
         if any(not each.reported for each in claims):
             return READ
-        # Of one whose worker says itself what it closes: whether it accepts (stalls.py).
+        # Its worker reports its closes itself: check only whether it accepts (stalls.py).
         return READ if self.stalls.watches(group) and self.unowned.serves(group, key) else 0
 
     def _all_groups(self) -> Iterator[Group]:
@@ -209,8 +209,8 @@ class ListenerMonitor:
 
     def _seen(self, group: Group, key: int, fd: int, events: int) -> None:
         if events & (HANGUP | ERROR):
-            # At the end of this turn, with all that fell in it: in which order they did, which
-            # is that of epoll's list, tells where the kernel has put the others.
+            # At the end of this turn, with all that fell in it: the order in which they fell,
+            # which is that of epoll's list, determines where the kernel has put the others.
             self._fallen.setdefault(group, []).append(key)
             timer = ("revive", id(group))
             self._loop.call_at(timer, self._loop.now(), lambda: self._try_revive(group))
@@ -221,7 +221,7 @@ class ListenerMonitor:
             self._arrived(group, self._watched[fd])
 
     def _rest(self, group: Group, key: int, fd: int) -> None:
-        """Wait for no connection for a while: longer where they follow one another."""
+        """Ignore connections for a while: longer if they follow one another."""
         now = self._loop.now()
         last, pause = self._rests.get(fd, (0.0, PAUSE))
         pause = min(LONGEST_PAUSE, pause * 2) if now - last < 2 * pause else PAUSE
@@ -239,12 +239,12 @@ class ListenerMonitor:
         self._loop.call_at(("arm", fd), now + pause, again)
 
     def repair(self, group: Group) -> None:
-        """Make a socket that is gone again, now that a worker needs it. Raises OSError."""
+        """Make a lost socket again that a worker needs now. Raises OSError."""
         if group.is_down:
             self._revive(group)
 
     def _try_revive(self, group: Group, pause: float = REVIVE_PAUSE) -> None:
-        """Revive it, and go on trying."""
+        """Revive it, with retries."""
         if not any(other is group for _, other in self._groups()):
             return  # its address was closed meanwhile
         try:

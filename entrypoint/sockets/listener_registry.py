@@ -1,7 +1,7 @@
-"""Which addresses an app has: those that the file declares, and those that a worker bound first.
+"""Which addresses an app has: declared by the file, or first bound by a worker.
 
-While the file is read again it also has the addresses of the new file, which are bound but not in
-force yet, and those that workers of the old file still use.
+While the file is read again it also has the addresses of the new file, which are bound but not
+in force yet, and those that workers of the old file still use.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ class ListenerRegistry:
     def __init__(self) -> None:
         self.declared: list[Address] = []
         self.adopted: dict[Form, Address] = {}
-        # Of a file read again: bound, not yet in force; and no longer declared.
+        # From a file read again: bound, not yet in force; and no longer declared.
         self.coming: list[Address] = []
         self.leaving: list[Address] = []
 
     @property
     def lasting(self) -> tuple[Address, ...]:
-        """What workers that start now may get."""
+        """Addresses that workers starting now may get."""
         return (*self.declared, *self.adopted.values())
 
     def groups(self) -> Iterator[tuple[Address, Group]]:
-        """All that may be listened on, with their addresses."""
+        """All groups that may be listened on, with their addresses."""
         for address in (*self.lasting, *self.leaving):
             for group in address.groups.values():
                 yield address, group
 
     @property
     def declared_forms(self) -> frozenset[Form]:
-        """What a file declares, or declared."""
+        """The addresses that this file, or an earlier one, declares."""
         return frozenset(address.identity for address in (*self.declared, *self.leaving))
 
     def knows(self, form: Form) -> bool:
-        """It is bound already, as this address."""
+        """Whether it is already bound, as this address."""
         return form in self.adopted or form in self.declared_forms
 
     def change(self, app: AppSpec, *, other: bool) -> list[tuple[Address, ListenSpec]]:
-        """This revision counts from now on: its addresses, and what it says of each.
+        """Apply this revision: its addresses, and its settings for each.
 
-        What it no longer declares is leaving. `other`: it is another one than before.
+        Addresses that it no longer declares are leaving. `other`: it is another revision.
         """
         for bound in self.adopted.values():
             bound.from_old_revision = bound.from_old_revision or other
         if app.exec_mode != "cluster":
-            # Workers bind by themselves what the file does not declare.
+            # Workers bind undeclared addresses by themselves.
             self.leaving += self.adopted.values()
             self.adopted.clear()
         here = {a.identity: a for a in (*self.declared, *self.leaving, *self.coming)}
@@ -73,7 +73,7 @@ class ListenerRegistry:
         return found
 
     def give(self, form: Form) -> Address | None:
-        """Take this address out; None: it is not here."""
+        """Remove this address; None: it is not here."""
         known = (*self.declared, *self.leaving, *self.adopted.values())
         address = next((each for each in known if each.identity == form), None)
         if address is not None:
@@ -83,9 +83,9 @@ class ListenerRegistry:
         return address
 
     def take_back(self, form: Form, again: Address) -> bool:
-        """What the file no longer declares, and a worker binds all the same: it stays.
+        """Keep an address that the file no longer declares, because a worker binds it.
 
-        `again`, which no file declares, gets its group of that form; False: there is none.
+        `again`, an undeclared address, gets its group of that form; False: there is none.
         Its worker may be of an earlier file: `trim` closes it when that is gone.
         """
         for address in self.leaving:
@@ -100,9 +100,9 @@ class ListenerRegistry:
         return False
 
     def trim(self) -> list[Address]:
-        """No worker of an earlier revision is left: take out what nobody needs."""
+        """Remove unneeded addresses: no worker of an earlier revision remains."""
         unneeded, self.leaving = self.leaving, []
-        # While no worker has bound anything they may be slow; then it may be this.
+        # While no worker has bound anything they may be slow; then they may still need it.
         if any(address.used for address in self.lasting):
             for form, address in tuple(self.adopted.items()):
                 if address.from_old_revision and not address.used:
@@ -110,7 +110,7 @@ class ListenerRegistry:
         return unneeded
 
     def clear(self) -> None:
-        """All are closed, but those that are coming."""
+        """Remove all that are closed, except those of a prepared file."""
         self.declared.clear()
         self.adopted.clear()
         self.leaving.clear()
@@ -126,10 +126,10 @@ class ListenerRegistry:
 def moves(
     declared: Mapping[str, frozenset[Form]], apps: tuple[AppSpec, ...]
 ) -> dict[str, dict[Form, str]]:
-    """Which address an app of the new file takes, and from whom: `{app: {form: giver}}`.
+    """Which address an app of the new file takes over, and from which app: `{app: {form: giver}}`.
 
-    `declared`: what each app that there is has declared. Nothing is taken from one that
-    declares it in the new file too.
+    `declared`: the declared addresses of each present app. Nothing is taken from an app
+    that declares it in the new file too.
     """
     wanted = {app.name: {addresses.first_form(spec) for spec in app.listen} for app in apps}
     givers = {

@@ -1,4 +1,4 @@
-"""The app's shared addresses: those the file declares, and those a worker was first to bind.
+"""The app's shared addresses: declared by the file, or first bound by a worker.
 
 What a worker gets when it binds, and what happens when it listens.
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .group import Group
     from .sockaddr import Asked
 
-# A worker that binds a thousand ports is no reason for pyinit to hold them.
+# The most ports that pyinit binds for workers.
 MAX_ADOPTED = 64
-# Of paths that, with and without their zero, make an address of 16 or 28 bytes.
+# Lengths of paths that, with or without their NUL, make an address of 16 or 28 bytes.
 _AMBIGUOUS = frozenset((13, 14, 25, 26))
 
 
@@ -41,7 +41,7 @@ class Listeners(Sharing):
         return 0
 
     def group_at(self, text: str, incarnation: int, *, declared: bool) -> Group | None:
-        """The group of this address that listens; one that the worker uses, if there is."""
+        """The listening group of this address; one that the worker uses, if possible."""
         found = [
             group
             for address, group in self._registry.groups()
@@ -53,7 +53,7 @@ class Listeners(Sharing):
         return next(iter((*used, *shared, *found)), None)
 
     def declared_as(self, text: str) -> str:
-        """What the file calls the address of this text; "" where it has none."""
+        """The file's text for this address; "" if it declares none."""
         for address, group in self._registry.groups():
             if group.form.text == text:
                 return self._declared_text(address)
@@ -66,7 +66,7 @@ class Listeners(Sharing):
         return ""
 
     def declares(self, port: int) -> bool:
-        """The file declares this port."""
+        """Whether the file declares this port."""
         return any(address.port == port for address in self._registry.declared)
 
     def unix_groups(self) -> list[UnixGroup]:
@@ -74,9 +74,9 @@ class Listeners(Sharing):
         return [group for _, group in self._registry.groups() if isinstance(group, UnixGroup)]
 
     def unseen_before_bind(self, incarnation: int) -> bool:
-        """This worker has ended and had not bound the app's unix path.
+        """Record that this worker has ended without binding the app's unix path.
 
-        Perhaps it connected there first and found us. Its filter leaves out addresses that
+        It may have connected there first and reached pyinit. Its filter omits addresses that
         are as long as IPv4's and IPv6's: this path may be one.
         """
         return any(
@@ -85,11 +85,11 @@ class Listeners(Sharing):
         )
 
     def has_bound(self, incarnation: int) -> bool:
-        """This worker has a TCP address of the app."""
+        """Whether this worker has a TCP address of the app."""
         return any(incarnation in group.users for group in self.tcp_groups())
 
     def unix_names(self, incarnation: int) -> tuple[str, ...]:
-        """The unix sockets that this worker has, as the kernel names them (`@name`)."""
+        """The unix sockets of this worker, as the kernel names them (`@name`)."""
         return tuple(
             group.kernel_name
             for group in self.unix_groups()
@@ -97,7 +97,7 @@ class Listeners(Sharing):
         )
 
     def declares_path(self, path: str | None) -> bool:
-        """The file declares this unix socket."""
+        """Whether the file declares this unix socket."""
         specs = (address.spec for address in self._registry.declared)
         return any(spec is not None and bool(path) and spec.path == path for spec in specs)
 
@@ -109,13 +109,13 @@ class Listeners(Sharing):
         wanted: Wanted,
         v6only: bool | None = None,
     ) -> Assignment | None:
-        """The sockets that this bind means, bound now if need be; None: let it go.
+        """The sockets that this bind means, bound now if necessary; None: leave it to the kernel.
 
         `v6only` None: not known.
         """
         self.claims.look_at_worker(incarnation)
         only6 = self._deduce(incarnation, asked) if v6only is None else v6only
-        # In fork mode workers bind by themselves what the file does not declare.
+        # In fork mode workers bind undeclared addresses by themselves.
         adopts = self._app.exec_mode == "cluster"
         if self._meant(asked, v6only=only6) is None and (
             not adopts or self._is_private(incarnation, asked, wanted, v6only=v6only)
@@ -124,7 +124,7 @@ class Listeners(Sharing):
         try:
             return self.obtain(incarnation, asked, wanted=wanted, v6only=v6only)
         except OSError as error:
-            # The worker's own bind goes on and tells it the same error.
+            # The worker's own bind continues and reports the same error.
             self._log(
                 "debug",
                 "address not shared",
@@ -139,12 +139,12 @@ class Listeners(Sharing):
     def _is_private(
         self, incarnation: int, asked: Asked, wanted: Wanted, *, v6only: bool | None
     ) -> bool:
-        """The address is left to the kernel: the worker's own affair, or in use for it."""
+        """Whether the address is left to the kernel: it is the worker's own, or in use for it."""
         if asked.family == "unix" or not self.serves(incarnation):
             return False
         form = addresses.form_as_asked(asked, v6only=bool(v6only))
         if self._adopted_as(form, certain=v6only is not None) is not None:
-            # What siblings have closed meanwhile tells what kind of ports these are.
+            # Addresses that siblings have closed meanwhile show what kind of ports these are.
             for address in tuple(self._registry.adopted.values()):
                 if address.late:
                     self.claims.look_at_address(address)
@@ -174,10 +174,10 @@ class Listeners(Sharing):
         wanted: Wanted,
         v6only: bool | None = None,
     ) -> Assignment:
-        """As `assignment`, but binds whatever is asked for. Raises OSError.
+        """As `assignment`, but binds any requested address. Raises OSError.
 
-        What the file declares was bound by us and is for any of the app's processes. The
-        rest is only for one that could have bound it itself (EACCES).
+        Declared addresses were bound by pyinit and are for any of the app's processes. Others
+        are only for a process that could have bound them itself (EACCES).
         """
         only6 = self._deduce(incarnation, asked) if v6only is None else v6only
         found = self._meant(asked, v6only=only6)
@@ -210,7 +210,7 @@ class Listeners(Sharing):
         return Assignment(group, address, adopted)
 
     def _deduce(self, incarnation: int, asked: Asked) -> bool:
-        """Whether `::` without IPv4 is meant, from what this worker has already.
+        """Whether `::` without IPv4 is meant, judging by what this worker already has.
 
         Linux would refuse dual-stack `::` beside its own 0.0.0.0.
         """
@@ -228,7 +228,7 @@ class Listeners(Sharing):
         return address
 
     def _inherited(self, form: Form) -> Address | None:
-        """What an app had that is no longer in the file: it may only have another name."""
+        """An address of an app that is no longer in the file: it may only have a new name."""
         address = self._heir_of(form)
         if address is not None:
             self._registry.adopted[form] = address
@@ -265,16 +265,16 @@ class Listeners(Sharing):
         return address
 
     def _beside_assumed(self, incarnation: int, form: Form) -> bool:
-        """0.0.0.0 after `::`: so that was IPv6 only, and the two are no conflict."""
+        """Handle 0.0.0.0 after `::`: the latter was IPv6 only, so the two do not conflict."""
         return form.family == "inet" and any(
             address.assumed_dual and group.form.port == form.port and incarnation in group.users
             for address, group in self._registry.groups()
         )
 
     def _beside_sibling(self, incarnation: int, form: Form) -> bool:
-        """Siblings have an address that overlaps it, and this worker has not.
+        """Whether only siblings have an address that overlaps it.
 
-        Alone it would find the port free.
+        Without them the worker would find the port free.
         """
         near = [
             group
@@ -284,9 +284,9 @@ class Listeners(Sharing):
         return bool(near) and not any(incarnation in group.users for group in near)
 
     def assign_port(self, incarnation: int, ports: tuple[int, ...] = ()) -> Assignment | None:
-        """A TCP address of the app which this worker has not got yet.
+        """A TCP address of the app that this worker does not have yet.
 
-        One of `ports` if it can be, in their order. For a worker that asks for
+        One of `ports` if possible, in that order. For a worker that asks for
         port 0 and means the app's (`addresses.means_serve`).
         """
         candidates = [a for a in self._registry.lasting if a.port]
@@ -300,15 +300,15 @@ class Listeners(Sharing):
         return None
 
     def of_descriptor(self, fd: int) -> Assignment | None:
-        """Whose socket this descriptor of ours is."""
+        """The assignment of this descriptor of pyinit's."""
         return self._monitor.assignment_of(os.fstat(fd).st_ino)
 
     def of_inode(self, inode: int) -> Assignment | None:
-        """Whose socket that is."""
+        """The assignment of the socket of that inode."""
         return self._monitor.assignment_of(inode)
 
     def accepted_by(self, incarnation: int, port: int = 0) -> Group | None:
-        """Where this worker accepts: its first address, or that of TCP port `port`."""
+        """Sockets on which this worker accepts: of its first address, or of TCP port `port`."""
         listening = [
             group
             for _, group in self._registry.groups()
@@ -318,7 +318,7 @@ class Listeners(Sharing):
         return next(iter((*own, *listening)), None)
 
     def hold(self, incarnation: int, slot: int, assignment: Assignment, inode: int) -> Claim:
-        """The worker has this socket of `assignment` now."""
+        """Record that the worker now has this socket of `assignment`."""
         self._monitor.note(assignment.address, assignment.group)
         group = assignment.group
         claim = self.claims.add(Claim(incarnation, slot, assignment.address, group, inode))
@@ -334,7 +334,7 @@ class Listeners(Sharing):
         return self.claims.find(incarnation, inode)
 
     def assign_bound(self, incarnation: int, slot: int, own: socket) -> Assignment:
-        """The claim to an address that the kernel has bound `own` to, which joins it."""
+        """The claim to an address that the kernel has bound `own` to; `own` joins its group."""
         form = form_of(own)
         found = self._meant(form.as_asked(), v6only=form.v6only)
         address = self._registry.declared[found[0]] if found else self._registry.adopted.get(form)
@@ -353,14 +353,14 @@ class Listeners(Sharing):
         return Assignment(group, address, adopted)
 
     def give_back(self, incarnation: int, assignment: Assignment) -> None:
-        """The worker gets nothing of it after all."""
+        """Undo an assignment: the worker does not get it."""
         assignment.group.users.discard(incarnation)
 
     def step_aside(self, assignment: Assignment, *, lasting: bool) -> bool:
-        """Give up an address that no worker uses, so that one can bind it itself.
+        """Close an address that no worker uses, so that a worker can bind it itself.
 
-        A declared one only if `lasting`: no other worker will ask for it. Connections that
-        wait are reset. False: it is kept.
+        A declared one only if `lasting`: no other worker will ask for it. Waiting connections
+        are reset. False: it is kept.
         """
         if not assignment.group.declared:
             self._forget_address(assignment.address)
@@ -373,12 +373,12 @@ class Listeners(Sharing):
         return lasting
 
     def abandon(self, assignment: Assignment) -> None:
-        """Nothing came of it: an address without any socket is none."""
+        """Remove an address that has no socket after a failure."""
         if assignment.group.empty and not assignment.group.declared:
             self._forget_address(assignment.address)
 
     def begin(self, assignment: Assignment, inode: int) -> None:
-        """A worker listens on that socket: so does the group. Raises OSError."""
+        """Make the group listen, as a worker listens on that socket. Raises OSError."""
         group = assignment.group
         if not group.listening and not group.on_demand:
             group.listen()
@@ -403,7 +403,7 @@ class Listeners(Sharing):
             found.group.in_use = True
 
     def _prefer(self, claim: Claim) -> None:
-        """A ready worker listens where siblings may: its clients come first."""
+        """Prefer a ready worker that listens beside siblings: its clients connect first."""
         from .late_binds import NEWEST_FIRST, rivals
 
         if not rivals(self.claims, claim.address, claim.slot):
@@ -415,16 +415,16 @@ class Listeners(Sharing):
         )
 
     def node_closed(self, incarnation: int, group: Group) -> None:
-        """A Node worker says that it has closed its server on this address."""
+        """Handle a Node worker's report that it has closed its server on this address."""
         for claim in self.claims.of(incarnation):
             if claim.group is group:
                 self.claims.end(claim)
 
     def _tell_unused(self) -> None:
-        """Say once of each declared address that no worker listens there: its clients hang.
+        """Report once each declared address on which no worker listens: its clients hang.
 
-        One that no file declares is free: a worker that has ended had it, and the next one
-        of the slot serves without it.
+        An undeclared one is released: its worker has ended, and the slot's next worker
+        serves without it.
         """
         serving = {claim.slot for claim in self.claims if claim.listens}
         for bound in tuple(self._registry.adopted.values()):

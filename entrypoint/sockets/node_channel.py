@@ -1,8 +1,8 @@
-"""pyinit as the parent, and the cluster primary, of a Node worker.
+"""pyinit as the parent process, and the cluster primary, of a Node worker.
 
 The channel lives as long as the worker: when it closes, a cluster worker exits at once.
-A worker that sends without reading is read no further until it reads (`_FULL`), so what
-we hold for it is bounded; descriptors that it sends are dropped (kernel/rights.py).
+pyinit stops reading from a worker that sends without reading (`_FULL`), so what it
+stores for the worker is bounded; descriptors that it sends are dropped (kernel/rights.py).
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ _READ_SIZE = 65536
 _FULL = 256 * 1024
 # How long one call handles messages, so that a flood cannot hold up the loop (s).
 _TIME = 0.002
-# Of anything that a worker can make us keep.
+# The most of anything that a worker can make pyinit store.
 _MANY = 256
-# Above what LISTEN_FDS can use; a worker's own numbers are not minded before exec.
+# Above what LISTEN_FDS can use; the worker's own numbers do not matter before exec.
 _LOW_FD = 64
 
 
 class Shared:
-    """What the workers of an app have in common: TLS ticket keys, UDP sockets."""
+    """What the workers of an app share: TLS ticket keys, UDP sockets."""
 
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
         self.datagrams: dict[str, _socket.socket] = {}
-        self.random: dict[str, Assignment] = {}  # what listen(0) got
+        self.random: dict[str, Assignment] = {}  # the results of listen(0)
 
     def close(self) -> None:
         """Close the UDP sockets."""
@@ -110,7 +110,7 @@ class NodeChannel:
 
     @property
     def env(self) -> dict[str, str]:
-        """What tells Node of the channel."""
+        """The variables that tell Node about the channel."""
         env = {
             "NODE_CHANNEL_FD": str(self.child_fd),
             "NODE_CHANNEL_SERIALIZATION_MODE": "json",
@@ -120,7 +120,7 @@ class NodeChannel:
         return env
 
     def started(self, pid: int = 0) -> None:
-        """The child has its end: close ours of it. `pid`: who asks over the channel."""
+        """Close the child's end, which the child has. `pid`: the process on the other end."""
         self._pid = pid or self._pid
         if self.child_fd >= 0:
             os.close(self.child_fd)
@@ -139,7 +139,7 @@ class NodeChannel:
     # -- out --------------------------------------------------------------------------
 
     def send(self, message: Any) -> None:
-        """Send a message of our own; dropped when the worker does not read."""
+        """Send a message of pyinit's own; dropped if the worker does not read."""
         if self._size < _FULL:
             self._put(node_protocol.encode(message), None)
 
@@ -149,11 +149,11 @@ class NodeChannel:
             self.send(node_protocol.DISCONNECT)
 
     def leaving(self) -> None:
-        """The worker is being stopped: close the channel once it has closed its servers.
+        """Close the channel of a worker that is being stopped once it has closed its servers.
 
-        An open channel keeps Node's loop alive, so a server that stops politely, by
-        `server.close()` alone (`serve` does), would hang until SIGKILL. Not before it has
-        closed them: what it does about the signal is its own affair.
+        An open channel keeps Node's loop alive, so a server that only calls
+        `server.close()` (`serve` does) would hang until SIGKILL. Not before it has
+        closed them: how it handles the signal is its own decision.
         """
         self._leaving = True
 
@@ -183,7 +183,7 @@ class NodeChannel:
             except BlockingIOError:
                 break
             except OSError:
-                self._outgoing.clear()  # it is leaving; the end of file tells us
+                self._outgoing.clear()  # it is leaving; the end of file shows when it is gone
                 break
             self._size -= sent
             if sent < len(data):
@@ -232,7 +232,7 @@ class NodeChannel:
         self._handle()
 
     def _handle(self) -> None:
-        """Handle lines for a while; the rest comes in the next turn, before more is read."""
+        """Handle lines for a while; the rest is handled in the next turn, before more is read."""
         until = self._loop.now() + _TIME
         while self._lines and self._sock is not None:
             if self._loop.now() > until:
@@ -303,7 +303,7 @@ class NodeChannel:
         except (OSError, ValueError) as error:  # ValueError: a path that cannot be encoded
             number = getattr(error, "errno", None) or errno.EINVAL
             if number == errno.ENOENT:
-                number = errno.EACCES  # as libuv tells it (uv_pipe_bind2)
+                number = errno.EACCES  # as libuv reports it (uv_pipe_bind2)
             reply = node_protocol.answer(query, errno=-number)
             self._put(node_protocol.encode(reply), None)
             return
@@ -315,7 +315,7 @@ class NodeChannel:
         self._put(node_protocol.encode(reply), sock)
 
     def _find(self, query: Query) -> tuple[_socket.socket, Assignment | None]:
-        """The socket to hand over. Raises OSError, whose errno the worker gets."""
+        """The socket to hand over. Raises OSError, whose errno is sent to the worker."""
         if query.kind == "datagram":
             return self._datagram(query), None
         if query.kind == "fd":
@@ -331,7 +331,7 @@ class NodeChannel:
         elif len(self._keys) >= _MANY:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         elif self._has(query.asked):
-            # As Node's primary says: this worker listens there already.
+            # As in Node's primary: this worker already listens there.
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         else:
             assignment = self._assign(query, query.asked)
@@ -343,7 +343,7 @@ class NodeChannel:
         except OSError:
             self._listeners.abandon(assignment)
             raise
-        # libuv takes the socket as it is, and would block in accept(2).
+        # libuv uses the socket as it is, and would block in accept(2).
         assignment.group.set_blocking(self._slot, False)
         return sock, assignment
 

@@ -24,16 +24,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# One message. Node's own are some hundred bytes; TLS ticket keys add a hundred more.
+# The longest message. Node's own are some hundred bytes; TLS ticket keys add a hundred more.
 LINE_AT_MOST = 256 * 1024
-# What an app sends by process.send for its own purposes is read no further than this.
+# App messages sent by process.send are only read up to this length.
 OWN_AT_MOST = 4096
 
 UV_TCP_IPV6ONLY = 1
 
 
 class Decoder:
-    """Bytes to lines. A line that is too long is dropped whole, the next one is fine."""
+    """Splits bytes into lines. Drops a line that is too long as a whole, and only that."""
 
     def __init__(self, at_most: int = LINE_AT_MOST) -> None:
         self._at_most = at_most
@@ -66,7 +66,7 @@ class Decoder:
 
 
 def decode(line: bytes) -> Any:
-    """The value of a line; None for what is no JSON (and for null, which says nothing)."""
+    """The value of a line; None for invalid JSON (and for null, which means nothing)."""
     import json
 
     if len(line) > OWN_AT_MOST and not line.startswith(b'{"cmd":"NODE_'):
@@ -81,7 +81,7 @@ def encode(message: Any) -> bytes:
     """One line, with its newline."""
     import json
 
-    # ASCII: JSON can carry lone surrogates, which no other encoding can.
+    # ASCII: JSON can contain lone surrogates, which no other encoding can represent.
     return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
 
 
@@ -96,7 +96,7 @@ class Query(Record):
     key: str
     kind: str
     asked: Asked | None = None
-    any_family: bool = False  # no address was named: IPv6 and IPv4, else IPv4
+    any_family: bool = False  # no address was given: IPv6 and IPv4, else IPv4
     v6only: bool = False
     fd: int = -1
     data: Any = None
@@ -107,7 +107,7 @@ def _integer(value: object, default: int) -> int:
 
 
 def parse_query(message: dict[str, Any]) -> Query:
-    """A `queryServer` message; whatever is not understood is of kind `unknown`."""
+    """Parse a `queryServer` message; anything not understood is of kind `unknown`."""
     address = message.get("address")
     port = _integer(message.get("port"), -1)
     of_type = message.get("addressType")
@@ -176,7 +176,7 @@ def _numeric(address: str, port: int) -> Asked | None:
 
 
 def answer(query: Query, *, errno: int = 0, data: Any = None) -> dict[str, Any]:
-    """The answer to a query. `errno` as libuv has it: negative, 0 for none."""
+    """The answer to a query. `errno` as in libuv: negative, 0 for none."""
     return {
         "cmd": "NODE_CLUSTER",
         "errno": errno,
@@ -187,7 +187,7 @@ def answer(query: Query, *, errno: int = 0, data: Any = None) -> dict[str, Any]:
 
 
 def with_handle(message: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The wrapping of a message whose descriptor is sent along."""
+    """The wrapper of a message whose descriptor is sent along."""
     of_type = "dgram.Native" if kind == "datagram" else "net.Native"
     return {"cmd": "NODE_HANDLE", "type": of_type, "msg": message}
 
@@ -197,15 +197,15 @@ DISCONNECT: dict[str, Any] = {"cmd": "NODE_CLUSTER", "act": "disconnect"}
 
 
 def acknowledge(seq: int) -> dict[str, Any]:
-    """The bare answer to a message that wants one."""
+    """The plain answer to a message that requires one."""
     return {"cmd": "NODE_CLUSTER", "ack": seq}
 
 
 def is_launcher(command: tuple[str, ...]) -> bool:
-    """The command is a Node program that only starts another, without the channel.
+    """Whether the command is a Node program that only starts another, without the channel.
 
-    npm and its kin give their children three descriptors. As cluster workers they would
-    only hold a channel that nobody uses.
+    npm and similar programs give their children three descriptors. As cluster workers they would
+    only hold an unused channel.
     """
     names = {"npm", "npx", "yarn", "yarnpkg", "pnpm", "pnpx", "corepack"}
     scripts = ("npm-cli.js", "npx-cli.js", "yarn.js", "pnpm.cjs", "corepack.js")

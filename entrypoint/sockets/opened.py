@@ -1,4 +1,4 @@
-"""An address is bound: one of the file, as far as this host can, or one a worker asks for."""
+"""Binds an address: one of the file, as far as this host supports it, or one a worker asks for."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
     from .group import Group
 
-    # The group of an address in a form, nothing bound yet.
+    # The group of an address in a form, not bound yet.
     GroupOf = Callable[[Address, Form], Group]
 
-# What bind(2) says on a host without IPv6.
+# Errors of bind(2) on a host without IPv6.
 NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def opened(
     spec: ListenSpec, listen: tuple[ListenSpec, ...], slots: int, group_of: GroupOf
 ) -> Address:
-    """`spec`, one of all that the file declares (`listen`), bound and listening.
+    """`spec`, one of the file's addresses (`listen`), bound and listening.
 
-    Raises OSError, nothing open.
+    Raises OSError with nothing open.
     """
     narrowed = _beside_others(spec, listen)
     try:
         address = _opened_as(narrowed, slots, group_of)
     except OSError as error:
-        # A host without IPv6 has the other half of "every address".
+        # A host without IPv6 uses the IPv4 half of "every address".
         if narrowed.host != addresses.ANY6 or narrowed.v6only or error.errno not in NO_IPV6:
             raise
         narrowed = narrowed.replace(family="inet", host=addresses.ANY4)
@@ -48,7 +48,7 @@ def opened(
 
 
 def _beside_others(spec: ListenSpec, listen: tuple[ListenSpec, ...]) -> ListenSpec:
-    """`[::]:80` next to `0.0.0.0:80` can only mean the IPv6 half."""
+    """Whether `[::]:80` next to `0.0.0.0:80` means only the IPv6 half."""
     if spec.family != "inet6" or spec.v6only or spec.host != addresses.ANY6:
         return spec
     both = any(o.family == "inet" and o.port == spec.port for o in listen)
@@ -81,10 +81,10 @@ def adopted(
     probed: bool,
     credentials: Credentials | None = None,
 ) -> Address:
-    """An address that no file declares, which can be had. Raises OSError.
+    """An undeclared address, if it is available. Raises OSError.
 
     A unix socket is bound; for TCP each slot's socket is bound when its worker asks for it.
-    Port 0 becomes one that is free. `probed`: nobody else may be there. `credentials`: for
+    Port 0 becomes a free port. `probed`: no other process may use it. `credentials`: for
     whom it is bound.
     """
     address = Address(None)
@@ -108,7 +108,7 @@ def adopted(
 
 
 def form_of(sock: socket) -> Form:
-    """What a TCP socket is bound to."""
+    """The form of a TCP socket: what it is bound to."""
     host, port, *rest = sock.getsockname()
     family = "inet6" if rest else "inet"
     v6only = family == "inet6" and sockets.is_v6only(sock)

@@ -1,10 +1,10 @@
-"""Connections of workers to the app's own TCP port, before they have bound it.
+"""Handles workers' connections to the app's own TCP port before they have bound it.
 
 Some servers connect to their port first, to see whether it is free (CherryPy, Robyn). They reach
-the listener of PID 1 or of a sibling, and end. Refusing such a connect(2) helps them, but a
-filter cannot see the port, so each connection that such a worker makes is reported. So this is
+the listener of PID 1 or of a sibling, and exit. Refusing such a connect(2) helps them, but a
+filter cannot see the port, so each connection of such a worker is reported. So this is
 only for apps of which a worker has ended before it bound a port that is listened on; and no
-longer when a worker that is reported binds without having connected.
+longer once a reported worker binds without having connected.
 
 A worker is refused at most three times for each address.
 """
@@ -26,7 +26,7 @@ _REFUSALS = 3
 
 
 class OwnConnects:
-    """Which workers of one app are reported, and what they are answered."""
+    """Which workers of one app are reported, and the answers to their calls."""
 
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
@@ -38,7 +38,7 @@ class OwnConnects:
         self._leaving: set[int] = set()
 
     def report(self, incarnation: int) -> bool:
-        """Whether the connections of this worker, which starts now, are to be reported."""
+        """Whether the connections of this worker, which starts now, have to be reported."""
         self._learn()
         if self._suspected:
             self._reported.add(incarnation)
@@ -51,11 +51,11 @@ class OwnConnects:
                 self._suspected = self._known
 
     def leaving(self, incarnation: int) -> None:
-        """The worker was sent a stop signal: its end proves nothing."""
+        """Record that the worker was sent a stop signal: its end shows nothing."""
         self._leaving.add(incarnation)
 
     def ended(self, incarnation: int) -> None:
-        """The worker has ended; its claims are still there."""
+        """Handle the end of a worker, whose claims still exist."""
         self._learn()
         if incarnation not in self._leaving and any(
             group.listening and incarnation not in group.users
@@ -67,7 +67,7 @@ class OwnConnects:
         self._refused.pop(incarnation, None)
 
     def answer(self, incarnation: int, call: seccomp.Notification) -> int:
-        """The errno of a connect, 0 to let it go. Raises OSError."""
+        """The errno of a connect, 0 to let it continue. Raises OSError."""
         from entrypoint.kernel import calling_process, memory  # with the first filter
 
         refused = self._refused.get(incarnation, {})
@@ -97,7 +97,7 @@ class OwnConnects:
 
 
 def _leads_to(asked: sockaddr.Asked, group: Group) -> bool:
-    """A connection there is one to this group: by loopback, or by its own address."""
+    """Whether a connection there reaches this group: by loopback, or by its own address."""
     if asked.port != group.form.port:
         return False
     host = asked.host.removeprefix(sockaddr.MAPPED)

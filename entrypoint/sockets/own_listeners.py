@@ -1,12 +1,12 @@
-"""Node programs that listen without Node's protocol: native addons, children that serve.
+"""Detects Node programs that listen without Node's protocol: native addons, child servers.
 
-A script that node runs itself gets its port over the channel and no filter. What it opens
-besides is not seen then, and with several workers the second finds it in use. So at each
-start, when `listen_timeout` is over, pyinit looks at what the worker's processes listen on
-(a few times more where it does not listen yet);
-and when a worker has failed, at what its siblings do. If something is not ours the app's
-workers start with the filter from then on. So they do when an address is declared and workers
-end before they listen there: what they started may have found it in use, by pyinit.
+A script that node runs itself gets its port over the channel and no filter. Other sockets that it
+opens are not seen then, and with several workers the second one finds the address in use. So at
+each start, when `listen_timeout` is over, pyinit checks what the worker's processes listen on
+(a few more times if it does not listen yet);
+and when a worker has failed, what its siblings listen on. If a socket is not pyinit's, the app's
+workers start with the filter from then on. They also do if an address is declared and workers
+end before they listen there: a child process may have found it in use by pyinit.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 # Node's debugger: each worker has a port of its own from here up.
 _DEBUGGER = range(9229, 9329)
 _FAILURES = 2
-# How often a worker is looked at that does not listen: for 63 times `listen_timeout`.
+# How often to check a worker that does not listen: for 63 times `listen_timeout`.
 _LOOKS = 6
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
 class OwnListeners:
-    """Looks at the workers of one app. `needed(unfit, reason)` is called at most once."""
+    """Checks the workers of one app. `needed(unfit, reason)` is called at most once."""
 
     def __init__(
         self,
@@ -56,12 +56,12 @@ class OwnListeners:
         self._failures = 0
 
     def watch(self, incarnation: int) -> None:
-        """This worker has just been started."""
+        """Schedule checks of this worker, which has just been started."""
         self._watched.add(incarnation)
         self._look_after(incarnation, self._app.listen_timeout, _LOOKS)
 
     def _look_after(self, incarnation: int, delay: float, looks: int) -> None:
-        """Look, and again after twice the time where nothing listens yet."""
+        """Check, and again after twice the time if nothing listens yet."""
 
         def look() -> None:
             self._look(incarnation)
@@ -72,12 +72,12 @@ class OwnListeners:
         self._loop.call_at(key, self._loop.now() + delay, look)
 
     def forget(self, incarnation: int) -> None:
-        """It is being stopped, or has ended."""
+        """Stop checking a worker that is being stopped or has ended."""
         self._watched.discard(incarnation)
         self._loop.cancel(("own listeners", incarnation))
 
     def ended(self, incarnation: int) -> None:
-        """The worker has ended; by itself, unless it was forgotten before."""
+        """Handle the end of a worker; it ended by itself, unless it was forgotten before."""
         if incarnation not in self._watched or self._over:
             return
         self.forget(incarnation)
@@ -93,11 +93,11 @@ class OwnListeners:
             return
         found = self._foreign(pid)
         if found:
-            # Alone it serves; where there are others, they find its port in use.
+            # Alone it serves; if there are others, they find its port in use.
             unfit = tuple(self._watched) if self._app.instances > 1 else ()
             self._say(f"listens on {found} without Node's cluster protocol", unfit)
         elif self._app.listen and self._has_children(pid) and not self._serves(incarnation):
-            # What it has started may have found the port in use, by us. It may be slow, too.
+            # A child process may have found the port in use by pyinit. It may also be slow.
             self._say("has children and does not listen", ())
 
     def _serves(self, incarnation: int) -> bool:
@@ -108,7 +108,7 @@ class OwnListeners:
         return len(look.tree(pid)) > 1
 
     def _foreign(self, pid: int) -> str:
-        """An address on which its processes listen with a socket that is not ours."""
+        """An address on which its processes listen with a socket that is not pyinit's."""
         seen = look.listening(look.tree(pid))
         for listener in seen[0] if seen is not None else ():
             if listener.family == "unix" or self._listeners.of_inode(listener.inode) is not None:

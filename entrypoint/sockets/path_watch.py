@@ -1,9 +1,9 @@
-"""Paths of unix sockets that are removed where no filter reports it: linked again at once.
+"""Restores removed paths of unix sockets if no filter reports the removal.
 
-A worker without the filter, a command of a person, io_uring. inotify(7) watches the socket
-file itself, not its folder: its link count changes (IN_ATTRIB) or it is moved (IN_MOVE_SELF),
-and nothing else in a busy folder wakes PID 1. Between the removal and the new link clients
-find no file.
+The cause is a worker without the filter, a user's command, or io_uring. inotify(7) watches the
+socket file itself, not its folder: its link count changes (IN_ATTRIB) or it is moved
+(IN_MOVE_SELF), and nothing else in a busy folder wakes PID 1. Between the removal and the new link
+clients find no file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Log = Callable[[str, str, dict[str, object]], None]
 
-# Changes that restore nothing (chmod in a loop) are looked at no more often than this (s).
+# Changes that restore nothing (chmod in a loop) are handled at most once in this time (s).
 PAUSE = 0.02
 
 
@@ -38,7 +38,7 @@ class PathWatch:
         self._watched: dict[int, tuple[Group, SocketFile]] = {}
 
     def follow(self, group: Group) -> None:
-        """Watch the file that the group has now."""
+        """Watch the present file of the group."""
         file = group.file
         if file is None or self._refused or any(f is file for _, f in self._watched.values()):
             return
@@ -62,7 +62,7 @@ class PathWatch:
         return self._inotify
 
     def forget(self, group: Group) -> None:
-        """It has another file, or none."""
+        """Stop watching its file: it has another one, or none."""
         for wd in [wd for wd, (other, _) in self._watched.items() if other is group]:
             del self._watched[wd]
             if self._inotify is not None:
@@ -86,12 +86,12 @@ class PathWatch:
             self._loop.call_at(("paths", id(self)), self._loop.now() + PAUSE, self._resume)
 
     def _resume(self) -> None:
-        """Listen again. What has changed meanwhile is reported by the loop at once."""
+        """Continue. The loop reports changes of the meantime at once."""
         if self._inotify is not None:
             self._loop.modify(self._inotify.fd, READ)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         self._loop.cancel(("paths", id(self)))
         self._watched.clear()
         if self._inotify is not None:

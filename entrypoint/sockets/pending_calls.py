@@ -1,8 +1,8 @@
-"""Calls of workers that could not be answered in time, tried again.
+"""Retries calls of workers that could not be answered in time.
 
 Some answers wait until the calling thread runs (kernel/interrupt.py), or until a child has
 read memory of the worker (fetched_pages.py). An attempt is bounded
-to a few milliseconds, in which PID 1 serves nobody. So the attempts of all workers share
+to a few milliseconds, in which PID 1 serves no one else. So the attempts of all workers share
 one queue: at most one failing attempt a turn of the loop, and a pause after it that grows
 with each failure. From the sixth failure on a worker costs less than a tenth of PID 1's
 time, and the longest pause is a second (its thread may be frozen for ever).
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
     from .fetched_pages import Adopt, FetchedPages
 
-    # True: done with this call, answered or not. False: not in time.
+    # True: this call is done, answered or not. False: not in time.
     Attempt = Callable[[], bool]
 
-# Pauses after the first failures, then this much longer each time, up to the longest (s).
+# Pauses after the first failures; then each grows by this factor, up to the longest (s).
 _FIRST = (0.001, 0.002, 0.004, 0.008, 0.016)
 _BASE = 0.036
 _STEP = 0.001
 _LONGEST = 1.0
-# An attempt that succeeds may have waited too: what one turn spends on them (s).
+# An attempt that succeeds may have waited too: the time for them in one turn (s).
 _TURN = 0.004
-# Calls of one worker that are kept; while there are as many, no more of it are read.
+# The most waiting calls of one worker; at this number no more of it are read.
 AT_MOST = 64
 
 
@@ -46,7 +46,7 @@ def pause(failures: int) -> float:
 
 
 class _Owner:
-    """The calls of one worker that wait, in turn, and how often attempts failed in a row."""
+    """The waiting calls of one worker, in order, and how many attempts failed in a row."""
 
     def __init__(self, due: float) -> None:
         self.attempts: deque[Attempt] = deque()
@@ -58,7 +58,7 @@ class _Owner:
 class Pending:
     """The calls of all workers that are to be tried again.
 
-    `adopt(pid, ended)`: this child reads memory for us, and is to be reaped.
+    `adopt(pid, ended)`: this child reads memory for pyinit, and has to be reaped.
     """
 
     def __init__(self, loop: Loop, adopt: Adopt) -> None:
@@ -68,11 +68,11 @@ class Pending:
         self._owners: dict[Hashable, _Owner] = {}
 
     def has(self, owner: Hashable) -> bool:
-        """Calls of this worker wait: its next one takes its turn behind them."""
+        """Whether calls of this worker wait: its next call queues behind them."""
         return owner in self._owners
 
     def add(self, owner: Hashable, attempt: Attempt, resume: Callable[[], None]) -> bool:
-        """Try again later. True: read no more calls of this worker until `resume`."""
+        """Queue a retry. True: read no more calls of this worker until `resume`."""
         found = self._owners.get(owner)
         if found is None:
             found = self._owners[owner] = _Owner(self._loop.now() + pause(1))
@@ -84,13 +84,13 @@ class Pending:
         return True
 
     def drop(self, owner: Hashable) -> None:
-        """Its notifier is closed: nothing of it can be answered any more."""
+        """Drop the calls of a worker whose notifier is closed: no answer is possible."""
         self._owners.pop(owner, None)
         if self._pages is not None:
             self._pages.drop(owner)
 
     def fetch(self, owner: Hashable, call: int, missing: NotPresentError) -> bool:
-        """Have memory of this worker read by a child; see `FetchedPages.fetch`."""
+        """Read memory of this worker in a child; see `FetchedPages.fetch`."""
         if self._pages is None:
             from .fetched_pages import FetchedPages
 
@@ -98,7 +98,7 @@ class Pending:
         return self._pages.fetch(owner, call, missing)
 
     def reads_memory(self, owner: Hashable) -> bool:
-        """A child still reads memory of this worker: none of its calls is to be looked at."""
+        """Whether a child still reads memory of this worker: its calls must wait."""
         return self._pages is not None and self._pages.waits(owner)
 
     def _schedule(self) -> None:
@@ -107,7 +107,7 @@ class Pending:
             self._loop.call_at(self, due, self._try)
 
     def _try(self) -> None:
-        """Try what is due, until one attempt of this turn fails."""
+        """Retry due calls, until one attempt of this turn fails."""
         try:
             now = self._loop.now()
             until = now + _TURN
@@ -118,7 +118,7 @@ class Pending:
             self._schedule()
 
     def _try_owner(self, key: Hashable, owner: _Owner, until: float) -> bool:
-        """False: enough for this turn."""
+        """Retry calls of one worker. False: enough for this turn."""
         while owner.attempts and key in self._owners:
             if self._loop.now() > until:
                 return False

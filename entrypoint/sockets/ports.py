@@ -1,13 +1,13 @@
 """The port of one app: pyinit binds, workers accept.
 
-`Ports` is what the rest of pyinit sees. Three ways lead a slot's socket to a worker, and
-`handoff: auto` offers all that apply:
+`Ports` is the interface for the rest of pyinit. A slot's socket reaches a worker in one of three
+ways, and `handoff: auto` offers all that apply:
 
 1. *Descriptors* (`LISTEN_FDS`), for programs that take them.
 2. *Interception* (intercept.py), for any program.
 3. *Node's cluster protocol* (node_channel.py), for a Node program in cluster mode.
 
-They do not meet: a Node cluster worker asks over its channel and never calls bind, its
+They do not interfere: a Node cluster worker asks over its channel and never calls bind, its
 children (`npm start`, `npx`) have no channel and call bind, and a program that takes its
 descriptors does not bind either. All get the same socket.
 """
@@ -47,9 +47,9 @@ __all__ = ["NodeOffer", "PortErrors", "Ports"]
 
 
 class NodeOffer(Record):
-    """A channel for a worker that starts: inherit `child_fd` at its own number, add `env`.
+    """A channel for a starting worker: inherit `child_fd` at its own number, add `env`.
 
-    `observed`: its listening will be reported, whatever becomes of the filter.
+    `observed`: its listening will be reported, with or without a filter.
     """
 
     child_fd: int
@@ -58,15 +58,15 @@ class NodeOffer(Record):
 
 
 class Ports:
-    """The listening sockets of `app`, and the ways to its workers.
+    """The listening sockets of `app`, and how its workers get them.
 
-    `log(level, event, fields)`; `observed(incarnation, what, fields)` tells what a worker
+    `log(level, event, fields)`; `observed(incarnation, what, fields)` reports what a worker
     did: `bound` and `listening` (with `address`), `ready` (`process.send('ready')`),
     `online`, `message`, `disconnected`. `listening` may come more than once. `accepting`
-    (with `address`): it was seen to take a connection. `closed` (with `address` and
-    `declared`): a worker that goes on has closed what it listened on. `unfit` (with `reason`):
-    it must be started again, which is then done in another way.
-    `heir_of(form)`: an address of an app that is being removed, given up to this one.
+    (with `address`): it was seen to accept a connection. `closed` (with `address` and
+    `declared`): a worker that keeps running has closed what it listened on. `unfit` (with
+    `reason`): it must be started again, which then uses another method.
+    `heir_of(form)`: an address of an app that is being removed, transferred to this one.
     `pending`: the calls that could not be answered yet, one queue for all apps.
     `pid_of(incarnation)`: the process of a worker, 0 when unknown.
     """
@@ -96,7 +96,7 @@ class Ports:
         self._makers: set[int] = set()
         # Node programs of this app were seen to listen without Node's protocol.
         self._needs_filter = False
-        # A worker may have connected to the app's unix path before it bound it, unseen.
+        # A worker may have connected to the app's unix path, unreported, before it bound it.
         self._asks_first = False
         self._own_listeners: OwnListeners | None = None
         self._own_connects = OwnConnects(self._listeners)
@@ -106,18 +106,18 @@ class Ports:
 
     @property
     def slots(self) -> int:
-        """How many slots there are."""
+        """The number of slots."""
         return self._listeners.slots
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """What is listened on, declared or bound by a worker: `0.0.0.0:80`, `unix:/a`."""
+        """The listening addresses, declared or bound by a worker: `0.0.0.0:80`, `unix:/a`."""
         return self._listeners.texts
 
     def open(self, slots: int, but: Collection[Form] = ()) -> None:
-        """Bind and listen on what the file declares. Raises PortErrors, nothing open.
+        """Bind and listen on what the file declares. Raises PortErrors with nothing open.
 
-        `but`: what another app will hand over (`receive`).
+        `but`: addresses that another app will hand over (`receive`).
         """
         if self._app.listen and slots > 1 and self._app.share != "one":
             from entrypoint.kernel import seccomp
@@ -126,50 +126,50 @@ class Ports:
         self._listeners.open(slots, but)
 
     def check(self, app: AppSpec, but: Collection[Form] = ()) -> None:
-        """Bind what another revision newly declares. Raises PortErrors, nothing changed.
+        """Bind what another revision newly declares. Raises PortErrors with nothing changed.
 
-        `but`: what another app will hand over (`receive`).
+        `but`: addresses that another app will hand over (`receive`).
         """
         self._listeners.prepare(app, but)
 
     def discard(self) -> None:
-        """That revision was refused: give up what `check` bound for it."""
+        """Release what `check` bound for a revision that was rejected."""
         self._listeners.discard()
 
     @property
     def declared_forms(self) -> frozenset[Form]:
-        """The addresses that a file declares, or declared."""
+        """The addresses that this file, or an earlier one, declares."""
         return self._listeners.declared_forms
 
     def give(self, form: Form) -> Address | None:
-        """Hand this address on to another app; None: it is not here."""
+        """Hand this address over to another app; None: it is not here."""
         return self._listeners.give(form)
 
     def receive(self, address: Address) -> None:
-        """Another app's address; `update` follows."""
+        """Take over another app's address; `update` follows."""
         self._listeners.receive(address)
 
     def update(self, app: AppSpec) -> None:
-        """That revision counts from now on; `trim` follows when its reload is done."""
+        """Apply that revision; `trim` follows when its reload is done."""
         self._app = app
         self._listeners.change(app)
         if self._interception is not None:
             self._interception.change(app)
 
     def trim(self) -> None:
-        """No worker of an earlier revision is left."""
+        """Close undeclared addresses: no worker of an earlier revision remains."""
         self._listeners.trim()
 
     def grow(self, slots: int) -> None:
-        """Have at least `slots` slots. Raises OSError."""
+        """Make sure that there are at least `slots` slots. Raises OSError."""
         self._listeners.grow(slots)
 
     def steer(self, slots: tuple[int, ...]) -> None:
-        """New connections go to these slots only; () means all."""
+        """Route new connections to these slots only; () means all."""
         self._listeners.steer(slots)
 
     def group_at(self, address: str, incarnation: int, *, declared: bool) -> Group | None:
-        """The sockets of this address (of the file, or bound by a worker) that listen.
+        """The listening sockets of this address (of the file, or bound by a worker).
 
         Those that the worker has, if it has any.
         """
@@ -180,11 +180,11 @@ class Ports:
         return self._listeners.declared_as(address)
 
     def occupy(self, slot: int) -> None:
-        """A worker is started that will accept on this slot."""
+        """Mark this slot as used: a worker that will accept on it is being started."""
         self._listeners.unowned.occupy(slot)
 
     def vacate(self, slot: int) -> None:
-        """Nobody accepts on this slot: what still comes there is passed on to the others."""
+        """Mark this slot as unused: late connections are relayed to the others."""
         self._listeners.unowned.vacate(slot)
 
     def queue_length(self, slot: int) -> int:
@@ -200,11 +200,11 @@ class Ports:
         self._listeners.refuse()
 
     def relay_queue(self, slot: int, *, stalled: bool = False) -> None:
-        """Pass on what waits on a slot whose worker has crashed or is stalled."""
+        """Relay the connections on a slot whose worker has crashed or is stalled."""
         self._listeners.unowned.relay(slot, everybody=self._app.relay, stalled=stalled)
 
     def pause(self) -> None:
-        """Refuse connections, keep the addresses. Nobody accepts any more."""
+        """Refuse connections, keep the addresses. No worker accepts any more."""
         self._listeners.pause()
 
     def resume(self) -> None:
@@ -212,7 +212,7 @@ class Ports:
         self._listeners.resume()
 
     def close(self) -> None:
-        """The end of the app: close everything. Whoever connects now is refused."""
+        """Close everything at the end of the app: new connections are refused."""
         if self._interception is not None:
             self._interception.close()
         for channel in self._channels.values():
@@ -224,7 +224,7 @@ class Ports:
 
     @property
     def listeners(self) -> Listeners:
-        """The app's addresses and who has them, to look at."""
+        """The app's addresses and their holders, for inspection."""
         return self._listeners
 
     def accepted_by(self, incarnation: int, port: int = 0) -> Group | None:
@@ -250,7 +250,7 @@ class Ports:
     # -- interception -----------------------------------------------------------------
 
     def wants_filter(self) -> bool:
-        """Whether workers are to install the filter; says once when that cannot be."""
+        """Whether workers install the filter; reports once if that is impossible."""
         app = self._app
         if app.handoff not in ("auto", "intercept"):
             return False
@@ -261,9 +261,9 @@ class Ports:
         return self._filter_works()
 
     def _by_protocol(self) -> bool:
-        """Node runs the script itself, and gets its port by Node's own protocol.
+        """Whether Node runs the script itself, which then gets its port by Node's own protocol.
 
-        A filter means no_new_privs: sudo, ping and file capabilities do not work under it.
+        A filter requires no_new_privs: sudo, ping and file capabilities do not work under it.
         """
         from .node_protocol import is_launcher
 
@@ -314,11 +314,11 @@ class Ports:
         self._interception.attach(incarnation, slot, notify_fd, makes=makes)
 
     def has_filter(self, incarnation: int) -> bool:
-        """This worker's calls are reported."""
+        """Whether this worker's calls are reported."""
         return self._interception is not None and self._interception.attends(incarnation)
 
     def filter_calls(self, incarnation: int) -> tuple[str, ...]:
-        """The system calls that the filter of this worker is to report."""
+        """The system calls that the filter of this worker has to report."""
         from .intercept import filter_calls
 
         makes = self._interception is not None and self._interception.makes_sockets
@@ -342,7 +342,7 @@ class Ports:
     # -- Node -------------------------------------------------------------------------
 
     def wants_node_channel(self) -> bool:
-        """Whether a worker is to have a channel as a Node child process has."""
+        """Whether a worker gets a channel as a Node child process has."""
         from .node_protocol import is_launcher
 
         app = self._app
@@ -353,19 +353,19 @@ class Ports:
         return self._is_primary() or app.ipc or app.wait_ready or app.shutdown_with_message
 
     def _is_primary(self) -> bool:
-        """Node's cluster protocol is offered."""
+        """Whether Node's cluster protocol is offered."""
         if self._app.handoff == "node":
             return self._app.node
         if self._app.handoff != "auto":
             return False
         # In fork mode a program keeps its own cluster, unless there is no other way to
-        # give it the port that we hold.
+        # give it the port that pyinit holds.
         return self._app.exec_mode == "cluster" or (
             bool(self._app.listen) and not self._filter_works()
         )
 
     def node_channel(self, incarnation: int, slot: int) -> NodeOffer:
-        """A channel for this worker, whose start follows. Raises OSError (EMFILE)."""
+        """A channel for this worker, which starts next. Raises OSError (EMFILE)."""
         from .node_channel import NodeChannel, Shared
 
         if self._shared is None:
@@ -385,7 +385,7 @@ class Ports:
         return NodeOffer(channel.child_fd, channel.env, listen_visible=primary)
 
     def node_started(self, incarnation: int, pid: int) -> None:
-        """The worker was forked: the child's end is closed here."""
+        """Close the child's end: the worker was forked."""
         channel = self._channels.get(incarnation)
         if channel is not None:
             channel.started(pid)
@@ -407,20 +407,20 @@ class Ports:
         self._own_listeners.watch(incarnation)
 
     def _filter_needed(self, unfit: tuple[int, ...], reason: str) -> None:
-        """From the next start on; for these workers it is now."""
+        """Use the filter from the next start on, and restart these workers now."""
         self._needs_filter = True
         self._own_listeners = None
         for incarnation in unfit:
             self._observed(incarnation, "unfit", {"reason": reason})
 
     def send_message(self, incarnation: int, message: Any) -> None:
-        """A message for `process.on('message')`; nothing when there is no channel."""
+        """Send a message for `process.on('message')`; a no-op without a channel."""
         channel = self._channels.get(incarnation)
         if channel is not None:
             channel.send(message)
 
     def leaving(self, incarnation: int) -> None:
-        """The worker was sent a stop signal (`NodeChannel.leaving`)."""
+        """Handle the stop signal of a worker (`NodeChannel.leaving`)."""
         self._listeners.claims.leaving(incarnation)
         self._own_connects.leaving(incarnation)
         if self._own_listeners is not None:
@@ -432,7 +432,7 @@ class Ports:
     # -- the end of a worker ----------------------------------------------------------
 
     def forget(self, incarnation: int) -> None:
-        """The worker is gone. Its sockets stay, with what is queued on them."""
+        """Forget a worker that is gone. Its sockets stay, with their queues."""
         channel = self._channels.pop(incarnation, None)
         if channel is not None:
             channel.close()

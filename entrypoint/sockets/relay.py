@@ -1,11 +1,11 @@
-"""Connections on a socket where nobody will accept.
+"""Relays connections from a socket without an accepting worker to other sockets.
 
-They come to be in two ways. A bare port is bound for both families before any worker
-runs; if the workers then want AF_INET sockets (addresses.py), those are others, and what
-has queued meanwhile is left behind. And the handshake of a few ends when the worker that
+There are two causes. A bare port is bound for both families before any worker
+runs; if the workers then use AF_INET sockets (addresses.py), those are different ones, and
+connections queued before are stranded. And a few handshakes end after the worker that
 the kernel had chosen for them has left (unowned_slots.py).
 
-They cannot be moved in the kernel; so they are accepted here and passed on to the
+The kernel cannot move such connections; so pyinit accepts them and relays them to the
 address's other sockets, byte for byte. The worker sees a connection from this host; of a client
 on this host it sees the client's address.
 """
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 else:
     import _socket
 
-# Two descriptors each. More clients than this wait.
+# Relayed connections; each takes two descriptors. Further clients wait.
 AT_MOST = 200
-# Of our own limit of descriptors, the part that clients may have who wait here.
+# The share of pyinit's own limit of descriptors for clients that wait here.
 _PART = 4
-# Of something there is too little just now: it is tried again after a pause (s).
+# A resource is short just now: retried after a pause (s).
 _SHORT = (
     errno.EMFILE,
     errno.ENFILE,
@@ -52,36 +52,36 @@ _SHORT = (
     errno.EADDRINUSE,
     errno.EAGAIN,
 )
-# Of these, what the address of the client is short of.
+# Those of them that concern the address of the client.
 _IN_USE = (errno.EADDRNOTAVAIL, errno.EADDRINUSE)
 PAUSE = 0.05
-# How long a client may keep its connection while others wait, once the worker has closed it (s).
+# How long a client may keep a connection that the worker has closed while others wait (s).
 ANSWERED = 1.0
 _SIZE = 65536
 
 
-# Where the clients came from whose connections PID 1 has accepted, the last ones.
+# The client addresses of connections that PID 1 has accepted, the latest ones.
 _accepted: deque[tuple[str, int]] = deque(maxlen=4096)
 
 
 def was_relayed(client: _socket.socket) -> bool:
-    """The connection of this client of ours was accepted by PID 1 itself, by no worker."""
+    """Whether PID 1 itself, and no worker, accepted the connection of this client."""
     name = client.getsockname()
     return isinstance(name, tuple) and (name[0], name[1]) in _accepted
 
 
 class ConnectionRelay:
-    """Takes connections from one listener's queue to another's.
+    """Moves connections from one listener's queue to other listeners.
 
-    `AT_MOST` are relayed at a time, if there are descriptors for them. What is more waits for
-    its turn: in the queue of its listener, or here if that is closed, a quarter of our own
-    limit of descriptors at most.
+    `AT_MOST` are relayed at a time, if there are descriptors for them. Others wait:
+    in the queue of their listener, or here if that is closed, at most a quarter of pyinit's
+    own limit of descriptors.
     """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._pairs: set[_Pair] = set()
-        # Accepted, and not yet relayed.
+        # Accepted connections that are not relayed yet.
         self._waiting: deque[tuple[_socket.socket, tuple[Form, ...]]] = deque()
         self._most = max(AT_MOST, limits.open_files() // _PART)
 
@@ -95,15 +95,15 @@ class ConnectionRelay:
     ) -> None:
         """Accept `waiting` connections of `listener`, whose address `forms` serve now.
 
-        Those that no form takes are reset, as they would have been refused. `closing`: it
-        will take no connections any more when this turn is over, and what is left in its
-        queue is reset. So more are accepted than can be passed on at once; and they are
-        passed on when it is closed, so that they do not come back to it.
+        Those that no form takes are reset, as if they had been refused. `closing`: it
+        takes no connections after this turn, and those left in its
+        queue are reset. So more are accepted than can be relayed at once; and they are
+        relayed after it is closed, so that they do not return to it.
         """
         if len(self._pairs) >= AT_MOST:
             self._end_answered()
         capacity = (self._most if closing else AT_MOST) - len(self._pairs) - len(self._waiting)
-        # Another may have taken what was counted: then nothing may wait here.
+        # Another process may have accepted them meanwhile: then nothing may wait here.
         blocking = listener.getblocking() and os.get_blocking(listener.fileno())
         os.set_blocking(listener.fileno(), False)
         try:
@@ -126,14 +126,14 @@ class ConnectionRelay:
             self._later(0.0)
 
     def _later(self, pause: float) -> None:
-        """Go on at the end of the turn, when the listener is closed, or after a pause."""
+        """Continue at the end of the turn, when the listener is closed, or after a pause."""
         self._loop.call_at(("relay", id(self)), self._loop.now() + pause, self._again)
 
     def _again(self) -> None:
         self._go_on()
 
     def _go_on(self) -> bool:
-        """Relay as many as can be; False: some still wait."""
+        """Relay as many as possible; False: some still wait."""
         while self._waiting and len(self._pairs) < AT_MOST:
             client, forms = self._waiting[0]
             try:
@@ -142,12 +142,12 @@ class ConnectionRelay:
                 stuck = error.errno == errno.EMFILE and not self._pairs and len(self._waiting) > 1
                 if error.errno in _SHORT and not stuck:
                     if error.errno in _IN_USE:
-                        self._waiting.rotate(-1)  # the next one may be luckier
+                        self._waiting.rotate(-1)  # another one may succeed
                     self._end_answered()
                     self._later(PAUSE)
                     return False
-                # It has given up, or nobody listens; or all descriptors belong to those who
-                # wait, and none would get on.
+                # It has given up, or nothing listens; or the waiting clients use all descriptors
+                # and none could continue.
                 client.close()
             self._waiting.popleft()
         if self._waiting:
@@ -156,9 +156,9 @@ class ConnectionRelay:
         return not self._waiting
 
     def _end_answered(self) -> None:
-        """Others wait: end what only a client keeps that has its answer.
+        """End connections that only an answered client keeps open, because others wait.
 
-        A client may ask first and read its answers later, in an order of its own.
+        A client may send all requests first and read the answers later, in its own order.
         """
         before = self._loop.now() - ANSWERED
         for pair in tuple(self._pairs):
@@ -188,7 +188,7 @@ class ConnectionRelay:
 
 
 def _has_room(fd: int) -> bool:
-    """There are descriptors for one more client and its worker. `fd`: any."""
+    """Whether there are descriptors for one more client and its worker. `fd`: any."""
     found: list[int] = []
     try:
         found = [os.dup(fd)]
@@ -210,7 +210,7 @@ def _remember(client: _socket.socket) -> None:
 
 
 def _destination(client: _socket.socket) -> tuple[str, int, str]:
-    """Where the client wanted to: host, port and family."""
+    """The client's destination: host, port and family."""
     name = client.getsockname()
     host = str(name[0])
     if host.startswith(MAPPED):
@@ -219,7 +219,7 @@ def _destination(client: _socket.socket) -> tuple[str, int, str]:
 
 
 def _connect(client: _socket.socket, family: str, host: str, port: int) -> _socket.socket:
-    """A connection to a worker, from the client's own address if that is this host's.
+    """Connect to a worker, from the client's own address if that is this host's.
 
     Raises OSError.
     """
@@ -237,7 +237,7 @@ def _connect(client: _socket.socket, family: str, host: str, port: int) -> _sock
 
 
 class _Pair:
-    """A client and its worker, each with what is still to be written to it."""
+    """A client and its worker, each with the data still to be written to it."""
 
     def __init__(
         self,
@@ -248,17 +248,17 @@ class _Pair:
         host: str,
         port: int,
     ) -> None:
-        """Raises OSError, and then the client is still the caller's."""
+        """Raises OSError, in which case the client still belongs to the caller."""
         self._loop = loop
         self._over = ended
         client.setblocking(False)
         server = _connect(client, family, host, port)
         self._ends = (client, server)
-        self._pending = [b"", b""]  # to write to that end
-        self._ended = [False, False]  # that end has said its last
-        self._shut_down = [False, False]  # that end knows that the other has
+        self._pending = [b"", b""]  # data for that end
+        self._ended = [False, False]  # that end has sent everything
+        self._shut_down = [False, False]  # that end was told that the other has ended
         self._waits = [0, 0]
-        # When the worker had closed it, and the client knew (monotonic s).
+        # When the worker had closed it, and the client was told (monotonic s).
         self.answered_at = 0.0
         try:
             self._go_on()
@@ -327,7 +327,7 @@ class _Pair:
         fd = self._ends[end].fileno()
         if events == self._waits[end]:
             return
-        # An end that waits for nothing leaves the loop: its hang-up is reported for ever.
+        # An end that waits for nothing leaves the loop: its hang-up would be reported forever.
         if self._waits[end]:
             self._loop.unregister(fd)
         if events:

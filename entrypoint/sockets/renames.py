@@ -1,9 +1,9 @@
-"""A worker binds a temporary path and renames it to a path of the app: it means that path.
+"""Handles a worker that binds a temporary path and renames it to a path of the app.
 
-haproxy does so, to take the path over in one step. Each worker's temporary path is another one,
-so pyinit has a socket for each; the worker gets the app's socket in its place at the rename, and
-the temporary one is gone. Where something else refers to the worker's socket already (an epoll
-set, a duplicate) the rename goes on in the kernel: the path then leads to that worker alone.
+haproxy does so, to replace the path in one step. Each worker has another temporary path,
+so pyinit has a socket for each; at the rename the worker gets the app's socket instead, and
+the temporary one is removed. If something else already refers to the worker's socket (an epoll
+set, a duplicate) the rename continues in the kernel: the path then leads to that worker only.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def serve_at(
 ) -> bool:
     """Answer a rename of `source`'s path to `target`'s. Raises OSError.
 
-    False: let it go on.
+    False: let it continue in the kernel.
     """
     listeners = binding.listeners
     claim = next(
@@ -60,7 +60,7 @@ def serve_at(
 def _can_replace(
     binding: Binding, worker: Worker, call: seccomp.Notification, claim: Claim
 ) -> bool:
-    """It is the caller's own descriptor, and nothing else refers to it."""
+    """Whether it is the caller's own descriptor without other references."""
     pid, fd = claim.pid, claim.fd
     if proc.process_of(call.pid) != pid or calling_process.socket_inode(pid, fd) != claim.inode:
         return False
@@ -80,7 +80,7 @@ def _replace(
     binding.follow_mode(worker, assignment, nonblocking=bool(flags & os.O_NONBLOCK))
     cloexec = bool(flags & os.O_CLOEXEC)
     if not worker.notifier.put(call, sock.fileno(), claim.fd, cloexec=cloexec):
-        return  # killed meanwhile, or its call begins anew
+        return  # killed meanwhile, or its call restarts
     if isinstance(assignment.group, UnixGroup):
         assignment.group.take_mode(claim.group)
     listens = claim.listens

@@ -1,16 +1,16 @@
 """Options that a worker sets on a socket before it binds it.
 
-Where PID 1 can have the worker's own socket (`borrow.socket_of`) they are there. Docker's
-default seccomp profile refuses that, and the slot's socket takes the place of the worker's. So
-its filter reports setsockopt(2) there; what was set is noted, and set on the slot's socket at
-bind. The call itself always goes on in the kernel.
+If PID 1 can get the worker's own socket (`borrow.socket_of`), the options are there. Docker's
+default seccomp profile prevents that, and the slot's socket replaces the worker's. So
+its filter reports setsockopt(2); the options are recorded, and set on the slot's socket at
+bind. The call itself always continues in the kernel.
 
-A notification costs the worker some 40 µs, for as long as it lives, so not all calls are
-reported. Options that only listeners have, or few programs use, are, of each descriptor. Those
-that many programs set on each connection (SO_KEEPALIVE and its times, SO_LINGER, timeouts) are
-reported of descriptors up to the highest at which a worker of this app has bound before: a
+A notification costs the worker some 40 µs, as long as it lives, so not all calls are
+reported. Options that only listeners have, or few programs use, are reported for each descriptor.
+Those that many programs set on each connection (SO_KEEPALIVE and its times, SO_LINGER, timeouts)
+are reported for descriptors up to the highest at which a worker of this app has bound before: a
 listener holds its number, and connections get higher ones. At an app's first start that number
-is not known. `LEAST` is the least that is taken for it; what is missed is said once it is seen.
+is unknown. `LEAST` is the lowest number assumed; missed options are reported once seen.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ if TYPE_CHECKING:
 
     from .app_sockets import Log
 
-# The highest descriptor at which the common options are reported in an app's first life: the
+# The highest descriptor for which the common options are reported in an app's first life: the
 # first three of a program. LISTEN_FDS and its kin are below.
 LEAST = 5
-# Beyond this a descriptor is no listener's of a program that starts.
+# A program does not open its listeners above this descriptor at its start.
 _MOST = 1023
-# What one worker can make us remember: sockets, options of each, and the size of one (the
+# What one worker can make pyinit store: sockets, options of each, and the size of one (the
 # kernel's longest is TCP_CONGESTION with 16 bytes).
 _SOCKETS = 64
 _OPTIONS = 64
 _SIZE = 128
-# Calls without a bind after them, of a worker that listens: it sets them on connections.
+# Calls of a listening worker without a following bind: it sets them on connections.
 _IN_VAIN = 256
 
 
 class _Life:
-    """What one worker has set: inode → (level, number) → value. `reported`: up to there."""
+    """Options set by a worker: inode → (level, number) → value. `reported`: up to which number."""
 
     def __init__(self, reported: int) -> None:
         self.reported = reported
         self.chosen: dict[int, dict[tuple[int, int], bytes]] = {}
         self.in_vain = 0
         self.listens = False
-        # It has bound at a descriptor of which common options were not reported.
+        # It has bound a descriptor whose common options were not reported.
         self.unseen = False
 
 
 class SetOptions:
-    """Options set by the workers of one app, and what of it is reported."""
+    """Options set by the workers of one app, and which calls are reported."""
 
     def __init__(self, app: str, log: Log) -> None:
         self._app = app
@@ -70,7 +70,7 @@ class SetOptions:
         self._said = False
 
     def report(self, incarnation: int, given: int) -> tuple[str, ...]:
-        """The calls to report of this worker, which starts now with `given` descriptors."""
+        """The calls to report for this worker, which starts now with `given` descriptors."""
         if self._sure is None:
             from entrypoint.kernel import borrow
 
@@ -83,7 +83,7 @@ class SetOptions:
         return (f"setsockopt:{upto}",)
 
     def note(self, incarnation: int, notifier: Notifier, call: Notification) -> None:
-        """A worker sets an option. Raises OSError where it cannot be read."""
+        """Record an option that a worker sets. Raises OSError if it cannot be read."""
         life = self._lives.get(incarnation)
         if life is None or (life.listens and life.in_vain >= _IN_VAIN):
             return
@@ -98,7 +98,7 @@ class SetOptions:
             return
         life.in_vain += 1
         chosen = life.chosen.pop(inode, {})
-        # The last socket is the last to be forgotten, and so is the last option.
+        # The last socket is forgotten last, and so is the last option.
         life.chosen[inode] = chosen
         key = (level & 0xFFFFFFFF, number & 0xFFFFFFFF)
         chosen.pop(key, None)
@@ -109,7 +109,7 @@ class SetOptions:
             del life.chosen[next(iter(life.chosen))]
 
     def is_v6only(self, incarnation: int, pid: int, fd: int) -> bool | None:
-        """IPV6_V6ONLY of a worker's socket; None when it cannot be known."""
+        """IPV6_V6ONLY of a worker's socket; None if it cannot be known."""
         from entrypoint.kernel import borrow
 
         known = borrow.v6only_of(pid, fd)
@@ -127,9 +127,9 @@ class SetOptions:
         own: _socket.socket | None,
         target: _socket.socket,
     ) -> None:
-        """Give `target`, which takes the place of a worker's socket, that one's options.
+        """Copy to `target`, which replaces a worker's socket, the options of that socket.
 
-        `own`: a duplicate of the worker's, where there is one. Raises OSError.
+        `own`: a duplicate of the worker's, if there is one. Raises OSError.
         """
         from entrypoint.kernel import options
 
@@ -162,7 +162,7 @@ class SetOptions:
             options.apply(wanted, target, credentials.own())
 
     def _take(self, incarnation: int, inode: int, fd: int) -> tuple[tuple[int, int, bytes], ...]:
-        """What was set on this socket, which is bound now as descriptor `fd`."""
+        """Remove and return the options of this socket, which is bound now as descriptor `fd`."""
         self._sure = False  # else nobody would ask
         life = self._lives.get(incarnation)
         if life is None:
@@ -197,11 +197,11 @@ class SetOptions:
         )
 
     def listens(self, incarnation: int) -> None:
-        """The worker listens: what it sets from now on is for its connections, mostly."""
+        """Record that the worker listens: later options are mostly for its connections."""
         life = self._lives.get(incarnation)
         if life is not None:
             life.listens = True
 
     def forget(self, incarnation: int) -> None:
-        """The worker is gone."""
+        """Forget a worker that is gone."""
         self._lives.pop(incarnation, None)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 else:
     import _socket
 
-# Nothing that we understand is longer: sizeof(struct sockaddr_un).
+# No understood address is longer: sizeof(struct sockaddr_un).
 MAX_SIZE = 110
 
 _INET_SIZE = 16
-_INET6_SIZE_OLD = 24  # RFC 2133, without sin6_scope_id: the kernel still takes it
+_INET6_SIZE_OLD = 24  # RFC 2133, without sin6_scope_id: the kernel still accepts it
 _INET6_SIZE = 28
 
 MAPPED = "::ffff:"
@@ -49,7 +49,7 @@ class Asked(Record):
 
 
 def parse(data: bytes) -> Asked | None:
-    """The address, None for what the kernel would refuse or we do not know."""
+    """The address; None if the kernel would refuse it or its kind is unknown."""
     if len(data) < 2:
         return None
     (family,) = struct.unpack_from("=H", data)
@@ -70,9 +70,9 @@ def parse(data: bytes) -> Asked | None:
 
 def _parse_unix(name: bytes) -> Asked | None:
     if not name:
-        return None  # autobind: the kernel chooses a name, nobody else can mean it
+        return None  # autobind: the kernel chooses a name, which no other process can mean
     if name[:1] == b"\0":
-        # Every byte of an abstract name counts, zeros too; such a one is beyond a path.
+        # Every byte of an abstract name counts, zeros too; such a name is no path.
         if len(name) == 1 or b"\0" in name[1:]:
             return None
         return Asked("unix", path="@" + os.fsdecode(name[1:]))

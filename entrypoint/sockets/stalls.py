@@ -1,15 +1,15 @@
-"""Slots on which connections wait and none is accepted.
+"""Detects slots on which connections wait and none is accepted.
 
-A listening socket does not count what is accepted from it, and an accept queue that is as long
-as before may hold others by now. But a connection that nobody has accepted yet has no inode
-(sock_diag(7)). So where a queue was not empty and never became shorter for a second, the
-connections without an inode are remembered, and four seconds later it is looked which of them
-still have none. Two such looks, of a port that is overloaded or stalled, are all that this costs:
-the rest is the length of the queue, at moments when the loop is awake for a connection anyway.
-An idle port is never looked at.
+A listening socket does not count accepted connections, and an accept queue of the same length
+may contain other connections by now. But a connection that was not accepted yet has no inode
+(sock_diag(7)). So if a queue was not empty and never became shorter for a second, the
+connections without an inode are recorded, and four seconds later it is checked which of them
+still have none. Two such checks, of a port that is overloaded or stalled, are the whole cost:
+the rest is the length of the queue, read when the loop is awake for a connection anyway.
+An idle port is never checked.
 
-Only for TCP sockets of one slot each: where workers share one queue, siblings take what waits, and
-only its age is known.
+Only for TCP sockets of one slot each: if workers share one queue, siblings accept the waiting
+connections, and only the queue's age is known.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .group import Group
 # How long nothing is accepted before a worker counts as stalled (s).
 STALLED_AFTER = 5.0
-# When the connections that wait are remembered (s).
+# When the waiting connections are recorded (s).
 REMEMBER_AFTER = 1.0
-# A longer time between two looks may be a container that was frozen (s).
+# A longer time between two checks may be a container that was frozen (s).
 GAP = 2.0
 
 
@@ -54,9 +54,9 @@ class Suspect:
 
 
 class Stalls:
-    """The suspects of one app. `groups()` are all its sockets.
+    """The suspects of one app. `groups()` are all its groups.
 
-    `on_stalled(group, slot, since, waiting)` is called every `STALLED_AFTER` while it lasts.
+    `on_stalled(group, slot, since, waiting)` is called every `STALLED_AFTER` meanwhile.
     """
 
     def __init__(
@@ -71,18 +71,18 @@ class Stalls:
 
     @staticmethod
     def watches(group: Group) -> bool:
-        """Whether the queues of this group are looked at: those of TCP."""
+        """Whether the queues of this group are checked: those of TCP."""
         return group.form.family != "unix"
 
     def age(self, group: Group) -> float:
-        """Seconds since the queue of it that waits longest was seen empty or shorter; 0: none."""
+        """Longest time since one of its queues was seen empty or shorter, seconds; 0: none."""
         now = self._now()
         found = (self._suspects.get(fd) for fd in group.descriptors.values())
         old = (now - each.since for each in found if each is not None)
         return max((age for age in old if age > 0), default=0.0) if group.waiting() else 0.0
 
     def look(self, group: Group, key: int) -> None:
-        """A connection has come to this socket a moment ago: does it wait?"""
+        """Check a socket that has just received a connection: does the connection wait?"""
         sock = group.at(key)
         fd, length, now = sock.fileno(), sockets.queue_length(sock), self._now()
         suspect = self._suspects.get(fd)
@@ -97,11 +97,11 @@ class Stalls:
             return
         suspect.looked, suspect.length = now, length
         if group.single:
-            return  # siblings share it: whose it is that nothing is accepted is not seen
+            return  # siblings share it: the worker that does not accept cannot be identified
         if suspect.before is None:
             if now - suspect.since >= REMEMBER_AFTER:
                 suspect.before = self._remember(group.form.port)
-                # Too many connections, or the kernel does not tell.
+                # Too many connections, or the kernel does not list them.
                 if suspect.before is None:
                     suspect.restart(now, length)
         elif now >= suspect.due:
@@ -113,7 +113,7 @@ class Stalls:
                 suspect.restart(now, length)
 
     def forget(self, fd: int) -> None:
-        """This socket is not watched any more."""
+        """Stop watching this socket."""
         self._suspects.pop(fd, None)
 
     def _lengths(self, port: int) -> dict[int, int]:
@@ -140,10 +140,10 @@ class Stalls:
         return suspect is not None and now - suspect.since >= REMEMBER_AFTER
 
     def _still_wait(self, port: int, before: Waiting) -> bool:
-        """None of what waited then was accepted."""
+        """Whether none of the recorded connections was accepted."""
         cookies = sockdiag.waiting_at(port)
         if cookies is None or before.needed <= 0:
             return False
-        # One whose client has reset it waits on, and the kernel does not list it.
+        # A connection that its client has reset still waits, but the kernel does not list it.
         unlisted = max(0, sum(self._lengths(port).values()) - len(cookies))
         return len(cookies & before.cookies) + unlisted >= before.needed

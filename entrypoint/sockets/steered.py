@@ -1,4 +1,4 @@
-"""Which sockets of a group get new connections, and which workers have them."""
+"""Which sockets of a group get new connections, and which workers hold them."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ class Steered:
         self.single = single
         # Several workers may have one slot's socket (`share: generations`).
         self.shared = False
-        # The socket that all slots have, when it is one.
+        # The socket that all slots share, if there is one.
         self._one = 0
         self.users: set[int] = set()
         # A worker uses the socket that was passed to it, without bind(2) or listen(2).
         self.in_use = False
-        # Of an address that no file declares: slot → incarnation that was handed its
-        # socket. The others' slots get nothing: with PM2's `increment_var: PORT` each
-        # worker binds a port of its own, and nobody would take what another is given.
+        # For an undeclared address: slot → incarnation that got its
+        # socket. Other slots get nothing: with PM2's `increment_var: PORT` each
+        # worker binds its own port, and no worker would accept another one's connections.
         self.bound_by: dict[int, set[int]] = {}
-        # The same for every address: who was handed a socket by a call or a message.
+        # The same for every address: workers that got a socket by a call or a message.
         self.holders: dict[int, set[int]] = {}
-        # Where the last of them were: their next workers, if there will be any, come there.
+        # Slots of the last of them: their next workers, if any, bind there.
         self._awaited: tuple[int, ...] = ()
-        # The slot that gets all connections for a moment (late_binds.py).
+        # The slot that gets all connections for a while (late_binds.py).
         self._preferred: int | None = None
-        # Slots whose worker has closed its socket and lives on, and that worker.
+        # Slots whose worker has closed its socket but keeps running, and that worker.
         self.closed: dict[int, int] = {}
         self.declared = False
         self._plug: _socket.socket | None = None
@@ -56,11 +56,11 @@ class Steered:
         self._array: list[int] = []
         # Further sockets of a slot: key → slot, or REPLACED.
         self._extras: dict[int, int] = {}
-        # A worker's own socket which takes over its slot when it listens.
+        # A worker's own socket that takes over its slot when it listens.
         self._coming: dict[int, _socket.socket] = {}
 
     def key_of(self, inode: int) -> int | None:
-        """Which of its sockets has this inode."""
+        """The key of its socket with this inode."""
         for key, sock in (*self._coming.items(), *self._sockets.items()):
             if os.fstat(sock.fileno()).st_ino == inode:
                 return key
@@ -88,11 +88,11 @@ class Steered:
         return {key: self._sockets[key].fileno() for key in found}
 
     def listens_at(self, inode: int) -> bool:
-        """The socket of that inode takes connections."""
+        """Whether the socket of that inode takes connections."""
         return self.key_of(inode) in self._array
 
     def listens(self, key: int) -> bool:
-        """This socket of it takes connections."""
+        """Whether this socket of it takes connections."""
         return key in self._array
 
     @property
@@ -107,7 +107,7 @@ class Steered:
         return tuple(os.fstat(sock.fileno()).st_ino for sock in found)
 
     def inodes_of(self, slot: int) -> tuple[int, ...]:
-        """Those of the sockets of one slot."""
+        """The inodes of the sockets of one slot."""
         found = [os.fstat(fd).st_ino for fd in self.descriptors_of((slot,)).values()]
         if slot in self._coming:
             found.append(os.fstat(self._coming[slot].fileno()).st_ino)
@@ -119,21 +119,21 @@ class Steered:
         return tuple((sock, length) for sock, length in found if length)
 
     def steer(self, slots: tuple[int, ...]) -> None:
-        """New connections go to these slots only; () means all."""
+        """Route new connections to these slots only; () means all."""
         self.steered = slots
         if not self._array or not self.steers or len(self._sockets) < 2 or self._plug:
             return
         wanted = (self._one,) if self.single else self.open_slots()
         if len(set(wanted)) == 1:
             wanted = wanted[:1]
-        # One that is named more often, for each of its workers, gets more.
+        # A slot that is named once for each of its workers gets more.
         indexes = tuple(
             index
             for index, key in enumerate(self._array)
             for _ in range(wanted.count(self._extras.get(key, key)))
         )
         try:
-            # By one that listens: before that a socket is in no group but its own.
+            # By a listening one: before that a socket is in no group but its own.
             member = self._sockets[self._array[0]]
             sockets.steer(member, indexes or self._fallback(), self._directions())
         except OSError as error:
@@ -142,7 +142,7 @@ class Steered:
             self.steers = False  # the kernel's own hash spreads connections from here on
 
     def _fallback(self) -> tuple[int, ...]:
-        """Where no wanted slot listens: all but those that were replaced, if there are any."""
+        """All but replaced sockets, if there are any, when no wanted slot listens."""
         indices = tuple(range(len(self._array)))
         return tuple(i for i in indices if self._extras.get(self._array[i]) != REPLACED) or indices
 
@@ -155,10 +155,10 @@ class Steered:
         }
 
     def direct(self, port: int, slot: int) -> bool:
-        """Connections of this host from source port `port` go to this slot.
+        """Route connections of this host from source port `port` to this slot.
 
-        False: they will go to any, for there is one socket for all, or no steering.
-        Raises OSError (EAGAIN) when too many are on their way.
+        False: they go to any slot, because there is one socket for all, or no steering.
+        Raises OSError (EAGAIN) if too many are under way.
         """
         if self.single or not self.steers or len(self._sockets) < 2:
             return False
@@ -169,22 +169,22 @@ class Steered:
         return self.steers
 
     def is_sole(self, slot: int) -> bool:
-        """No other socket of it listens, and siblings do not have this one."""
+        """Whether no other socket of it listens, and siblings do not have this one."""
         return not self.single and not self.shared and self._array == [slot]
 
     def has_siblings(self, slot: int, incarnation: int) -> bool:
-        """Another worker has that slot's socket."""
+        """Whether another worker has that slot's socket."""
         if self.shared:
             return bool(self.holders.get(slot, set()) - {incarnation})
         return self.single and len(self.users) > 1
 
     def undirect(self, port: int) -> None:
-        """Forget that port."""
+        """Remove that port's route."""
         if self._directed.pop(port, None) is not None:
             self.steer(self.steered)
 
     def open_slots(self) -> tuple[int, ...]:
-        """Of those that are steered to, the ones whose worker has this very address."""
+        """Those of the wanted slots whose worker has this very address."""
         if self.declared:
             return tuple(slot for slot in self.steered if slot not in self.closed) or self.steered
         both = tuple(slot for slot in self.steered if slot in self.bound_by)
@@ -193,13 +193,13 @@ class Steered:
         return both or tuple(self.bound_by) or self._awaited or self.steered
 
     def prefer(self, slot: int | None) -> None:
-        """New connections go to this slot while it is among those; None: to all of them."""
+        """Route new connections only to this slot if it is a wanted one; None: to all of them."""
         if self._preferred != slot:
             self._preferred = slot
             self.steer(self.steered)
 
     def taken(self, slot: int, incarnation: int) -> None:
-        """This worker has the slot's socket from now on."""
+        """Record that this worker has the slot's socket."""
         changed = slot in self.closed
         self.closed.pop(slot, None)
         self._own(self.holders, slot, incarnation)
@@ -218,7 +218,7 @@ class Steered:
 
     @staticmethod
     def _disown(owners: dict[int, set[int]], slot: int, incarnation: int) -> bool:
-        """It was the last owner."""
+        """Remove the last owner of a slot."""
         left = owners.get(slot, set())
         if incarnation not in left:
             return False
@@ -228,7 +228,7 @@ class Steered:
         return not left
 
     def gave_up(self, slot: int, incarnation: int) -> None:
-        """Its worker has closed the slot's socket and lives on."""
+        """Record that its worker has closed the slot's socket but keeps running."""
         self.users.discard(incarnation)
         self._disown(self.holders, slot, incarnation)
         self._disown(self.bound_by, slot, incarnation)
@@ -237,7 +237,7 @@ class Steered:
         self.steer(self.steered)
 
     def release(self, incarnation: int) -> None:
-        """The worker is gone; its slot counts again when it is handed out again."""
+        """Release the slots of a worker that is gone; each counts again once it is assigned."""
         self.users.discard(incarnation)
         for slot in [slot for slot, holder in self.closed.items() if holder == incarnation]:
             del self.closed[slot]
@@ -249,7 +249,7 @@ class Steered:
             self._awaited = tuple(gone)
 
     def forget_workers(self) -> None:
-        """Another app has it now."""
+        """Forget all workers: another app has it now."""
         self.users.clear()
         self.bound_by.clear()
         self.holders.clear()
@@ -262,7 +262,7 @@ class Steered:
         return self._awaited
 
     def vacate(self, slot: int) -> None:
-        """No worker will come to this slot: nobody is to wait there for one."""
+        """Record that no worker will come to this slot, so none is awaited there."""
         if slot in self._awaited:
             self._awaited = tuple(each for each in self._awaited if each != slot)
             self.steer(self.steered)

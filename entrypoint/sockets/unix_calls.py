@@ -1,21 +1,21 @@
-"""What workers do to the app's unix sockets and their paths: remove, move, shut down, connect.
+"""Handles workers' calls on the app's unix sockets and paths: remove, move, shut down, connect.
 
-The socket is ours, its name lies in a folder of the worker's, and programs treat the name as
-theirs: they remove it when they leave, while PID 1 and their siblings still serve there. In
-a reload clients then found no file. And some connect to it before they bind, to see whether
-another instance serves already: they find us.
+The socket is pyinit's, its name is in a folder of the worker's, and programs treat the name as
+their own: they remove it when they exit, while PID 1 and their siblings still serve there. In
+a reload clients then found no file. Some programs connect to it before they bind, to see whether
+another instance already serves: they reach pyinit.
 
 - *Removing or moving the path away* is answered 0 and not done. The path is that of PID 1's
   socket as long as the app has it.
 - *Moving a socket that it has just bound over it* means that the worker serves there (renames.py).
-- *Moving another file over it* goes on: it is what the program wants to serve from now on.
-- *Shutting the socket down* is answered 0 and not done: a unix socket once shut down stays so, for
-  all who hold it.
-- *A connection to the path from a worker that has not bound it yet* is refused, as where
-  nobody serves. At most three times for each worker and path: one that was given the socket
+- *Moving another file over it* is allowed: the program wants to serve that file from now on.
+- *Shutting the socket down* is answered 0 and not done: a unix socket stays shut down, for
+  all its holders.
+- *A connection to the path from a worker that has not bound it yet* is refused, as if no
+  process served. At most three times for each worker and path: a worker that got the socket
   as a descriptor may mean it.
 
-Everything else goes on in the kernel, most of it after a look at the last part of the path.
+All other calls continue in the kernel, most of them after a check of the path's last part.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _REFUSALS = 3
 
 
 class UnixCalls:
-    """The calls of one worker. `serve` says what is answered."""
+    """The calls of one worker. `serve` returns the answers."""
 
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
@@ -52,11 +52,11 @@ class UnixCalls:
         self._refused: dict[UnixGroup, int] = {}
 
     def close(self) -> None:
-        """The worker's last process has ended."""
+        """Close it: the worker's last process has ended."""
         self._memory.close()
 
     def removal(self, call: seccomp.Notification) -> bool:
-        """An unlink or rename of a path that must stay: it is answered 0. Raises OSError."""
+        """Answer 0 to an unlink or rename of a path that must stay. Raises OSError."""
         groups = self._listeners.unix_groups()
         if not groups:
             return False
@@ -70,7 +70,7 @@ class UnixCalls:
         return False
 
     def renamed(self, call: seccomp.Notification) -> tuple[UnixGroup, UnixGroup] | None:
-        """A socket of ours that no file declares moves to the path of one that is declared.
+        """Handle a move of an undeclared socket of pyinit to the path of a declared one.
 
         Raises OSError.
         """
@@ -92,7 +92,7 @@ class UnixCalls:
         return (source, target) if target.declared and not source.declared else None
 
     def ends_listener(self, call: seccomp.Notification) -> bool:
-        """A shutdown of a socket of ours that listens: it is answered 0. Raises OSError."""
+        """Answer 0 to a shutdown of a listening socket of pyinit. Raises OSError."""
         if call.args[0] >= 1 << 31:
             return False
         inode = calling_process.socket_inode(call.pid, call.args[0])
@@ -100,7 +100,7 @@ class UnixCalls:
         return any(group.listening and inode in group.inodes for group in groups)
 
     def connection(self, call: seccomp.Notification, bound: set[UnixGroup]) -> int:
-        """The errno of a connect, 0 to let it go. `bound`: what the worker has. Raises OSError."""
+        """The errno of a connect, 0 to let it go. `bound`: the worker's sockets. Raises OSError."""
         groups = [
             group
             for group in self._listeners.unix_groups()
@@ -133,7 +133,7 @@ class UnixCalls:
         *,
         follow: bool = False,
     ) -> UnixGroup | None:
-        """Whose socket a process reaches by this path."""
+        """The group that a process reaches by this path."""
         absolute = _absolute(pid, folder, path)
         if absolute is None:
             return None
@@ -142,7 +142,7 @@ class UnixCalls:
 
 
 def group_at(pid: int, path: str, groups: list[UnixGroup]) -> UnixGroup | None:
-    """Whose socket has this absolute path, by whatever links, as a process sees it."""
+    """The group of this absolute path, by whatever links, as a process sees it."""
     caller = credentials.caller(pid).credentials
     return credentials.act_as(caller, lambda: _reached(path, groups, follow=False))  # type: ignore[no-any-return]
 
@@ -151,7 +151,7 @@ def _reached(path: str, groups: list[UnixGroup], *, follow: bool) -> UnixGroup |
     try:
         folder, name = unixpath.locate(path, follow=follow)
     except OSError:
-        return None  # the kernel says why
+        return None  # the kernel reports why
     try:
         return next((group for group in groups if group.is_file(folder.identity, name)), None)
     finally:
@@ -159,7 +159,7 @@ def _reached(path: str, groups: list[UnixGroup], *, follow: bool) -> UnixGroup |
 
 
 def bound_path(pid: int, path: str, groups: list[UnixGroup]) -> str | None:
-    """The path that a process means, as `groups` spell it; None when it is not one of ours."""
+    """The path that a process means, as `groups` spell it; None if it is not one of the app's."""
     if path.startswith("@"):
         return path
     folder = calling_process.directory_of(pid)
@@ -176,7 +176,7 @@ def bound_path(pid: int, path: str, groups: list[UnixGroup]) -> str | None:
 
 
 def _absolute(pid: int, folder: int, path: str) -> str | None:
-    """None where the process sees other files than we do."""
+    """The absolute path; None if the process sees other files than pyinit."""
     here = calling_process.directory_of(pid)
     if here is None or not path:
         return None
@@ -186,7 +186,7 @@ def _absolute(pid: int, folder: int, path: str) -> str | None:
 
 
 def _paths(call: seccomp.Notification) -> tuple[tuple[int, int], ...]:
-    """(descriptor of a folder, address of a path) of what loses its name."""
+    """(descriptor of a folder, address of a path) of the file that loses its name."""
     args = call.args
     if call.call in ("unlink", "rename"):
         return ((_AT_FDCWD, args[0]),)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class UnixGroup(Group):
     """A unix socket: a path leads to one socket, so all slots share it.
 
-    Workers unlink the path, before they bind or when they end, as if it were theirs. It is
+    Workers unlink the path, before they bind or when they exit, as if it were theirs. It is
     linked again when it is gone: connect(2) finds a socket by inode, whatever name led
     there.
     """
@@ -59,7 +59,7 @@ class UnixGroup(Group):
         return sock
 
     def _listen(self, key: int) -> None:
-        # SO_PEERCRED tells clients who called listen(2).
+        # SO_PEERCRED shows clients who called listen(2).
         listen = super()._listen
         act_as(self._credentials, lambda: listen(key))
 
@@ -71,7 +71,7 @@ class UnixGroup(Group):
 
     @property
     def kernel_name(self) -> str:
-        """What /proc/net/unix calls it."""
+        """Its name in /proc/net/unix."""
         for sock in self._sockets.values():
             name = sock.getsockname()
             return "@" + os.fsdecode(name[1:]) if isinstance(name, bytes) else str(name)
@@ -79,11 +79,11 @@ class UnixGroup(Group):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of its file, the hidden one too."""
+        """The names of its file, including the hidden one."""
         return (self.file.name, self.file.hidden) if self.file is not None else ()
 
     def is_file(self, folder: Identity, name: str) -> bool:
-        """What a process reaches by that name in that folder is our socket."""
+        """Whether a process reaches this socket by that name in that folder."""
         file = self.file
         return (
             file is not None
@@ -93,18 +93,18 @@ class UnixGroup(Group):
         )
 
     def mend(self) -> bool:
-        """Link the path again if it is gone; whether it was."""
+        """Link the path again if it is gone; returns whether it was."""
         return self.file is not None and self.file.restore()
 
     @property
     def is_down(self) -> bool:
-        """There is no socket that the path could lead to: `revive` makes another."""
+        """Whether there is no socket for the path to lead to: `revive` makes another."""
         if not self._sockets:
             return True
         return self.file is not None and self.file.is_lost
 
     def tune(self, backlog: int, mode: int | None) -> None:
-        """A mode that is no longer said stays as it is."""
+        """Apply a new mode; without one the mode stays as it is."""
         super().tune(backlog, mode)
         if mode is None or mode == self._mode:
             return
@@ -113,14 +113,14 @@ class UnixGroup(Group):
             self.file.set_mode(mode)
 
     def take_mode(self, other: Group) -> None:
-        """The worker has set the mode of its own file, if ours is not declared."""
+        """Apply the mode that the worker has set for its own file, if the file declares none."""
         if self._mode is None and self.file is not None and other.file is not None:
             self.file.set_mode(other.file.act(os.stat).st_mode & 0o777)
 
     def revive(self, fallen: Sequence[int] = ()) -> tuple[int, ...]:  # noqa: ARG002
-        """A unix socket once shut down stays so: bind another at its path.
+        """Bind another socket at the path: a unix socket that was shut down stays so.
 
-        Raises OSError; then there is none, and it can be tried again.
+        Raises OSError; then there is none, and a retry is possible.
         """
         if not self.listening:
             return ()
@@ -143,32 +143,32 @@ class UnixGroup(Group):
         return super().socket(slot)
 
     def quiet(self) -> None:
-        """Never asked for: a unix socket has one form."""
+        """Never called: a unix socket has one form."""
 
     def pause(self) -> None:
-        """A unix socket once shut down stays so: it is closed."""
+        """Close the socket: a unix socket that was shut down stays so."""
         self._paused = self.listening
         self._drop()
         self.listening = False
 
     def resume(self) -> None:
-        """Bind another at its path, if the file is gone. Raises OSError."""
+        """Bind another socket at the path, if the file is gone. Raises OSError."""
         if self._paused or self.listening:
             self._paused, self.listening, self._refuses = False, True, False
             if self.file is None or not self._sockets:
                 self.revive()
 
     def refuse(self) -> None:
-        """Whoever comes now finds no file; what is queued stays."""
+        """Remove the path: new clients find no file; queued connections stay."""
         self._refuses = True
         self._remove_file()
 
     def steer(self, slots: tuple[int, ...]) -> None:
-        """All slots have the one socket."""
+        """A no-op: all slots have the one socket."""
         self.steered = slots
 
     def queue_length(self, slot: int) -> int:  # noqa: ARG002
-        """Siblings and successors share the queue, unless no new ones come."""
+        """The queue, which siblings and successors share unless no new connections come."""
         if not self._refuses or not self.listening:
             return 0
         return sum(each.waiting for each in self.depths())

@@ -1,9 +1,9 @@
-"""Slots on which nobody accepts any more, and what still comes there.
+"""Slots on which no worker accepts any more, and late connections to them.
 
 The kernel chooses a worker by the SYN, and queues the connection there when the handshake
-ends: after a second, if its last packet was lost; with the first byte, where the server
+ends: after a second, if its last packet was lost; with the first byte, if the server
 asked for TCP_DEFER_ACCEPT. By then a reload may have freed the slot. Such a connection is
-passed on to the workers that there are (relay.py).
+relayed to the present workers (relay.py).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from .relay import ConnectionRelay
 
 
-# Between two tries to pass on what was too many (s).
+# Time between two attempts to relay connections that were too many (s).
 PAUSE = 0.05
 
 
 class UnownedSlots:
-    """The vacant slots of one app. `groups()` are those whose sockets the loop watches.
+    """The slots of one app without a worker. `groups()`: groups whose sockets the loop watches.
 
-    `changed(group, slots)` is called when other events of their sockets count from now on.
+    `changed(group, slots)` is called when other events of their sockets matter from now on.
     """
 
     def __init__(
@@ -48,26 +48,26 @@ class UnownedSlots:
         self._steered: tuple[int, ...] = ()
 
     def occupy(self, slot: int) -> None:
-        """A worker is started that will accept on this slot."""
+        """Mark this slot as used: a worker that will accept on it is being started."""
         if slot in self._vacant:
             self._vacant.discard(slot)
             self._attend((slot,))
 
     def vacate(self, slot: int) -> None:
-        """Nobody accepts on this slot any more."""
+        """Mark this slot as unused: no worker accepts on it any more."""
         self._vacant.add(slot)
         for group in self._groups():
             group.vacate(slot)
         self._attend((slot,))
 
     def steered(self, slots: tuple[int, ...]) -> None:
-        """New connections go to these slots: none to pass on from there, or nobody to take it."""
+        """New connections go to these slots: there are none to relay, or no worker to relay to."""
         changed = {*self._steered} ^ {*slots}
         self._steered = slots
         self._attend(self._vacant | changed)
 
     def events(self, group: Group, key: int) -> int:
-        """What the loop is to wait for on that socket: connections to pass on."""
+        """The events to watch on that socket: connections to relay."""
         slot = group.slot_of(key)
         if group.single:
             return 0
@@ -77,29 +77,29 @@ class UnownedSlots:
         return READ if vacant and self._steered and slot not in group.open_slots() else 0
 
     def serves(self, group: Group, key: int) -> bool:
-        """New connections go to the worker of that socket's slot."""
+        """Whether new connections go to the worker of that socket's slot."""
         routed = group.single or group.slot_of(key) in self._steered
         return routed and key in group.descriptors
 
     def arrived(self, group: Group, key: int) -> None:
-        """A connection waits there."""
+        """Handle a waiting connection."""
         if not self.events(group, key) or not group.listening:
             return
         sock = group.at(key)
         length = sockets.queue_length(sock)
         self._relay().take(sock, length, (group.form,))
         if sockets.queue_length(sock) >= length > 0:
-            # Too many, or no descriptors: it would be readable for ever.
+            # Too many, or no descriptors: it would be readable forever.
             self._loop.modify(sock.fileno(), 0)
             timer = ("unowned", id(self), key)
             again = self._loop.now() + PAUSE
             self._loop.call_at(timer, again, lambda: self._changed(group, (group.slot_of(key),)))
 
     def relay(self, slot: int, *, everybody: bool, stalled: bool = False) -> None:
-        """Pass on what waits for the next worker of this slot, until it is there.
+        """Relay connections for the next worker of this slot, until that worker is there.
 
-        `stalled`: it is there and takes nothing; until new connections go to it again.
-        But `everybody`, only where all who wait for this port are on this host, so that
+        `stalled`: it is there and accepts nothing; until new connections go to it again.
+        Without `everybody`, only if all clients waiting for this port are on this host, so that
         workers see the same address as before. The kernel does not say who waits in which slot.
         """
         waiting = False
