@@ -1,9 +1,9 @@
-"""Whether a process waits for connections at a listening socket, seen from outside.
+"""Whether a process waits for connections at a listening socket, observed from outside.
 
 /proc/PID/task/TID/syscall shows the call in which a thread sleeps, and its arguments: accept(2)
 of that descriptor, or a poll, select or epoll_wait(2) that has it among others. Reading it, and
-the memory that poll and select point to, needs what ptrace(2) needs to attach. A thread that
-runs is in no call: who is to be sure looks again.
+the memory that poll and select point to, requires what ptrace(2) requires to attach. A running
+thread is in no call: a caller that has to be sure checks again.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _FDINFO_SIZE = 1 << 20
 
 
 def waits_at(pids: Collection[int], inodes: Collection[int]) -> bool | None:
-    """A thread of these processes waits for a connection at one of these sockets.
+    """Whether a thread of these processes waits for a connection at one of these sockets.
 
-    None: not seen, and some of them may not be looked into.
+    None: not found, and some of them may not be inspected.
     """
     refused = False
     for pid in list(pids)[: look.PROCESSES]:
@@ -81,7 +81,7 @@ def _waits(pid: int, inodes: Collection[int]) -> bool:
 
 
 def _descriptors(pid: int, inodes: Collection[int]) -> tuple[set[int], set[int]]:
-    """Numbers of the descriptors that are one of the sockets, and of epoll sets that have it."""
+    """Descriptors that are one of the sockets, and those of epoll sets that contain one."""
     listeners: set[int] = set()
     sets: set[int] = set()
     names = {f"socket:[{inode}]" for inode in inodes}
@@ -123,7 +123,7 @@ def _memory(pid: int, address: int, size: int) -> bytes:
         raise OSError(errno.EAGAIN, "not in memory") from None
     except OSError as error:
         if error.errno in (errno.EIO, errno.EFAULT):
-            return b""  # not mapped any more
+            return b""  # no longer mapped
         raise
 
 

@@ -1,6 +1,6 @@
 """Commands that run in a child before its own exec: `before_start`.
 
-The child forks and waits. It is a worker already: with its user, folder, limits and output, and
+The child forks and waits. It already is a worker, with its user, folder, limits and output, and
 in its process group, so a stop signal ends the command and the child alike.
 """
 
@@ -20,7 +20,7 @@ else:
 
 SIGKILL = 9
 SIGCHLD = 17
-# Of a worker's own: a command must not take it for its own.
+# Variables of the worker itself: a command must not use them as its own.
 _NOT_FOR_COMMANDS = (
     "LISTEN_FDS",
     "LISTEN_PID",
@@ -40,17 +40,17 @@ class CommandFailed(Exception):
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """That of a command beside a worker with `env`."""
+    """The environment of a command that runs beside a worker with `env`."""
     return {name: value for name, value in env.items() if name not in _NOT_FOR_COMMANDS}
 
 
 def run_all(
     commands: Sequence[tuple[str, ...]], env: Mapping[str, str], timeout: float, mask: Sequence[int]
 ) -> None:
-    """Run them one after the other. Raises CommandFailed for the first that fails.
+    """Run the commands one after the other. Raises CommandFailed for the first that fails.
 
-    Called in a child with all signals blocked; they are not while it waits. `timeout` (s) is for
-    all of them, 0 for none.
+    Called in a child with all signals blocked; they are unblocked while it waits. `timeout` (s) is
+    for all commands together, 0 for none.
     """
     deadline = time.monotonic() + timeout if timeout > 0 else float("inf")
     env = environment(env)
@@ -71,7 +71,7 @@ def run_all(
 def _run(
     argv: tuple[str, ...], env: Mapping[str, str], deadline: float, mask: Sequence[int]
 ) -> int | None:
-    """The wait status; None when the time is over."""
+    """Run one command; the wait status, or None if the time is over."""
     pid = os.fork()
     if pid == 0:
         _become(argv, env, mask)
@@ -84,14 +84,14 @@ def _run(
             os.kill(pid, SIGKILL)
             os.waitpid(pid, 0)
             return None
-        # A bound as well: a SIGCHLD of the command before may have taken this one's place.
+        # Bounded, because a SIGCHLD of the previous command may have replaced this one's.
         _signal.sigtimedwait((SIGCHLD,), min(left, 1.0))
 
 
 def _become(argv: tuple[str, ...], env: Mapping[str, str], mask: Sequence[int]) -> None:
     text = ""
     try:
-        # What the worker gets besides, sockets for example, is not for the command.
+        # Other descriptors of the worker, sockets for example, are not for the command.
         os.closerange(3, _HIGHEST_FD)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         execute(argv, env)

@@ -1,4 +1,4 @@
-"""Why an address cannot be bound, in words, and which process has it."""
+"""Explains why an address cannot be bound, and which process uses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ INODE_TYPE = "socket:["
 
 
 def sentence(family: str, port: int, error: OSError) -> str:
-    """Why, and which process has the port where /proc shows it."""
+    """The reason, and the process that has the port if /proc shows it."""
     why = reason_of(family, error)
     if error.errno == errno.EADDRINUSE and port and family != "unix":
         holder = holder_of(port)
@@ -39,7 +39,7 @@ def reason_of(family: str, error: OSError) -> str:
 
 
 def holder_of(port: int) -> str:
-    """`nginx (pid 42)`, who listens on a TCP port; "" when /proc does not tell us."""
+    """`nginx (pid 42)`, the listener of a TCP port; "" if /proc does not show it."""
     inodes: set[str] = set()
     for table in ("tcp", "tcp6"):
         inodes |= _listening_inodes(f"/proc/net/{table}", port)
@@ -55,7 +55,7 @@ def holder_of(port: int) -> str:
                     with open(f"/proc/{entry}/comm", encoding="utf-8", errors="replace") as comm:
                         return f"{comm.read().strip()} (pid {entry})"
         except OSError:
-            continue  # it has ended, or is another user's
+            continue  # it has ended, or belongs to another user
     return ""
 
 

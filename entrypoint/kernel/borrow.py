@@ -1,10 +1,10 @@
-"""A worker's own socket: a duplicate of it, and what else refers to its open file.
+"""Duplicates a worker's own socket, and finds other references to its open file.
 
-- A duplicate is had by pidfd_getfd(2), which needs what ptrace(2) needs and, in Docker's
-  default seccomp profile, CAP_SYS_PTRACE as well. Where it is refused there is none.
+- pidfd_getfd(2) makes the duplicate; it requires what ptrace(2) requires and, in Docker's
+  default seccomp profile, CAP_SYS_PTRACE as well. If it is refused there is no duplicate.
 - Other references cannot follow when a descriptor is replaced: an epoll set, another
-  descriptor, an owner for SIGIO. /proc/PID/fdinfo lists what an epoll set holds (proc(5)).
-  What io_uring has registered is not to be seen.
+  descriptor, an owner for SIGIO. /proc/PID/fdinfo lists the contents of an epoll set (proc(5)).
+  Registrations of io_uring are not visible.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FDINFO_SIZE = 1 << 20
 
 
 def socket_of(pid: int, fd: int) -> _socket.socket | None:
-    """A duplicate of a process's socket; None where the kernel refuses one.
+    """A duplicate of a process's socket; None if the kernel refuses one.
 
     `pid` may be a thread's.
     """
@@ -45,7 +45,7 @@ def socket_of(pid: int, fd: int) -> _socket.socket | None:
 
 
 def duplicate(pid: int, fd: int, above: int = -1) -> int:
-    """A duplicate of a process's descriptor, with a number above that; -1 where it is refused."""
+    """A duplicate of a process's descriptor, numbered above the given one; -1 if it is refused."""
     import fcntl
 
     try:
@@ -67,7 +67,7 @@ def duplicate(pid: int, fd: int, above: int = -1) -> int:
 
 
 def _get(pidfd: int, fd: int) -> int:
-    """pidfd_getfd(2); -1 where it is refused."""
+    """pidfd_getfd(2); -1 if it is refused."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -76,10 +76,10 @@ def _get(pidfd: int, fd: int) -> int:
 
 
 def is_sure() -> bool:
-    """No worker's socket will be refused: neither by a seccomp profile nor by its user.
+    """Whether duplicates are never refused, neither by a seccomp profile nor by the worker's user.
 
-    Without CAP_SYS_PTRACE a root may not have those of another user, which its workers can
-    become; and where Yama (ptrace_scope 2 or 3) keeps it for CAP_SYS_PTRACE, nobody's.
+    Without CAP_SYS_PTRACE root may not duplicate descriptors of other users, which its workers can
+    become; and if Yama (ptrace_scope 2 or 3) reserves ptrace for CAP_SYS_PTRACE, of no process.
     """
     try:
         ours = os.pidfd_open(os.getpid())
@@ -97,7 +97,7 @@ def is_sure() -> bool:
 
 
 def _is_kept() -> bool:
-    """ptrace(2) is for CAP_SYS_PTRACE alone."""
+    """Whether ptrace(2) requires CAP_SYS_PTRACE."""
     try:
         with open("/proc/sys/kernel/yama/ptrace_scope", "rb") as scope:
             return int(scope.read(16)) > 1
@@ -106,12 +106,12 @@ def _is_kept() -> bool:
 
 
 def is_tcp(sock: _socket.socket) -> bool:
-    """Plain TCP: a socket of Multipath TCP is another kind, and in other groups."""
+    """Whether it is plain TCP: a Multipath TCP socket is of another kind, and in other groups."""
     return sock.getsockopt(_socket.SOL_SOCKET, _SO_PROTOCOL) == _socket.IPPROTO_TCP
 
 
 def reuses_port(pid: int, fd: int) -> bool | None:
-    """SO_REUSEPORT of a process's socket; None when it cannot be known."""
+    """SO_REUSEPORT of a process's socket; None if it cannot be known."""
     own = socket_of(pid, fd)
     if own is None:
         return None
@@ -122,14 +122,14 @@ def reuses_port(pid: int, fd: int) -> bool | None:
 
 
 def is_async(pid: int, fd: int) -> bool:
-    """A process gets SIGIO for this descriptor. Raises OSError where it may not be looked."""
+    """Whether a process gets SIGIO for this descriptor. Raises OSError if it is not readable."""
     return bool(calling_process.descriptor_flags(pid, fd) & _ASYNC)
 
 
 def is_tied(pid: int, fd: int, inode: int, others: Collection[int] = ()) -> bool:
-    """Something else refers to the open file of this descriptor.
+    """Whether something else refers to the open file of this descriptor.
 
-    `others` are processes that may hold it too. Raises OSError where it may not be looked.
+    `others`: processes that may hold it too. Raises OSError if they may not be inspected.
     """
     if is_async(pid, fd):
         return True
@@ -160,7 +160,7 @@ def _is_tied(pid: int, inode: int) -> bool:
 
 
 def v6only_of(pid: int, fd: int) -> bool | None:
-    """IPV6_V6ONLY of a process's socket; None when it cannot be known."""
+    """IPV6_V6ONLY of a process's socket; None if it cannot be known."""
     theirs = socket_of(pid, fd)
     if theirs is None:
         return None

@@ -1,18 +1,18 @@
-"""Classic BPF programs: which slot gets a new connection, which calls are reported.
+"""Classic BPF programs: they choose the slot of a new connection, and which calls are reported.
 
 A program is a tuple of `(code, jt, jf, k)`, the `sock_filter` of `linux/filter.h`;
 jumps count instructions from the next one. The kernel takes 4,096 of them at most.
 
 *Steering*: the program of a `SO_REUSEPORT` group (`socket(7)`,
 `SO_ATTACH_REUSEPORT_CBPF`) runs for each new connection and returns an index into the
-group. We choose by a random number: it is even over few connections too, where the
-kernel's own hash is not, and needs no state. A connection of pyinit's own, which checks
-one worker, is known by its source port: the packet data begins behind the TCP header
+group. The index is random: that is even for few connections too, unlike the
+kernel's own hash, and needs no state. A connection of pyinit's own that checks
+one worker is identified by its source port: the packet data begins behind the TCP header
 there, but the network header can still be read (SKF_NET_OFF).
 
 *Interception*: a seccomp program (`seccomp(2)`) reads `struct seccomp_data`, the call's
 number at offset 0 and the architecture at 4. Numbers mean different calls in different
-architectures, so the architecture is looked at first: the kernel's, and that of the 32-bit
+architectures, so the architecture is checked first: the kernel's, and that of the 32-bit
 programs which it runs too.
 """
 
@@ -66,7 +66,7 @@ _SYN, _ACK = 0x02, 0x10
 class Architecture:
     """An AUDIT_ARCH number, and the numbers of the system calls that we use.
 
-    A call that the architecture does not have is not among `calls`.
+    A call that does not exist in the architecture is missing in `calls`.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Architecture:
         compat: Architecture | None = None,
         **calls: int,
     ) -> None:
-        """`compat`: that of the 32-bit programs that run beside, if the kernel can."""
+        """`compat`: the architecture of the 32-bit programs that the kernel may run as well."""
         self.audit = audit
         self.seccomp = seccomp
         self.openat2 = openat2
@@ -86,8 +86,8 @@ class Architecture:
         self.calls = calls
 
 
-# One system call for all that sockets do (`socketcall(2)`): its first argument says which, the
-# second where the arguments of that are. C libraries for i386 that are older than Linux 4.3.
+# One system call for all socket operations (`socketcall(2)`): its first argument says which, the
+# second points to the arguments. C libraries for i386 older than Linux 4.3 use it.
 SOCKETCALLS = {2: ("bind", 3), 4: ("listen", 2)}
 
 _I386 = Architecture(
@@ -163,9 +163,9 @@ ARCHITECTURES = {
     ),
 }
 
-# What every filter reports.
+# Calls that every filter reports.
 PORT_CALLS = ("bind", "listen", "getsockopt")
-# What removes the path of a unix socket, or moves it away.
+# Calls that remove the path of a unix socket, or rename it.
 REMOVALS = ("unlink", "unlinkat", "rename", "renameat", "renameat2")
 
 # `struct seccomp_data`: the low words of the first three arguments, little-endian.
@@ -180,7 +180,7 @@ _SOCK_TYPE_MASK, _SOCK_STREAM = 0xF, 1
 _SOL_SOCKET, _SO_ACCEPTCONN = 1, 30
 _IP, _TCP, _IPV6 = 0, 6, 41
 
-# Options that a listener has, or hands on to its connections (`socket(7)`, `tcp(7)`, `ip(7)`,
+# Options that a listener has, or passes on to its connections (`socket(7)`, `tcp(7)`, `ip(7)`,
 # `ipv6(7)`): level → numbers. Few programs set these on connections, or often:
 LISTENER_OPTIONS = {
     # SNDBUF, RCVBUF, PASSCRED, RCVLOWAT, BINDTODEVICE, SNDBUFFORCE, RCVBUFFORCE, PASSSEC, MARK,
@@ -191,7 +191,7 @@ LISTENER_OPTIONS = {
     _IP: (1, 15, 19, 21),  # TOS, FREEBIND, TRANSPARENT, MINTTL
     _IPV6: (26, 67, 73, 75, 78),  # V6ONLY, TCLASS, MINHOPCOUNT, TRANSPARENT, FREEBIND
 }
-# And these many programs set on each of their connections.
+# Options that many programs set on each of their connections.
 COMMON_OPTIONS = {
     # KEEPALIVE, OOBINLINE, PRIORITY, LINGER, RCVTIMEO, SNDTIMEO, MAX_PACING_RATE, ZEROCOPY
     _SOL_SOCKET: (9, 10, 12, 13, 20, 21, 47, 60),
@@ -204,7 +204,7 @@ COMMON_OPTIONS = {
 
 
 def pack(program: Program) -> bytes:
-    """The program as the kernel reads it: 8 bytes an instruction, in native order."""
+    """The program in the kernel's format: 8 bytes an instruction, in native order."""
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
@@ -212,7 +212,7 @@ def steering(indices: tuple[int, ...], directed: Mapping[int, int] | None = None
     """Return one of `indices` into the group, each equally likely.
 
     `directed`: source port → index, for connections from this host (over loopback).
-    Raises ValueError for none, and for so scattered a set that the program would not
+    Raises ValueError if there are none, and for a set so scattered that the program would not
     fit (1,000 slots always do).
     """
     chosen = sorted(set(indices))
@@ -227,7 +227,7 @@ def steering(indices: tuple[int, ...], directed: Mapping[int, int] | None = None
         (_LD_W_ABS, 0, 0, _RANDOM),
         (_MOD, 0, 0, len(chosen)),
     ]
-    # From the last run to the first: the first whose beginning is not above A is it.
+    # From the last run to the first: the first whose beginning is not above A matches.
     for position, shift in reversed(runs):
         answer: list[Instruction] = [(_ADD, 0, 0, shift)] if shift else []
         answer.append((_RET_A, 0, 0, 0))
@@ -242,7 +242,7 @@ def steering(indices: tuple[int, ...], directed: Mapping[int, int] | None = None
 
 
 def _directing(directed: Mapping[int, int]) -> Program:
-    """What stands before the steering; it goes on behind the last instruction."""
+    """The part before the steering; it continues after its last instruction."""
     chosen: list[Instruction] = []
     for port, index in directed.items():
         chosen += [(_JEQ, 0, 1, port), (_RET, 0, 0, index)]
@@ -266,7 +266,7 @@ def _directing(directed: Mapping[int, int]) -> Program:
 
 
 def no_new_connections() -> Program:
-    """A socket filter which drops SYN: what is queued or half-open goes on.
+    """A socket filter that drops SYN: queued and half-open connections continue.
 
     The packet begins with the TCP header here (`tcp_filter` in net/ipv4).
     """
@@ -280,16 +280,16 @@ def no_new_connections() -> Program:
 
 
 def looks_like_inet(path: str) -> bool:
-    """The address of this unix path may have the size of an IP address: `connect` misses it."""
-    size = 2 + len(os.fsencode(path))  # with or without the zero that ends it
+    """Whether this unix path's address may be as long as an IP address: `connect` misses it."""
+    size = 2 + len(os.fsencode(path))  # with or without the final NUL
     return bool({size, size + 1} & {_INET_SIZE, _INET6_SIZE})
 
 
 def interception(machine: str, calls: Collection[str] = PORT_CALLS) -> Program:
-    """The seccomp program: `calls` are reported, all else is allowed.
+    """The seccomp program: reports `calls`, allows everything else.
 
-    Names are those of the system calls; what the machine does not have is left out. Of
-    some calls only a part can matter, and only that part is reported (`_reported`).
+    Names are those of the system calls; unknown ones of the machine are omitted. Of
+    some calls only certain uses matter, and only those are reported (`_reported`).
     Beside them there is `connect_any`: every connect(2), where `connect` leaves out those
     with an address of the size of IPv4's or IPv6's; and `setsockopt:N`, COMMON_OPTIONS of
     descriptors up to N, beside LISTENER_OPTIONS of all.
@@ -307,7 +307,7 @@ def interception(machine: str, calls: Collection[str] = PORT_CALLS) -> Program:
 
 
 def _of_compat(known: Architecture | None, calls: Collection[str]) -> Program:
-    """The same for 32-bit programs; without `known` all that is left is allowed."""
+    """The same for 32-bit programs; without `known` all other calls are allowed."""
     allow = (_RET, 0, 0, _SECCOMP_ALLOW)
     if known is None:
         return (allow,)
@@ -328,12 +328,12 @@ def _of_architecture(known: Architecture, calls: Collection[str]) -> Program:
 
 
 def _reported(name: str) -> list[Instruction]:
-    """What follows once the call is `name`: it returns in every case."""
+    """The instructions for a call that is `name`; they return in every case."""
     report = (_RET, 0, 0, _SECCOMP_USER_NOTIF)
     allow = (_RET, 0, 0, _SECCOMP_ALLOW)
     if name == "connect":
-        # The family stands in memory that a filter cannot read; the size tells nearly as
-        # much: unix addresses are 110 bytes long, or as long as their path.
+        # The family is in memory that a filter cannot read; the size is nearly as
+        # good: unix addresses are 110 bytes long, or as long as their path.
         return [
             (_LD_W_ABS, 0, 0, _THIRD),
             (_JEQ, 2, 0, _INET_SIZE),
@@ -380,10 +380,10 @@ def _reported(name: str) -> list[Instruction]:
 
 
 def _reported_options(descriptor: int) -> list[Instruction]:
-    """setsockopt(2) of LISTENER_OPTIONS, and of COMMON_OPTIONS up to that descriptor."""
+    """Report setsockopt(2) of LISTENER_OPTIONS, and of COMMON_OPTIONS up to that descriptor."""
     report = (_RET, 0, 0, _SECCOMP_USER_NOTIF)
     allow = (_RET, 0, 0, _SECCOMP_ALLOW)
-    # The descriptor is an int: of what the caller put above it the kernel takes no notice.
+    # The descriptor is an int: the kernel ignores what the caller put above its 32 bits.
     low: list[Instruction] = [
         (_LD_W_ABS, 0, 0, _FIRST),
         (_JGE, 0, 1, descriptor + 1),
@@ -397,7 +397,7 @@ def _reported_options(descriptor: int) -> list[Instruction]:
         left = len(names) + len(common)
         for number in (*names, *common):
             left -= 1
-            # Behind the rest: what is for none of them, the report, and the descriptor's.
+            # At the end: the return for unreported calls, the report, and the one for descriptors.
             block.append((_JEQ, left + (1 if number in names else 2), 0, number))
         block += [allow, report, *low]
         program += [(_JEQ, 0, len(block), level), *block]

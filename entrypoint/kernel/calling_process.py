@@ -1,8 +1,8 @@
-"""The process that makes a call, as /proc shows it: its descriptors, its view of files.
+"""The process that makes a call, as /proc shows it: its descriptors and its view of files.
 
-Reading needs what ptrace(2) needs: the same user and a dumpable process, or CAP_SYS_PTRACE,
-which Docker does not give to root. A root pyinit therefore takes on the worker's effective
-user for the moment of the read (`credentials.look_at`).
+Reading requires what ptrace(2) requires: the same user and a dumpable process, or CAP_SYS_PTRACE,
+which Docker does not give to root. A root pyinit therefore assumes the worker's effective
+user while it reads (`credentials.look_at`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def _read_file(path: str, size: int) -> bytes:
 
 
 def protocol_of(pid: int, fd: int) -> str:
-    """The kernel's name of the protocol of a process's socket; "" when it is none.
+    """The kernel's name for the protocol of a process's socket; "" if it is no socket.
 
     `TCP`, `TCPv6`, `MPTCP`, `MPTCPv6`, `UNIX-STREAM`; `UNIX` for a datagram socket, and
-    for a stream one before Linux 5.15. Raises OSError when it may not be looked at.
+    for a stream one before Linux 5.15. Raises OSError if it may not be inspected.
     """
     pinned = _pin_socket(pid, fd)
     if pinned < 0:
@@ -43,9 +43,9 @@ def protocol_of(pid: int, fd: int) -> str:
 
 
 def _pin_socket(pid: int, fd: int) -> int:
-    """An O_PATH descriptor of a process's socket; -1 when the descriptor is none.
+    """An O_PATH descriptor of a process's socket; -1 if the descriptor is no socket.
 
-    Pinned, because the process may put a file there meanwhile, and a question to a file may
+    Pinned, because the process may replace it by a file meanwhile, and a call on a file may
     wait for its file system. Raises OSError.
     """
     path = f"/proc/{pid}/fd/{fd}"
@@ -64,7 +64,7 @@ def _pin_socket(pid: int, fd: int) -> int:
 
 
 def socket_inode(pid: int, fd: int) -> int:
-    """The inode of a process's socket, 0 when the descriptor is none."""
+    """The inode of a process's socket, 0 if the descriptor is no socket."""
     try:
         target = look_at(pid, lambda: os.readlink(f"/proc/{pid}/fd/{fd}"))
     except OSError:
@@ -84,9 +84,9 @@ def descriptor_flags(pid: int, fd: int) -> int:
 
 
 def same_network(pid: int) -> bool:
-    """The process is in our network namespace.
+    """Whether the process is in pyinit's network namespace.
 
-    The files below /proc/PID/net are others in each namespace, and may be looked at without
+    The files below /proc/PID/net differ between namespaces, and may be read without
     any rights to the process.
     """
     if not proc.is_ours():
@@ -98,12 +98,12 @@ def same_network(pid: int) -> bool:
     return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
 
 
-# What paths of a process mean: its root, its mounts, its working directory.
+# What determines the meaning of a process's paths: its root, mounts and working directory.
 _VIEW = ("root", "ns/mnt", "cwd")
 
 
 def directory_of(pid: int) -> str | None:
-    """The process's working directory; None when it sees other files."""
+    """The process's working directory; None if it sees other files."""
     try:
         root, mounts, folder = look_at(
             pid, lambda: tuple(os.readlink(f"/proc/{pid}/{name}") for name in _VIEW)
@@ -116,12 +116,12 @@ def directory_of(pid: int) -> str | None:
 
 
 def target_of(pid: int, fd: int) -> str:
-    """Where a process's descriptor of a folder leads. Raises OSError."""
+    """The path of a process's descriptor of a folder. Raises OSError."""
     return str(look_at(pid, lambda: os.readlink(f"/proc/{pid}/fd/{fd}")))
 
 
 def command_line(pid: int) -> tuple[str, ...]:
-    """The first words of the process's command line; () when it cannot be read."""
+    """The first words of the process's command line; () if it cannot be read."""
     if not proc.is_ours():
         return ()
     try:

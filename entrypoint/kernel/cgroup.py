@@ -1,7 +1,7 @@
 """What this container may use: CPUs, processes and memory.
 
-The limits of a cgroup (v1, v2 or both, "hybrid") and of all its ancestors that can be
-seen, and the affinity mask; not the host's cores. Sources: the kernel's
+Read from the limits of a cgroup (v1, v2 or both, "hybrid") and of all its visible
+ancestors, and the affinity mask; not from the host's cores. Sources: the kernel's
 admin-guide/cgroup-v1 and cgroup-v2.rst, cgroup_namespaces(7), sched_setaffinity(2).
 """
 
@@ -30,7 +30,7 @@ def usable_cpus(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> int:
 def cpu_limit(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> float | None:
     """The smallest CPU quota that applies to this process, in CPUs; None: no limit.
 
-    What cannot be read or understood is no limit.
+    A value that cannot be read or parsed counts as no limit.
     """
     quotas = [
         _quota_v2(folder) if unified else _quota_v1(folder)
@@ -40,7 +40,7 @@ def cpu_limit(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> float | None
 
 
 def cpu_limit_files(root: str = "/sys/fs/cgroup", proc: str = "/proc") -> tuple[str, ...]:
-    """The files that a change of the CPU limit is written to."""
+    """The files that are written when the CPU limit changes."""
     found = []
     for unified, folder in _folders("cpu", root, proc):
         names = ("cpu.max",) if unified else ("cpu.cfs_quota_us", "cpu.cfs_period_us")

@@ -1,4 +1,4 @@
-"""Connections that pyinit makes itself: of checks, probes of a listener, and the relay."""
+"""Connections that pyinit makes itself: for checks, probes of a listener, and the relay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TCP_ESTABLISHED = 1
 
 
 def client(family: str, host: str = "") -> _socket.socket:
-    """A socket that will connect; with `host` bound to it and to a free port of its own.
+    """An unconnected client socket; with `host` it is bound to that and to a free port.
 
     Raises OSError.
     """
@@ -30,12 +30,12 @@ def client(family: str, host: str = "") -> _socket.socket:
 
 
 def is_connected(sock: _socket.socket) -> bool:
-    """The handshake of a TCP client is done."""
+    """Whether the handshake of a TCP client is complete."""
     return sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0] == _TCP_ESTABLISHED
 
 
 def connect(family: str, host: str, port: int) -> _socket.socket:
-    """A connection on its way: writable when it is there. Raises OSError."""
+    """Start a connection: the socket is writable when it is established. Raises OSError."""
     sock = stream(family)
     try:
         begin_connect(sock, host, port)
@@ -46,7 +46,7 @@ def connect(family: str, host: str, port: int) -> _socket.socket:
 
 
 def begin_connect(sock: _socket.socket, host: str, port: int) -> None:
-    """As `connect`, of a socket that is there already. Raises OSError."""
+    """As `connect`, for an existing socket. Raises OSError."""
     family = "inet6" if sock.family == _socket.AF_INET6 else "inet"
     try:
         sock.connect(socket_name(family, host, port, 0))
@@ -66,12 +66,12 @@ def connect_unix(path: str) -> _socket.socket:
 
 
 def pending_error(sock: _socket.socket) -> int:
-    """The errno of a connection that did not come about; 0 for none."""
+    """The errno of a failed connection; 0 for none."""
     return sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
 
 
 def connect_to_self(sock: _socket.socket) -> _socket.socket:
-    """A connection to a listener's own address, on its way or made; never blocks."""
+    """Connect to a listener's own address, without blocking; the socket."""
     host, port, *rest = sock.getsockname()
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared
     client = _socket.socket(sock.family, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
@@ -79,5 +79,5 @@ def connect_to_self(sock: _socket.socket) -> _socket.socket:
     try:
         client.connect((host, port, *rest))
     except OSError:
-        pass  # EINPROGRESS; anything else means that one stranger takes the place
+        pass  # EINPROGRESS; after any other error one foreign connection takes the queue's place
     return client

@@ -1,11 +1,11 @@
-"""The TCP connections of a port as `sock_diag(7)` shows them: what was received, sent, when.
+"""The TCP connections of a port from `sock_diag(7)`: bytes received and sent, and when.
 
-No right over the process that has them is needed. The kernel walks a table of the whole host
+No rights to the owning process are needed. The kernel walks a table of the whole host
 for each dump (1 to 2 ms) and adds about 3 us for each connection, so a dump comes in parts,
 between which the caller may do something else.
 
 `last_data_sent` and `last_data_recv` (tcp(7), `TCP_INFO`) are counted in ticks of the kernel
-(1 to 10 ms): of two things in one tick the order is not known.
+(1 to 10 ms): two events in one tick have no known order.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _DUMP_SIZE = 65536
 class Connection(Record):
     """One connection; times are seconds ago.
 
-    `inode` is 0 until accept(2). `opened` tells it from others while it has none: the address
-    and port of its client. `unread`: bytes, of CLOSE_WAIT with the end of the stream as one
-    more. `unsent`: bytes that the client has not acknowledged. `segments`: with data, that were
-    sent.
+    `inode` is 0 until accept(2). Until then `opened` identifies it: the address
+    and port of its client. `unread`: bytes; in CLOSE_WAIT the end of the stream counts as one
+    more. `unsent`: bytes that the client has not acknowledged. `segments`: sent segments with
+    data.
     """
 
     inode: int
@@ -69,7 +69,7 @@ class Connection(Record):
 
 
 def of_port(family: int, port: int) -> Iterator[list[Connection]]:
-    """Those to this local port, in parts of about a hundred. Raises OSError."""
+    """The connections to this local port, in parts of about a hundred. Raises OSError."""
     body = struct.pack(
         _REQUEST, family, _socket.IPPROTO_TCP, 1 << (_INFO - 1), 0, _STATES, _socket.htons(port)
     )

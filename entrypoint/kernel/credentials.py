@@ -1,25 +1,25 @@
-"""Acting as a worker: PID 1 takes on all of its credentials, and gets its own back.
+"""Acting as a worker: PID 1 assumes all of its credentials, then restores its own.
 
 Everything that PID 1 does on behalf of a process (bind an address for it, make or remove
-a socket file that is its own, look into its `/proc` folder) goes through `act_as`, so that
-the kernel decides as it would have decided for that process. There is no second way.
+a socket file that belongs to it, look into its `/proc` folder) goes through `act_as`, so that
+the kernel decides as it would have decided for that process. There is no other way.
 
 Rules of the kernel that shape this file (`credentials(7)`, `capabilities(7)`):
 
-- The *effective* and *filesystem* ids change, the real and saved ids stay ours. So the
+- The *effective* and *filesystem* ids change, the real and saved ids stay pyinit's. So the
   worker can neither signal nor trace PID 1 meanwhile, and the way back needs no privilege.
 - When the effective user leaves 0 the effective capabilities are cleared; the permitted
-  ones stay, so those that the worker has can be raised again. When it comes back to 0
-  they are all raised again. They are set explicitly in both directions all the same:
+  ones stay, so those that the worker has can be raised again. When it returns to 0
+  they are all raised again. They are set explicitly in both directions anyway:
   securebits may say otherwise.
 - A worker may be root with fewer capabilities than PID 1 (`setpriv --bounding-set`), or
   another user with some (ambient ones). Its capabilities count only in its own user
-  namespace: those of a process in another one are worth nothing here.
+  namespace: those of a process in another one have no effect here.
 - A change of credentials sets the dumpable flag of this process to 0 (`prctl(2)`,
   PR_SET_DUMPABLE), after which `/proc/1` is closed to `docker exec` by root without
-  CAP_SYS_PTRACE, and forgets its parent-death signal. Both are set back.
-- Each change allocates memory and may fail for want of it. PID 1 never goes on as another
-  user: it tries again, and ends if that does not help.
+  CAP_SYS_PTRACE, and clears its parent-death signal. Both are restored.
+- Each change allocates memory and may fail for lack of it. PID 1 never continues as another
+  user: it retries, and exits if that does not help.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CAP_DAC_OVERRIDE = 1 << 1
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
-# How long it is tried to get our own credentials back (s).
+# How long to retry restoring pyinit's own credentials (s).
 _RESUME_WITHIN = 10.0
 _RESUME_PAUSE = 0.01
 _EX_SOFTWARE = 70
@@ -51,10 +51,10 @@ _STATUS_SIZE = 1 << 20
 
 
 class Credentials(Record):
-    """What the kernel asks about: filesystem user and group, groups, capabilities.
+    """The credentials that the kernel checks: filesystem user and group, groups, capabilities.
 
     `groups` are sorted. `capabilities` are the effective ones in our user namespace, as a
-    bit mask; what PID 1 does not have cannot be among what it acts with.
+    bit mask; PID 1 cannot use capabilities that it does not have itself.
     """
 
     uid: int
@@ -64,7 +64,7 @@ class Credentials(Record):
 
 
 class _Own(Record):
-    """What this process is, and comes back to."""
+    """The credentials of this process, which are restored."""
 
     credentials: Credentials
     permitted: int
@@ -137,7 +137,7 @@ def _system() -> _Libc:
 
 
 def _ours() -> _Own:
-    """What PID 1 is; read once, for it never changes but in `act_as`."""
+    """The credentials of pyinit itself; read once, because only `act_as` changes them."""
     global _own  # noqa: PLW0603  see above
     if _own is None:
         system = _system()
@@ -160,7 +160,7 @@ def own() -> Credentials:
 
 
 class Caller(Record):
-    """A process that asks for something: its credentials, and what its files get.
+    """A process that makes a request: its credentials, and the properties of its new files.
 
     `umask`: of files that it makes. `namespace`: its user namespace is ours.
     """
@@ -171,10 +171,10 @@ class Caller(Record):
 
 
 def caller(pid: int) -> Caller:
-    """What thread `pid` is now. Raises OSError when it is gone.
+    """The present state of thread `pid`. Raises OSError if it is gone.
 
-    A thread that waits in a system call cannot change its credentials meanwhile: whoever
-    asks for one has to see that it still waits *after* this.
+    A thread that waits in a system call cannot change its credentials meanwhile: a caller
+    that needs this has to check that it still waits *after* this.
     """
     fields = _status(pid)
     try:
@@ -191,7 +191,7 @@ def caller(pid: int) -> Caller:
 
 
 def _check_proc() -> None:
-    """Raises PermissionError where a number names another process in `/proc`."""
+    """Raises PermissionError if a number names another process in `/proc`."""
     if not proc.is_ours():
         raise PermissionError(errno.EACCES, "/proc is not this PID namespace's")
 
@@ -213,7 +213,7 @@ def _status(pid: int) -> dict[bytes, bytes]:
 
 
 def _same_user_namespace(pid: int) -> bool:
-    """False, too, when it cannot be known: then its capabilities are not believed."""
+    """False also if it cannot be known: then its capabilities are ignored."""
     path = f"/proc/{pid}/ns/user"
     try:
         return bool(look_at(pid, lambda: os.readlink(path)) == os.readlink("/proc/self/ns/user"))
@@ -225,9 +225,9 @@ def _same_user_namespace(pid: int) -> bool:
 
 
 def act_as(wanted: Credentials | None, action: Callable[[], Any]) -> Any:
-    """`action()` with these credentials; None: with our own.
+    """Run `action()` with these credentials; None: with pyinit's own.
 
-    Raises what `action` raises, and PermissionError when we cannot be whom it takes: then
+    Raises what `action` raises, and PermissionError if the credentials cannot be assumed: then
     nothing was done.
     """
     if wanted is None:
@@ -244,10 +244,10 @@ def act_as(wanted: Credentials | None, action: Callable[[], Any]) -> Any:
 
 
 def look_at(pid: int, look: Callable[[], Any]) -> Any:
-    """`look()` at the `/proc` folder of a process, as its user where ours may not.
+    """Run `look()` at the `/proc` folder of a process, as its user if pyinit's own may not.
 
-    Reading it needs what ptrace(2) needs: the same user and group and no capability that
-    we lack, or CAP_SYS_PTRACE, which Docker does not give to root. Raises OSError, also where
+    Reading it requires what ptrace(2) requires: the same user and group and no capability that
+    pyinit lacks, or CAP_SYS_PTRACE, which Docker does not give to root. Raises OSError, also if
     the number names another process in `/proc` (`proc.is_ours`).
     """
     _check_proc()
@@ -255,7 +255,7 @@ def look_at(pid: int, look: Callable[[], Any]) -> Any:
         return look()
     except PermissionError:
         ours = own()
-        # Its effective user; root's when the process hides (undumpable).
+        # Its effective user; root if the process is undumpable.
         owner = os.stat(f"/proc/{pid}")
         if ours.uid != 0 or owner.st_uid == 0:
             raise
@@ -290,7 +290,7 @@ def _resume(ours: _Own) -> None:
 
 
 def _become_ourselves(ours: _Own) -> None:
-    """From whatever `_assume` came to; each step is allowed by what the one before gave."""
+    """Restore pyinit's credentials from any state of `_assume`; each step permits the next."""
     mine, system = ours.credentials, _system()
     system.set_capabilities(ours.permitted, ours.permitted, ours.inheritable)
     if os.geteuid() != mine.uid:
@@ -318,7 +318,7 @@ def _is_ourselves(ours: _Own) -> bool:
 
 
 def _give_up() -> NoReturn:
-    """Better no PID 1 than one that is somebody else."""
+    """Exit: no PID 1 is better than one with the wrong credentials."""
     try:
         os.write(2, b"pyinit: cannot get its own credentials back, and ends\n")
     finally:

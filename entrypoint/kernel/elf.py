@@ -16,7 +16,7 @@ _MACHINES = {
     243: "riscv64",
     258: "loongarch64",
 }
-# What uname(2) calls those that run here as well, and the others' common names.
+# The names in uname(2) of architectures that run here as well, and common names of others.
 _SAME = {"i386": ("x86_64", "i686", "i586", "i486"), "arm": ("armv7l", "armv6l", "armv8l")}
 _DOCKER = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "arm": "linux/arm/v7"}
 _OTHERS = (
@@ -31,13 +31,13 @@ HEAD = 4096
 
 
 def is_text(head: bytes) -> bool:
-    """As shells decide it: no NUL in the first line, and no program of another system."""
+    """Whether it is a text, by the rule of shells: no NUL in the first line, no foreign program."""
     known = any(head.startswith(mark) for mark, _ in _OTHERS)
     return not known and head[:4] != b"\x7fELF" and b"\0" not in head[:256].split(b"\n")[0]
 
 
 def why_foreign(head: bytes) -> str:
-    """What kind of program it is that this machine does not execute; empty when unknown."""
+    """The kind of a program that this machine cannot execute; empty if unknown."""
     if head[:4] != b"\x7fELF":
         return next((text for mark, text in _OTHERS if head.startswith(mark)), "")
     if len(head) < 64:
@@ -78,7 +78,7 @@ def _machine(head: bytes) -> str:
 
 
 def _loader(head: bytes) -> str:
-    """PT_INTERP, where it is within `head`."""
+    """PT_INTERP, if it is within `head`."""
     wide = head[4] == 2
     start, size, count = (
         (_number(head, 32, 8), _number(head, 54, 2), _number(head, 56, 2))

@@ -1,8 +1,8 @@
-"""The epoll sets of a process that contain one of its sockets, and another socket in its place.
+"""Finds a process's epoll sets that contain a socket, and replaces the socket in them.
 
-An entry of a set belongs to an open file and to the number by which it was added (epoll(7)). When
-the descriptor is replaced the entry goes with the old open file. A new one is made here, on a
-duplicate of the set, while the new open file has that same number in this process: then the
+An entry of a set belongs to an open file and to the number with which it was added (epoll(7)). When
+the descriptor is replaced the entry disappears with the old open file. A new one is added here, on
+a duplicate of the set, while the new open file has that same number in this process: then the
 worker can change and remove the entry as if it were its own.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _CTL_ADD = 1
 _FDINFO_SIZE = 1 << 20
-# More sets than this that contain one listener are not looked for.
+# The search stops at more sets than this that contain one listener.
 _MOST = 8
 
 
@@ -38,11 +38,11 @@ class EpollSets:
         self._entries: list[tuple[select.epoll, int, int]] = []
 
     def add(self, fd: int, events: int, data: int) -> None:
-        """Takes ownership of `fd`, a duplicate of a set."""
+        """Add a set; takes ownership of `fd`, its duplicate."""
         self._entries.append((select.epoll.fromfd(fd), events, data))
 
     def put(self, sock: int, number: int) -> None:
-        """Add our descriptor `sock` to each as descriptor `number`. Raises OSError."""
+        """Add pyinit's descriptor `sock` to each as descriptor `number`. Raises OSError."""
 
         def enter() -> None:
             for copy, events, data in self._entries:
@@ -54,8 +54,8 @@ class EpollSets:
 def find(thread: int, fd: int, others: Collection[int]) -> EpollSets | None:
     """The sets that contain the socket which is descriptor `fd` of a thread's process.
 
-    None: it is tied to something else too, or they cannot be had. `others` are processes that
-    may hold it. Raises OSError where it may not be looked.
+    None: something else refers to it too, or they cannot be duplicated. `others`: processes that
+    may hold it. Raises OSError if they may not be inspected.
     """
     pid = proc.process_of(thread)
     inode = calling_process.socket_inode(pid, fd)
@@ -79,7 +79,7 @@ def find(thread: int, fd: int, others: Collection[int]) -> EpollSets | None:
 def _entries(pid: int, fd: int, inode: int) -> list[tuple[int, int, int]] | None:
     """(descriptor of the set, events, data) of each entry of that socket.
 
-    None where it has another descriptor, or was added by another number.
+    None if it has another descriptor, or was added with another number.
     """
     found = []
     folder = f"/proc/{pid}/fd"
@@ -109,10 +109,10 @@ def _entries(pid: int, fd: int, inode: int) -> list[tuple[int, int, int]] | None
 
 
 def _with_number(fd: int, number: int, action: Callable[[], None]) -> None:
-    """`action()` while `number` is a duplicate of `fd` in this process. Raises OSError.
+    """Run `action()` while `number` is a duplicate of `fd` in this process. Raises OSError.
 
-    What has that number here keeps its open file, and gets it back. No signal comes meanwhile:
-    its handler could write to that number.
+    A descriptor with that number here is restored afterwards. Signals are blocked meanwhile:
+    a handler could write to that number.
     """
     if fd == number:
         action()

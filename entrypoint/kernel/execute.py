@@ -1,7 +1,7 @@
-"""exec by the child's own PATH, with an error that says what is wrong.
+"""Executes a program found in the child's own PATH, with an error that explains the failure.
 
-As execvp(3) and not as `os.execvpe`: a script without a `#!` line is run by /bin/sh, as
-every shell and tini do, and nothing is imported on the way (`os.get_exec_path` imports
+Like execvp(3) and unlike `os.execvpe`: a script without a `#!` line is run by /bin/sh, as
+every shell and tini do, and nothing is imported (`os.get_exec_path` imports
 `warnings`).
 """
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
-# What execvp(3) takes when there is no PATH.
+# What execvp(3) uses when there is no PATH.
 DEFAULT_PATH = "/bin:/usr/bin"
 
-# "Not here": the search goes on (glibc's posix/execvpe.c).
+# Errors after which the search continues (glibc's posix/execvpe.c).
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
 
 
 class ExecError(OSError):
-    """exec(2) failed for `filename`; `detail` tells more than errno, where more is known."""
+    """exec(2) failed for `filename`; `detail` says more than errno, if more is known."""
 
     def __init__(self, number: int, filename: str, detail: str = "") -> None:
         super().__init__(number, os.strerror(number), filename)
@@ -49,7 +49,7 @@ def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
         except ExecError as error:
             if error.errno != errno.EACCES:
                 raise
-            # As execvp(3): a later folder may have one that can be run.
+            # As execvp(3): a later folder may have an executable one.
             refused = error
             continue
         if os.path.lexists(candidate):
@@ -60,13 +60,13 @@ def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
 
 
 def _attempt(path: str, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
-    """Return when there is no such file; raise ExecError for everything else."""
+    """Return if there is no such file; raise ExecError for everything else."""
     try:
         os.execve(path, argv, env)
     except OSError as error:
         number = error.errno or errno.EINVAL
     head = _head(path) if number == errno.ENOEXEC else b""
-    # With a `#!` line it is the interpreter that is foreign: another one would misread it.
+    # With a `#!` line the interpreter is foreign: /bin/sh would misread the script.
     if number == errno.ENOEXEC and elf.is_text(head) and not head.startswith(b"#!"):
         try:
             os.execve("/bin/sh", ("/bin/sh", path, *argv[1:]), env)
@@ -101,7 +101,7 @@ def _explain(number: int, path: str) -> str:
     if os.path.islink(path) and not os.path.exists(path):
         return "it is a symbolic link to nothing"
     head = _head(path)
-    # The file is there: what is missing is what it needs to run.
+    # The file exists, but something that it needs does not.
     if head.startswith(b"#!"):
         line = head[2:].split(b"\n")[0]
         interpreter = os.fsdecode(line.strip().split(b" ")[0])

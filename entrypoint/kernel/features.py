@@ -1,6 +1,6 @@
-"""What this kernel, and the container's restrictions, allow of what a run uses.
+"""Which of the features that a run uses this kernel and the container allow.
 
-Each is asked by a call that changes nothing. Only `pyinit --version --verbose` asks.
+Each is tested by a call that changes nothing. Only `pyinit --version --verbose` uses this.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PIDFD_GETFD = 438  # the same number on every processor, since Linux 5.6
 
 
 def features() -> list[tuple[str, str]]:
-    """Name and finding of what a run uses and some systems lack."""
+    """Name and result for each feature that a run uses and some systems lack."""
     return [
         ("seccomp notifications", _notifications()),
         ("pidfd_getfd", _pidfd_getfd()),
@@ -53,7 +53,7 @@ def _pidfd_getfd() -> str:
     nobody = ctypes.c_long(-1)
     libc.syscall(ctypes.c_long(_PIDFD_GETFD), nobody, nobody, ctypes.c_ulong(0))
     number = ctypes.get_errno()
-    # EBADF comes from a kernel that knows the call.
+    # A kernel that supports the call returns EBADF.
     return _yes_or(0 if number == errno.EBADF else number)
 
 

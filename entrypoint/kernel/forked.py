@@ -1,8 +1,8 @@
 """Run a function in a short-lived child and get its bytes back through a pipe.
 
 PID 1 reads the file this way: the child may import PyYAML, start node for a
-`.config.js` and choke on a hostile file; PID 1 keeps none of that memory and loses
-nothing when it goes wrong. Also what may wait for a worker is read in a child.
+`.config.js` and fail on a hostile file; PID 1 keeps none of that memory and is
+unaffected if it goes wrong. Reads that may wait for a worker also run in a child.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-# A file that takes longer to read than this is no configuration (s of CPU).
+# A file that takes longer to read is not a valid configuration (s of CPU).
 _CPU_LIMIT = 30
 FAILED = 70  # EX_SOFTWARE of sysexits.h
 
@@ -26,12 +26,12 @@ FAILED = 70  # EX_SOFTWARE of sysexits.h
 def fork_function(
     function: Callable[[], bytes], purpose: str = "read the configuration"
 ) -> tuple[int, int]:
-    """Start `function` in a child. Returns its pid and the read end of its answer.
+    """Run `function` in a child. Returns its pid and the read end of its answer.
 
-    `purpose`: what the child cannot do when it fails, for people.
+    `purpose`: what the child cannot do if it fails, for people.
 
-    The descriptor is non-blocking and close-on-exec; end of file means the answer is
-    whole if the child then exits 0. Raises OSError when fork(2) or pipe(2) fails.
+    The descriptor is non-blocking and close-on-exec; at end of file the answer is
+    complete if the child then exits 0. Raises OSError if fork(2) or pipe(2) fails.
     """
     reading, writing = os.pipe2(os.O_CLOEXEC)
     every = _signal.valid_signals()
@@ -51,7 +51,7 @@ def fork_function(
 
 
 class Child:
-    """A child of `fork_function`: `fd` is readable until its answer is whole."""
+    """A child of `fork_function`: `fd` is readable until its answer is complete."""
 
     def __init__(
         self, function: Callable[[], bytes], purpose: str = "read the configuration"
@@ -61,11 +61,11 @@ class Child:
         self._reaped = False
 
     def ended(self, _status: int) -> None:
-        """It was reaped: its pid may be another process's from now on."""
+        """Record that it was reaped: its pid may be reused from now on."""
         self._reaped = True
 
     def take(self, before_close: Callable[[int], None]) -> bytes | None:
-        """Read what is there. At end of file `fd` is closed: the whole answer."""
+        """Read available bytes. At end of file `fd` is closed: returns the whole answer."""
         while True:
             try:
                 data = os.read(self.fd, 1 << 16)
@@ -78,16 +78,16 @@ class Child:
             self._answer += data
 
     def abandon(self, kill: Callable[[int, int], None] = os.kill) -> None:
-        """Nobody waits for the answer any more."""
+        """Stop waiting for the answer."""
         os.close(self.fd)
         if not self._reaped:
             kill(self.pid, 9)
 
 
 def _close_sockets() -> None:
-    """A listener that the parent closes must be gone with that, not with our end.
+    """Close inherited listeners: if the parent closes one, it must not stay open in the child.
 
-    The address of an app that is removed and comes again would be in use.
+    Otherwise the address of an app that is removed and added again would be in use.
     """
     try:
         fds = os.listdir("/proc/self/fd")
@@ -97,14 +97,14 @@ def _close_sockets() -> None:
         try:
             if fd > 2 and stat.S_ISSOCK(os.fstat(fd).st_mode):
                 os.close(fd)
-        except OSError:  # that of the folder itself
+        except OSError:  # the descriptor of the folder itself
             continue
 
 
 def _child(function: Callable[[], bytes], writing: int, purpose: str) -> None:
     code = FAILED
     try:
-        # Of the parent's: a signal meant for the child must not wake the parent.
+        # The parent's: a signal meant for the child must not wake the parent.
         _signal.set_wakeup_fd(-1)
         for signum in _signal.valid_signals():
             if signum not in (_signal.SIGKILL, _signal.SIGSTOP):

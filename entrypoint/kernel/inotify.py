@@ -3,7 +3,7 @@
 Only `inotify.calls` and `inotify.constants` are used: `inotify.adapters` brings its own
 epoll, leaks its descriptor into children, drops IN_Q_OVERFLOW and raises on names that
 are not UTF-8. Even `inotify.calls` imports `logging`, and looks for libc by running
-`ldconfig` in a subprocess: both get a stand-in while it is imported, for PID 1 has no
+`ldconfig` in a subprocess: both are replaced while it is imported, because PID 1 has no
 threads and starts nothing that it does not reap itself.
 
 Imported only when something is watched.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _HEAD = struct.Struct("iIII")  # wd, mask, cookie, length of the name
-# One read takes as many events as fit; a name has at most 255 bytes.
+# One read returns as many events as fit; a name has at most 255 bytes.
 _READ = 64 * 1024
 
 
@@ -41,7 +41,7 @@ class WatchLimitError(OSError):
 
 
 def _import_calls() -> tuple[ModuleType, ModuleType]:
-    """The functions and the constants: the package's, or our own where it is not installed."""
+    """The functions and constants: the package's, or pyinit's own if it is not installed."""
     try:
         return _import_package()
     except ModuleNotFoundError as error:
@@ -63,12 +63,12 @@ def _import_package() -> tuple[ModuleType, ModuleType]:
 
         @staticmethod
         def getLogger(_name: str) -> None:  # noqa: N802  logging's name
-            """Nothing is ever logged by the functions that are used."""
+            """A stand-in for logging: the used functions never log."""
 
     real_load = ctypes.CDLL
 
     def load(_name: str | None, *, use_errno: bool) -> ctypes.CDLL:
-        # "libc.so.6" is what the package falls back to; musl has no such file, and
+        # "libc.so.6" is the package's fallback; musl has no such file, and
         # libc is in this process already: dlopen(3) of NULL.
         return real_load(None, use_errno=use_errno)
 
@@ -100,7 +100,7 @@ def _import_package() -> tuple[ModuleType, ModuleType]:
 class Inotify:
     """One inotify instance: `fd` is readable when `read` has something.
 
-    Raises WatchLimitError when the user has no instance left.
+    Raises WatchLimitError if the user has no instance left.
     """
 
     def __init__(self) -> None:
@@ -137,14 +137,14 @@ class Inotify:
         return wd
 
     def remove(self, wd: int) -> None:
-        """Forget a watch; it may be gone already."""
+        """Remove a watch; it may be gone already."""
         try:
             self._calls.inotify_rm_watch(self.fd, wd)
         except self._calls.InotifyError:
             return
 
     def read(self) -> list[Changed]:
-        """Events that wait, as many as one system call returns; never blocks."""
+        """Pending events, as many as one system call returns; never blocks."""
         try:
             data = os.read(self.fd, _READ)
         except BlockingIOError:
@@ -159,7 +159,7 @@ class Inotify:
         return found
 
     def close(self) -> None:
-        """Forget all watches."""
+        """Remove all watches."""
         os.close(self.fd)
 
 

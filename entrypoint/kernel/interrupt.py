@@ -1,14 +1,14 @@
-"""A timer that interrupts a system call which waits for a process that we do not control.
+"""A timer that interrupts a system call which waits for a process outside pyinit's control.
 
 `SECCOMP_IOCTL_NOTIF_ADDFD` returns when the worker's thread has run and taken the
 descriptor. A thread of low priority on a busy machine may not run for seconds, and PID 1
-would serve nobody meanwhile. No flag of that call bounds the wait; a signal does: the call
+would serve no one meanwhile. No flag of that call bounds the wait; a signal does: the call
 then returns EINTR and has done nothing.
 
 - *An interval timer*: a single shot may fire just before the call is entered, and then
   interrupts nothing.
-- *timer_create(2), not setitimer(2)*: SIGALRM belongs to the workers, who get it when
-  somebody sends it to PID 1. This timer can send any signal. SIGXFSZ is one that pyinit
+- *timer_create(2), not setitimer(2)*: SIGALRM belongs to the workers, which get it when
+  it is sent to PID 1. This timer can send any signal. SIGXFSZ is one that pyinit
   never forwards. It needs a handler (`signals.install_handlers`): Python ignores it, and
   an ignored signal interrupts nothing.
 - *SIGEV_THREAD_ID*: the signal must reach the thread that waits. (Tests run the loop in a
@@ -29,12 +29,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
-# When a call is interrupted first, and how often from then on (s). The first expiry lies
+# When a call is first interrupted, and the interval from then on (s). The first expiry is
 # beyond the scheduler's next tick: arming then programs no hardware and costs 2 µs, not 5.
 FIRST = 0.004
 INTERVAL = 0.001
-# A call that is interrupted after this time is given up (s). An earlier interruption may
-# be another signal, SIGCHLD for example: the call is made again.
+# A call that is interrupted after this time is abandoned (s). An earlier interruption may
+# be another signal, SIGCHLD for example: the call is repeated.
 AT_MOST = 0.002
 
 _CLOCK_MONOTONIC = 1
@@ -49,7 +49,7 @@ _ITIMERSPEC = struct.Struct("=qqqq")  # interval and first expiry, each s and ns
 class Interrupter:
     """`with interrupter:` interrupts this thread's system calls after `FIRST` seconds.
 
-    Again each `INTERVAL` until the end of the block. May be nested. Raises OSError when the
+    Repeats each `INTERVAL` until the end of the block. May be nested. Raises OSError if the
     kernel or the runtime refuses the timer.
     """
 
@@ -75,7 +75,7 @@ class Interrupter:
             raise OSError(number, os.strerror(number))
         first, interval = int(FIRST * 1e9), int(INTERVAL * 1e9)
         self._syscall = libc.syscall
-        # Made once: arming is on the way of every intercepted call.
+        # Made once, because each intercepted call arms it.
         self._on, self._off = (
             (
                 ctypes.c_long(settime),
@@ -105,7 +105,7 @@ _interrupters: dict[int, Interrupter] = {}
 
 
 def interrupter() -> Interrupter:
-    """This thread's. Raises OSError when the kernel or the runtime refuses the timer."""
+    """This thread's interrupter. Raises OSError if the kernel or the runtime refuses the timer."""
     from _thread import get_native_id
 
     thread = get_native_id()
@@ -124,9 +124,9 @@ class _Unbounded:
 
 
 def bounded() -> Interrupter | _Unbounded:
-    """The interrupter; where it is refused, calls wait as long as they wait.
+    """The interrupter; if it is refused, calls wait without a limit.
 
-    It loads ctypes: ask for it only when a call may have to wait.
+    It loads ctypes: use it only when a call may have to wait.
     """
     try:
         return interrupter()

@@ -1,12 +1,12 @@
-"""`pyinit -- CMD` below a shell's job control: pyinit stops and goes on with its command.
+"""`pyinit -- CMD` below a shell's job control: pyinit stops and continues with its command.
 
 A shell sees the stop of the process that it has started, which is pyinit. So pyinit stops when
-its command is stopped from the terminal (Ctrl-Z), and the shell takes the terminal back. Where
-no shell watches it, nobody would continue pyinit: then it does not stop, as tini. It also stops
-when it is sent SIGTSTP itself, as dumb-init.
+its command is stopped from the terminal (Ctrl-Z), and the shell takes the terminal back. If
+no shell watches it, no process would continue pyinit: then it does not stop, like tini. It also
+stops when SIGTSTP is sent to it, like dumb-init.
 
-A stopped process cannot notice that somebody continues the command alone (`kill -CONT`). A
-helper process looks for that as long as pyinit is stopped.
+A stopped process cannot notice that the command alone is continued (`kill -CONT`). A
+helper process checks for that as long as pyinit is stopped.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import time
 
 from entrypoint.kernel import proc, signals
 
-# How often the helper looks (s).
+# How often the helper checks (s).
 LOOK = 0.1
 
 
 def is_watched() -> bool:
-    """A shell of our session may have started us as a job on its terminal."""
+    """Whether a shell of this session may have started pyinit as a job on its terminal."""
     parent = os.getppid()
     try:
         session = os.getsid(0)
@@ -35,7 +35,7 @@ def is_watched() -> bool:
 
 
 def is_stop_of_the_job(signum: int, child: int) -> bool:
-    """The child's stop is one of the job: from the terminal, or while it has the terminal."""
+    """Whether the child's stop is a job's: from the terminal, or while it has the terminal."""
     if signum in signals.SUSPENDS:
         return True
     try:

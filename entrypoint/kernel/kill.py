@@ -1,4 +1,4 @@
-"""kill(2): to a process, to its group, and in the end to everybody of the namespace."""
+"""kill(2): to a process, to its group, and at the end to all processes of the namespace."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def send_signal(pid: int, number: int, group: bool = False) -> bool:
-    """Signal a process or its whole group; False when there is none (ESRCH).
+    """Signal a process or its whole group; False if there is none (ESRCH).
 
-    Raises PermissionError when none of them may be signalled, and ValueError for a
-    `pid` below 2: to kill(2), 0 and -1 mean "everybody".
+    Raises PermissionError if none of them may be signalled, and ValueError for a
+    `pid` below 2: to kill(2), 0 and -1 mean many processes.
     """
     if pid < 2:
         raise ValueError(f"not the pid of a worker: {pid}")
@@ -26,7 +26,7 @@ def send_signal(pid: int, number: int, group: bool = False) -> bool:
 
 
 def is_suspended(pid: int) -> bool:
-    """It was stopped by SIGSTOP or by job control: signals wait until SIGCONT."""
+    """Whether it was stopped by SIGSTOP or by job control: signals wait until SIGCONT."""
     from . import proc  # `pyinit --` never asks
 
     found = proc.stat(pid)
@@ -34,7 +34,7 @@ def is_suspended(pid: int) -> bool:
 
 
 def group_exists(pgid: int) -> bool:
-    """Some process is in the group. A zombie counts until it is reaped."""
+    """Whether any process is in the group. A zombie counts until it is reaped."""
     try:
         return send_signal(pgid, 0, group=True)
     except PermissionError:
@@ -54,11 +54,11 @@ def sweep_below(number: int) -> None:
 
 
 class NotInitError(PermissionError):
-    """`sweep` was asked for where it would reach processes that are not ours."""
+    """`sweep` was called where it would reach processes outside of pyinit."""
 
 
 def is_init() -> bool:
-    """This process is the init of its PID namespace.
+    """Whether this process is the init of its PID namespace.
 
     Its pid is 1 and its parent is outside; /proc, when it tells, agrees (innermost
     number of NSpid, also when /proc is of an outer namespace).
@@ -72,11 +72,11 @@ def is_init() -> bool:
 
 
 def sweep(number: int, kill: Callable[[int, int], None] = os.kill) -> bool:
-    """Signal every process of this PID namespace but pyinit; False when there is none.
+    """Signal every process of this PID namespace except pyinit; False if there is none.
 
     kill(2) with -1 reaches everything that the caller may signal: from anywhere but the
-    init of a namespace that is every process of the machine. Raises NotInitError there,
-    before `kill` is called (a parameter, so that a test can see that it is not).
+    init of a namespace that is every process of the machine. Raises NotInitError then,
+    before `kill` is called (a parameter, so that a test can check that it is not).
     """
     if not is_init():
         raise NotInitError(

@@ -1,9 +1,9 @@
-"""Limits of this process and its container: raised where that is free, named where hit.
+"""Limits of this process and its container: raised if possible, named in errors.
 
 PID 1 has a few descriptors for each worker, and the usual soft limit is 1,024, for the
-sake of programs that use select(2): systemd's advice is to raise it to the hard limit
-(systemd.exec(5), "Process Properties"), and to give the programs that one starts the
-soft limit that one had.
+sake of programs that use select(2): systemd recommends raising it to the hard limit
+(systemd.exec(5), "Process Properties"), and starting programs with the
+original soft limit.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import os
 import resource
 import sys
 
-# More helps nobody, and a container may say "unlimited": 2**30 on some hosts.
+# More is useless, and a container may say "unlimited": 2**30 on some hosts.
 _ENOUGH = 65536
 
 
-# What the file calls them; not every kernel has all.
+# Names in the file; not every kernel has all.
 NAMES: dict[str, int] = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
     for name in sorted(dir(resource))
@@ -26,7 +26,7 @@ NAMES: dict[str, int] = {
 
 
 class LimitError(OSError):
-    """A limit was refused; `detail` says which, and what it may be."""
+    """A limit was refused; `detail` says which one, and which values are allowed."""
 
     def __init__(self, number: int, detail: str) -> None:
         super().__init__(number, os.strerror(number))
@@ -49,7 +49,7 @@ def apply(limits: tuple[tuple[str, int, int], ...]) -> None:
 
 
 def mark(value: int) -> None:
-    """In a child: carry this soft RLIMIT_LOCKS, where that can be (tree.py)."""
+    """In a child: set this soft RLIMIT_LOCKS as a mark, if possible (tree.py)."""
     from .tree import RLIMIT_LOCKS
 
     try:
@@ -59,7 +59,7 @@ def mark(value: int) -> None:
         pass  # a lower hard limit, or a runtime that has none
 
 
-# The limit that this process was started with, once it is raised.
+# The limit that this process was started with, after it was raised.
 _before: tuple[int, int] | None = None
 
 
@@ -69,7 +69,7 @@ def open_files() -> int:
 
 
 def raise_open_files() -> None:
-    """Let this process open as many files as it may; its children get what it had."""
+    """Raise this process's limit of open files to the maximum; children get the original one."""
     global _before  # noqa: PLW0603  as the limit itself, it is the process's
     soft, hard = before = resource.getrlimit(resource.RLIMIT_NOFILE)
     infinite = resource.RLIM_INFINITY
@@ -90,7 +90,7 @@ def restore_open_files() -> None:
 
 
 def explain(error: OSError) -> str:
-    """The system's message, with the limit it means where that is known."""
+    """The system's message, with the limit that caused it if known."""
     number = error.errno or 0
     said = os.strerror(number) if number else str(error)
     name = _name_of(number)
@@ -111,7 +111,7 @@ def _of_processes() -> str:
     from . import cgroup
 
     pids = cgroup.pids_limit()
-    # One may have ended meanwhile, or been refused with several threads at once.
+    # A process may have ended meanwhile, or several threads at once were refused.
     if pids is not None and pids[1] >= pids[0] - 1:
         return f"the container's pids limit is {pids[0]}, and it has {pids[1]}"
     most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
@@ -121,9 +121,9 @@ def _of_processes() -> str:
 
 
 def release_code() -> None:
-    """In the packages' program: unmap the code of its modules, 6 MB, once most are imported.
+    """In the packages' program: unmap the code of its modules, 6 MB, after most imports.
 
-    What a later import needs is read from the file again.
+    A later import reads the code from the file again.
     """
     if "_pyinit" in sys.builtin_module_names:
         import _pyinit

@@ -1,19 +1,19 @@
-"""What a worker's processes hold and do, seen from outside: sockets, listeners, CPU time.
+"""What a worker's processes hold and do, observed from outside: sockets, listeners, CPU time.
 
-A call that a worker once made (`bind`, `listen`) is a hint. Who holds the socket now is in
+A call that a worker once made (`bind`, `listen`) is a hint. The present holders of a socket are in
 /proc/PID/fd of the worker and its descendants, and the kernel's list of listeners says which
 of those sockets listen, and where.
 
 Rules that shape this file:
 
-- Reading /proc/PID/fd needs what ptrace(2) needs: the same user and a dumpable process, or
-  CAP_SYS_PTRACE, which Docker does not give to root. A root pyinit looks with the effective
+- Reading /proc/PID/fd requires what ptrace(2) requires: the same user and a dumpable process, or
+  CAP_SYS_PTRACE, which Docker does not give to root. A root pyinit reads with the effective
   user of the process; a worker that dropped root without exec refuses even that. Then the
   answer is *unknown* (None), never "no".
 - A look is bounded in processes and in descriptors (about 4 us each), so that a worker with
-  many connections does not hold up PID 1. Where a bound is reached the rest is unknown too.
+  many connections does not hold up PID 1. At the bound the rest is unknown too.
 - A process that was killed closes its descriptors before its parent can reap it. It did not
-  close its listener to live on, so of one without any descriptor it is unknown what it holds,
+  close its listener in order to continue, so for one without any descriptor the answer is unknown
   until it is gone. A zombie below the worker holds nothing.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .sockdiag import Listener
 
-# The bounds of one look. A tree of more processes is looked at up to here.
+# The bounds of one look. Of a larger tree only this many processes are inspected.
 PROCESSES = 256
 DESCRIPTORS = 8192
 
@@ -55,11 +55,11 @@ class Look(Record):
 
     @property
     def unknown(self) -> bool:
-        """They may hold more than what was seen."""
+        """Whether they may hold more than what was seen."""
         return bool(self.refused or self.ending) or self.cut
 
     def holds(self, inode: int) -> bool | None:
-        """One of them holds that socket; None: unknown."""
+        """Whether one of them holds that socket; None: unknown."""
         if inode in self.holders:
             return True
         return None if self.unknown else False
@@ -106,7 +106,7 @@ def sockets(pids: Collection[int], wanted: Collection[int] = ()) -> Look:
 
 
 def _is_ending(pid: int, first: int) -> bool:
-    """It has no descriptors because it ends; a zombie only where it is the first, the worker."""
+    """Whether it has no descriptors because it ends; a zombie only if it is the worker itself."""
     seen = proc.stat(pid)
     return seen is not None and (pid == first or seen.state not in "ZX")
 
@@ -139,7 +139,7 @@ def _inodes(pid: int, at_most: int, missing: Collection[int]) -> tuple[set[int],
 
 
 def _inodes_as_user(pid: int, at_most: int, missing: Collection[int]) -> tuple[set[int], int]:
-    """The same with the process's effective user if ours may not look. Raises OSError."""
+    """The same with the process's effective user if pyinit's own may not. Raises OSError."""
     found: tuple[set[int], int] = look_at(pid, lambda: _inodes(pid, at_most, missing))
     return found
 
@@ -165,7 +165,7 @@ def number_of(pid: int, inode: int) -> int:
 def listening(pids: Collection[int]) -> tuple[tuple[Listener, ...], Look] | None:
     """The listeners that these processes hold, and the look that found them.
 
-    None where the kernel does not list its listeners.
+    None if the kernel does not list its listeners.
     """
     known = sockdiag.listeners()
     if known is None:

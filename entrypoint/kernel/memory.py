@@ -1,20 +1,20 @@
-"""The memory of workers, of which only pages that are there are read.
+"""Reads the memory of workers, and only pages that are present.
 
-A page that is not in memory is read from its file. /proc/PID/mem waits for that without
-regard to signals, SIGKILL among them, while it holds the lock of the address space. A page of
-a dead network file system, or of one that the worker itself serves (fuse(4)), would stop PID 1.
-/proc/PID/pagemap tells which pages are there (Documentation/admin-guide/mm/pagemap.rst); the
-others are read by a child first (`Fetch`). A page of `userfaultfd(2)` is refused at once: a
-look into another process's memory does not wait for those who serve that.
+A page that is not in memory is read from its file. /proc/PID/mem waits for that and ignores
+signals, even SIGKILL, while it holds the lock of the address space. A page of
+a dead network file system, or of one that the worker itself serves (fuse(4)), would block PID 1.
+/proc/PID/pagemap shows which pages are present (Documentation/admin-guide/mm/pagemap.rst); a
+child reads the others first (`Fetch`). A page of `userfaultfd(2)` is refused at once: a
+read of another process's memory does not wait for its handler.
 
-Opening `/proc/PID/mem` needs what ptrace(2) needs, and for that a root pyinit has to become
-the worker's user (`credentials.look_at`): some twenty system calls. What was opened can be
-read without any of it, so `Memory` keeps it. It stands for the memory that the process had
-then: after execve(2) or the end of the process nothing is read from it, and it is opened anew.
+Opening `/proc/PID/mem` requires what ptrace(2) requires, so a root pyinit has to assume
+the worker's user (`credentials.look_at`): some twenty system calls. An open descriptor can be
+read without them, so `Memory` keeps it. It refers to the memory that the process had
+then: after execve(2) or the end of the process nothing can be read, and it is reopened.
 
-Where the memory of a process is shared (vfork(2)) and the process executes another program,
-the old memory goes on in its parent, and a path is read that is not there. So what is kept is
-not for calls whose answer must be right (bind).
+If the memory of a process is shared (vfork(2)) and the process executes another program,
+the old memory lives on in its parent, and a wrong path may be read. So a kept descriptor is
+not used for calls whose answer must be right (bind).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .proc import PAGE
 _KEPT = 8
 _FIRST_READ = 256
 _PATH_MAX = 4096
-# Of an entry of pagemap: the page is there; it is a file's, or shared.
+# Bits of an entry of pagemap: the page is present; it is a file's, or shared.
 _PRESENT = 1 << 63
 _OF_A_FILE = 1 << 61
 _FETCHED = b"+"
@@ -40,7 +40,7 @@ _FETCHED = b"+"
 class NotPresentError(Exception):
     """Pages of a process are not in memory, so reading them may wait for a file system.
 
-    `pages` are their addresses. Nothing was done: fetch them, and try again.
+    `pages` are their addresses. Nothing was done: fetch them, and retry.
     """
 
     def __init__(self, pid: int, pages: tuple[int, ...]) -> None:
@@ -50,7 +50,7 @@ class NotPresentError(Exception):
 
 
 class _Opened:
-    """The memory of a process, and what tells which pages of it are there."""
+    """The memory of a process, and the map of its present pages."""
 
     def __init__(self, pid: int, mode: int) -> None:
         self._pid = pid
@@ -58,7 +58,7 @@ class _Opened:
         try:
             self._map = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            self._map = -1  # a kernel without it: there is no way to know
+            self._map = -1  # a kernel without it: present pages are unknown
 
     def close(self) -> None:
         for fd in (self._memory, self._map):
@@ -71,7 +71,7 @@ class _Opened:
 
     def write(self, address: int, data: bytes) -> None:
         if any(entry & _OF_A_FILE for entry in self._check(address, len(data))):
-            # The file system is asked before its page is written to.
+            # The file system is consulted before its page is written to.
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         os.pwrite(self._memory, data, address)
 
@@ -81,7 +81,7 @@ class _Opened:
         if self._map < 0 or size <= 0:
             return ()
         first, last = address // PAGE, (address + size - 1) // PAGE
-        # Nothing is read where the process has ended, or where no address can be.
+        # Nothing is read if the process has ended, or for an impossible address.
         data = os.pread(self._map, (last - first + 1) * 8, first * 8)
         entries = struct.unpack(f"={len(data) // 8}Q", data)
         missing = [n for n, entry in enumerate(entries, first) if not entry & _PRESENT]
@@ -113,7 +113,7 @@ def read(pid: int, address: int, size: int) -> bytes:
 
 
 def write(pid: int, address: int, data: bytes) -> None:
-    """Write into memory that the process has for itself, and no file.
+    """Write into private memory of the process that belongs to no file.
 
     Raises OSError (EIO, EFAULT: no such address) and NotPresentError.
     """
@@ -130,10 +130,10 @@ def write(pid: int, address: int, data: bytes) -> None:
 
 
 class Fetch:
-    """A child that reads pages of a process, so that they are there. Raises OSError.
+    """A child that reads pages of a process to make them present. Raises OSError.
 
-    `pid` is the child's, to be reaped, and `ended` is called when it was: not before that
-    is the memory looked at again, also where the child was killed.
+    `pid` is the child's, to be reaped, and `ended` is called afterwards: the memory is not
+    read again before that, even if the child was killed.
     """
 
     def __init__(self, missing: NotPresentError) -> None:
@@ -151,18 +151,18 @@ class Fetch:
         self._process = proc.process_of(missing.pid)
         proc.fetched.append(self._process)
         self._abandoned = False
-        # None while the child reads; True: the pages are there.
+        # None while the child reads; True: the pages are present.
         self.found: bool | None = None
 
     def ended(self, status: int) -> None:
-        """The child was reaped."""
+        """Record that the child was reaped."""
         self._child.ended(status)
         proc.fetched.remove(self._process)
         if not self._abandoned:
             self.found = self._child.take(before_close=lambda _fd: None) == _FETCHED
 
     def abandon(self) -> None:
-        """Nobody waits for it any more."""
+        """Stop waiting for it."""
         if self.found is None and not self._abandoned:
             self._abandoned = True
             self._child.abandon()
@@ -184,16 +184,16 @@ class Memory:
         self._open: dict[int, _Opened] = {}
 
     def text(self, pid: int, address: int) -> bytes:
-        """The string at `address`, at most PATH_MAX bytes, without its zero.
+        """The string at `address`, at most PATH_MAX bytes, without its NUL.
 
-        b"" for none. Raises OSError (it may not be read, or there is no such address) and
+        b"" for a null address. Raises OSError (not readable, or no such address) and
         NotPresentError.
         """
         text, ended = b"", b""
         most = _FIRST_READ
         while not ended and len(text) < _PATH_MAX:
             at = address + len(text)
-            # Not beyond its page: the next one need not be there.
+            # Not beyond its page: the next one need not be present.
             data = self.read(pid, at, min(most, PAGE - at % PAGE, _PATH_MAX - len(text)))
             if not data:
                 break
@@ -227,6 +227,6 @@ class Memory:
         self._open.pop(pid).close()
 
     def close(self) -> None:
-        """Give up all descriptors."""
+        """Close all descriptors."""
         for pid in tuple(self._open):
             self._forget(pid)

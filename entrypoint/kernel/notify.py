@@ -1,20 +1,20 @@
 """The receiving end of `sd_notify(3)`: readiness and status sent by workers.
 
-A datagram holds lines `KEY=VALUE`. Two choices are worth a word.
+A datagram holds lines `KEY=VALUE`. Some choices need an explanation.
 
 *A path, not an abstract name.* Abstract sockets need no file system but belong to the
 network namespace: with `hostNetwork` every process of the node could reach one, and a
-worker in a network namespace of its own could not. Many small sd_notify clients also
-connect to the value as it is and do not know what a leading `@` means. So the socket is
-a file with a random name, in a folder of ours in the first folder that can be written:
-/run, then /dev/shm (writable under a read-only root too), then /tmp. Only when none can be
-is it an abstract name.
+worker in its own network namespace could not. Many small sd_notify clients also
+connect to the value as it is and do not support a leading `@`. So the socket is
+a file with a random name, in a folder of pyinit's in the first writable folder of
+/run, /dev/shm (writable under a read-only root too) and /tmp. If none is writable
+it has an abstract name.
 
-*One socket for each worker.* A queue holds ten datagrams (net.unix.max_dgram_qlen): on one
-socket for all, a worker that sends without end would fill it, and a sibling's WATCHDOG=1
+*One socket for each worker.* A queue holds ten datagrams (net.unix.max_dgram_qlen): on a
+shared socket a worker that sends endlessly would fill it, and a sibling's WATCHDOG=1
 would not get in.
 
-*Who sent it* comes from the kernel (SO_PASSCRED, `unix(7)`): the pid as seen from
+*The sender* comes from the kernel (SO_PASSCRED, `unix(7)`): the pid as seen from
 here, 0 for a process outside our PID namespace, whose messages are dropped. Mode 0666
 lets any user of the worker's process tree write; pid and user decide whether it counts.
 """
@@ -47,7 +47,7 @@ TIME = 0.002
 
 
 class Message(Record):
-    """What came, and from which process (its pid as seen from here) and user."""
+    """A message, and its sending process (the pid as seen from here) and user."""
 
     pid: int
     uid: int
@@ -55,7 +55,7 @@ class Message(Record):
 
 
 def parse(message: bytes) -> dict[str, str]:
-    """The assignments of one message; a key that comes twice has its last value."""
+    """The assignments of one message; a repeated key has its last value."""
     fields: dict[str, str] = {}
     for line in message.split(b"\n"):
         key, equals, value = line.partition(b"=")
@@ -65,9 +65,9 @@ def parse(message: bytes) -> dict[str, str]:
 
 
 def send(path: str, message: bytes) -> None:
-    """Send a message to the socket of somebody else; never waits.
+    """Send a message to another process's socket; never waits.
 
-    Raises BlockingIOError when its queue is full, OSError when it is not there.
+    Raises BlockingIOError if its queue is full, OSError if it does not exist.
     """
     address = "\0" + path[1:] if path.startswith("@") else path
     kind = _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
@@ -79,10 +79,10 @@ def send(path: str, message: bytes) -> None:
 
 
 class NotifyFolder:
-    """Where the sockets of the workers are: a folder of ours in the first that can be written.
+    """The folder of the workers' sockets: a folder of pyinit's in the first writable one.
 
-    Others may pass through it, and not list it: a worker of another user cannot find the
-    socket of its sibling and fill its queue. `path` is "" when no folder can be made.
+    Other users may traverse it, and not list it: a worker of another user cannot find the
+    socket of its sibling and fill its queue. `path` is "" if no folder can be made.
     """
 
     def __init__(self, folders: Iterable[str] = _FOLDERS) -> None:
@@ -98,7 +98,7 @@ class NotifyFolder:
             return
 
     def close(self) -> None:
-        """Remove it; its sockets are closed by then."""
+        """Remove it; its sockets are closed already."""
         if self.path:
             try:
                 os.rmdir(self.path)
@@ -113,14 +113,14 @@ class NotifyFolder:
 class NotifySocket:
     """The socket of one worker. `path` is the value for NOTIFY_SOCKET, `fd` to wait on.
 
-    Raises OSError when not even an abstract socket can be made.
+    Raises OSError if not even an abstract socket can be made.
     """
 
     def __init__(self, folder: NotifyFolder) -> None:
         kind = _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
         self._socket = _socket.socket(_socket.AF_UNIX, kind)
         try:
-            # Before bind: a message that comes in between would have no sender.
+            # Before bind: a message that arrives in between would have no sender.
             self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
             self.path = self._bind(folder)
         except BaseException:
@@ -133,24 +133,24 @@ class NotifySocket:
         self._file = f"{folder.path}/{name}" if folder.path else ""
         if folder.folder is not None:
             try:
-                # Any user may write; SO_PASSCRED tells who it is.
+                # Any user may write; SO_PASSCRED shows who it is.
                 where = folder.folder.by_descriptor(name)
                 socket_file.bind_with_mode(self._socket, where, 0o666)
             except OSError:
-                self._file = ""  # the disk is full, or somebody removed the folder
+                self._file = ""  # the disk is full, or the folder was removed
             else:
                 return self._file
         self._socket.bind(f"\0pyinit-notify-{name}")
         return f"@pyinit-notify-{name}"
 
     def receive(self) -> Iterator[Message]:
-        """The messages that wait, in order, for `TIME` at most.
+        """The waiting messages, in order, for `TIME` at most.
 
         Never blocks. The sender may be a grandchild (`proc.owner`), and may have ended.
-        Descriptors that come along are dropped, which refuses FDSTORE=1 and is the answer to
+        Descriptors sent along are dropped, which refuses FDSTORE=1 and is the answer to
         BARRIER=1. Whoever waits for it may end then, so that happens when the caller asks for
         the next message.
-        Too long a message is dropped, as systemd does.
+        A message that is too long is dropped, as in systemd.
         """
         until = time.monotonic() + TIME
         while time.monotonic() < until:
@@ -167,7 +167,7 @@ class NotifySocket:
                 rights.take_message(self._socket, flags)
 
     def close(self) -> None:
-        """Remove the socket; what has not been received is lost."""
+        """Remove the socket; unreceived messages are lost."""
         if self._file:
             try:
                 os.unlink(self._file)

@@ -1,7 +1,7 @@
-"""The kernel's out-of-memory killer: whether it was at work, and whom it takes first.
+"""The kernel's out-of-memory killer: whether it killed a process, and which it prefers.
 
-A worker that it ended looks like any other that SIGKILL ended; only the counter of the
-memory cgroup tells (`memory.events` in v2, `memory.oom_control` in v1).
+A worker that it killed looks like any other killed by SIGKILL; only the counter of the
+memory cgroup shows it (`memory.events` in v2, `memory.oom_control` in v1).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 
 _ROOT = "/sys/fs/cgroup"
 
-# What PID 1 may hold, with room to spare, and the most that a worker's score is raised by. A
+# Memory that PID 1 may use, with a margin, and the most that a worker's score is raised by. A
 # point of oom_score_adj is a thousandth of the memory, also for the machine's own killer: more
 # than this would make small workers the first to die on a machine that is full.
 _OWN = 40 << 20
@@ -18,10 +18,10 @@ _MOST = 100
 
 
 def workers_adjustment(limit: int | None, proc: str = "/proc") -> int | None:
-    """The oom_score_adj of workers: above PID 1's by as much as PID 1 itself may count.
+    """The oom_score_adj of workers: above PID 1's by PID 1's own possible share.
 
-    So the kernel ends a worker before PID 1, also one that is smaller. `limit` is the memory of
-    the container in bytes. None where it is not known.
+    So the kernel kills a worker before PID 1, even a smaller one. `limit` is the memory of
+    the container in bytes. None if it is not known.
     """
     try:
         with open(os.path.join(proc, "self/oom_score_adj"), encoding="ascii") as file:
@@ -34,7 +34,7 @@ def workers_adjustment(limit: int | None, proc: str = "/proc") -> int | None:
 
 
 def oom_kills(root: str = _ROOT, proc: str = "/proc") -> int | None:
-    """How many processes of this cgroup it has ended, None where nothing tells.
+    """How many processes of this cgroup it has killed, None if no counter exists.
 
     In a container `root` shows its own cgroup; outside of one the path in
     /proc/self/cgroup leads to it (`cgroups(7)`).

@@ -1,7 +1,7 @@
 """Socket options, copied from one TCP socket to another (`socket(7)`, `tcp(7)`, `ip(7)`).
 
-A worker sets options on its socket before bind(2), and is then handed another one. What it
-set must hold there, and what an earlier worker set on that one must not.
+A worker sets options on its socket before bind(2), and then gets another one. Its options
+must apply there, and options that an earlier worker set must not.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ _NUMBERS6 = (
 UNIX = tuple((_S, number) for number in (16, 34, 76))
 # SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO: structs. SO_BINDTODEVICE, TCP_CONGESTION: texts.
 _BYTES = ((_S, 13, 8), (_S, 20, 16), (_S, 21, 16), (_S, 25, 16), (_T, 13, 16))
-# The kernel shows twice what was asked for (`socket(7)`).
+# The kernel reports twice the requested value (`socket(7)`).
 _BUFFERS = ((_S, 8), (_S, 7))  # SO_RCVBUF, SO_SNDBUF
 
 
 def copy(source: _socket.socket, target: _socket.socket) -> bool:
-    """Give `target` the options of `source`.
+    """Copy the options of `source` to `target`.
 
-    False: there is one that cannot be set there; the others are.
+    False: one of them cannot be set there; the others are set.
     """
     fine = True
     numbers = _NUMBERS + _NUMBERS6 if source.family == _socket.AF_INET6 else _NUMBERS
@@ -88,7 +88,7 @@ def copy(source: _socket.socket, target: _socket.socket) -> bool:
     for level, name in _BUFFERS:
         wanted = source.getsockopt(level, name)
         if wanted != target.getsockopt(level, name):
-            # A value that nobody set grows by itself, until somebody sets one.
+            # A value that was never set grows by itself, until it is set.
             target.setsockopt(level, name, wanted // 2)
             fine &= target.getsockopt(level, name) == wanted
     return fine
@@ -114,7 +114,7 @@ def _copy_one(
 def switch_on(source: _socket.socket, target: _socket.socket) -> None:
     """Set those of `UNIX` on `target` that are set on `source`.
 
-    None is taken back: all workers of an app have the one listener.
+    No option is cleared: all workers of an app share the listener.
     """
     for level, name in UNIX:
         try:
@@ -129,9 +129,9 @@ def apply(
     target: _socket.socket,
     credentials: Credentials,
 ) -> None:
-    """Set (level, number, value) on `target` with the rights of whoever wanted them.
+    """Apply (level, number, value) to `target` with the rights of the process that set them.
 
-    What is refused now was refused then.
+    An option refused now was refused then.
     """
 
     def set_all() -> None:
@@ -145,7 +145,7 @@ def apply(
 
 
 def reset(target: _socket.socket) -> None:
-    """Take back what somebody has set; TCP_NODELAY is on, as `sockets.bind_shared` has it.
+    """Clear options that were set; TCP_NODELAY is on, as in `sockets.bind_shared`.
 
     Raises OSError.
     """

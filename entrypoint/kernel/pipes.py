@@ -2,12 +2,12 @@
 
 `O_NONBLOCK` belongs to the open file description (`open(2)`), which pyinit shares with
 all other holders of that stdout: the shell it was started from, workers under `log.format:
-raw`. Setting it would make their writes fail. So, by what stdout is:
+raw`. Setting it would make their writes fail. So, depending on what stdout is:
 
 * a pipe or a terminal: opened again through `/proc/self/fd`, which gives a description
-  of our own, non-blocking. A container's user may lack the right to (the pipe is
+  of pyinit's own, non-blocking. A container's user may lack the right (the pipe is
   root's): then as PID 1 the flag is set after all, unless workers write to it too (the
-  other holders of a container's stdout are its workers), and elsewhere pieces are
+  other holders of a container's stdout are its workers), and elsewhere only pieces are
   written that a ready pipe takes whole (`pipe(7)`, PIPE_BUF);
 * a socket: `MSG_DONTWAIT`;
 * a regular file or /dev/null, which are always ready: plain writes.
@@ -34,10 +34,10 @@ PIPE_READS = (1 << 20) // READ_LIMIT
 
 
 def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, int]:
-    """A pipe for one stream of a worker: (our end, non-blocking; the worker's end).
+    """A pipe for one stream of a worker: (pyinit's end, non-blocking; the worker's end).
 
-    With `uid` the pipe is given to the worker's user: `open("/dev/stdout")`, which many web
-    servers' configurations have, opens the pipe again and needs the right to.
+    With `uid` the pipe belongs to the worker's user: `open("/dev/stdout")`, which many web
+    servers' configurations have, opens the pipe again and needs that right.
     Raises OSError (EMFILE).
     """
     ours, theirs = os.pipe2(os.O_CLOEXEC)
@@ -45,7 +45,7 @@ def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, in
     try:
         fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     except OSError:
-        pass  # over /proc/sys/fs/pipe-user-pages-soft: it works with 64 KiB as well
+        pass  # over /proc/sys/fs/pipe-user-pages-soft: it also works with 64 KiB
     if uid is not None:
         try:
             os.fchown(theirs, uid, -1 if gid is None else gid)
@@ -55,7 +55,7 @@ def worker_pipe(uid: int | None = None, gid: int | None = None) -> tuple[int, in
 
 
 def count_lines(fd: int) -> int:
-    """Read and count the lines that are left in a pipe."""
+    """Read and count the lines that remain in a pipe."""
     lines = 0
     last = b"\n"
     for _ in range(PIPE_READS):
@@ -110,25 +110,25 @@ class Sink:
                 self._take_pieces()
 
     def _take_pieces(self) -> None:
-        # What is ready takes at least this much at once: pipe(7), tty_io.c.
+        # A ready descriptor takes at least this much at once: pipe(7), tty_io.c.
         self._piece = 256 if os.isatty(self.fd) else select.PIPE_BUF
         self.write = self._write_small
 
     def share(self) -> None:
-        """Workers may write to the same description from now on: its flags are theirs."""
+        """Leave the flags alone: workers may write to the same description from now on."""
         if self._flagged >= 0:
             os.set_blocking(self._flagged, True)
             self._flagged = -1
             self._take_pieces()
 
     def is_ready(self, milliseconds: int) -> bool:
-        """It takes something now, or within that time."""
+        """Whether it takes data now, or within that time."""
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
         return bool(poll.poll(milliseconds))
 
     def close(self) -> None:
-        """Give back what was opened here."""
+        """Close what was opened here."""
         if self._flagged >= 0:
             os.set_blocking(self._flagged, True)
             self._flagged = -1

@@ -1,7 +1,7 @@
-"""prctl(2) through python-prctl, imported late and only where it is needed.
+"""prctl(2) through python-prctl, imported late and only if needed.
 
-PID 1 of a container needs none of it: orphans come to it by themselves, and when it
-dies the kernel ends the rest. Outside (a terminal, `shareProcessNamespace`) pyinit
+PID 1 of a container needs none of it: orphans become its children by themselves, and when it
+dies the kernel kills the rest. Elsewhere (a terminal, `shareProcessNamespace`) pyinit
 becomes a child subreaper, and its workers get a parent-death signal.
 
 The C half of python-prctl (`_prctl`) is called directly: 0.4 ms to import, the Python
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PrctlMissingError(Exception):
-    """python-prctl cannot be imported; `str()` is a sentence that says what is lost."""
+    """python-prctl cannot be imported; `str()` is a sentence that says what does not work."""
 
 
 _module: ModuleType | None = None
@@ -46,7 +46,7 @@ def _import() -> ModuleType:
 
 
 def set_child_subreaper() -> None:
-    """Let orphans below this process come to it (PR_SET_CHILD_SUBREAPER).
+    """Become the parent of orphans below this process (PR_SET_CHILD_SUBREAPER).
 
     Raises PrctlMissingError, or OSError from the kernel.
     """
@@ -55,15 +55,15 @@ def set_child_subreaper() -> None:
 
 
 def is_child_subreaper() -> bool:
-    """Whether orphans come here. Raises PrctlMissingError, or OSError from the kernel."""
+    """Whether this process is a subreaper. Raises PrctlMissingError, or OSError from the kernel."""
     module = load()
     return bool(module.prctl(module.PR_GET_CHILD_SUBREAPER))
 
 
 def set_parent_death_signal(number: int) -> None:
-    """Have the kernel send `number` to this process when its parent ends.
+    """Make the kernel send `number` to this process when its parent ends.
 
-    The kernel forgets it when the process changes its user or group, or executes a
+    The kernel clears it when the process changes its user or group, or executes a
     set-user-ID program (`PR_SET_PDEATHSIG(2const)`): call it after setuid.
     Raises PrctlMissingError, or OSError from the kernel.
     """

@@ -1,7 +1,7 @@
 """Cheap readers of /proc: state, parents, memory of processes (`proc_pid_stat(5)`).
 
-Each answers None or an empty value for a process that is gone: by the time one looks,
-any process may be.
+Each returns None or an empty value for a process that is gone: any process may be gone
+by the time it is read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PF_EXITING = 0x4
 class ProcessStat(Record):
     """Fields of /proc/PID/stat. `state` is a letter (`R S D Z T t X I`).
 
-    `started` is in clock ticks since boot (with the pid it names a process for ever),
+    `started` is in clock ticks since boot (pid and start time together identify a process),
     `cpu` in seconds, `rss` in bytes.
     """
 
@@ -44,7 +44,7 @@ class ProcessStat(Record):
 
 
 def read(path: str) -> bytes:
-    """A file of /proc, or b"" when it is not there (any more) or may not be read."""
+    """A file of /proc, or b"" if it is missing or may not be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -64,10 +64,10 @@ _ours: bool | None = None
 
 
 def is_ours() -> bool:
-    """/proc is there and shows this PID namespace.
+    """Whether /proc exists and shows this PID namespace.
 
-    Another's (`-v /proc:/proc`, a container that shares only the mount) has other
-    processes under our numbers: better none than those.
+    The /proc of another namespace (`-v /proc:/proc`, a shared mount) has other
+    processes under the same pids: no data is better than those.
     """
     global _ours  # noqa: PLW0603  asked for each process, and it does not change
     if _ours is None:
@@ -79,12 +79,12 @@ def is_ours() -> bool:
 
 
 def of(pid: int | str, name: str) -> bytes:
-    """A file of a process of this namespace, or of "self"; b"" where it cannot be read."""
+    """A file of a process of this namespace, or of "self"; b"" if it cannot be read."""
     return read(f"/proc/{pid}/{name}") if pid == "self" or is_ours() else b""
 
 
 def stat(pid: int) -> ProcessStat | None:
-    """The process now, a zombie too; None when there is none."""
+    """The process's present values, also of a zombie; None if there is none."""
     content = of(pid, "stat")
     # The name stands in parentheses and may hold any byte, also ")" and spaces.
     _, _, rest = content.rpartition(b") ")
@@ -104,7 +104,7 @@ def stat(pid: int) -> ProcessStat | None:
 
 
 def is_ending(pid: int) -> bool:
-    """It is a zombie, gone, or on its way there (PF_EXITING): its files may be closed."""
+    """Whether it is a zombie, gone, or ending (PF_EXITING): its files may be closed."""
     fields = of(pid, "stat").rpartition(b") ")[2].split()
     if len(fields) < 7 or fields[0] in (b"Z", b"X"):
         return True
@@ -112,7 +112,7 @@ def is_ending(pid: int) -> bool:
 
 
 class Usage(Record):
-    """What a process has used: fields of /proc/PID/stat.
+    """Resources that a process has used: fields of /proc/PID/stat.
 
     `cpu` in seconds, with that of children it has waited for; `rss` and `virtual` in bytes.
     """
@@ -126,7 +126,7 @@ class Usage(Record):
 
 
 def usage(pid: int | str) -> Usage | None:
-    """Of the process now, a zombie too; None when there is none."""
+    """The process's present values, also of a zombie; None if there is none."""
     fields = of(pid, "stat").rpartition(b") ")[2].split()
     if len(fields) < 22:
         return None
@@ -140,12 +140,12 @@ def usage(pid: int | str) -> Usage | None:
     )
 
 
-# Descriptors that are counted one by one, where the kernel does not tell their number.
+# Limit for counting descriptors one by one, if the kernel does not report their number.
 _COUNTED_FILES = 4096
 
 
 def open_files(pid: int | str) -> int | None:
-    """How many descriptors it has; None when we may not know, or it would take long."""
+    """The number of its descriptors; None if it is not readable, or would take long."""
     if pid != "self" and not is_ours():
         return None
     path = f"/proc/{pid}/fd"
@@ -165,9 +165,9 @@ def open_files(pid: int | str) -> int | None:
 
 
 def proportional(pid: int) -> int | None:
-    """Proportional set size in bytes; None when it is gone or we may not know.
+    """Proportional set size in bytes; None if it is gone or not readable.
 
-    The kernel looks at each page: 10 ms for a gigabyte.
+    The kernel reads each page: 10 ms for a gigabyte.
     """
     for line in of(pid, "smaps_rollup").split(b"\n", 4):
         if line.startswith(b"Pss:"):
@@ -176,7 +176,7 @@ def proportional(pid: int) -> int | None:
 
 
 def network_counters(table: str, names: tuple[str, ...]) -> dict[str, int]:
-    """Counters of /proc/net/netstat of our network namespace, those that there are."""
+    """The available counters of /proc/net/netstat of pyinit's network namespace."""
     found: list[list[str]] = []
     for line in read("/proc/self/net/netstat").decode("ascii", "replace").splitlines():
         words = line.split()
@@ -198,7 +198,7 @@ _HARMLESS = frozenset(
 
 
 def heeds(pid: int, signum: int) -> bool:
-    """The signal does something to the process: it catches it, or the default ends it.
+    """Whether the signal affects the process: it has a handler, or the default ends it.
 
     True also where that cannot be known.
     """
@@ -209,7 +209,7 @@ def heeds(pid: int, signum: int) -> bool:
 
 
 def catches(pid: int, signum: int) -> bool:
-    """The process has a handler for the signal. False also where that cannot be known."""
+    """Whether the process has a handler for the signal. False also if that cannot be known."""
     return bool(_signal_sets(pid, signum).get(b"SigCgt"))
 
 
@@ -223,39 +223,39 @@ def _signal_sets(pid: int, signum: int) -> dict[bytes, int]:
 
 
 def process_of(thread: int) -> int:
-    """The process of a thread; 0 when it has ended."""
+    """The process of a thread; 0 if it has ended."""
     for line in of(thread, "status").split(b"\n", 8):
         if line.startswith(b"Tgid:"):
             return int(line.split()[1])
     return 0
 
 
-# Processes of which a child reads memory now (memory.py), each as often as a child does.
+# Processes whose memory a child reads now (memory.py), once for each child.
 fetched: list[int] = []
 
 
 def is_fetched(pid: int) -> bool:
-    """A child reads memory of this process, or of this thread's, and may do so for long.
+    """Whether a child reads memory of this process, or of this thread's, possibly for long.
 
-    It holds the lock of the address space meanwhile: nobody else is to ask for that.
+    It holds the lock of the address space meanwhile: no other code may wait for that.
     """
     return bool(fetched) and process_of(pid) in fetched
 
 
 def alive(pid: int) -> bool:
-    """There is such a process, and it is no zombie."""
+    """Whether there is such a process, and it is no zombie."""
     found = stat(pid)
     return found is not None and found.state not in "ZX"
 
 
 def rss(pid: int) -> int:
-    """Resident memory in bytes, shared pages included; 0 when it is gone."""
+    """Resident memory in bytes, shared pages included; 0 if it is gone."""
     fields = of(pid, "statm").split()
     return int(fields[1]) * PAGE if len(fields) > 1 else 0
 
 
 def name(pid: int) -> str:
-    """As `ps -o comm` shows it; "" when it is gone. A command line may hold secrets."""
+    """The name as in `ps -o comm`; "" if it is gone. A command line may hold secrets."""
     return of(pid, "comm").decode("utf-8", "replace").strip()
 
 
@@ -268,7 +268,7 @@ def command(pid: int) -> tuple[str, ...]:
 
 
 def namespace_pids(pid: int | str = "self") -> tuple[int, ...]:
-    """Its pid in each PID namespace, from that of /proc inwards; empty if not known."""
+    """Its pid in each PID namespace, from that of /proc inwards; empty if unknown."""
     for line in read(f"/proc/{pid}/status").split(b"\n"):
         if line.startswith(b"NSpid:"):
             return tuple(int(word) for word in line.split()[1:])
@@ -301,7 +301,7 @@ def processes() -> tuple[int, ...]:
 
 
 def walk(pid: int) -> Iterator[int]:
-    """`pid` and everything below it, parents first, found step by step: 50 µs for each."""
+    """`pid` and everything below it, parents first, one step at a time: 50 µs for each."""
     found = [pid]
     seen = {pid}
     for member in found:
@@ -323,9 +323,9 @@ def tree_rss(pid: int) -> int:
 
 
 class Scheduled(Record):
-    """A thread and its CPU: seconds that it had one, and that it waited for one.
+    """A thread and its CPU: the seconds that it had one, and that it waited for one.
 
-    The wait that is not over yet is not in `waited`; `runnable`: it runs, or waits now.
+    A wait that is not over yet is not in `waited`; `runnable`: it runs, or waits now.
     """
 
     ran: float
@@ -334,7 +334,7 @@ class Scheduled(Record):
 
 
 def scheduled(pid: int, at_most: int = 200) -> dict[int, Scheduled]:
-    """The first threads of the whole tree, by their numbers; empty where the kernel has none.
+    """The first threads of the whole tree, by their numbers; empty if the kernel has no data.
 
     /proc/PID/task/TID/schedstat (sched-stats in the kernel's documentation).
     """
@@ -359,7 +359,7 @@ def scheduled(pid: int, at_most: int = 200) -> dict[int, Scheduled]:
 
 
 def owner(pid: int, workers: Container[int]) -> int:
-    """Which of `workers` (pids) the process belongs to; 0 for none.
+    """The one of `workers` (pids) that the process belongs to; 0 for none.
 
     By its ancestors, and, for one whose parents are gone, by its process group: each
     worker leads its own.
@@ -370,7 +370,7 @@ def owner(pid: int, workers: Container[int]) -> int:
     if member is None:
         return 0
     group = member.group
-    # Bounded: parents may change while we look.
+    # Bounded: parents may change meanwhile.
     for _ in range(256):
         if member is None or member.parent <= 1:
             break
@@ -386,7 +386,7 @@ def owner(pid: int, workers: Container[int]) -> int:
 def used() -> tuple[float, int]:
     """CPU time (s), and how often it has waited for something (voluntary context switches).
 
-    Between two calls with the same number of waits all that is not CPU time was a wait for a
+    Between two calls with the same number of waits all time that is not CPU time was a wait for a
     CPU.
     """
     found = resource.getrusage(resource.RUSAGE_SELF)

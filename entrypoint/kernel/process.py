@@ -1,24 +1,24 @@
-"""A process is started: fork with everything that a worker needs set, then exec.
+"""Starts a process: fork with everything that a worker needs set, then exec.
 
-What happens between fork and exec, in this order, and why in this order:
+The steps between fork and exec, in this order, with the reason for the order:
 
 1. All signals are blocked before fork and until just before exec. A signal for the
    child waits; it can neither run a handler of pyinit's in the child nor get lost.
 2. Handlers go back to the default, SIGPIPE and SIGXFSZ too, which Python ignores (an
    ignored signal stays ignored across exec(2)).
 3. Session or process group, the terminal's foreground: SIGTTOU is still blocked.
-4. nice, descriptors and limits, as pyinit's own user, who may raise what others may not.
+4. nice, descriptors and limits, as pyinit's own user, which may raise what others may not.
    Sources are moved out of the way first, so that a target may be another's source.
-5. groups, gid, uid; then umask, chdir as the worker's user, who may not be allowed to
+5. groups, gid, uid; then umask, chdir as the worker's user, which may not be allowed to
    enter a folder that root may.
-6. Parent-death signal: forgotten by the kernel when the user changes, so after it. Then
+6. Parent-death signal: the kernel clears it when the user changes, so after that. Then
    the commands of `before_start`.
-7. The seccomp filter, last of all: what comes before needs no permission of its own.
+7. The seccomp filter, last of all: the earlier steps then need no permission of its own.
 8. The mask, and exec.
 
 A failure is reported as its stage and errno over a close-on-exec channel; so is the call of
 exec. End of file after that, without a failure, means that it has succeeded; before
-it, that the child was killed on its way.
+it, that the child was killed on the way.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
 
     from .child_report import Reporter
 
-    # What is called in the child with stage, errno and detail. It need not return.
+    # Called in the child with stage, errno and detail. It need not return.
     Report = Callable[[str, int, str], None]
 else:
     import _signal
 
-# Nothing of ours gets so high; without close_range(2) each number costs a syscall.
+# No descriptor of pyinit is that high; without close_range(2) each number costs a syscall.
 _HIGHEST_FD = 65536
 
-# Not empty once what was there before the first fork is frozen.
+# Not empty once the objects from before the first fork are frozen.
 _frozen: list[bool] = []
 
 
 class SpawnRequest(Record):
-    """A process to start. Descriptors stay the caller's, who closes them afterwards.
+    """A process to start. Descriptors remain the caller's, which closes them afterwards.
 
     `argv[0]` is looked up in the PATH of `env` when it has no slash. None keeps what
     pyinit has. `groups` None means those of `user`, by default of the name that `uid` has, by
@@ -88,7 +88,7 @@ class SpawnRequest(Record):
     rlimits: tuple[tuple[str, int, int], ...] = ()
     limit_mark: int = 0  # kernel/tree.py
     oom_score_adj: int | None = None
-    # The same where the kernel allows it, when there is no `oom_score_adj`.
+    # The same if the kernel allows it, when there is no `oom_score_adj`.
     oom_score_wish: int | None = None
     before: tuple[tuple[str, ...], ...] = ()
     before_timeout: float = 0.0
@@ -98,25 +98,25 @@ class SpawnRequest(Record):
 
 
 class Child(Record):
-    """A forked process and the parent's end of its channel (non-blocking; close it)."""
+    """A forked process and the parent's end of its channel (non-blocking; the caller closes it)."""
 
     pid: int
     channel: int
 
 
 def fork_child(request: SpawnRequest, report: Report, channel: Reporter | None = None) -> int:
-    """Fork and, in the child, set up and exec `request`; the child's pid in the parent.
+    """Fork and, in the child, set up and exec `request`; returns the child's pid in the parent.
 
-    `report` is called in the child when it fails, which then exits with 127. `channel` is
+    `report` is called in the child if it fails, which then exits with 127. `channel` is
     the same where it has a descriptor, which stays open until exec. Raises OSError when
-    fork(2) fails (EAGAIN: a `pids` limit), ValueError when two descriptors want the same
+    fork(2) fails (EAGAIN: a `pids` limit), ValueError if two descriptors want the same
     number.
     """
     moves = _moves(request)
     parent = os.getpid()
     if not _frozen:
-        # What was made so far lives for ever: a collection in any process then leaves
-        # its pages shared. (`gc.get_freeze_count` would count them all, each time.)
+        # Objects made so far live forever: a collection in any process then leaves
+        # their pages shared. (`gc.get_freeze_count` would count them all, each time.)
         gc.freeze()
         _frozen.append(True)
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, signals.ALL)
@@ -127,7 +127,7 @@ def fork_child(request: SpawnRequest, report: Report, channel: Reporter | None =
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     if request.new_group and not request.new_session:
-        # In both processes: whoever is first, nobody signals a group that is not there.
+        # In both processes: whichever is first, no signal goes to a group that does not exist.
         try:
             os.setpgid(pid, pid)
         except OSError:
@@ -152,7 +152,7 @@ def spawn(request: SpawnRequest) -> Child:
 
         try:
             prctl.load()
-        except prctl.PrctlMissingError:  # said once at boot; the start goes on without
+        except prctl.PrctlMissingError:  # reported once at boot; the start continues without
             request = request.replace(parent_death_signal=0)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     try:
@@ -245,7 +245,7 @@ def _become(
             stage = "prctl"
             prctl.set_parent_death_signal(request.parent_death_signal)
             if os.getppid() != parent:
-                # It ended before the kernel was asked to tell. (0: outside our
+                # It ended before the kernel was asked to signal. (0: outside this
                 # namespace, which no parent of ours is.)
                 os._exit(128 + request.parent_death_signal)
         if request.before:
@@ -310,17 +310,17 @@ def _take_foreground() -> None:
     try:
         os.tcsetpgrp(0, os.getpgrp())
     except OSError:
-        pass  # ENOTTY, ENXIO: no terminal, or not ours to give. tini goes on as well.
+        pass  # ENOTTY, ENXIO: no terminal, or not pyinit's. tini continues as well.
 
 
 def _move(moves: dict[int, int], keep: int) -> int:
-    """Put each source at its target; the new number of `keep`, which made room."""
+    """Put each source at its target; returns the new number of `keep`, which was moved away."""
     import fcntl
 
     above = max(3, *(target + 1 for target in moves))
     sources = dict(moves)
     for target, source in moves.items():
-        # Only a source that stands where another goes has to move first.
+        # Only a source whose number is another's target has to move first.
         if source != target and source in moves:
             sources[target] = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, above)
     if keep in moves:
@@ -336,7 +336,7 @@ def _move(moves: dict[int, int], keep: int) -> int:
 def _close_others(moves: dict[int, int], keep: int) -> None:
     """Close every descriptor that is not meant for the program.
 
-    Ours are close-on-exec; this is for those that whoever started pyinit left open.
+    pyinit's are close-on-exec; this is for those that pyinit inherited.
     """
     low = 3
     for fd in sorted({*moves, keep}):
@@ -347,11 +347,11 @@ def _close_others(moves: dict[int, int], keep: int) -> None:
 
 
 def _identity(request: SpawnRequest) -> Sequence[tuple[str, Callable[[], None]]]:
-    """The steps that change user and groups, none when they are ours already."""
+    """The steps that change user and groups, none if they are pyinit's already."""
     uid, gid, groups = request.uid, request.gid, request.groups
     user = os.geteuid()
     if groups is None and uid in (None, user) and gid in (None, os.getegid()):
-        # Root without CAP_SETGID (`--cap-drop ALL`) may ask to be root.
+        # Root without CAP_SETGID (`--cap-drop ALL`) may request to be root.
         return ()
     steps: list[tuple[str, Callable[[], None]]] = []
 
@@ -366,7 +366,7 @@ def _identity(request: SpawnRequest) -> Sequence[tuple[str, Callable[[], None]]]
         except PermissionError:
             if user == 0:
                 raise
-            # Without privilege the groups are what they are; setgid and setuid judge.
+            # Without privilege the groups stay as they are; setgid and setuid decide.
 
     steps.append(("setgroups", set_groups))
     if gid is not None:

@@ -1,4 +1,4 @@
-"""Reaping: every child that has ended, and every orphan that the kernel gave to PID 1."""
+"""Reaping: every child that has ended, and every orphan that became a child of PID 1."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
 
-# At most so many in one call, so that a storm of orphans cannot hold up signals and
-# probes. When a call returns this many, more may wait and no SIGCHLD may follow: call
-# again after the loop has turned.
+# The most in one call, so that a storm of orphans cannot hold up signals and
+# probes. If a call returns this many, more may wait and no SIGCHLD may follow: call
+# again after a turn of the loop.
 BATCH = 512
-# And for so long (s): the kernel takes a process apart here, 10 to 100 µs each.
+# The longest time of a call (s): the kernel frees a process here, 10 to 100 µs each.
 TIME = 0.01
 
 
 def reap(
     known: Container[int] | None = None, flags: int = os.WNOHANG
 ) -> tuple[list[tuple[int, int]], int]:
-    """Reap all children that can be: those `known`, and how many others.
+    """Reap all children that have ended: returns those `known`, and how many others.
 
     The first are `(pid, wait status)`, the status for `os.WIFEXITED` and its kin. None
     stands for all. At most `BATCH` in one call, for `TIME` at most. With `os.WUNTRACED` in
@@ -38,7 +38,7 @@ def reap(
             if known is None or pid in known:
                 ended.append((pid, status))
             else:
-                # Nothing is kept of an orphan: there may be very many.
+                # Nothing is stored about an orphan: there may be very many.
                 others += 1
             if now() > until:
                 break
@@ -48,12 +48,12 @@ def reap(
 
 
 def may_be_more(count: int, began: float) -> bool:
-    """A call of `reap` that began then (monotonic s) and found so many has left some, perhaps."""
+    """Whether a `reap` that began then (monotonic s) with this result may have left some."""
     return count >= BATCH or (count > 0 and time.monotonic() - began >= TIME)
 
 
 def any_left() -> bool:
-    """There are children, alive or not yet reaped."""
+    """Whether there are children, alive or not yet reaped."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -62,7 +62,7 @@ def any_left() -> bool:
 
 
 def exit_code(status: int) -> int:
-    """What a shell would report: the exit status, or 128 + n when killed by signal n."""
+    """The exit code as in a shell: the exit status, or 128 + n if killed by signal n."""
     if os.WIFSIGNALED(status):
         return 128 + os.WTERMSIG(status)
     return os.WEXITSTATUS(status)

@@ -1,9 +1,9 @@
 """Descriptors that others send along (SCM_RIGHTS, `unix(7)`), which PID 1 never keeps.
 
 The last close of a file may wait: that of a TCP socket with SO_LINGER, until the peer has
-acknowledged all data. Who sends such a socket can close its own copy first. So a message
-that carries descriptors is received without room for them, and the kernel drops them; what
-that may wait for is interrupted (interrupt.py). Whether a message carries any is found by
+acknowledged all data. The sender of such a socket can close its own copy first. So a message
+that carries descriptors is received without room for them, and the kernel drops them; a
+wait in that is interrupted (interrupt.py). Whether a message carries any is found by
 peeking, with room for the credentials alone: the kernel then says MSG_CTRUNC.
 
 Dropped, not closed: close(2) of a file on a network file system would also flush it.
@@ -24,7 +24,7 @@ _MOST_LEFT = 4096
 
 
 def refuse(sock: _socket.socket) -> bool:
-    """Let the kernel refuse descriptors (the sender gets EPERM); False before Linux 6.16."""
+    """Make the kernel refuse descriptors (the sender gets EPERM); False before Linux 6.16."""
     try:
         sock.setsockopt(_socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
     except OSError:
@@ -35,7 +35,7 @@ def refuse(sock: _socket.socket) -> bool:
 def receive(sock: _socket.socket, size: int) -> bytes:
     """recv(2) on a stream socket that never waits; descriptors are dropped.
 
-    Raises BlockingIOError when there is nothing, and OSError as recv(2).
+    Raises BlockingIOError if there is nothing, and OSError as recv(2).
     """
     if sock.family != _socket.AF_UNIX:
         return sock.recv(size)
@@ -69,7 +69,7 @@ def take_message(sock: _socket.socket, flags: int) -> None:
 
 
 def _take(sock: _socket.socket, size: int, *, carries: bool) -> bytes:
-    """Remove what was peeked at."""
+    """Remove the peeked message."""
     if not carries:
         return sock.recv(size, _socket.MSG_DONTWAIT)
     with interrupt.bounded():
@@ -77,11 +77,11 @@ def _take(sock: _socket.socket, size: int, *, carries: bool) -> bytes:
 
 
 def close(sock: _socket.socket) -> None:
-    """Close a unix socket: what it still holds is dropped as above."""
+    """Close a unix socket: its remaining messages are dropped as above."""
     try:
         sock.shutdown(_socket.SHUT_RD)
     except OSError:
-        pass  # not connected: nothing can come any more
+        pass  # not connected: nothing can arrive any more
     try:
         for _ in range(_MOST_LEFT):
             data, _, flags, _ = sock.recvmsg(65536, _CREDENTIALS, _PEEK)

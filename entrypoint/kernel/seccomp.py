@@ -1,18 +1,18 @@
-"""Seccomp user notification (`seccomp_unotify(2)`): a worker's calls, answered by us.
+"""Seccomp user notification (`seccomp_unotify(2)`): pyinit answers calls of a worker.
 
-`install_filter` runs in the child between fork and exec. The notifier it returns comes
-to pyinit, which learns of each `bind` and `listen` of the worker and of all that the
-worker starts, and answers while the caller waits.
+`install_filter` runs in the child between fork and exec. pyinit gets the notifier that it
+returns: each `bind` and `listen` of the worker and of all processes that the
+worker starts is reported, and pyinit answers while the caller waits.
 
 Rules of the kernel that shape this file:
 
 - A receive may block although the notifier is polled ready only if it is called more
   than once for each readiness: the kernel counts requests, and one whose caller was
   killed meanwhile is answered ENOENT. So: one receive for each EPOLLIN.
-- The caller's pid may be another process by the time its memory was read. The id says
-  whether the call still waits; it is asked after reading and before acting.
-- The memory may change after we read it, so this is no means to forbid anything. It is
-  not used as one: what is not understood goes on unchanged.
+- The caller's pid may be another process's by the time its memory was read. The id shows
+  whether the call still waits; it is checked after reading and before acting.
+- The memory may change after it was read, so this cannot be used to forbid anything. It is
+  not: calls that are not understood continue unchanged.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Notification(Record):
 def filter_supported() -> bool:
     """Whether a filter is worth trying. A runtime's own profile may still refuse it.
 
-    False for an architecture that is not known here, a kernel before 5.9, where the
+    False for an unknown architecture, a kernel before 5.9, if the
     kernel does not list the action (gVisor), and without the timer that bounds answers.
     """
     system = os.uname()
@@ -91,9 +91,9 @@ def filter_supported() -> bool:
 
 
 def filter_refusal() -> str:
-    """Why no filter can be put on a worker, found out by trying; "" when one can.
+    """Why no filter can be installed on a worker, found by trying; "" if one can.
 
-    In a child: a filter cannot be taken off again, and a profile may kill who asks.
+    Runs in a child: a filter cannot be removed, and a profile may kill the caller.
     """
     if not filter_supported():
         return "the kernel or runtime has no seccomp user notification"
@@ -133,16 +133,16 @@ def kernel_version() -> tuple[int, int]:
 
 
 def preload() -> None:
-    """Import what `install_filter` needs, before fork: each child would pay for it."""
+    """Import what `install_filter` needs, before fork: otherwise each child would import it."""
     import ctypes  # noqa: F401
 
 
 def install_filter(calls: Collection[str] = bpf.PORT_CALLS) -> int:
-    """Put a filter that reports `calls` on this process; its notifier (close-on-exec).
+    """Install a filter that reports `calls` on this process; returns its close-on-exec notifier.
 
     Sets `no_new_privs`, which an unprivileged filter needs. For the child between fork
-    and exec. Raises OSError: EBUSY when a notifier is there already, EPERM or ENOSYS
-    when the runtime refuses.
+    and exec. Raises OSError: EBUSY if there is a notifier already, EPERM or ENOSYS
+    if the runtime refuses.
     """
     import ctypes
 
@@ -177,18 +177,18 @@ def install_filter(calls: Collection[str] = bpf.PORT_CALLS) -> int:
 class NotTakenError(Exception):
     """The calling thread did not run in time to take a descriptor; nothing was done.
 
-    The call still waits: answer it again later. (Not letting it go: on an address that
-    pyinit holds it would meet EADDRINUSE.)
+    The call still waits: answer it again later. (It must not continue: on an address that
+    pyinit holds it would get EADDRINUSE.)
     """
 
 
 def _ioctl(fd: int, request: int, argument: bytes | bytearray) -> int:
-    """ioctl(2) on a notifier, for `interrupt.AT_MOST` at most. Raises NotTakenError then.
+    """ioctl(2) on a notifier, for `interrupt.AT_MOST` at most. Raises NotTakenError after that.
 
     Answers wait for a lock, and ADDFD waits for the calling thread to run: its priority
     decides how long. A signal ends the wait with nothing done (`seccomp_notify_addfd` in
     kernel/seccomp.c withdraws its request). It may be the interrupter's or any other,
-    SIGCHLD for example: so the time decides whether the call is made again.
+    SIGCHLD for example: so the time decides whether the call is repeated.
     """
     until = time.monotonic() + interrupt.AT_MOST
     with interrupt.interrupter():
@@ -203,13 +203,13 @@ def _ioctl(fd: int, request: int, argument: bytes | bytearray) -> int:
 
 
 class Notifier:
-    """Our end of a filter. Takes ownership of `fd`."""
+    """pyinit's end of a filter. Takes ownership of `fd`."""
 
     def __init__(self, fd: int) -> None:
         os.set_inheritable(fd, False)
         self.fd = fd
         try:
-            # Linux 6.6: the caller wakes on our CPU, which we leave: 15 µs instead of 100.
+            # Linux 6.6: the caller wakes on pyinit's CPU, soon to be idle: 15 µs instead of 100.
             fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)
         except OSError:
             pass
@@ -224,20 +224,20 @@ class Notifier:
         self._unsent: list[bytes] = []
 
     def close(self) -> None:
-        """Give it up: from now on the calls of what still has the filter fail (ENOSYS)."""
+        """Close it: from now on the calls of processes with the filter fail (ENOSYS)."""
         os.close(self.fd)
 
     def is_over(self) -> bool:
-        """No process with this filter is left."""
+        """Whether no process with this filter remains."""
         poll = select.poll()
         poll.register(self.fd, select.POLLHUP)
         return any(events & select.POLLHUP for _, events in poll.poll(0))
 
     def receive(self) -> Notification | None:
-        """The call that waits; None when its caller is gone. Once for each EPOLLIN."""
+        """The waiting call; None if its caller is gone. Call it once for each EPOLLIN."""
         data = bytearray(_NOTIFICATION.size)  # the kernel wants it zeroed
         try:
-            # Not begun anew: the loop calls again if there is one.
+            # Not restarted: the loop calls again if there is one.
             fcntl.ioctl(self.fd, _RECEIVE, data)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EINTR):
@@ -248,7 +248,7 @@ class Notifier:
         return Notification(identity, pid, call, tuple(args))
 
     def waits(self, call: Notification) -> bool:
-        """The caller still waits, so what was read of its pid was its own."""
+        """Whether the caller still waits, so that what was read of its pid was its own."""
         identity = struct.pack("=Q", call.id)
         for request in (_ID_VALID, _ID_VALID_OLD):
             try:
@@ -260,15 +260,15 @@ class Notifier:
         return False
 
     def let_go(self, call: Notification) -> None:
-        """The call goes on in the kernel as if there were no filter."""
+        """Let the call continue in the kernel as if there were no filter."""
         self._respond(_RESPONSE.pack(call.id, 0, 0, _CONTINUE))
 
     def answer(self, call: Notification, error: int = 0) -> None:
-        """The call returns 0, or -1 with `error`, without being made."""
+        """Make the call return 0, or -1 with `error`, without executing it."""
         self._respond(_RESPONSE.pack(call.id, 0, -error, 0))
 
     def put(self, call: Notification, source: int, number: int, *, cloexec: bool) -> bool:
-        """Our descriptor `source` in place of the caller's `number`; False: it is gone.
+        """Put pyinit's descriptor `source` at the caller's `number`; False: the caller is gone.
 
         The call still waits for its answer. Raises NotTakenError, and OSError otherwise
         (EMFILE, EBUSY).
@@ -276,7 +276,7 @@ class Notifier:
         return self._add(call, _SET_FD, source, number, cloexec=cloexec) >= 0
 
     def give(self, call: Notification, source: int, *, cloexec: bool) -> int:
-        """The call returns a new descriptor, a copy of `source`: its number there.
+        """Make the call return a new descriptor, a copy of `source`: its number there.
 
         -1: the caller is gone. Raises NotTakenError, and OSError otherwise (EMFILE: of the
         caller's limit). In two steps: SECCOMP_ADDFD_FLAG_SEND does both in one, but when the
@@ -304,7 +304,7 @@ class Notifier:
         self.flush()
 
     def flush(self) -> bool:
-        """Send the answers that are left; False: some still are, call again later.
+        """Send the remaining answers; False: some still remain, call again later.
 
         An answer waits for a lock. A thread of low priority may be preempted while it
         holds the lock.
@@ -325,7 +325,7 @@ class Notifier:
 
 
 def unfolded(call: Notification) -> Notification:
-    """The call that a socketcall(2) of a 32-bit program means. Raises OSError.
+    """The call that a socketcall(2) of a 32-bit program stands for. Raises OSError.
 
     Any other call is itself.
     """

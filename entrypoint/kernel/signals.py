@@ -1,10 +1,10 @@
-"""Signals: their names, the handlers of PID 1, and the descriptor they wake.
+"""Signals: their names, the handlers of PID 1, and the descriptor that they write to.
 
-The kernel drops every signal that the init of a PID namespace has no handler for
-(`pid_namespaces(7)`), SIGTERM too: so the launcher installs handlers before it imports
+The kernel drops every signal for which the init of a PID namespace has no handler
+(`pid_namespaces(7)`), even SIGTERM: so the launcher installs handlers before it imports
 anything, and `install_handlers` replaces them by ones that write to a descriptor.
-Handlers, and not a mask: exec resets a handler by itself, while a blocked signal
-stays blocked in every program that anything here would start.
+Handlers rather than a mask: exec resets a handler by itself, while a blocked signal
+stays blocked in every program that is started.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ SIGXFSZ = int(_signal.SIGXFSZ)
 SIGRTMIN = int(_signal.SIGRTMIN)
 SIGRTMAX = int(_signal.SIGRTMAX)
 
-# What a pipe holds, and what is read of it at once: one byte for each signal, and seldom
+# The capacity of a pipe, and how much is read at once: one byte for each signal, and seldom
 # more than one. (A buffer of 64 KiB for it would be most of the cost of the read.)
 _PIPE_SIZE = 65536
 _CHUNK = 512
 
-# All that a process may handle or block. The C library keeps 32 and 33 for itself.
+# All that a process may handle or block. The C library reserves 32 and 33.
 ALL = frozenset(int(n) for n in _signal.valid_signals())
 
 # Raised by the fault of an instruction: a handler that returns meets the fault again,
-# for ever. Left to the kernel.
+# forever. Left to the kernel.
 FAULTS = frozenset(
     int(n)
     for n in (
@@ -57,14 +57,14 @@ FAULTS = frozenset(
     )
 )
 
-# A stop of the container before any file was read. What a stop is afterwards,
-# core/shutdown.py decides.
+# Signals that stop the container before any file was read. Later core/shutdown.py decides
+# what a stop is.
 STOPS = frozenset((SIGTERM, SIGINT, SIGQUIT))
 
-# Those that stop a process until SIGCONT (SIGSTOP itself cannot be handled).
+# Signals that stop a process until SIGCONT (SIGSTOP itself cannot be handled).
 SUSPENDS = frozenset((SIGTSTP, SIGTTIN, SIGTTOU))
 
-# Caught in run mode. Not SIGPIPE and SIGXFSZ, which pyinit's own writes raise: Python
+# Signals caught in run mode. Not SIGPIPE and SIGXFSZ, which pyinit's own writes raise: Python
 # ignores both and reports EPIPE and EFBIG instead.
 CAUGHT = ALL - FAULTS - {SIGKILL, SIGSTOP, SIGPIPE, SIGXFSZ}
 
@@ -97,9 +97,9 @@ def name_of(number: int) -> str:
 
 
 def parse_signal(text: str | int) -> int:
-    """The number meant by `SIGTERM`, `term`, `15`, 15, `RTMIN+3` or `SIGRTMAX-1`.
+    """The number of `SIGTERM`, `term`, `15`, 15, `RTMIN+3` or `SIGRTMAX-1`.
 
-    Raises ValueError, with a sentence, when there is no such signal.
+    Raises ValueError, with a sentence, if there is no such signal.
     """
     if isinstance(text, int):
         if text in ALL:
@@ -122,7 +122,7 @@ def parse_signal(text: str | int) -> int:
 
 
 class SignalPipe:
-    """Signals as bytes on a descriptor, in the order in which they came.
+    """Signals as bytes on a descriptor, in the order of their arrival.
 
     `fd` becomes readable with each signal (`set_wakeup_fd`); `read` empties it.
     """
@@ -130,32 +130,32 @@ class SignalPipe:
     def __init__(self) -> None:
         self.fd, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._arrived: set[int] = set()
-        self._incomplete = False  # a read failed for want of memory
+        self._incomplete = False  # a read failed for lack of memory
 
     def arrived(self, number: int, _frame: object) -> None:
-        """The handler. The byte is written by the interpreter, before this runs."""
-        # Only for the case that the pipe was full (65,536 signals in one turn of the
-        # loop) or could not be read: neither must be able to hide a SIGTERM.
+        """The handler. The interpreter writes the byte before this runs."""
+        # Only needed if the pipe was full (65,536 signals in one turn of the
+        # loop) or could not be read: neither may hide a SIGTERM.
         self._arrived.add(number)
 
     def install(self) -> None:
-        """Make this the descriptor which the interpreter's handler writes to."""
+        """Make this the descriptor that the interpreter's handler writes to."""
         _signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
 
     def read(self) -> list[int]:
-        """What came since the last call, in order; SIGCHLD at most once.
+        """Signals since the last call, in order; SIGCHLD at most once.
 
-        The kernel merges what is pending of one standard signal, so the list is not
-        a count. Empty when nothing came.
+        The kernel merges pending instances of one standard signal, so the list is not
+        a count. Empty if there were none.
         """
-        # Taken before the pipe is: what comes in between is left for the next call
+        # Taken before the pipe is read: a signal in between is left for the next call
         # in either place, or seen in both and returned once.
         arrived = self._arrived
         try:
             self._arrived = set()
             return self._read(arrived)
         except MemoryError:
-            # What was read is lost; the handlers know which signals came.
+            # The bytes read are lost; the handlers know which signals came.
             self._arrived |= arrived
             self._incomplete = True
             raise
@@ -183,20 +183,20 @@ class SignalPipe:
         return numbers
 
     def close(self) -> None:
-        """Give the handlers back nothing to write to. For tests and non-PID-1 ends."""
+        """Unset the handlers' descriptor. For tests and ends of runs that are not PID 1."""
         _signal.set_wakeup_fd(-1)
         os.close(self.fd)
         os.close(self._write)
 
 
 def install_handlers(wakeup: SignalPipe) -> None:
-    """Catch all of `CAUGHT` into `wakeup`, and unblock everything.
+    """Catch all of `CAUGHT` into `wakeup`, and unblock all signals.
 
     A signal that was ignored when pyinit was started stays ignored, as `nohup(1)` and
-    a shell's `&` want it; SIGCHLD is always caught.
+    a shell's `&` require it; SIGCHLD is always caught.
     """
     wakeup.install()
-    # SIGXFSZ interrupts what waits for a worker (interrupt.py). Ignored, it could not.
+    # SIGXFSZ interrupts calls that wait for a worker (interrupt.py). Ignored, it could not.
     _signal.signal(SIGXFSZ, wakeup.arrived)
     for number in CAUGHT:
         if number == SIGCHLD or _signal.getsignal(number) != _signal.SIG_IGN:
@@ -207,25 +207,25 @@ def install_handlers(wakeup: SignalPipe) -> None:
 def hold(number: int) -> None:
     """Block one signal: it stays pending until `release`. Children do not inherit it.
 
-    (Whoever forks sets the child's mask.)
+    (The forking code sets the child's mask.)
     """
     _signal.pthread_sigmask(_signal.SIG_BLOCK, (number,))
 
 
 def release(number: int) -> None:
-    """Unblock it; what is pending comes now."""
+    """Unblock it; a pending instance is delivered now."""
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (number,))
 
 
 def take_pending(number: int) -> None:
-    """Drop what is pending of a signal that is held."""
+    """Drop a pending instance of a blocked signal."""
     _signal.sigtimedwait((number,), 0)
 
 
 def ignored() -> tuple[int, ...]:
-    """Signals that were ignored when the interpreter started and are not by its own doing.
+    """Signals that were ignored when the interpreter started, except those it ignores itself.
 
-    Python ignores SIGPIPE and SIGXFSZ itself; their earlier state is not known.
+    Python itself ignores SIGPIPE and SIGXFSZ; their earlier state is unknown.
     """
     ignore = _signal.SIG_IGN
     get = _signal.getsignal

@@ -1,6 +1,6 @@
-"""`sock_diag(7)`: the queue of a unix listener (TCP has TCP_INFO), and all listeners there are.
+"""`sock_diag(7)`: the queue of a unix listener (TCP has TCP_INFO), and lists of listeners.
 
-gVisor has no `sock_diag`; there the listeners come from the tables of /proc/net (proc(5)).
+gVisor has no `sock_diag`; there the listeners are read from the tables of /proc/net (proc(5)).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _AT_MOST = 65536
 class Listener(Record):
     """A socket in state LISTEN. `path` of a unix one, `@name` for an abstract one.
 
-    `waiting` and `backlog`: its accept queue; -1 where the kernel does not tell.
+    `waiting` and `backlog`: its accept queue; -1 if the kernel does not report it.
     """
 
     inode: int
@@ -75,7 +75,7 @@ class Listener(Record):
 
 
 def unix_depth(sock: _socket.socket) -> Depth | None:
-    """The accept queue of a unix listener; None where the kernel does not tell."""
+    """The accept queue of a unix listener; None if the kernel does not report it."""
     inode = os.fstat(sock.fileno()).st_ino
     if inode > 0xFFFFFFFF:
         return None
@@ -103,24 +103,24 @@ def _ask(inode: int) -> bytes:
 
 
 def _one(body: bytes) -> bytes:
-    """The answer to a request that is about one socket. Raises OSError."""
+    """The answer to a request about one socket. Raises OSError."""
     kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
     netlink = _socket.socket(_socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
     try:
         size = struct.calcsize(_NLMSG_HEADER) + len(body)
         head = struct.pack(_NLMSG_HEADER, size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
         netlink.send(head + body)
-        # The answer is there when send(2) returns: the kernel made it meanwhile.
+        # The answer is ready when send(2) returns: the kernel made it meanwhile.
         return netlink.recv(4096)
     finally:
         netlink.close()
 
 
 def accepted_as(client: _socket.socket) -> int | None:
-    """The inode of the other end of a connection that a client of this host has made.
+    """The inode of the accepted end of a connection that a client of this host has made.
 
     0: it waits in the listener's queue; accept(2) gives a socket its inode. None: it is gone,
-    or the kernel does not tell.
+    or the kernel does not report it.
     """
     try:
         if client.family == _socket.AF_UNIX:
@@ -140,7 +140,7 @@ def _unix_peer(answer: bytes) -> int | None:
 
 def _tcp_peer(client: _socket.socket) -> int | None:
     here, there = client.getsockname(), client.getpeername()
-    # Of the socket that is asked for: its own address first, then ours.
+    # The request is for the accepted socket: its own address first, then the client's.
     ends = b"".join(
         _socket.inet_pton(client.family, str(end[0]).partition("%")[0]).ljust(16, b"\0")
         for end in (there, here)
@@ -166,7 +166,7 @@ def _tcp_peer(client: _socket.socket) -> int | None:
     if struct.unpack_from(_NLMSG_HEADER, answer)[1] != _SOCK_DIAG_BY_FAMILY:
         return None
     found = _INET_MESSAGE.unpack_from(answer, start)
-    # Where there is no such connection the kernel answers with the listener.
+    # If there is no such connection the kernel answers with the listener.
     return found[-1] if found[1] != _LISTEN else None
 
 
@@ -181,7 +181,7 @@ def _queue_in(answer: bytes) -> Depth | None:
     while at + 4 <= min(size, len(answer)):
         length, attribute = struct.unpack_from("=HH", answer, at)
         if attribute == _ATTRIBUTE_QUEUE and length >= 12:
-            # Of a listener: connections that wait, and the backlog.
+            # For a listener: waiting connections, and the backlog.
             waiting, limit = struct.unpack_from("=II", answer, at + 4)
             return Depth(waiting, limit, None)
         if length < 4:
@@ -193,8 +193,8 @@ def _queue_in(answer: bytes) -> Depth | None:
 def accepted(paths: tuple[str, ...]) -> set[int] | None:
     """Connections that were accepted from unix listeners of these paths (`@name`), by inode.
 
-    An accepted socket has the name of its listener. None when it is not known, or there
-    are too many sockets to look at.
+    An accepted socket has the name of its listener. None if it is not known, or there
+    are too many sockets to read.
     """
     try:
         with open("/proc/net/unix", "rb", buffering=0) as table:
@@ -217,7 +217,7 @@ _works: bool | None = None
 
 
 def works() -> bool:
-    """Whether the kernel tells of TCP connections."""
+    """Whether the kernel reports TCP connections."""
     global _works  # noqa: PLW0603  asked often, and it does not change
     if _works is None:
         try:
@@ -229,9 +229,9 @@ def works() -> bool:
 
 
 def listeners() -> tuple[Listener, ...] | None:
-    """All listening TCP and unix sockets of our network namespace.
+    """All listening TCP and unix sockets of pyinit's network namespace.
 
-    None where neither `sock_diag` nor /proc/net tells, or there are too many.
+    None if neither `sock_diag` nor /proc/net is available, or there are too many.
     """
     try:
         found = [*_dump(_socket.AF_INET), *_dump(_socket.AF_INET6), *_dump(_socket.AF_UNIX)]
@@ -241,9 +241,9 @@ def listeners() -> tuple[Listener, ...] | None:
 
 
 def waits_from_here(port: int) -> bool:
-    """All connections to this TCP port that nobody has accepted yet come from this host.
+    """Whether all connections waiting to be accepted on this TCP port come from this host.
 
-    False where the kernel does not tell.
+    False if the kernel does not report them.
     """
     try:
         for family in (_socket.AF_INET, _socket.AF_INET6):
@@ -258,9 +258,9 @@ def waits_from_here(port: int) -> bool:
 
 
 def waiting_at(port: int) -> frozenset[bytes] | None:
-    """The connections to this TCP port that nobody has accepted yet, by the kernel's cookies.
+    """The connections waiting to be accepted on this TCP port, by the kernel's cookies.
 
-    None where the kernel does not tell, or there are too many.
+    None if the kernel does not report them, or there are too many.
     """
     found = set()
     try:
@@ -295,7 +295,7 @@ def _dump(family: int) -> list[Listener]:
 
 
 def _messages(body: bytes) -> list[bytes]:
-    """All answers to a request that is about many sockets. Raises OSError."""
+    """All answers to a request about many sockets. Raises OSError."""
     head_size = struct.calcsize(_NLMSG_HEADER)
     head = struct.pack(
         _NLMSG_HEADER,
@@ -361,7 +361,7 @@ def _parse_unix(message: bytes) -> Listener | None:
 
 
 def _path_of(name: bytes) -> str:
-    """As the file of apps writes it: an abstract name begins with `@` instead of NUL."""
+    """The path as the file of apps writes it: an abstract name begins with `@` instead of NUL."""
     if name.startswith(b"\0"):
         return "@" + os.fsdecode(name[1:])
     return os.fsdecode(name.rstrip(b"\0"))
@@ -383,7 +383,7 @@ def _attributes(message: bytes, start: int) -> dict[int, bytes]:
 
 
 def _of_tables() -> tuple[Listener, ...] | None:
-    """The same by /proc/net, which has neither queues nor IPV6_V6ONLY."""
+    """The same from /proc/net, which has neither queues nor IPV6_V6ONLY."""
     if not os.path.exists("/proc/net/tcp"):
         return None
     found: list[Listener] = []

@@ -23,16 +23,16 @@ _NOGROUP = 65534
 
 
 class _Way(Record):
-    """How a path is bound: under which address, and as whom (None: as we are)."""
+    """How a path is bound: by which address, and with which credentials (None: pyinit's)."""
 
     address: str
     credentials: Credentials | None
 
 
 def _way(path: str, folder: Folder, name: str) -> _Way:
-    """Raises OSError (EPERM) where root must not go."""
+    """How to bind a path. Raises OSError (EPERM) if root must not use it."""
     if os.geteuid() != 0 or folder.stable:
-        return _Way(path, None)  # of another user the kernel knows what it may do
+        return _Way(path, None)  # the kernel checks what another user may do
     if folder.owner > 0 and os.fstat(folder.fd).st_uid == folder.owner:
         return _Way(path, Credentials(folder.owner, _group_of(folder.owner), (), 0))
     if not folder.linked:
@@ -63,13 +63,13 @@ def bind(
     credentials: Credentials | None = None,
     hidden: bool = True,
 ) -> SocketFile | None:
-    """Bind a new unix socket to a path or an abstract name; its file, None for the latter.
+    """Bind a new unix socket to a path or an abstract name; returns its file, None for the latter.
 
-    `mode`: exactly that of the file, from the beginning; None: as umask has it.
-    `replace_stale`: a socket file that nobody listens on is a dead process's, and is
-    removed; a file which is no socket never is. `credentials`: whose socket it is. `hidden`:
+    `mode`: exactly that of the file, from the beginning; None: by umask.
+    `replace_stale`: a socket file without a listener belongs to a dead process, and is
+    removed; a file that is no socket never is. `credentials`: of the socket's owner. `hidden`:
     with a second name, so that the path can be restored.
-    Raises OSError (EADDRINUSE: somebody listens there, or another file has the path;
+    Raises OSError (EADDRINUSE: another socket listens there, or another file has the path;
     ESTALE: another process has replaced it meanwhile).
     """
     if path.startswith("@"):
@@ -89,9 +89,9 @@ def bind(
 
 
 def bind_with_mode(sock: _socket.socket, where: str, mode: int | None) -> None:
-    """bind(2) to a path that nobody else can replace. Raises OSError.
+    """bind(2) to a path that no other user can replace. Raises OSError.
 
-    `mode` is exactly that of the file, from the beginning; None: as umask has it.
+    `mode` is exactly that of the file, from the beginning; None: by umask.
     """
     if mode is None:
         sock.bind(where)
@@ -106,7 +106,7 @@ def bind_with_mode(sock: _socket.socket, where: str, mode: int | None) -> None:
 
 
 def remove_stale(folder: Folder, name: str) -> bool:
-    """Remove a socket file that refuses connections; whether it did. Raises OSError."""
+    """Remove a socket file that refuses connections; returns whether it did. Raises OSError."""
     try:
         entry = os.open(name, _ENTRY, dir_fd=folder.fd)
     except FileNotFoundError:
@@ -133,9 +133,9 @@ def _refuses(entry: int) -> bool:
 
 
 class SocketFile:
-    """The file of a socket that we have bound, kept by descriptors.
+    """The file of a socket that pyinit has bound, kept by descriptors.
 
-    A second, hidden name next to it keeps it alive: a file of no name cannot be linked
+    A second, hidden name next to it keeps it alive: a file without a name cannot be linked
     again.
     """
 
@@ -158,9 +158,9 @@ class SocketFile:
         mode: int | None,
         replace_stale: bool,
     ) -> SocketFile:
-        """Bind. Raises OSError; takes ownership of `folder` if it does not."""
+        """Bind. Raises OSError; takes ownership of `folder` if it succeeds."""
         if mode is not None:
-            os.fchmod(sock.fileno(), mode)  # the socket is ours, whoever binds it
+            os.fchmod(sock.fileno(), mode)  # the socket is pyinit's, whoever binds it
 
         def make() -> SocketFile:
             try:
@@ -180,7 +180,7 @@ class SocketFile:
         return act_as(self._credentials, action)
 
     def hide(self) -> None:
-        """Have the second name."""
+        """Create the second name."""
 
         def link() -> None:
             _unlink(self.folder, self.hidden)
@@ -199,19 +199,19 @@ class SocketFile:
         return self._entry
 
     def is_at(self, name: str) -> bool:
-        """What has this name in the folder is our socket."""
+        """Whether this name in the folder is pyinit's socket."""
         found = self.folder.stat(name)
         return found is not None and identity_of(found) == self._identity
 
     @property
     def is_there(self) -> bool:
-        """Its path leads to it, as far as its folder goes."""
+        """Whether its path leads to it, as far as its folder is concerned."""
         return self.is_at(self.name)
 
     def restore(self) -> bool:
-        """Link the path again if nothing is there; whether it was."""
+        """Link the path again if nothing is there; returns whether it was."""
         if self.folder.stat(self.name) is not None:
-            return False  # ours, or somebody put another there, which is not ours to remove
+            return False  # it is pyinit's, or another file, which is not pyinit's to remove
         try:
             self._act(lambda: self._link(self.name))
         except OSError:
@@ -222,7 +222,7 @@ class SocketFile:
 
     @property
     def is_lost(self) -> bool:
-        """No path leads to it and none can: its names and its folder are gone."""
+        """Whether no path leads to it and none can: its names and its folder are gone."""
         try:
             links = os.fstat(self._entry).st_nlink
             return links == 0 or os.fstat(self.folder.fd).st_nlink == 0
@@ -230,7 +230,7 @@ class SocketFile:
             return True
 
     def act(self, action: Callable[[str], Any]) -> Any:
-        """`action(path)` with a path to this very file, as whom it was bound."""
+        """Run `action(path)` with a path to this very file, with the credentials of its bind."""
         return self._act(lambda: action(f"/proc/self/fd/{self._entry}"))
 
     def set_mode(self, mode: int) -> None:
@@ -238,7 +238,7 @@ class SocketFile:
         self.act(lambda path: os.chmod(path, mode))
 
     def remove(self) -> None:
-        """Remove its names, where they are its own."""
+        """Remove its names, if they still are its own."""
 
         def unlink() -> None:
             for name in (self.name, self.hidden):
@@ -251,7 +251,7 @@ class SocketFile:
             pass
 
     def close(self) -> None:
-        """Give up the descriptors; the file stays."""
+        """Close the descriptors; the file stays."""
         self.folder.close()
         if self._entry >= 0:
             os.close(self._entry)
@@ -259,7 +259,7 @@ class SocketFile:
 
 
 def _opened(folder: Folder, name: str) -> int:
-    """What bind(2) has just made. Raises OSError (ESTALE) when something else is there."""
+    """Open what bind(2) has just made. Raises OSError (ESTALE) if something else is there."""
     try:
         entry = os.open(name, _ENTRY, dir_fd=folder.fd)
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""Listening sockets: made, watched, steered, revived; never closed while they matter.
+"""Listening sockets: created, watched, steered, revived; never closed while they are needed.
 
 Facts of the kernel that shape this file:
 
-- `SO_REUSEPORT` sockets of one user share an address without asking, so a port that
-  somebody else uses is found by a bind *without* it first (`probe`).
+- `SO_REUSEPORT` sockets of one user share an address silently, so a port that
+  another process uses is detected by a bind *without* it first (`probe`).
 - A group's program returns an index into the group's array. A socket joins the array at
   its end when it starts to listen. When it stops, the last one takes its place
   (`reuseport_detach_sock`). Code that steers must keep the same order.
-- O_NONBLOCK and TCP_NODELAY belong to the open file, shared by all who hold it.
+- O_NONBLOCK and TCP_NODELAY belong to the open file, shared by all its holders.
 - `shutdown(2)` on a listener resets its queue and ends its listening for all holders; the
   port stays bound, and listen(2) revives it.
 - A second listen(2) on a listener sets its backlog anew.
@@ -37,7 +37,7 @@ _SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
 _SO_ATTACH_REUSEPORT_CBPF = 51
 _TCP_CLOSE, _TCP_LISTEN = 7, 10
-# struct tcp_info: the state is byte 0, tcpi_unacked at 24. Of a listener that is the
+# struct tcp_info: the state is byte 0, tcpi_unacked at 24. For a listener that is the
 # length of its accept queue.
 _UNACKED_AT = 24
 # An array of u32; drops are the ninth (linux/sock_diag.h).
@@ -71,10 +71,10 @@ def probe(
     scope: int = 0,
     credentials: Credentials | None = None,
 ) -> None:
-    """Raise OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL, …) if the address cannot be had.
+    """Raise OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL, …) if the address is not available.
 
-    With SO_REUSEADDR, so that connections in TIME_WAIT are no hindrance. `credentials`:
-    who wants it.
+    With SO_REUSEADDR, so that connections in TIME_WAIT do not matter. `credentials`:
+    for whom.
     """
     trial = stream(family)
     try:
@@ -87,7 +87,7 @@ def probe(
 
 
 def free_port(family: str, host: str, *, v6only: bool) -> int:
-    """A TCP port that nobody has at this moment. Raises OSError."""
+    """A TCP port that is unused at this moment. Raises OSError."""
     trial = stream(family)
     try:
         if family == "inet6":
@@ -100,9 +100,9 @@ def free_port(family: str, host: str, *, v6only: bool) -> int:
 
 
 def may_bind(port: int, credentials: Credentials, *, datagram: bool = False) -> bool:
-    """Whether a process could bind this port, were it free.
+    """Whether a process could bind this port if it were free.
 
-    bind(2) asks for CAP_NET_BIND_SERVICE before it looks whether the port is in use.
+    bind(2) checks CAP_NET_BIND_SERVICE before it checks whether the port is in use.
     """
     kind = _socket.SOCK_DGRAM if datagram else _socket.SOCK_STREAM
     trial = _socket.socket(_socket.AF_INET, kind | _socket.SOCK_CLOEXEC)
@@ -127,7 +127,7 @@ def bind_shared(
     """A socket of the address's `SO_REUSEPORT` group, bound and not yet listening.
 
     Non-blocking, with TCP_NODELAY, which accepted connections inherit. `credentials`: for
-    whom it is bound. The socket itself is ours in any case, so that no other process of
+    whom it is bound. The socket itself is pyinit's in any case, so that no other process of
     that user can join the group. Raises OSError.
     """
     sock = stream(family)
@@ -154,9 +154,9 @@ def bind_own(
 ) -> None:
     """Bind a worker's own socket into the address's `SO_REUSEPORT` group. Raises OSError.
 
-    `credentials`: for whom it is bound. Other sockets of the group are ours, and the kernel
-    lets only sockets of one owner share an address: so this one becomes ours, too. (Its
-    owner is seen in /proc/net/tcp alone.)
+    `credentials`: for whom it is bound. Other sockets of the group are pyinit's, and the kernel
+    lets only sockets of one owner share an address: so this one becomes pyinit's, too. (Its
+    owner is only visible in /proc/net/tcp.)
     """
     fd = sock.fileno()
     if os.fstat(fd).st_uid != os.geteuid():
@@ -169,7 +169,7 @@ def bind_own(
 
 
 def allow_sharing(sock: _socket.socket) -> None:
-    """Let a bind of this socket, by whoever has it, join the address's group."""
+    """Let a bind of this socket, by any holder, join the address's group."""
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
 
@@ -206,7 +206,7 @@ def create(family: int, kind: int, protocol: int) -> _socket.socket:
 
 
 def has_ipv6() -> bool:
-    """A socket of this host can be bound to `::`."""
+    """Whether a socket of this host can be bound to `::`."""
     try:
         trial = stream("inet6")
     except OSError:
@@ -221,7 +221,7 @@ def has_ipv6() -> bool:
 
 
 def is_fresh_v6only() -> bool:
-    """IPV6_V6ONLY of a socket on which nobody has set it (net.ipv6.bindv6only)."""
+    """IPV6_V6ONLY of a socket on which it was never set (net.ipv6.bindv6only)."""
     fresh = stream("inet6")
     try:
         return is_v6only(fresh)
@@ -241,7 +241,7 @@ def port_of(sock: _socket.socket) -> int:
 
 
 def is_client(sock: _socket.socket) -> bool:
-    """A TCP socket that is connected or was: neither new nor a listener."""
+    """Whether a TCP socket is or was connected: neither new nor a listener."""
     state = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0]
     return state not in (_TCP_CLOSE, _TCP_LISTEN)
 
@@ -249,7 +249,7 @@ def is_client(sock: _socket.socket) -> bool:
 def bind_datagram(
     family: str, host: str, port: int, *, v6only: bool, credentials: Credentials
 ) -> _socket.socket:
-    """A UDP socket for all workers of a Node app, bound for that one. Raises OSError."""
+    """A UDP socket for all workers of a Node app, bound for one of them. Raises OSError."""
     kind = _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
     sock = _socket.socket(_FAMILIES[family], kind)
     try:
@@ -263,14 +263,14 @@ def bind_datagram(
 
 
 def is_listening(sock: _socket.socket) -> bool:
-    """It takes connections (False after a shutdown(2) by whoever holds it)."""
+    """Whether it takes connections (False after a shutdown(2) by any holder)."""
     if sock.family == _socket.AF_UNIX:
         return bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
     return sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0] == _TCP_LISTEN
 
 
 def queue_length(sock: _socket.socket) -> int:
-    """Connections that wait to be accepted; 0 when it does not listen."""
+    """Connections that wait to be accepted; 0 if it does not listen."""
     info = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _UNACKED_AT + 4)
     if info[0] != _TCP_LISTEN or len(info) < _UNACKED_AT + 4:
         return 0
@@ -279,9 +279,9 @@ def queue_length(sock: _socket.socket) -> int:
 
 
 class Depth(Record):
-    """The accept queue of a listener: waiting now, the most there may be, and drops.
+    """The accept queue of a listener: waiting now, the maximum, and drops.
 
-    `drops`: attempts the kernel dropped since the socket was made; None: not known.
+    `drops`: attempts the kernel dropped since the socket was made; None: unknown.
     """
 
     waiting: int
@@ -290,9 +290,9 @@ class Depth(Record):
 
 
 def depth(sock: _socket.socket) -> Depth | None:
-    """The accept queue of a TCP listener; None when it does not listen or cannot tell."""
+    """The accept queue of a TCP listener; None if it does not listen or cannot be read."""
     try:
-        # Of a listener tcpi_unacked is its queue and tcpi_sacked its backlog.
+        # For a listener tcpi_unacked is its queue and tcpi_sacked its backlog.
         info = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _UNACKED_AT + 8)
     except OSError:
         return None
@@ -310,7 +310,7 @@ def depth(sock: _socket.socket) -> Depth | None:
 
 
 def channel(lowest: int) -> tuple[_socket.socket, int]:
-    """Both ends of a unix stream: ours, non-blocking, and a descriptor from `lowest` up.
+    """Both ends of a unix stream: pyinit's, non-blocking, and a descriptor from `lowest` up.
 
     Raises OSError (EMFILE).
     """
@@ -328,12 +328,12 @@ def unix_stream() -> _socket.socket:
 
 
 def set_blocking(sock: _socket.socket, blocking: bool) -> None:
-    """For all who hold the open file."""
+    """Set the blocking mode for all holders of the open file."""
     os.set_blocking(sock.fileno(), blocking)
 
 
 def stop_listening(sock: _socket.socket) -> None:
-    """Refuse connections from now on, keep the port. Resets what is queued."""
+    """Refuse connections from now on, keep the port. Resets queued connections."""
     try:
         sock.shutdown(_socket.SHUT_RD)
     except OSError as error:
@@ -342,11 +342,11 @@ def stop_listening(sock: _socket.socket) -> None:
 
 
 def accept(sock: _socket.socket) -> _socket.socket:
-    """The next connection of its queue. Raises OSError.
+    """Accept the next connection of the queue. Raises OSError.
 
-    Never waits. O_NONBLOCK belongs to the open file, so a worker that shares the listener decides
-    about it, and it may take the connection before us: then the wait is interrupted. (By ctypes:
-    Python would make the call again.)
+    Never waits. O_NONBLOCK belongs to the open file, so a worker that shares the listener controls
+    it, and it may take the connection first: then the wait is interrupted. (By ctypes:
+    Python would repeat the call.)
     """
     import ctypes
 
@@ -360,8 +360,8 @@ def accept(sock: _socket.socket) -> _socket.socket:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     accepted = _socket.socket(fileno=fd)
-    # A worker may have set SO_LINGER on the listener, and it is inherited: our close would
-    # wait for the client then, whether or not the socket is non-blocking.
+    # A worker may have set SO_LINGER on the listener, and it is inherited: close(2) would then
+    # wait for the client, whether or not the socket is non-blocking.
     accepted.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, bytes(8))
     return accepted
 
@@ -377,7 +377,7 @@ def _attach(sock: _socket.socket, option: int, program: bytes) -> None:
 def steer(
     member: _socket.socket, indices: tuple[int, ...], directed: Mapping[int, int] | None = None
 ) -> None:
-    """New connections of the group of `member` go to these indexes of its array.
+    """Route new connections of the group of `member` to these indexes of its array.
 
     `directed`: those of this host from that source port go to that index instead.
     Unprivileged. Raises OSError (EINVAL: not in a group; ENOPROTOOPT: gVisor).
@@ -388,7 +388,7 @@ def steer(
 
 
 def take_no_more(sock: _socket.socket) -> None:
-    """Leave the queue to whoever accepts, and drop new connections.
+    """Leave the queue to accepting processes, and drop new connections.
 
     Their SYN is dropped, so a client tries again after a second, and is refused once the listener
     is closed. A shutdown(2) would reset the queue and make servers spin on EINVAL.

@@ -1,7 +1,7 @@
-"""Processes that are held for a moment, to see what they do (SIGSTOP, SIGCONT).
+"""Suspends processes for a moment to inspect what they do (SIGSTOP, SIGCONT).
 
-A process that was stopped in accept(2) or epoll_wait(2) finds EINTR afterwards if it catches
-a signal too, else the call goes on (`signal(7)`).
+A process that was stopped in accept(2) or epoll_wait(2) gets EINTR afterwards if it catches
+a signal too, else the call continues (`signal(7)`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Calls in which a thread has nothing in hand, by `os.uname().machine`: accept, accept4, the
+# Calls in which a thread has no work in hand, by `os.uname().machine`: accept, accept4, the
 # polls and selects, futex, the sleeps, wait4 and waitid, pause, rt_sigsuspend and
 # rt_sigtimedwait, read, recvfrom, recvmsg, restart_syscall, io_uring_enter.
 _WAITING_X86_64 = "43 288 7 23 270 271 232 281 441 202 35 230 61 247 34 130 128 0 45 47 219 426"
@@ -28,12 +28,12 @@ _STOPPED = frozenset(b"TtZX")
 
 
 def suspend(pids: Iterable[int]) -> bool:
-    """Send SIGSTOP; False when one may not be signalled. `is_suspended` tells when it is so."""
+    """Send SIGSTOP; False if one may not be signalled. `is_suspended` tells when it has stopped."""
     return _send(pids, signals.SIGSTOP)
 
 
 def resume(pids: Iterable[int]) -> None:
-    """Let them go on, children first: a shell must not find its job stopped."""
+    """Continue them, children first: a shell must not find its job stopped."""
     _send(reversed(tuple(pids)), signals.SIGCONT)
 
 
@@ -59,7 +59,7 @@ def _threads(pid: int) -> list[str]:
 
 
 def is_suspended(pid: int) -> bool:
-    """None of its threads runs. Also of one that has ended, or cannot be looked at."""
+    """Whether none of its threads runs. True also if it has ended, or cannot be inspected."""
     for thread in _threads(pid):
         data = _read(f"/proc/{pid}/task/{thread}/stat")
         state = data.rpartition(b") ")[2][:1]
@@ -69,7 +69,7 @@ def is_suspended(pid: int) -> bool:
 
 
 def only_waits(pid: int) -> bool | None:
-    """Each of its suspended threads was stopped while it waited; None: not to be seen."""
+    """Whether each of its suspended threads was stopped while it waited; None: unknown."""
     waiting = _WAITING.get(os.uname().machine, frozenset())
 
     def calls() -> list[bytes]:

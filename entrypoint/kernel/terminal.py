@@ -20,7 +20,7 @@ class TerminalError(OSError):
 
 
 def open_pair(uid: int | None, size: tuple[int, int]) -> tuple[int, int]:
-    """A pseudo terminal: (our end, non-blocking; the worker's end). Raises TerminalError.
+    """A pseudo terminal: (pyinit's end, non-blocking; the worker's end). Raises TerminalError.
 
     It belongs to the worker's user, who may open /dev/tty by its name. Lines end with a newline
     alone, as in a pipe.
@@ -39,7 +39,7 @@ def open_pair(uid: int | None, size: tuple[int, int]) -> tuple[int, int]:
             try:
                 os.fchown(theirs, uid, -1)
             except OSError:
-                pass  # without CAP_CHOWN: what it has open works
+                pass  # without CAP_CHOWN: the open descriptor works
     except (OSError, termios.error) as error:
         os.close(ours)
         os.close(theirs)
@@ -67,7 +67,7 @@ def size_of(fds: tuple[int, ...] = (0, 1, 2)) -> tuple[int, int]:
 
 
 def resize(fd: int, size: tuple[int, int]) -> None:
-    """Tell a terminal its size; its foreground gets SIGWINCH when that is another."""
+    """Set the size of a terminal; its foreground gets SIGWINCH if that changes."""
     try:
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
     except OSError:
@@ -75,9 +75,9 @@ def resize(fd: int, size: tuple[int, int]) -> None:
 
 
 def is_in_foreground(fd: int) -> bool:
-    """It is a terminal, and what is typed there is for us.
+    """Whether it is a terminal whose input is for pyinit.
 
-    Where it is of an outer PID namespace both numbers are 0.
+    If it belongs to an outer PID namespace both numbers are 0.
     """
     try:
         return os.tcgetpgrp(fd) == os.getpgrp()
@@ -86,9 +86,9 @@ def is_in_foreground(fd: int) -> bool:
 
 
 class Keys:
-    """Our own terminal while single keys are read from it: without lines, without echo.
+    """pyinit's own terminal while single keys are read from it: without lines, without echo.
 
-    Ctrl-C and its kind stay signals for pyinit. Raises OSError or termios.error.
+    Ctrl-C and similar keys stay signals for pyinit. Raises OSError or termios.error.
     """
 
     def __init__(self, fd: int) -> None:
@@ -101,7 +101,7 @@ class Keys:
         termios.tcsetattr(fd, termios.TCSANOW, wanted)
 
     def restore(self) -> None:
-        """As it was before."""
+        """Restore the terminal."""
         try:
             termios.tcsetattr(self.fd, termios.TCSANOW, self._before)
         except (OSError, termios.error):

@@ -1,7 +1,7 @@
 """Kubernetes' termination message: a file in the container that the kubelet reads.
 
 `terminationMessagePath` names it and the kubelet mounts it, an empty file, into each
-container; what stands in it when the container ends is shown as the reason
+container; its content when the container ends is shown as the reason
 (`kubectl describe pod`), at most 4096 bytes of it. Elsewhere there is no such file.
 """
 
@@ -14,9 +14,9 @@ LIMIT = 4096
 
 
 def write(text: bytes, path: str = PATH) -> bool:
-    """Replace what the file says; whether there is one that takes it.
+    """Replace the content of the file; returns whether there is a writable one.
 
-    Never creates it and never waits: where it is missing or not ours to write, the log
+    Never creates it and never waits: if it is missing or not writable, the log
     has the same text.
     """
     try:

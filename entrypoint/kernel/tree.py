@@ -1,20 +1,20 @@
-"""The process tree: who descends from whom now, and whose a reparented process is.
+"""The process tree: parentage, and the worker that a reparented process comes from.
 
 Parentage is the kernel's: a process whose parent ends becomes a child of PID 1 (or of the
-nearest subreaper), and nothing in it says where it came from. For those each worker is
+nearest subreaper), and nothing in it shows where it came from. So each worker is
 started with a mark that names the run and the incarnation, twice, and programs inherit both:
 
 - The soft limit RLIMIT_LOCKS, which Linux keeps and has not used since 2.4.25 (getrlimit(2)). It
   outlives `env -i`, servers that write their title over their environment (nginx, PostgreSQL)
-  and changes of the user, and /proc/PID/limits shows it to everybody.
-- A variable of the environment, for what sets the limits anew (`su`) and runtimes without such
-  limits. /proc/PID/environ shows what a program was started with (proc_pid_environ(5)).
+  and changes of the user, and every user can read it in /proc/PID/limits.
+- A variable of the environment, for programs that set limits anew (`su`) and runtimes without
+  such limits. /proc/PID/environ shows what a program was started with (proc_pid_environ(5)).
 
-A program can drop both: such a process is nobody's, and lives until the container ends. It can
-also forge the mark of a sibling. That harms only the program that forges it.
+A program can drop both: such a process belongs to no worker, and lives until the container ends. It
+can also forge the mark of a sibling. That harms only the program that forges it.
 
-A pid alone does not name a process: it is used again after the process was reaped. With
-its start time it does (`Process`); `signal` makes sure of that.
+A pid alone does not identify a process: it is reused after the process was reaped. Together with
+the start time it does (`Process`); `signal` makes sure of that.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VARIABLE = "PYINIT_WORKER"
 # The most processes that one call returns.
 LIMIT = 4096
 
-# The most threads whose children are read one by one. Beyond that one pass over /proc is
+# The most threads whose children are read one by one. Above that one pass over /proc is
 # cheaper (a JVM has hundreds of threads, and each may have children).
 _THREADS = 512
 
@@ -49,8 +49,8 @@ _ENVIRONMENT = 1 << 20
 
 _run = hexlify(os.urandom(8)).decode()
 
-# In the limit: 36 bits of the run, then those of the incarnation. Below 2**62, which every
-# interface carries.
+# Layout of the limit: 36 bits of the run, then those of the incarnation. Below 2**62, which every
+# interface supports.
 RLIMIT_LOCKS = 10
 _BITS = 26
 _RUN = int(_run[:9], 16)
@@ -71,7 +71,7 @@ class Process(Record):
 
 
 class Mark(Record):
-    """What the mark of a process says: the worker it comes from."""
+    """The content of a process's mark: the worker it comes from."""
 
     incarnation: int
     app: str
@@ -126,7 +126,7 @@ def children(pid: int) -> list[int]:
 
 
 def _children(pid: int) -> tuple[list[int], int]:
-    """Its children and how many threads were asked; -1 where one pass over /proc is better.
+    """Its children and how many threads were read; -1 if one pass over /proc is better.
 
     That is: very many threads, or a kernel without CONFIG_PROC_CHILDREN (gVisor).
     """
@@ -149,7 +149,7 @@ def _children(pid: int) -> tuple[list[int], int]:
 
 
 def _by_one_pass(pid: int, limit: int) -> tuple[int, ...]:
-    """`descendants` from the parents that all of /proc shows at one look."""
+    """`descendants` from the parents in one pass over all of /proc."""
     below: dict[int, list[int]] = {}
     for each in proc.processes():
         known = proc.stat(each)
@@ -157,7 +157,7 @@ def _by_one_pass(pid: int, limit: int) -> tuple[int, ...]:
             below.setdefault(known.parent, []).append(each)
     found = [pid]
     for member in found:
-        # `pop`: numbers that came again during the look could make a circle.
+        # `pop`: pids reused during the pass could make a circle.
         found.extend(below.pop(member, ()))
         if len(found) > limit:
             break
@@ -165,7 +165,7 @@ def _by_one_pass(pid: int, limit: int) -> tuple[int, ...]:
 
 
 def identify(pid: int) -> Process | None:
-    """The process that has this pid now; None for a zombie or when there is none."""
+    """The process that has this pid now; None for a zombie or if there is none."""
     known = proc.stat(pid)
     if known is None or known.state in "ZX":
         return None
@@ -173,21 +173,21 @@ def identify(pid: int) -> Process | None:
 
 
 def lives(process: Process) -> bool:
-    """It is still the process that has its pid, and no zombie."""
+    """Whether it still is the process that has its pid, and no zombie."""
     return identify(process.pid) == process
 
 
 def signal(process: Process, number: int) -> bool:
-    """Signal this very process; False when it is gone.
+    """Signal this very process; False if it is gone.
 
-    Raises PermissionError when it may not be signalled. The pid cannot be another's by
-    then: a pidfd holds the process, and its start time is read after the pidfd was made.
+    Raises PermissionError if it may not be signalled. The pid cannot be another's by
+    then: a pidfd refers to the process, and its start time is read after the pidfd was made.
     """
     try:
         held = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return False
-    except (AttributeError, OSError):  # a kernel or a C library that has none, EMFILE
+    except (AttributeError, OSError):  # a kernel or a C library without it, EMFILE
         held = -1
     try:
         if not lives(process):
@@ -205,7 +205,7 @@ def signal(process: Process, number: int) -> bool:
 
 
 def mark_of(pid: int) -> Mark | None:
-    """The worker that a process comes from; None when it has no mark of this run."""
+    """The worker that a process comes from; None if it has no mark of this run."""
     return _mark_in_limits(pid) or _mark_in_environment(pid)
 
 
@@ -225,7 +225,7 @@ def _mark_in_limits(pid: int) -> Mark | None:
 
 
 def _mark_in_environment(pid: int) -> Mark | None:
-    """None also where it may not be read: a process that changed its user without exec."""
+    """The mark; None also if it may not be read: a process that changed its user without exec."""
     prefix = f"{VARIABLE}={_run}:".encode()
     content = b"\0" + _environment(pid)
     at = content.find(b"\0" + prefix)
@@ -262,7 +262,7 @@ def _read(path: str) -> bytes:
 
 
 def reparented(workers: Container[int] = (), *, limit: int = LIMIT) -> tuple[int, ...]:
-    """The children of this process that are none of `workers` (pids), zombies left out.
+    """The children of this process that are none of `workers` (pids), zombies omitted.
 
     As PID 1 or as a subreaper it did not start these: their parents have ended.
     """
@@ -290,7 +290,7 @@ def marked(
 ) -> tuple[int, ...]:
     """The processes of a worker by its mark: `roots` that carry it, with all below them.
 
-    `roots` are children of this process, by default all: what was reparented, and the
+    `roots` are children of this process, by default all: reparented processes, and the
     worker itself. Parents first, at most `limit`.
     """
     found: list[int] = []

@@ -1,25 +1,25 @@
-"""The paths of unix sockets: bound, restored, removed, and never swapped under our hands.
+"""The paths of unix sockets: bound, restored, removed, and safe from being swapped meanwhile.
 
-PID 1 is often root, and the folder of a socket is often one that a worker may write, who
+PID 1 is often root, and the folder of a socket is often writable for a worker, which
 can put a symbolic link or another file at any name in it, at any moment, in a loop. So
-nothing here is done by a path that was looked at before:
+no path is used that was only checked before:
 
 - A folder is opened once, component by component (`Folder`), and from then on its
-  descriptor stands for it. Links are read and followed by us, never by the kernel, so a
+  descriptor represents it. pyinit reads and follows links, never the kernel, so a
   link into `/proc/PID/root` leads nowhere.
-- bind(2) has no form with a folder's descriptor, and the path that it is given is what
-  getsockname(2) will say to programs. So root binds by the path only where nobody else can
-  replace a part of it. Where the one who can is the owner of the folder, the socket is
-  bound as that user, who could have bound it too. Else it is bound by way of
+- bind(2) has no form with a folder's descriptor, and getsockname(2) will return the path
+  that it gets to programs. So root binds by the path only if no other user can
+  replace a part of it. If the one who can is the owner of the folder, the socket is
+  bound as that user, who could have bound it too. Otherwise it is bound through
   `/proc/self/fd`.
-- The mode is that of the socket itself, set before bind(2) takes it over (fchmod(2) on an
+- The mode is that of the socket itself, set before bind(2) copies it (fchmod(2) on an
   unbound unix socket), with no umask for that moment. There is no chmod(2) afterwards.
-- What was bound is opened (O_PATH) and looked at: it is a socket, and of our user. That
-  descriptor stands for the file: it is linked and changed by it (`/proc/self/fd`).
-- unlink(2) in an opened folder can hit only what somebody has put at our name there, who
-  could have removed it as well.
+- The bound file is opened (O_PATH) and checked: it is a socket, and of pyinit's user. That
+  descriptor represents the file: it is linked and changed by it (`/proc/self/fd`).
+- unlink(2) in an opened folder can hit only a file that a user has put at the socket's name,
+  who could have removed it as well.
 
-What is done for a worker is done with its credentials besides (`credentials`).
+Operations for a worker also use its credentials (`credentials`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     pass
 
-# As the kernel (MAXSYMLINKS).
+# As in the kernel (MAXSYMLINKS).
 _MOST_LINKS = 40
 # sun_path, less its zero.
 PATH_MAX = 107
@@ -60,10 +60,10 @@ def identity_of(status: os.stat_result) -> Identity:
 
 
 class Folder:
-    """An opened folder. `path` is where it was, without links.
+    """An opened folder. `path` is its location, without links.
 
-    `stable`: nobody but root can make its path lead elsewhere. `owner`: the one user who
-    can; -1 when there are several. `linked`: a link that such a user can replace was
+    `stable`: only root can make its path lead elsewhere. `owner`: the one user who
+    can; -1 if there are several. `linked`: a link that such a user can replace was
     followed.
     """
 
@@ -76,13 +76,13 @@ class Folder:
         self.identity = identity_of(os.fstat(fd))
 
     def close(self) -> None:
-        """Give up the descriptor."""
+        """Close the descriptor."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
     def stat(self, name: str) -> os.stat_result | None:
-        """What has this name, a link itself and not what it leads to; None: nothing."""
+        """The stat of this name, of a link itself and not its target; None: nothing."""
         try:
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -107,7 +107,7 @@ class Folder:
 
 
 class _Walk:
-    """From the root to a folder, link by link. See `Folder` for what is noted."""
+    """A walk from the root to a folder, link by link. See `Folder` for what is recorded."""
 
     def __init__(self) -> None:
         self.fd = os.open("/", _FOLDER)
@@ -143,10 +143,10 @@ class _Walk:
             waiting += [each for each in target.split("/") if each not in ("", ".")][::-1]
 
     def _judge(self, above: os.stat_result, entry: os.stat_result) -> None:
-        """Who but root can put another thing in the place of `entry`, in folder `above`?"""
+        """Record who, besides root, can replace `entry` in folder `above`."""
         able = {above.st_uid}
         if above.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            # In a sticky folder the owner of the entry alone, else anybody.
+            # In a sticky folder only the owner of the entry, otherwise any writer.
             able.add(entry.st_uid if above.st_mode & stat.S_ISVTX else _ANYBODY)
         able.discard(0)
         if able:
@@ -207,9 +207,9 @@ def locate(path: str, *, follow: bool = False) -> tuple[Folder, str]:
 def private_folder(
     parent: str, name: str, mode: int = 0o700, *, make_parent: bool = True
 ) -> Folder:
-    """The folder `name` in `parent`, of our user and with this mode; made if need be.
+    """The folder `name` in `parent`, of pyinit's user and with this mode; created if needed.
 
-    Raises OSError (EPERM: it belongs to somebody else, or is none).
+    Raises OSError (EPERM: it belongs to another user, or is no folder).
     """
     try:
         above = open_folder(parent)
@@ -225,7 +225,7 @@ def private_folder(
             os.mkdir(name, mode, dir_fd=above.fd)
         except FileExistsError:
             pass
-        # Not O_PATH: its mode may have to be changed, and then it must be this one's.
+        # Not O_PATH: its mode may have to be changed, and on this very folder.
         fd = os.open(name, os.O_RDONLY | _FOLDER & ~os.O_PATH, dir_fd=above.fd)
         path = os.path.join(parent, name)
         made = Folder(fd, path, stable=above.stable, owner=above.owner, linked=above.linked)
