@@ -371,7 +371,7 @@ def is_held(tx: Transaction, old: Worker) -> bool:
     It does so until a reload reaches its instance, or `stall_timeout` is over (stalls.py).
     """
     reload = tx.the_app(old.app).reload
-    if reload is None or not old.stalled_at or old.sick or old.stop_reason:
+    if reload is None or not old.stalled_at or old.stall_over or old.sick or old.stop_reason:
         return False
     return old.instance in reload.repairs and old.instance not in reload.queue
 

@@ -83,6 +83,8 @@ def _steer_away(tx: Transaction, worker: Worker, event: AcceptStalled) -> None:
     route(tx, worker.app)
     if tx.the_app(worker.app).ready:
         tx.emit(RelayQueue(worker.app, worker.slot, stalled=True))
+    limit = stall_timeout(tx.the_app(worker.app), worker)
+    first = event.since + min(REPLACE_AFTER, limit or REPLACE_AFTER)
     tx.emit(
         # A connection of pyinit's own shows when it accepts again.
         ProbeAccept(
@@ -93,7 +95,7 @@ def _steer_away(tx: Transaction, worker: Worker, event: AcceptStalled) -> None:
             event.declared,
             PATIENCE,
         ),
-        StartTimer(_timer(worker), max(0.0, event.since + REPLACE_AFTER - tx.now)),
+        StartTimer(_timer(worker), max(0.0, first - tx.now)),
     )
 
 
@@ -106,7 +108,8 @@ def accepted(tx: Transaction, worker: Worker) -> None:
     if paused > app_state.longest_stall:
         tx.put_app(app_state.replace(longest_stall=paused))
     replaced = worker.requested_by == STALLED and not worker.sick
-    worker = worker.replace(stalled_at=0.0, requested_by="" if replaced else worker.requested_by)
+    requested_by = "" if replaced else worker.requested_by
+    worker = worker.replace(stalled_at=0.0, stall_over=False, requested_by=requested_by)
     tx.put_worker(worker if worker.sick else worker.after(w.READY))
     tx.emit(StopTimer(_timer(worker)))
     tx.report_of(worker, "info", "worker accepts again", after=round(paused, 3))
@@ -116,14 +119,12 @@ def accepted(tx: Transaction, worker: Worker) -> None:
 
 def due(tx: Transaction, worker: Worker) -> None:
     """Replace the worker, or stop it if its time is over."""
-    if not worker.stalled_at:
+    instance = tx.instance(worker.app, worker.instance)
+    if not worker.stalled_at or instance is None:
         return
     app_state = tx.the_app(worker.app)
     limit = stall_timeout(app_state, worker)
     left = worker.stalled_at + limit - tx.now if limit else AGAIN
-    instance = _its_instance(tx, worker)
-    if instance is None:
-        return
     if left <= 0:
         _stop(tx, worker, instance, limit)
         return
@@ -135,12 +136,13 @@ def due(tx: Transaction, worker: Worker) -> None:
 
 def _stop(tx: Transaction, worker: Worker, instance: Instance, limit: float) -> None:
     why = f"accepted no connection for {limit:g} s"
-    if not worker.sick:
+    if not (worker.sick or worker.stall_over):
         tx.report_of(worker, "error", "worker stall overdue", reason=why)
-    if not instance.successor:
+    if instance.successor in (0, worker.incarnation):
+        # There is no replacement, or it is the replacement that has stalled too.
         stop_worker(tx, worker, STALLED, why)
         return
-    worker = tx.put_worker(worker.replace(sick=True, check_reason=worker.check_reason or why))
+    worker = tx.put_worker(worker.replace(stall_over=True))
     # Stop waiting for it: its replacement takes over when it is ready.
     rolling.resume(tx, worker.app)
     left = tx.worker(worker.incarnation)
@@ -164,32 +166,22 @@ def _may_replace(tx: Transaction, app_state: AppState, worker: Worker, instance:
 
 def _without_replacement(tx: Transaction, worker: Worker) -> None:
     """Keep only this worker: stop its replacement."""
-    instance = _its_instance(tx, worker)
+    number = worker.instance
+    instance = tx.instance(worker.app, number)
     app_state = tx.the_app(worker.app)
     reload = app_state.reload
-    if instance is None or reload is None:
-        return
-    number = worker.instance
-    if number not in reload.repairs:
+    if instance is None or reload is None or number not in reload.repairs:
         return
     successor = tx.worker(instance.successor)
     tx.put_instance(instance.replace(successor=0))
     fresh = tuple(each for each in reload.fresh if each != instance.successor)
     queue = tuple(each for each in reload.queue if each != number)
-    tx.put_app(
-        app_state.replace(reload=reload.replace(queue=queue, fresh=fresh, total=reload.total - 1))
-    )
+    repairs = tuple(each for each in reload.repairs if each != number)
+    reload = reload.replace(queue=queue, repairs=repairs, fresh=fresh, total=reload.total - 1)
+    tx.put_app(app_state.replace(reload=reload))
     rolling.done(tx, worker.app, number)
     if successor is not None:
         stop_workers(tx, worker.app, [successor], "scale", requested_by="worker accepts again")
-
-
-def _its_instance(tx: Transaction, worker: Worker) -> Instance | None:
-    """The instance whose current worker it is, unless that is being stopped."""
-    instance = tx.instance(worker.app, worker.instance)
-    if worker.stop_reason or instance is None or instance.current != worker.incarnation:
-        return None
-    return instance
 
 
 def _timer(worker: Worker) -> Timer:

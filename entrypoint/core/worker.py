@@ -178,6 +178,7 @@ class Worker(Record):
     sick: bool = False  # enough checks failed that it has to be replaced
     # Since when connections wait for it and it accepts none (stalls.py); 0: it accepts.
     stalled_at: float = 0.0
+    stall_over: bool = False  # and `stall_timeout` is over
 
     @property
     def queue(self) -> int:
