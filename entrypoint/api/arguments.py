@@ -1,4 +1,4 @@
-"""What a command asks for: the query of its request. What is wrong becomes an answer."""
+"""Parses the query of a command's request. Errors become answers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from entrypoint.core.view import AppView
 
 
-# More workers of one app than any machine is meant to run: a typing error.
+# More workers of one app than any machine is meant to run: probably a typing error.
 INSTANCES_LIMIT = 1000
 
 
 class Target(Record):
-    """What a command is for: an app, or only these instances of it (by their ids)."""
+    """The target of a command: an app, or only these instances of it (by their ids)."""
 
     app: AppView
     instances: tuple[int, ...] = ()
 
 
 class WrongError(Exception):
-    """The command cannot be done; `status` and fields of the answer."""
+    """The command is impossible; `status` and fields of the answer."""
 
     def __init__(self, status: int, error: str, **fields: object) -> None:
         super().__init__(error)
@@ -33,7 +33,7 @@ class WrongError(Exception):
 
 
 class Arguments:
-    """The query of a request. Its errors are answers."""
+    """The query of a request. Its errors become answers."""
 
     def __init__(self, query: tuple[tuple[str, str], ...]) -> None:
         self._query = query
@@ -59,7 +59,7 @@ class Arguments:
 
 
 def wanted_of(app: AppView, text: str) -> int:
-    """How many workers `4`, `+2` or `-1` mean for this app."""
+    """The number of workers that `4`, `+2` or `-1` means for this app."""
     number = text[1:] if text[:1] in ("+", "-") else text
     if not (number.isascii() and number.isdigit() and len(number) < 10):
         raise WrongError(400, f"{text!r} is not a number of workers: write 4, +2 or -1")
@@ -76,7 +76,7 @@ def wanted_of(app: AppView, text: str) -> int:
 
 
 def refuse_parts(verb: str, chosen: list[Target]) -> None:
-    """How many run is the app's number, and what is stopped is the app: no holes in it."""
+    """Refuse single instances for commands that apply to a whole app, or to a stopped one."""
     part = next((target for target in chosen if target.instances), None)
     if part is None:
         return
@@ -91,7 +91,7 @@ def refuse_parts(verb: str, chosen: list[Target]) -> None:
 
 
 def event_of(verb: str, target: Target, wanted: int) -> e.Event:
-    """The event that the command means for this target."""
+    """The core's event for this command and target."""
     app = target.app.name
     if verb == "scale":
         return e.ScaleRequested(app, wanted)

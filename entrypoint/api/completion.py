@@ -1,8 +1,8 @@
-"""Whether what somebody asked for has come about: a pure function of the view.
+"""Whether a requested operation has completed: a pure function of the view.
 
-A command is an event for the core and nothing more; the core does not know who asked.
-So the end of an operation is seen where everything is seen, in the view: a goal says
-what has to be true of an app, `judge` how far it is.
+A command is an event for the core and nothing more; the core does not know who sent it.
+So the end of an operation is detected in the view: a goal says
+what has to be true of an app, `judge` how far it has come.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ DONE = {
 
 
 class Goal(Record):
-    """What has to become of `app`.
+    """The state that `app` has to reach.
 
-    `since`: the newest incarnation of it when it was asked; `total`: its processes then;
+    `since`: its newest incarnation at the time of the request; `total`: its processes then;
     `runs`: runs of its instances that had ended then;
     `wanted`: the number of instances to come (`scale`); `instances`: only these, if any
     (`reload`, `restart`).
@@ -68,7 +68,7 @@ class Progress(Record):
 
 
 def goal_for(app: AppView, verb: str, wanted: int = 0, instances: tuple[int, ...] = ()) -> Goal:
-    """The goal of a command given now."""
+    """The goal of a command received now."""
     return Goal(
         app.name,
         verb,
@@ -81,7 +81,7 @@ def goal_for(app: AppView, verb: str, wanted: int = 0, instances: tuple[int, ...
 
 
 def running(app: AppView) -> list[WorkerView]:
-    """Its rows that have a process, or of whose process something is left to be ended."""
+    """Its rows that have a process, or remaining processes that are being ended."""
     return [row for row in app.workers if row.pid or row.state == v.STOPPING]
 
 
@@ -91,7 +91,7 @@ def app_of(view: View, name: str) -> AppView | None:
 
 
 def waits(app: AppView) -> bool:
-    """It has not begun: what it depends on is not there yet."""
+    """Whether it has not begun, because its dependencies are not met yet."""
     return bool(app.wanted) and not app.workers and not app.stopped
 
 
@@ -111,7 +111,7 @@ def judge(goal: Goal, view: View, outcomes: Mapping[str, ReportOutcome]) -> Prog
 
 
 def _failure(app: AppView) -> str:
-    """Why workers of it will not come up, as far as that is known."""
+    """Why its workers will not become ready, if that is known."""
     if app.errored:
         exits = [
             f"instance {row.instance}{': ' + row.last_exit if row.last_exit else ''}"
@@ -123,7 +123,7 @@ def _failure(app: AppView) -> str:
 
 
 def _through(app: AppView) -> int:
-    """Instances that are ready, or have done their work and will not be restarted."""
+    """Instances that are ready, or have finished and will not be restarted."""
     if app.stopped:
         return 0
     finished = [row for row in app.workers if not row.incarnation and row.state == v.STOPPED]
@@ -144,7 +144,7 @@ def _reload(goal: Goal, app: AppView, outcomes: Mapping[str, ReportOutcome]) -> 
         return Progress(0, total, ended=True, failed=failed)
     if "reload finished" in outcomes:
         if goal.verb == CHANGE:
-            # Those that it was scaled by were not in the reload, or are no longer there.
+            # Instances added or removed by the scaling were not in the reload, or are gone.
             return Progress(_through(app), app.wanted, ended=_reached(app))
         return Progress(total, total, ended=True)
     if started is not None:
@@ -210,7 +210,7 @@ def _remove(goal: Goal, app: AppView, _outcomes: Mapping[str, ReportOutcome]) ->
 
 
 def _run(goal: Goal, app: AppView, outcomes: Mapping[str, ReportOutcome]) -> Progress:
-    """A run that was going on when it was asked is not the one that is waited for."""
+    """A run that was already going on at the request is not the requested one."""
     if "run skipped" in outcomes:
         return Progress(0, app.wanted, ended=True, failed="a run is going on: `overlap` is skip")
     done = max(0, app.runs - goal.runs)

@@ -1,11 +1,11 @@
-"""What people ask of a running pyinit over its private socket (api/socket_path.py).
+"""The commands of users to a running pyinit over its private socket (api/socket_path.py).
 
-HTTP/1.1, because the private socket speaks it already: `POST /control/VERB?app=NAME` for
-what changes something, GET for what does not. Long answers are lines of JSON that end
+HTTP/1.1, because the private socket already uses it: `POST /control/VERB?app=NAME` for
+commands that change something, GET for others. Long answers are lines of JSON that end
 with the connection (`operations.Operation`); errors are one JSON object with an `error`
-for people. Nothing of this is reachable through the probes' port.
+for people. The probes' port gives no access to any of this.
 
-This module is loaded with the first command. It decides nothing about workers: a command
+This module is loaded with the first command. It makes no decisions about workers: a command
 becomes one event of the core for each app.
 """
 
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 LINES = "application/x-ndjson"
 TEXT = "text/plain; charset=utf-8"
 BYTES = "application/octet-stream"
-# Queued at a time for a client that reads a long answer.
+# The most queued bytes for a client that reads a long answer.
 PIECE = 32 * 1024
 
 LOG_LINES = 20
@@ -101,7 +101,7 @@ class Service:
         self._operations: dict[Operation, None] = {}
 
     def answer(self, request: Request, peer: Peer) -> Answer | Handover:
-        """What `/control/…` says. Whoever asks is root or our own user."""
+        """The answer to `/control/…`. The client is root or pyinit's own user."""
         verb = request.path[1] if len(request.path) == 2 else ""
         if verb not in (*QUESTIONS, *COMMANDS):
             return _problem(404, f"no such command: {verb!r}")
@@ -127,7 +127,7 @@ class Service:
         return self._runtime.core.view()
 
     def _chosen(self, arguments: Arguments) -> list[Target]:
-        """What is named, each app once; nothing named, or `all`: every app.
+        """The named targets, each app once; without a name, or for `all`: every app.
 
         A name is an app's, else a worker's id as `pyinit ls` shows it.
         """
@@ -200,7 +200,7 @@ class Service:
         *,
         idle: bool = False,
     ) -> Handover:
-        """An answer that goes on: `begin(stream)` once its head is on the way."""
+        """A streamed answer: `begin(stream)` is called once its head is on the way."""
         import json  # structlog has loaded it
 
         spec = self._runtime.pump.form.spec
@@ -242,7 +242,7 @@ class Service:
         if verb == "reload":
             chosen = self._reloadable(chosen, arguments)
         if verb == "start":
-            # `all` is no reason to start what waits for another app: only its name is.
+            # `all` does not start an app that waits for another one: only its name does.
             named = arguments.every("app")
             chosen = [t for t in chosen if t.app.name in named or not completion.waits(t.app)]
         if dry:
@@ -258,7 +258,7 @@ class Service:
             )
             for target in chosen:
                 self._runtime.emit(event_of(verb, target, wanted[target.app.name]))
-            # A busy core decides later: the view must not be that of before the command.
+            # A busy core decides later: the view must not be the one from before the command.
             self._runtime.dispatch.after(lambda: self._asked(operation))
 
         return self._hand_over(LINES, begin)
@@ -268,7 +268,7 @@ class Service:
         self._watch()
 
     def _check_runnable(self, chosen: list[Target]) -> None:
-        """Only what ends by itself can be run once."""
+        """Only an app that ends by itself can be run once."""
         for target in chosen:
             name = target.app.name
             spec = self._runtime.plan.app(name)
@@ -319,18 +319,18 @@ class Service:
 
         def begin(stream: Stream) -> None:
             operation = self._operation(stream)
-            # A change of the plan by somebody else's SIGHUP is not the one we wait for.
+            # A change of the plan by another client's SIGHUP is not the one to wait for.
             self._runtime.rereading.begin(lambda outcome: self._preview(operation, outcome, dry))
 
         return self._hand_over(LINES, begin)
 
     def _preview(self, operation: Operation, outcome: Outcome, dry: bool) -> bool:
-        """Tell what will change, before it does; whether it is to be done."""
+        """Report what will change, before it does; returns whether to apply it."""
         if outcome.plan is None:
             for error in outcome.errors:
                 operation.say(error=error)
             operation.finish(1, "the file is wrong: nothing was changed")
-            return not dry  # the core remembers it: `pyinit ls` shows it
+            return not dry  # the core records it: `pyinit ls` shows it
         for warning in outcome.warnings:
             operation.say(warning=warning)
         plan, new = self._runtime.plan, outcome.plan
@@ -389,7 +389,7 @@ class Service:
 
 
 def _send_all(stream: Stream, answer: bytes) -> None:
-    """Queue a long answer piece by piece, as the client takes it."""
+    """Queue a long answer piece by piece, as the client reads it."""
     at = 0
 
     def more() -> None:
@@ -407,7 +407,7 @@ def _send_all(stream: Stream, answer: bytes) -> None:
 
 
 def _goals_of(changes: Sequence[diff.Change], view: View) -> list[completion.Goal]:
-    """What has to come about when the plan with these changes is accepted."""
+    """The goals of the changes in a plan that is accepted."""
     verbs = {
         diff.REMOVED: completion.REMOVE,
         diff.SCALED: completion.SCALE,
@@ -421,7 +421,7 @@ def _goals_of(changes: Sequence[diff.Change], view: View) -> list[completion.Goa
         if app is None or change.kind == diff.ADDED:
             found.append(completion.Goal(change.app, completion.START))
         elif not (app.stopped and change.kind == diff.CHANGED):
-            # What is stopped will be what it should be when it is started.
+            # A stopped app reaches the new spec when it is started.
             found.append(completion.goal_for(app, verbs[change.kind], change.now))
     return found
 

@@ -1,10 +1,10 @@
-"""An answer that goes on: lines to one client of the private socket, as they come.
+"""Streams an answer: lines to one client of the private socket, as they come.
 
-The client asked once and only reads from then on; the end of the answer is the end of the
-connection. What it does not read is kept up to `QUEUE_LIMIT` bytes and never waited for:
-`send` says when the queue is full, and the sender decides what to leave out. A client that
-takes nothing at all for `STALLED` seconds while something waits for it is closed, and so
-is one that hangs up; what it had asked for goes on.
+The client sent one request and only reads from then on; the answer ends with the
+connection. Unread lines are stored up to `QUEUE_LIMIT` bytes, and nothing waits for the client:
+`send` reports when the queue is full, and the sender decides what to omit. A client that
+reads nothing at all for `STALLED` seconds while lines wait for it is closed, and so
+is one that hangs up; the operation that it requested continues.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from .recent_logs import Choice, Recent
 
-# Bytes kept for a client that does not read, beside what the kernel keeps for it.
+# Bytes stored for a client that does not read, beside the kernel's buffer.
 QUEUE_LIMIT = 64 * 1024
 STALLED = 30.0  # seconds
-# A client has nothing more to say; what it sends is dropped, up to here.
+# The client sends nothing more; input is dropped, up to here.
 INPUT_LIMIT = 1 << 16
 
 
@@ -75,7 +75,7 @@ class Stream:
     def send(self, lines: bytes, *, must: bool = False) -> bool:
         """Queue and write; False when the queue is full, and `lines` are not sent.
 
-        `must`: also to a full queue, for the last words of an answer.
+        `must`: also to a full queue, for the last lines of an answer.
         """
         if not self.is_open or self._ending:
             return False
@@ -93,7 +93,7 @@ class Stream:
             self._flush()
 
     def close(self) -> None:
-        """Forget the client at once; harmless when that has happened."""
+        """Close the client at once; a no-op if that has happened."""
         if self.is_open:
             self.is_open = False
             self._loop.cancel(self)

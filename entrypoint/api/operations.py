@@ -1,6 +1,6 @@
 """Operations that a client waits for: progress line by line, and the result.
 
-An operation only watches. After each turn of the core it compares the view with what it
+An operation only observes. After each turn of the core it compares the view with what it
 reported last. It ends when `completion.judge` says so for each of its apps. Its client may leave
 at any time; the requested change goes on.
 """
@@ -34,7 +34,7 @@ def line(**fields: object) -> bytes:
 
 
 class Operation:
-    """What one client asked for. Lines, each a JSON object, go to `send`:
+    """An operation of one client. Sends these lines, each a JSON object, to `send`:
 
     - `{"note": …}`, `{"warning": …}`, `{"change": …}`: sentences for people;
     - `{"app", "instance", "id", "pid", "state", "worker", "done", "total"}`: a worker's new
@@ -59,25 +59,25 @@ class Operation:
         self._began = now()
         self._asking = True
         self._finished = False
-        # For the plan that comes: then the goals count.
+        # For a plan that is not applied yet: then the goals count.
         self.awaits_plan = False
 
     def attach(self, stream: Stream) -> None:
-        """Lines go there from now on."""
+        """Send lines there from now on."""
         self._stream = stream
 
     @property
     def waited_for(self) -> bool:
-        """A client still reads."""
+        """Whether a client still reads."""
         return not self._finished and self._stream is not None and self._stream.is_open
 
     def say(self, **fields: object) -> None:
-        """A line, unless the client does not keep up."""
+        """Send a line, unless the client does not keep up."""
         if self._stream is not None:
             self._stream.send(line(**fields))
 
     def aim(self, goals: Sequence[Goal], view: View) -> None:
-        """What has to come about; call it before the core is asked, then `asked`."""
+        """Set the goals; call it before the core gets the event, then `asked`."""
         self._goals = {goal.app: goal for goal in goals}
         self._outcomes = {goal.app: {} for goal in goals}
         self._rows = self._rows_of(view)
@@ -88,7 +88,7 @@ class Operation:
         self.look(view)
 
     def finish(self, code: int, message: str = "") -> None:
-        """The last line."""
+        """Send the last line."""
         self._finished = True
         if self._stream is not None:
             self._stream.end(line(exit=code, message=message))
@@ -128,7 +128,7 @@ class Operation:
             self.look(view)
 
     def look(self, view: View) -> None:
-        """Tell what is new, and end when nothing more is to come."""
+        """Report news, and end if nothing more will follow."""
         if self._finished:
             return
         for name, goal in self._goals.items():

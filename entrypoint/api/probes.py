@@ -1,4 +1,4 @@
-"""What the probe endpoints say, as a pure function of the view.
+"""The answers of the probe endpoints, as a pure function of the view.
 
 The form is that of the Kubernetes API server (`/livez`, `/readyz`, `?verbose`,
 `?exclude=`), with two differences: 503 instead of 500, and the answer gives the reason of a
@@ -37,7 +37,7 @@ PAGE = "page"
 
 
 class Answer(Record):
-    """A response but for what belongs to the connection.
+    """A response without the parts that belong to the connection.
 
     `allow`: of a 405. `fields`: more header fields, each `Name: value`.
     """
@@ -54,7 +54,7 @@ NO_PAGE = Answer(404, b"not found: probes.page is false\n")
 
 
 class Handover(Record):
-    """Instead of an answer: the client is given to `begin(sock, limiter)`, who closes it."""
+    """Instead of an answer: the client is handed to `begin(sock, limiter)`, which closes it."""
 
     begin: Callable[[_socket.socket, ConnectionLimiter], None]
 
@@ -143,7 +143,7 @@ def _report(name: str, checks: tuple[Check, ...], excluded: list[str], *, verbos
 
 
 def route(request: Request) -> str:
-    """The endpoint that was asked for, out of few words: for counting."""
+    """The requested endpoint, out of a small set of words: for counting."""
     if request.path == ("",):
         return PAGE
     return request.path[0] if request.path[0] in COUNTED else OTHER
@@ -155,7 +155,7 @@ def route(request: Request) -> str:
 def checks_of(endpoint: str, view: View, ready_when: str) -> tuple[Check, ...]:
     """All checks of `livez`, `readyz` or `startupz`, in the order of the file."""
     if endpoint == "livez":
-        # That this is answered at all shows that the loop turns.
+        # The answer itself shows that the loop turns.
         return (Check("loop"), *(_live(app) for app in view.apps))
     if endpoint == "readyz":
         return (*(_ready(app, ready_when) for app in view.apps), _shutdown(view))
@@ -186,7 +186,7 @@ def _ready(app: AppView, ready_when: str) -> Check:
     if app.job is not None and not app.job.counts:
         return Check(app.name, note="job")
     if app.stopped:
-        # One that was never started is not missed.
+        # An app that was never started is not required.
         stopped = "stopped: `pyinit start` starts it"
         return Check(app.name, stopped) if app.started else Check(app.name, note="not started")
     if app.errored:
@@ -202,7 +202,7 @@ def _ready(app: AppView, ready_when: str) -> Check:
 
 
 def _stuck(app: AppView) -> str:
-    """A note, no failure: a restart of the container may not end such a process either."""
+    """A note, not a failure: a restart of the container may not end such a process either."""
     count = sum(bool(worker.stuck) for worker in app.workers)
     return f"with {count} worker{'s' * (count != 1)} that cannot be ended" if count else ""
 

@@ -1,10 +1,10 @@
-"""What was logged lately: for `pyinit logs`, which comes after the fact.
+"""Keeps recent log records for `pyinit logs`.
 
-Stdout belongs to the container's engine, which a process inside cannot ask. So a little
-of it is kept here, at most `BYTES_LIMIT` and `RECORDS_LIMIT` chunks for all apps together,
-however many there are; a talkative app pushes out its own lines first.
+Stdout belongs to the container's engine, which a process inside cannot read. So a small
+part is kept here, at most `BYTES_LIMIT` and `RECORDS_LIMIT` chunks for all apps together,
+however many there are; a verbose app displaces its own lines first.
 
-The pump hands over whole records as they go to stdout. Keeping them costs a reference.
+The pump passes whole records as they go to stdout. Keeping them costs a reference.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COST = 160
 
 
 class Choice:
-    """The apps, and instances of them, whose records are asked for; none: everything.
+    """The apps, and instances of them, whose records are requested; none: everything.
 
     Events of pyinit's own that name one of them are theirs too (where they are JSON).
     `key`, `instance_key`: what the records call an app and an instance.
@@ -61,7 +61,7 @@ class Choice:
 
 
 def _marks(app: str, instances: tuple[int, ...], key: str) -> tuple[bytes, ...]:
-    """What a record of these workers has in it: as JSON, and under its label."""
+    """Byte strings that a record of these workers contains: as JSON, and under its label."""
     found: list[bytes] = []
     # The key may have a prefix, where a worker's own object has one of that name.
     name = quote(key)[1:] + b":"
@@ -72,7 +72,7 @@ def _marks(app: str, instances: tuple[int, ...], key: str) -> tuple[bytes, ...]:
 
 
 class Recent:
-    """The last records of each app, and whoever follows them.
+    """The last records of each app, and their followers.
 
     The app of pyinit's own events is `""`.
     """
@@ -120,7 +120,7 @@ class Recent:
 
     @property
     def size(self) -> int:
-        """Bytes that are held, more or less."""
+        """Approximate bytes stored."""
         return self._size
 
     def last(self, choice: Choice, lines: int) -> bytes:
@@ -147,5 +147,5 @@ class Recent:
         self._followers[follower] = None
 
     def unfollow(self, follower: Follower) -> None:
-        """No more; harmless when it did not follow."""
+        """Stop following; a no-op if it did not follow."""
         self._followers.pop(follower, None)

@@ -1,4 +1,4 @@
-"""Where a running pyinit is found: its private unix socket, and nothing else.
+"""The path of a running pyinit's private unix socket.
 
 `pyinit health` and the commands must find the pyinit of *their* container without
 reading the file, when the root is read-only, as any user, and when several pyinits share
@@ -10,10 +10,10 @@ what containers may share:
 - Its name is `<mount namespace>-<pid namespace>-<pid>`. The containers of a Kubernetes
   pod share `/dev/shm` and the abstract names, with `shareProcessNamespace` the pids too,
   but never the mount namespace, which `docker exec` and the kubelet enter.
-- `/dev/shm` and `/tmp` can be written by everybody. Whoever made the folder or the socket
-  is not asked the file system but the kernel: both ends compare `SO_PEERCRED` (`unix(7)`)
-  with the user they expect, so a planted folder, link or socket is at most passed over.
-- A dead pyinit leaves a socket that refuses connections; clients pass over it and the
+- `/dev/shm` and `/tmp` are writable for every user. The creator of the folder or the socket
+  is determined by the kernel, not the file system: both ends compare `SO_PEERCRED` (`unix(7)`)
+  with the user they expect, so a planted folder, link or socket is at most skipped.
+- A dead pyinit leaves a socket that refuses connections; clients skip it and the
   next pyinit there removes it.
 """
 
@@ -34,7 +34,7 @@ PARENTS = ("/run", "/dev/shm", "/tmp")  # noqa: S108  why that is safe: see abov
 SUFFIX = ".sock"
 ABSTRACT = "\0pyinit-"
 BACKLOG = 64
-# A folder that somebody filled must not hold up the boot.
+# A folder that a user has filled must not hold up the boot.
 SWEEP_LIMIT = 64
 
 
@@ -43,7 +43,7 @@ _folders: dict[str, unixpath.Folder] = {}
 
 
 class PlaceError(OSError):
-    """No path can be used for the socket; the text says why for each."""
+    """No path is usable for the socket; the text says why for each."""
 
 
 class Peer:
@@ -58,7 +58,7 @@ class Peer:
 
 
 def key() -> str:
-    """What the name of a socket here begins with; zeros where `/proc` does not tell."""
+    """The prefix of a socket's name here; zeros if `/proc` does not show it."""
     return "-".join(str(_namespace(kind)) for kind in ("mnt", "pid"))
 
 
@@ -114,7 +114,7 @@ def bind(environ: Mapping[str, str]) -> tuple[_socket.socket, str]:
 
 
 def leave(address: str) -> None:
-    """Remove the socket file; nothing happens when it is gone."""
+    """Remove the socket file; a no-op if it is gone."""
     folder = _folders.pop(address, None)
     if folder is not None:
         _unlink(folder, os.path.basename(address))
@@ -163,7 +163,7 @@ def _stream_socket() -> _socket.socket:
 
 
 def _sweep(folder: unixpath.Folder, keep: str) -> None:
-    """Remove what dead pyinits left: a container that restarts keeps its files."""
+    """Remove sockets of dead pyinits: a container that restarts keeps its files."""
     try:
         names = os.listdir(folder.fd)[:SWEEP_LIMIT]
     except OSError:
@@ -205,13 +205,13 @@ def find(environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
 
 
 def closed_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Folders that may hold the socket of another user, where we cannot look."""
+    """Folders that may contain the socket of another user and are not readable."""
     folders = [os.path.join(p, f"pyinit-{uid}") for p in _parents(environ) for uid in users()]
     return tuple(f for f in folders if os.path.isdir(f) and not os.access(f, os.R_OK | os.X_OK))
 
 
 def users() -> tuple[int, ...]:
-    """Users whose pyinit may be ours: ourselves, the owner of process 1, root."""
+    """Users whose pyinit may be this container's: the own user, the owner of process 1, root."""
     own = os.geteuid()
     try:
         first = os.stat("/proc/1").st_uid
@@ -232,10 +232,10 @@ def _abstract_names() -> list[str]:
 
 
 def trusted(peer: Peer) -> bool:
-    """Whether what `peer` says counts: it is us, root, or of the user of process 1."""
+    """Whether `peer` is trusted: it is the own user, root, or of the user of process 1."""
     return peer.uid in users()
 
 
 def allowed(peer: Peer) -> bool:
-    """Whether a client may ask over the private socket: root, or our own user."""
+    """Whether a client may use the private socket: root, or pyinit's own user."""
     return peer.uid in {0, os.geteuid()}

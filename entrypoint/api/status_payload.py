@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         schedules: Schedules
 
 
-# Of the spec, as the file calls them, in the order in which they are shown.
+# Fields of the spec, by their names in the file, in the order in which they are shown.
 SHOWN = (
     "exec_mode",
     "namespace",
@@ -59,7 +59,7 @@ SHOWN = (
 
 
 def everything(runtime: Runtime, view: View) -> dict[str, Any]:
-    """All apps with their workers; memory and CPU are read by whoever asks."""
+    """All apps with their workers; the client reads memory and CPU."""
     return {
         "version": _version(),
         "pid": os.getpid(),
@@ -74,7 +74,7 @@ def everything(runtime: Runtime, view: View) -> dict[str, Any]:
 def in_detail(
     runtime: Runtime, view: View, app: AppView, instances: tuple[int, ...] = ()
 ) -> dict[str, Any]:
-    """One app, or these instances of it, with what the file says of it."""
+    """One app, or these instances of it, with its settings in the file."""
     payload = _app(runtime, app)
     if instances:
         payload["workers"] = [row for row in payload["workers"] if row["instance"] in instances]
@@ -89,7 +89,7 @@ def in_detail(
 
 
 def _left_behind(runtime: Runtime, name: str) -> list[dict[str, Any]]:
-    """Processes of earlier workers, or that a worker has detached: they live until the end.
+    """Processes left by earlier workers, or detached by a worker: they live until the end.
 
     Their names, and no command lines, which may hold secrets.
     """
@@ -138,7 +138,7 @@ def _app(runtime: Runtime, app: AppView) -> dict[str, Any]:
 
 
 def _job(runtime: Runtime, app: AppView) -> dict[str, Any] | None:
-    """Of an app with `cron_restart`: its last run, and when the next one begins."""
+    """An app with `cron_restart`: its last run, and when the next one begins."""
     job = app.job
     if job is None:
         return None
@@ -157,7 +157,7 @@ def _job(runtime: Runtime, app: AppView) -> dict[str, Any] | None:
 
 
 def _listening(runtime: Runtime, name: str, spec: AppSpec | None) -> list[str]:
-    """What the file declares, and what its workers have bound since."""
+    """The declared addresses, and those its workers have bound since."""
     declared = [each.text for each in spec.listen] if spec else []
     ports = runtime.ports.get(name)
     bound = ports.addresses if ports is not None else ()

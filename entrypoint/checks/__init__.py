@@ -1,1 +1,1 @@
-"""Active checks of workers: what `health` of the file asks for, performed."""
+"""Performs the active checks of workers that the file's `health` configures."""

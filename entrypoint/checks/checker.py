@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Checker:
     """All checks under way.
 
-    `ports_of(app)` are an app's listening sockets, None when it has none; `emit` gets the
+    `ports_of(app)` are an app's listening sockets, None if it has none; `emit` gets the
     answers (`HealthChecked`).
     """
 
@@ -49,7 +49,7 @@ class Checker:
         self._running: dict[int, Check] = {}
 
     def start(self, incarnation: int, number: int) -> None:
-        """Check this worker; the answer carries `number`."""
+        """Start a check of this worker; the answer carries `number`."""
         self.stop(incarnation)
         started = self._children.get(incarnation)
 
@@ -71,13 +71,13 @@ class Checker:
             check.begin()
 
     def stop(self, incarnation: int) -> None:
-        """Give up its check, if there is one."""
+        """Cancel its check, if there is one."""
         check = self._running.pop(incarnation, None)
         if check is not None:
             check.give_up()
 
     def close(self) -> None:
-        """Give up all."""
+        """Cancel all checks."""
         for incarnation in tuple(self._running):
             self.stop(incarnation)
 

@@ -1,7 +1,7 @@
-"""Checks over a connection: `tcp`, which must be taken, and `http`, which must be answered.
+"""Checks over a connection: `tcp`, which must be accepted, and `http`, which must be answered.
 
-No deadline here: the core gives a check up when its time is over, so a server that drips
-bytes fails like one that says nothing.
+No deadline here: the core cancels a check when its time is over, so a server that sends
+a byte now and then fails like one that sends nothing.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     from .target import Target
 
-# The head of an answer is at most so long.
+# The longest head of an answer.
 HEAD_AT_MOST = 16384
-# How long, and for how much, what comes behind the head is read and thrown away, so that
-# a server does not find its client gone while it still writes.
+# How long, and for how many bytes, the rest of an answer is read and dropped, so that
+# the client does not close the connection while the server still writes.
 LINGER = 1.0
 LINGER_AT_MOST = 1 << 20
 
 
 class TcpCheck:
-    """Connects; being taken is success."""
+    """Connects; success when the connection is accepted."""
 
     def __init__(self, loop: Loop, target: Target, ended: Callable[[str], None]) -> None:
         self._loop = loop
@@ -60,7 +60,7 @@ class TcpCheck:
             self._wait(WRITE)
 
     def give_up(self) -> None:
-        """No answer is wanted any more."""
+        """Cancel the check."""
         self._close()
 
     def _ready(self, _events: int) -> None:
@@ -118,7 +118,7 @@ class TcpCheck:
 
 
 class HttpCheck(TcpCheck):
-    """Asks by GET; an answer from 200 to 399 is success, as to the kubelet."""
+    """Sends a GET; an answer from 200 to 399 is success, as for the kubelet."""
 
     def __init__(self, loop: Loop, target: Target, ended: Callable[[str], None]) -> None:
         super().__init__(loop, target, ended)
@@ -189,9 +189,9 @@ class HttpCheck(TcpCheck):
 
 
 def status_of(head: bytes) -> tuple[int, str]:
-    """Status and reason of an HTTP answer whose head is there; 0 while it is not.
+    """Status and reason of an HTTP answer with a complete head; 0 while it is incomplete.
 
-    Interim answers (1xx) are passed over. Raises ValueError with what is wrong.
+    Interim answers (1xx) are skipped. Raises ValueError with what is wrong.
     """
     while True:
         line, newline, rest = head.partition(b"\n")

@@ -1,7 +1,7 @@
-"""Checks by a command: it must exit with 0.
+"""Checks by a command, which must exit with 0.
 
 It runs as a child of pyinit with the worker's environment, user and folder, in a process
-group of its own, all of which is ended with it.
+group of its own, which is killed as a whole.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ExecCheck:
         self._pid = 0
 
     def begin(self) -> None:
-        """Fork; `ended(reason, last words)` follows with its end, or at once when that fails."""
+        """Fork; `ended(reason, last words)` is called at its end, or at once if that fails."""
         self._reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._reading, False)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -65,7 +65,7 @@ class ExecCheck:
         self._loop.register(self._reading, READ, self._readable)
 
     def give_up(self) -> None:
-        """End it; that it is reaped later tells nothing any more."""
+        """Kill it; its later end has no meaning any more."""
         self._ended = lambda *_: None
         self._kill()
         self._close()
@@ -74,7 +74,7 @@ class ExecCheck:
         try:
             kill.send_signal(self._pid, signals.SIGKILL, group=True)
         except (PermissionError, ValueError):
-            pass  # all of it is another user's, or it was never there
+            pass  # all of it runs as another user, or never existed
 
     def _readable(self, _events: int) -> None:
         try:
@@ -86,11 +86,11 @@ class ExecCheck:
             self._loop.unregister(self._reading)
 
     def _reaped(self, status: int) -> None:
-        # What it left in its group would fill the pid space, a process each time.
+        # Processes that it leaves in its group would fill the pid space, one each time.
         if kill.group_exists(self._pid):
             self._kill()
         if self._reading < 0:
-            return  # given up before
+            return  # cancelled before
         failure = self._failure()
         self._readable(0)
         said = _last_lines(self._said)
@@ -121,6 +121,6 @@ class ExecCheck:
 
 
 def _last_lines(said: bytes) -> str:
-    """The end of what it wrote, in one line."""
+    """The end of its output, in one line."""
     lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines()]
     return "; ".join(line for line in lines[-3:] if line)

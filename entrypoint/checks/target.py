@@ -1,4 +1,4 @@
-"""Where a check connects to, so that this worker answers it and no other.
+"""Where a check connects, so that this worker answers it and no other.
 
 An app's own port leads to all of its workers. With a socket for each slot the check binds a
 source port first, and the group's BPF program directs connections from that port to the worker's
@@ -29,7 +29,7 @@ _ANY4, _ANY6, _MAPPED = "0.0.0.0", "::", "::ffff:"  # noqa: S104  compared
 
 
 class Unreachable(Exception):
-    """There is nothing to connect to."""
+    """There is no address to connect to."""
 
 
 class Endpoint(Record):
@@ -44,7 +44,7 @@ class Endpoint(Record):
 class Target(Record):
     """`endpoints` are tried in their order. `host` and `path` are for HTTP.
 
-    `group`: the app's own sockets, so that `slot` of them is meant.
+    `group`: the app's own sockets, so that `slot` of them is the target.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -54,7 +54,7 @@ class Target(Record):
     slot: int = 0
 
     def connect(self, endpoint: Endpoint) -> tuple[_socket.socket, int]:
-        """A connection on its way, and the source port that is directed (0: none).
+        """Start a connection; returns it and the source port that is directed (0: none).
 
         Raises OSError.
         """
@@ -78,7 +78,7 @@ class Target(Record):
 
 
 def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Target:
-    """Raises Unreachable when the app has no address to ask at (yet)."""
+    """The target of a check. Raises Unreachable if the app has no address (yet)."""
     if health.http.startswith("/"):
         group = ports.accepted_by(started.incarnation) if ports is not None else None
         if group is None:
@@ -102,7 +102,7 @@ def target_of(health: HealthSpec, started: Started, ports: Ports | None) -> Targ
 def _own_group(
     spec: ListenSpec, started: Started, ports: Ports | None, *, local: bool
 ) -> Group | None:
-    """The app's own sockets, if the address is theirs."""
+    """The app's own sockets, if the address belongs to them."""
     if ports is None or spec.family == "unix":
         return None
     group = ports.accepted_by(started.incarnation, spec.port)
@@ -126,7 +126,7 @@ def _endpoint_of(group: Group, ports: Ports | None) -> Endpoint:
 def _endpoints(spec: ListenSpec, *, local: bool) -> tuple[Endpoint, ...]:
     if spec.family == "unix":
         return (Endpoint("unix", path=spec.path),)
-    # What `localhost` means to a server is one of the two, seldom both.
+    # To a server `localhost` means one of the two, seldom both.
     if local:
         return (Endpoint("inet", _LOCAL4, spec.port), Endpoint("inet6", _LOCAL6, spec.port))
     return (Endpoint(spec.family, spec.host, spec.port),)

@@ -1,4 +1,4 @@
-"""`pyinit run`, `reload`, `restart`, `stop`, `start`, `scale`, `signal`: what changes something.
+"""`pyinit run`, `reload`, `restart`, `stop`, `start`, `scale`, `signal`: commands with an effect.
 
 They run as processes of their own, next to the pyinit that they ask (`docker exec`), so
 they may import what they like.
@@ -113,7 +113,7 @@ def _signal(options: argparse.Namespace) -> int:
 
 
 def _operate(command: str, options: argparse.Namespace, *extra: tuple[str, str]) -> int:
-    """Ask for it and tell how it goes; the exit code is how it ended."""
+    """Send the request and print its progress; the exit code is its result."""
     reply = ask("POST", command, [*named_apps(options), *extra], options.socket)
     try:
         with closing(reply):

@@ -19,7 +19,7 @@ TIMEOUT = 10.0
 
 
 class Refusal(Exception):
-    """pyinit was found and said no: `status`, and the fields of its answer."""
+    """pyinit was found and refused: `status`, and the fields of its answer."""
 
     def __init__(self, status: int, fields: dict[str, Any]) -> None:
         super().__init__(str(fields.get("error", "refused")))

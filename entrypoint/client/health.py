@@ -122,7 +122,7 @@ def _say(text: str, stream: object, code: int) -> int:
     try:
         print(text, file=stream, flush=True)  # type: ignore[call-overload]
     except OSError:
-        return code  # nobody reads it (EPIPE); the exit code counts
+        return code  # the reader is gone (EPIPE); the exit code counts
     return code
 
 

@@ -1,4 +1,4 @@
-"""`pyinit ls`, `describe`, `journal`: what is asked and changes nothing."""
+"""`pyinit ls`, `describe`, `journal`: commands that change nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people write who mean another command: a sentence that says the right one."""
+"""Hints for users who write another tool's command: a sentence with the right one."""
 
 from __future__ import annotations
 

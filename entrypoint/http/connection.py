@@ -34,7 +34,7 @@ IDLE_TIMEOUT = 10.0  # between two requests
 LINGER_TIMEOUT = 1.0
 
 RECEIVE_SIZE = 4096
-# How much of a refused client's input is read and dropped: see `_finish`.
+# How much input of a refused client is read and dropped: see `_finish`.
 LINGER_LIMIT = 1 << 16
 # A body of more bytes is not copied behind its header.
 SHARED_SIZE = 1 << 14
@@ -57,7 +57,7 @@ REASONS = {
 
 
 class Connection:
-    """A client. It reports to its limiter when it is gone and when its answer is not taken."""
+    """A client. It reports to its limiter when it is gone and when its answer is not read."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Connection:
         self._date = date
         self._limiter = limiter
         self._parser = http1.RequestParser()
-        # What is left of the answer; the body of a big one is shared with others'.
+        # The rest of the answer; the body of a big one is shared with others'.
         self._output: list[memoryview] = []
         self.body: bytes = b""
         self._forget_later: Callable[[], None] | None = None
@@ -89,11 +89,11 @@ class Connection:
 
     @property
     def pending(self) -> int:
-        """Bytes of an answer that the client has not taken yet."""
+        """Bytes of an answer that the client has not read yet."""
         return sum(len(part) for part in self._output)
 
     def ready(self, _events: int = 0) -> None:
-        """Do the next small thing. An exception (a bug of ours) closes the connection."""
+        """Do the next small step. An exception (a bug of pyinit) closes the connection."""
         try:
             self._step()
         except (OSError, MemoryError):
@@ -103,7 +103,7 @@ class Connection:
             raise
 
     def close(self) -> None:
-        """Forget the client at once; harmless when that has happened."""
+        """Close the client at once; a no-op if that has happened."""
         if self._open:
             self._open = False
             self._loop.unregister(self._sock.fileno())
@@ -217,8 +217,8 @@ class Connection:
             sent -= len(self._output.pop(0))
         if self._output:
             self._output[0] = self._output[0][sent:]
-            # Nothing is read meanwhile: a client that does not take its answers is not
-            # asked for more requests.
+            # Nothing is read meanwhile: a client that does not read its answers gets no further
+            # requests served.
             self._wait(loops.WRITE)
             self._limiter.relieve()
             return
@@ -261,7 +261,7 @@ class Connection:
 
     def _expired(self) -> None:
         if not self._lingering and not self._output and self._parser.begun:
-            # Tell the client why, if it takes it; no more time is given to it.
+            # Send the client the reason, if it reads it; it gets no more time.
             self._tell(http1.Refused(408, "the request took too long"))
         self.close()
 

@@ -1,9 +1,9 @@
 """HTTP/1.1 requests without I/O: bytes in, records out.
 
-How it works. `receive` keeps bytes, `next_event` takes at most one request out of them,
-and the parser then stands still until `answered` says that its answer is on the way: so
+`receive` stores bytes, `next_event` takes at most one request out of them,
+and the parser then waits until `answered` says that its answer is on the way: so
 a client that sends a thousand requests at once gets them served one by one, and the
-caller decides when. What may follow what stands in `TRANSITIONS`, a table
+caller decides when. `TRANSITIONS` has the allowed sequences, a table
 `{state: {event: next state}}`; a pair that is not in it is an error of the caller.
 
     AWAITING ──RequestLine──► READING ──Request──► ANSWERING ──Answered──► AWAITING
@@ -15,7 +15,7 @@ Nothing that a client sends raises. What breaks a rule of RFC 9112 or a limit be
 `Refused` with the status to answer, after which the connection is to be closed: where
 the next request would begin is no longer known. The result depends on the bytes alone
 and not on how they were cut into pieces. Lines are judged as they come in and fields
-that nobody needs are dropped at once, so a connection holds at most one unfinished line.
+unused are dropped at once, so a connection holds at most one unfinished line.
 
 No body is ever read: a request that announces one has `has_body`, and is the last of its
 connection.
@@ -78,14 +78,14 @@ class Request(Record):
 
 
 class Refused(Record):
-    """What came in is no request that can be answered: send `status`, then close."""
+    """The input is not a request that can be answered: send `status`, then close."""
 
     status: int
     reason: str
 
 
 class Ended(Record):
-    """The client will send no more and has no request left. `clean`: not in the midst."""
+    """The client will send no more and has no request left. `clean`: not within a request."""
 
     clean: bool
 
@@ -130,7 +130,7 @@ class RequestParser:
 
     @property
     def begun(self) -> bool:
-        """A request is in the midst of coming in."""
+        """Whether a request has begun and is incomplete."""
         return self.state == READING or (self.state == AWAITING and bool(self._buffer))
 
     def receive(self, data: bytes) -> None:
@@ -141,7 +141,7 @@ class RequestParser:
             self._buffer += data
 
     def next_event(self) -> Request | Refused | Ended | None:
-        """What the input means so far; None when it is not enough.
+        """The next event in the input; None if more input is needed.
 
         None too while a request waits for its answer, and after `Refused` and `Ended`.
         """

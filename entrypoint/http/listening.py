@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from entrypoint.core.spec import ListenSpec
 
     class Client(Protocol):
-        """What the limiter needs of a client."""
+        """What the limiter needs to know of a client."""
 
         idle: bool
-        # It has asked and its answer is being made: that it takes long is not its fault.
+        # Its answer is being made: it is not responsible for the delay.
         awaiting: bool
 
         @property
         def pending(self) -> int:
-            """Bytes of an answer that wait to be taken."""
+            """Bytes of an answer that wait to be read."""
 
         @property
         def body(self) -> bytes:
-            """What of them others may have to take too; empty: nothing."""
+            """The part of them that other clients may share; empty: none."""
 
         def close(self) -> None:
             """Close the connection and call `forget`."""
 
 
-# What a client may make the kernel keep for a connection that is not read. Inherited by
+# The kernel's buffer for input of a connection that is not read. Inherited by
 # each accepted socket (`tcp(7)`), doubled by the kernel; a probe has some 100 bytes.
 RECEIVE_BUFFER = 16384
-# And for answers that are not taken; a big `/status` goes in several parts.
+# And for answers that are not read; a big `/status` is sent in several parts.
 SEND_BUFFER = 32768
 
 # By path, of the unix sockets that are listened on.
@@ -43,7 +43,7 @@ _files: dict[str, socket_file.SocketFile] = {}
 
 
 class ListenError(OSError):
-    """An address cannot be listened on; `str()` is the sentence for the person."""
+    """An address cannot be listened on; `str()` is a sentence for people."""
 
     def __str__(self) -> str:
         """The sentence alone."""
@@ -95,7 +95,7 @@ def _listen_unix(spec: ListenSpec) -> _socket.socket:
 
 
 def leave(path: str) -> None:
-    """Remove the file of a unix socket that was listened on; there may be none."""
+    """Remove the file of a unix socket that was listened on; a no-op if there is none."""
     file = _files.pop(path, None)
     if file is not None:
         file.remove()
@@ -116,7 +116,7 @@ class ConnectionLimiter:
         self.evicted = 0
 
     def admit(self, client: Client) -> None:
-        """Take a new client in; another one goes when there are too many."""
+        """Admit a new client; another one is closed if there are too many."""
         self.clients[client] = None
         if len(self.clients) > self.limit:
             self.evict(but=client)
@@ -126,9 +126,9 @@ class ConnectionLimiter:
         self.clients.pop(client, None)
 
     def evict(self, but: Client | None = None) -> bool:
-        """Close the oldest idle client, else the oldest that we wait for, else the oldest.
+        """Close the oldest idle client, else the oldest that pyinit waits for, else the oldest.
 
-        Never `but`, the new one. False when there is no other.
+        Never `but`, the new one. False if there is no other.
         """
         slow = oldest = None
         for client in self.clients:
@@ -149,9 +149,9 @@ class ConnectionLimiter:
         return True
 
     def relieve(self) -> None:
-        """Close the oldest clients that do not take their answers, if they hold much.
+        """Close the oldest clients that do not read their answers, if they hold many bytes.
 
-        One is left in peace, however big its answer is.
+        One is always kept, however big its answer is.
         """
         waiting = [client for client in self.clients if client.pending]
         while len(waiting) > 1 and _pending_bytes(waiting) > PENDING_LIMIT:
@@ -165,6 +165,6 @@ class ConnectionLimiter:
 
 
 def _pending_bytes(clients: list[Client]) -> int:
-    """Bytes in memory for what they have to take; a body that they share counts once."""
+    """Bytes in memory that they have to read; a body that they share counts once."""
     shared = {id(client.body): len(client.body) for client in clients if client.body}
     return sum(client.pending for client in clients if not client.body) + sum(shared.values())

@@ -1,14 +1,14 @@
 """The probe server: listeners and a bounded number of clients on the loop.
 
-It is open to whoever reaches the port, so everything that a client can make it spend is
+Everyone who reaches the port can use it, so all resources that a client can consume are
 bounded: connections (the oldest idle one, else the oldest of all, makes room for a new
-one, so that a probe gets through while hundreds of slow clients hold on), bytes kept for
-each of them (an unfinished line, one answer), bytes of answers that nobody takes,
-accepts in one turn, seconds of patience. Nothing that is asked here changes any state.
+one, so that a probe gets through despite hundreds of slow clients), bytes stored for
+each of them (an unfinished line, one answer), bytes of unread answers,
+accepts in one turn, seconds of patience. No request changes any state.
 
 Besides the listeners of the file there is a private one, a unix socket for our own user
-and root, where `pyinit health` asks without knowing the file (api/socket_path.py). Its
-clients are counted apart: no flood on the port keeps the container's own HEALTHCHECK out.
+and root, where `pyinit health` asks without the file (api/socket_path.py). Its
+clients are counted separately: no flood on the port blocks the container's own HEALTHCHECK.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PRIVATE_LIMIT = 64
 # probe waits in the backlog, and its request has come by the time that it is accepted.
 ACCEPT_BATCH = 48
 ACCEPT_TIME = 0.005
-# Seconds to leave a listener alone that the kernel has no descriptor or memory for.
+# How long to leave a listener alone if the kernel has no descriptor or memory for it (s).
 ACCEPT_PAUSE = 1.0
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -58,7 +58,7 @@ class ProbeErrors(OSError):
 
 
 class ProbeServer:
-    """`view` is called at most once in a turn of the loop, and only when asked.
+    """Answers probes. `view` is called at most once in a turn of the loop, and only on a request.
 
     `extra_status` adds to `/status`: plain values for JSON, nothing secret. `metrics` answers
     `/metrics` for an Accept field, `page` answers `/` and `/events`. `private`
@@ -152,14 +152,14 @@ class ProbeServer:
             raise ProbeErrors(tuple(sentences))
 
     def discard(self) -> None:
-        """What was prepared will not be needed."""
+        """Close what was prepared."""
         for spec, sock in self._coming.items():
             sock.close()
             listening.leave(spec.path)
         self._coming.clear()
 
     def change(self, listeners: tuple[ListenSpec, ...], ready_when: str) -> None:
-        """Listen on these, which were prepared; those that stay are not touched."""
+        """Listen on these, which were prepared; unchanged ones are not touched."""
         wanted = {spec.text: spec for spec in listeners}
         for spec in tuple(self._open):
             if spec.text not in wanted:
@@ -195,7 +195,7 @@ class ProbeServer:
 
     @property
     def evicted(self) -> int:
-        """Public clients that had to make room for others."""
+        """Public clients that were closed for others."""
         return self._limiter.evicted
 
     @property

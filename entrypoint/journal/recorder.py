@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LIMIT = 1_000_000
-# Kept back of `LIMIT`: for the table of types.
+# Part of `LIMIT` reserved for the table of types.
 _RESERVE = 20_000
 # A block is this many turns, or fewer that decided more than `_ORDERS` effects.
 BLOCK = 32

@@ -1,1 +1,1 @@
-"""Logs: worker lines and our own events, one record a line on stdout."""
+"""Logs: lines of workers and pyinit's own events, one record a line on stdout."""

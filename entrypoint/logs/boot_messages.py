@@ -1,4 +1,4 @@
-"""Messages before there is a log pump, or without one: boot errors, `pyinit -- CMD`.
+"""Messages before the log pump exists, or without one: boot errors, `pyinit -- CMD`.
 
 The same schema as all records (schema.py), rendered without structlog, which is not
 loaded yet and, for `pyinit -- CMD`, never is. They go to stderr: stdout may already be
@@ -17,7 +17,7 @@ _PIECE = 256
 
 
 def put(data: bytes, descriptor: int, seconds: float) -> bool:
-    """Write in the end, to what may never take it; whether it did within `seconds`.
+    """Write with a time limit, as the reader may never read; returns whether it succeeded.
 
     A pipe or terminal that is ready takes a small piece whole (`pipe(7)`, PIPE_BUF), so
     nothing here blocks, whatever the flags of the descriptor.
@@ -41,7 +41,7 @@ def put(data: bytes, descriptor: int, seconds: float) -> bool:
 def write(level: str, event: str, *, descriptor: int = 2, **fields: object) -> None:
     """Write one record: JSON, or a sentence for people when `descriptor` is a terminal.
 
-    Blocks as `write(2)` does; never raises, for there is nobody left to tell.
+    Blocks as `write(2)` does; never raises, because no other output exists.
     """
     when = schema.stamp(time.time_ns())
     try:

@@ -1,14 +1,14 @@
-"""Records for people: `log.format: console`, and `auto` on a terminal.
+"""Renders records for people: `log.format: console`, and `auto` on a terminal.
 
     web:0  | GET /index.html
     web:1  | GET /about
     pyinit | 09:12:13.004 worker ready  web:1  pid=27 by=listen after=0.21
     pyinit | 09:12:15.127 error worker exited: exit code 1  web:1  pid=27 uptime=2.1
 
-The bytes of a worker's line are passed on as they are, its colours included: nothing is
-lost here either. A `>` in place of the `|` marks the part of a line that goes on in the
-next record. A value of an event that has lines of its own (a traceback) is printed below
-it, under the same label; the last lines of a worker are not, for they stand right above.
+The bytes of a worker's line are passed on unchanged, colours included: nothing is
+lost here either. A `>` instead of the `|` marks the part of a line that continues in the
+next record. A multi-line value of an event (a traceback) is printed below
+it, under the same label; the last lines of a worker are not, because they are right above.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _RESET = b"\x1b[0m"
 _RED = b"\x1b[31m"
 _BOLD = b"\x1b[1m"
 _DIM = b"\x1b[2m"
-# A longer label pushes its own line only.
+# A longer label only shifts its own line.
 _WIDEST = 24
 _SAID_BY_THE_LINES = frozenset(("last_lines", "expected"))
 _SAID_BY_THE_REASON = frozenset(("reason", "exit_code", "signal", "oom_killed", "core_dumped"))
-# Cyan, green, yellow, magenta, blue and their bright forms; red is left for trouble.
+# Cyan, green, yellow, magenta, blue and their bright forms; red is reserved for errors.
 _APP_COLOURS = tuple(b"\x1b[%dm" % code for code in (36, 32, 33, 35, 34, 96, 92, 93, 95, 94))
 _LEVEL_COLOURS = {"debug": _DIM, "warning": b"\x1b[33m", "error": _RED, "critical": _RED}
 
 
 def wants_colour(environ: Mapping[str, str], is_terminal: bool) -> bool:
-    """Colour or not: `NO_COLOR` (no-color.org), then `FORCE_COLOR`, then the terminal."""
+    """Whether to use colours: `NO_COLOR` (no-color.org), then `FORCE_COLOR`, then the terminal."""
     if environ.get("NO_COLOR"):
         return False
     force = environ.get("FORCE_COLOR", "")
@@ -69,12 +69,12 @@ class Style:
         return self._apps[app]
 
     def paint(self, text: str, colour: bytes) -> bytes:
-        """`text` in a colour, where there are colours."""
+        """`text` in a colour, if colours are used."""
         plain = text.encode("utf-8", "replace")
         return colour + plain + _RESET if self.colour else plain
 
     def expect(self, names: Iterable[str]) -> None:
-        """Labels that will come: the first line is as wide as the last."""
+        """Set the width for labels to come: the first line is as wide as the last."""
         for name in names:
             self.width = max(self.width, min(len(name), _WIDEST))
 
@@ -113,7 +113,7 @@ class Style:
 
 
 class ConsoleWrapper(Wrapper):
-    """Lines under the label of their worker; with `time` their time stands before them."""
+    """Puts the label of their worker before lines; with `time` also their time."""
 
     def __init__(
         self,

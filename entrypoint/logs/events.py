@@ -1,8 +1,8 @@
-"""pyinit's own events, through structlog once it is loaded.
+"""Logs pyinit's own events, through structlog once it is loaded.
 
 The first workers are spawned before structlog is imported (structlog_import.py), so events wait
-until `load`, with the time they happened at. Events are written in order or dropped:
-what waits is rendered first.
+until `load`, with the time of their occurrence. Events are written in order or dropped:
+waiting events are rendered first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .console import Style
     from .output import Output
 
-# Events that wait for structlog; beyond that they are rendered by schema.record.
+# The most events that wait for structlog; further ones are rendered by schema.record.
 _QUEUE_LIMIT = 1000
 
 
@@ -46,13 +46,13 @@ class Events:
     def configure(
         self, *, level: str = "info", style: Style | None = None, layout: Flat | None = None
     ) -> None:
-        """Tell what comes from now on otherwise."""
+        """Change the settings for later events."""
         self._lowest = schema.LEVELS.get(level, 20)
         self._style = style
         self._layout = Flat(Keys()) if style is not None or layout is None else layout
 
     def emit(self, nanoseconds: int, level: str, event: str, fields: Mapping[str, object]) -> None:
-        """Tell of something that happened at `nanoseconds` since the epoch.
+        """Log an event that occurred at `nanoseconds` since the epoch.
 
         `exc_info` among the fields, an exception, becomes its traceback in `exception`.
         """
@@ -66,7 +66,7 @@ class Events:
         self._tell(nanoseconds, level, event, dict(fields))
 
     def load(self) -> str:
-        """Import structlog and tell what waited. Returns why it could not be, or ""."""
+        """Import structlog and log waiting events. Returns why that failed, or ""."""
         problem = ""
         if self._logger is None:
             try:
@@ -77,7 +77,7 @@ class Events:
         return problem
 
     def release(self) -> None:
-        """Tell what waited, with or without structlog, and wait no more."""
+        """Log waiting events, with or without structlog, and stop waiting."""
         self._queued = False
         self._tell_queue()
 
@@ -124,7 +124,7 @@ class Events:
                 processors.UnicodeDecoder(errors="replace"),
                 as_told,
             ],
-            # What is written was chosen by `emit`: the level may change while we run.
+            # `emit` already chose what is written: the level may change at run time.
             wrapper_class=structlog.make_filtering_bound_logger(0),
             context_class=dict,
             cache_logger_on_first_use=False,
@@ -144,12 +144,12 @@ class _Sink:
 
 # -- where they go -----------------------------------------------------------------------
 
-# Unwritten bytes (of all that goes there) above which events are dropped, and counted.
+# Unwritten bytes (of all data on that output) above which events are dropped, and counted.
 _LIMIT = 1 << 20
 
 
 class EventOutput:
-    """Where events are written. `report_lost` is called with their number when there is room."""
+    """The output of events. `report_lost` gets the number of lost ones when there is room."""
 
     def __init__(self, out: Output, report_lost: Callable[[int], None]) -> None:
         self.out = out

@@ -1,10 +1,10 @@
-"""What the parts of a record are called and where they stand: `log.keys`.
+"""Names and positions of a record's parts: `log.keys`.
 
-A preset names them as one log service reads them, so that its time, its severity and its
-message are found without a parsing rule on that side. What each service publishes about
-its names is cited in docs/reference/logs.md.
+A preset uses the names of one log service, so that its time, its severity and its
+message are found without a parsing rule there. docs/reference/logs.md cites what each
+service publishes about its names.
 
-Two layouts: `Flat`, one object whose keys have other names, and `DataModel`, the fields
+Two layouts: `Flat`, one object with other key names, and `DataModel`, the fields
 of OpenTelemetry's log data model. Each makes
 
 * the records of pyinit's own events (`record`), and
@@ -12,10 +12,10 @@ of OpenTelemetry's log data model. Each makes
   costs no more than joining them (wrap.py).
 
 A worker's line that is itself a JSON object keeps its fields. On a clash of names the
-worker is right about itself and pyinit about where the line came from: the worker's time
-stays and ours is left out, and so its level, by whatever common name it goes
-(`LEVEL_NAMES`); a worker's own `app`, `instance`, `pid` or `stream` stays as it is and
-ours is added as `pyinit_app` and so on.
+worker's value counts for itself and pyinit's for the origin of the line: the worker's time
+and level stay, under whatever common name (`LEVEL_NAMES`), and pyinit's are
+omitted; a worker's own `app`, `instance`, `pid` or `stream` stays as it is and
+pyinit's is added as `pyinit_app` and so on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Keys(Record):
-    """What the keys are called; what the levels are called; what each record says too."""
+    """Names of the keys, names of the levels, and constant fields of each record."""
 
     timestamp: str = "timestamp"
     level: str = "level"
@@ -46,7 +46,7 @@ class Keys(Record):
     constants: Names = ()
 
 
-# The keys that `log.keys` may name: all that every record or every line has.
+# The keys that `log.keys` may rename: all that every record or every line has.
 NAMEABLE = ("timestamp", "level", "event", "app", "instance", "pid", "stream")
 
 PRESETS = {
@@ -64,7 +64,7 @@ PRESETS = {
         level="log.level",
         event="message",
         app="service.name",
-        # Not ECS's own, so under a name of ours, as ECS wants custom fields.
+        # Not a name of ECS, so under a name of pyinit's, as ECS recommends for custom fields.
         instance="pyinit.instance",
         pid="process.pid",
         stream="pyinit.stream",
@@ -97,21 +97,21 @@ PRESETS = {
 # SeverityNumber of the data model: the smallest of each range.
 _SEVERITIES = {"debug": 5, "info": 9, "warning": 13, "error": 17, "critical": 21}
 
-# A worker's object that has one of these says its own level: ours would contradict it.
+# An object with one of these states its own level: pyinit's would contradict it.
 LEVEL_NAMES = frozenset(
     ("level", "severity", "lvl", "levelname", "log.level", "log_level", "loglevel",
      "SeverityText", "severityText", "SeverityNumber", "severityNumber")
 )  # fmt: skip
 
 _ORIGIN = ("app", "instance", "pid", "stream")
-# How often a name of ours is put before a key that an object has already.
+# How often pyinit's prefix is put before a key that an object already has.
 _PREFIXES = 3
-# One logger writes one kind of object: more combinations are not worth remembering.
+# One logger writes one kind of object: more combinations are not worth caching.
 _FRAMES_KEPT = 64
 
 
 def layout(preset: str = "default", names: Names = ()) -> Flat:
-    """The layout of a preset, with some keys named otherwise. Raises KeyError."""
+    """The layout of a preset, with some keys renamed. Raises KeyError."""
     if preset == "otel":
         return DataModel(PRESETS[preset])
     return Flat(PRESETS[preset].replace(**dict(names)))
@@ -120,9 +120,9 @@ def layout(preset: str = "default", names: Names = ()) -> Flat:
 class LineForm:
     """The bytes around the lines of one stream of one worker.
 
-    A line of text: `start`, the text escaped, `close` (`close_part` when the line goes
-    on), with `exact` between the two when it is not UTF-8. An object: see `frame`.
-    `names` are the keys of an object that make a difference to its frame.
+    A line of text: `start`, the escaped text, `close` (`close_part` if the line
+    continues), with `exact` between the two if it is not UTF-8. An object: see `frame`.
+    `names` are the keys of an object that affect its frame.
     """
 
     def __init__(
@@ -144,17 +144,17 @@ class LineForm:
         self._frames: dict[frozenset[str], tuple[bytes, bytes, bytes]] = {}
 
     def start(self, when: str) -> bytes:
-        """What stands before the text of a line that was read at `when`."""
+        """The bytes before the text of a line that was read at `when`."""
         return self._time_before + when.encode() + self._to_text
 
     def exact(self, base64: bytes, close: bytes) -> bytes:
-        """What stands after the readable text of a line that is not UTF-8."""
+        """The bytes after the readable text of a line that is not UTF-8."""
         return self._exact + base64 + b'",' + close.removeprefix(self._close_start)
 
     def frame(self, clashes: frozenset[str], when: str) -> tuple[bytes, bytes]:
-        """What stands in place of an object's first `{` and of its last `}`.
+        """The replacements of an object's first `{` and of its last `}`.
 
-        `clashes`: those of its keys that are among `names`.
+        `clashes`: its keys that are among `names`.
         """
         made = self._frames.get(clashes)
         if made is None:
@@ -166,7 +166,7 @@ class LineForm:
 
 
 class Flat:
-    """One object; `keys` says what its keys are called."""
+    """One object; `keys` has the names of its keys."""
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
@@ -178,7 +178,7 @@ class Flat:
         }
 
     def stamp(self, nanoseconds: int) -> str:
-        """A time as records of this layout have it, for nanoseconds since the epoch."""
+        """A time in the format of this layout, for nanoseconds since the epoch."""
         return stamp(nanoseconds)
 
     def record(
@@ -195,7 +195,7 @@ class Flat:
         return made | dict(keys.constants)
 
     def fields(self, fields: Mapping[str, object], taken: frozenset[str]) -> dict[str, object]:
-        """`fields` under their names here; none is lost when its name is taken."""
+        """`fields` under their names here; none is lost if its name is taken."""
         named = {}
         for name, value in fields.items():
             ours = self._renamed.get(name, name)
@@ -256,7 +256,7 @@ class DataModel(Flat):
     """The fields of OpenTelemetry's log data model.
 
     Times are nanoseconds in a text, as its JSON writes 64-bit numbers. A worker's object
-    is the `Body` as it stands, so no name in it can clash.
+    is the `Body` unchanged, so no name in it can clash.
     """
 
     def stamp(self, nanoseconds: int) -> str:

@@ -1,4 +1,4 @@
-"""The format of the log: what `log` of the file means for the descriptors that are here."""
+"""Applies the file's `log` settings to the present descriptors."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class LogFormat:
-    """The present format, and what makes a stream's records in it.
+    """The present format; makes a stream's records in it.
 
-    `fds` are those of the lines and, with `raw`, of pyinit's own events.
+    `fds` are the outputs of the lines and, with `raw`, of pyinit's own events.
     """
 
     def __init__(self, spec: LogSpec, fds: tuple[int, int], environ: Mapping[str, str]) -> None:
@@ -52,7 +52,7 @@ class LogFormat:
         self.layout = Flat(Keys()) if self.style is not None else layout(spec.keys, spec.names)
 
     def set_apps(self, apps: Sequence[AppSpec]) -> None:
-        """Take over what the apps say of their lines."""
+        """Apply the apps' settings for their lines."""
         self._timed = frozenset(app.name for app in apps if app.time)
         self._rules = {app.name: app.multiline for app in apps if app.multiline}
 
@@ -62,14 +62,14 @@ class LogFormat:
             self.style.expect(f"{app.name}:{max(0, app.instances - 1)}" for app in apps)
 
     def add_app(self, app: str, *, with_time: bool, multiline: str) -> None:
-        """Take over what one app says of its lines."""
+        """Apply one app's settings for its lines."""
         if with_time and app not in self._timed:
             self._timed |= {app}
         if multiline:
             self._rules[app] = multiline
 
     def wrapper(self, stream: Stream) -> Wrapper:
-        """A new wrapper for the lines of the stream. Not for what is passed on raw."""
+        """A new wrapper for the lines of the stream. Not for raw output."""
         rule = self._rules.get(stream.app, "")
         joiner = Joiner(rule) if rule else None
         if self.style is None:

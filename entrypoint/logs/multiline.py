@@ -1,10 +1,10 @@
-"""Which lines belong to one record: tracebacks, stack traces, indented blocks.
+"""Decides which lines form one record: tracebacks, stack traces, indented blocks.
 
-Pure: lines in, groups out. A record is over when a line comes that does not belong to
-it, so the last one is always held back; whoever feeds a `Joiner` asks for it (`take`)
-when nothing came for `PAUSE` seconds.
+Pure: lines in, groups out. A record ends when a line comes that does not belong to
+it, so the last one is always held back; the caller of a `Joiner` gets it (`take`)
+if nothing came for `PAUSE` seconds.
 
-Two rules. `auto` knows what the languages write:
+Two rules. `auto` knows the formats of common languages:
 
 * a line that begins with white space belongs to the one before it (stack frames of Java,
   Node, Ruby, .NET; indented text), and so does one of closing brackets only, and Java's
@@ -14,7 +14,7 @@ Two rules. `auto` knows what the languages write:
 * Go's `panic:` goes on over its goroutines;
 * a line that is an object from `{` to `}` is a record of its own.
 
-`^REGEX` is what a record begins with; every other line belongs to the one before it. It
+`^REGEX` matches the beginning of a record; every other line belongs to the one before it. It
 is matched to the first `PREFIX` bytes of a line, so that its cost is bounded.
 
 A record is bounded as well: after `MOST_LINES` lines or `MOST_BYTES` it goes on in a
@@ -33,7 +33,7 @@ PREFIX = 128
 MOST_LINES = 500
 MOST_BYTES = 256 * 1024
 
-# What a group of lines is: lines of their own, one record, the part of one that goes on,
+# Kinds of groups: separate lines, one record, a part of one that continues, and
 # the last part of one.
 LINES, RECORD, PART, LAST_PART = range(4)
 
@@ -46,7 +46,7 @@ _CHAINS = (b"The above exception was the direct cause", b"During handling of the
 _CAUSES = (b"Caused by: ", b"Suppressed: ")
 _GO_STARTS = (b"panic: ", b"fatal error: ")
 _GO_GOES_ON = (b"goroutine ", b"created by ", b"[signal ")
-# In a chunk where no line begins with any of these each line is a record.
+# If no line of a chunk begins with any of these, each line is a record.
 _HINT = rb"\n(?:[ \t}\])]|Traceback |Caused by: |Suppressed: |panic: |fatal error: |goroutine )"
 
 
@@ -105,7 +105,7 @@ class Joiner:
             yield LINES, b"\n".join(alone)
 
     def take(self) -> Iterator[tuple[int, bytes]]:
-        """What is held back, as it is."""
+        """Return and reset what is held back."""
         held, blanks, cut = self._held, self._blanks, self._cut
         self._held, self._blanks, self._cut, self._state, self.size = [], [], False, _PLAIN, 0
         if held:
@@ -115,7 +115,7 @@ class Joiner:
             yield LINES, b"\n".join(blanks)
 
     def _begin(self, line: bytes) -> None:
-        """A record begins."""
+        """Begin a record."""
         self._held, self._blanks, self._cut = [line], [], False
         self.size = len(line) + 1
         if line.startswith(_TRACEBACK):
@@ -128,7 +128,7 @@ class Joiner:
             self._state = _PLAIN
 
     def _goes_on(self, line: bytes) -> bool | None:
-        """Whether `line` belongs to what is held; None: the next line will tell."""
+        """Whether `line` continues the held record; None: the next line decides."""
         if self._starts is not None:
             return self._starts.match(line, 0, PREFIX) is None
         if line in _BLANK:

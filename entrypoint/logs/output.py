@@ -1,10 +1,10 @@
-"""The queue of records before stdout, which is written without ever waiting (kernel/pipes.py).
+"""The queue of records for stdout, which is written without waiting (kernel/pipes.py).
 
 A slow reader makes the queue grow; `has_room` then lets the pump stop reading the workers.
-pyinit does not wait for a reader that has gone (EPIPE, a closed terminal), because workers
+pyinit does not wait for a reader that is gone (EPIPE, a closed terminal), because workers
 must not hang on it. Records for it are counted as lost and dropped. At most once a second a
-write tries whether there is a reader again (a named pipe may get a new one). A full disk may
-get space again: a write tries it each second, and workers wait.
+write tests whether there is a reader again (a named pipe may get a new one). A full disk may
+get space again: a write is tried each second, and workers wait.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     from _collections import deque
 
-# Above this many bytes unwritten, workers wait; below half of it they go on.
+# Above this many unwritten bytes workers wait; below half of it they continue.
 HIGH_WATER = 256 * 1024
 _RETRY = 1.0  # seconds
 _DONE, _FULL, _LATER = 0, 1, 2  # how an attempt to write everything ended
@@ -37,10 +37,10 @@ _GONE = frozenset(
 
 
 class Output:
-    """A queue of whole records before one descriptor.
+    """A queue of whole records for one descriptor.
 
     `on_room` is called when the queue was above HIGH_WATER and is below half of it.
-    `shared` says that workers may write to the same description (`raw`).
+    `shared`: workers may write to the same description (`raw`).
     """
 
     def __init__(
@@ -82,19 +82,19 @@ class Output:
         self._queue.append(records)
         self.pending += len(records)
         if not self._scheduled and not self._waiting:
-            # One write for all that a turn brings; deadlines are served after it.
+            # One write for all records of a turn; timers are served after it.
             self._scheduled = True
             self._loop.call_at(self._key, 0.0, self.flush)
 
     def drained(self, callback: Callable[[], None]) -> None:
-        """Call once when everything is written (at once when it is)."""
+        """Call a function once when everything is written (now, if it is already)."""
         if not self.pending:
             callback()
         else:
             self._drained.append(callback)
 
     def flush(self) -> None:
-        """Write what can be written now; wait on the loop for the rest."""
+        """Write what is possible now; wait on the loop for the rest."""
         self._scheduled = False
         state = self._write_queue()
         if state == _FULL:
@@ -123,7 +123,7 @@ class Output:
             self._loop.unregister(self._sink.fd)
 
     def _write_queue(self) -> int:
-        """Write until nothing is left (_DONE) or the descriptor takes no more."""
+        """Write until the queue is empty (_DONE) or the descriptor takes no more."""
         queue = self._queue
         while queue:
             count = min(len(queue), _BUFFERS)
@@ -158,7 +158,7 @@ class Output:
 
     @property
     def lines(self) -> int:
-        """Lines in the queue, one that is half written included."""
+        """Lines in the queue, including one that is half written."""
         return sum(bytes(records).count(b"\n") for records in self._queue)
 
     # -- the end --------------------------------------------------------------------
@@ -179,7 +179,7 @@ class Output:
                 time.sleep(min(left, 0.05))  # a full disk cannot be polled
 
     def close(self) -> None:
-        """Forget the queue and give back what was opened here."""
+        """Drop the queue and close what was opened here."""
         self._stop_waiting()
         self._loop.cancel(self._key)
         self._queue.clear()

@@ -1,11 +1,11 @@
-"""The log pump: from the workers' pipes to stdout, and pyinit's own events between.
+"""The log pump: writes lines of the workers' pipes and pyinit's own events to stdout.
 
-Order: a stream's lines come out as they went in. Between streams it is the order in
-which the kernel said they were readable.
+Order: the lines of a stream keep their order. Between streams it is the order in
+which the kernel reported them as readable.
 
 Back-pressure: nothing is dropped because a reader is slow. When stdout takes no more,
-streams are read no more, their pipes fill, and the workers' writes wait. The loop goes
-on: nothing here blocks but `flush`, the last thing pyinit does.
+streams are no longer read, their pipes fill, and the workers' writes wait. The loop continues:
+nothing here blocks except `flush`, the last thing that pyinit does.
 
 How the pipes are read, and the bounds of memory, are in reader.py.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class LogPump(Reader):
     """Workers' lines and pyinit's events, to `fd_out` in the format of `spec`.
 
-    With `raw` workers hold the real stdout, which is theirs alone; events go to `fd_raw`,
+    With `raw` workers hold the real stdout, which is only theirs; events go to `fd_raw`,
     stderr.
     """
 
@@ -53,9 +53,9 @@ class LogPump(Reader):
         super().__init__(loop)
         self._fds = (fd_out, fd_raw)
         self.form = LogFormat(spec, self._fds, os.environ if environ is None else environ)
-        # Told of all records on their way to stdout, with their app ("": pyinit itself).
+        # Called with all records on their way to stdout, with their app ("": pyinit itself).
         self.tap: Callable[[str, bytes], None] | None = None
-        # Where lines go, and our own events: the same, but for `raw`.
+        # Outputs of lines and of pyinit's own events: the same, except with `raw`.
         raw = self.form.raw
         self._out = Output(loop, fd_out, self._resume, shared=raw)
         self._outs = {self._out}
@@ -76,10 +76,10 @@ class LogPump(Reader):
         )
 
     def configure(self, spec: LogSpec, apps: Sequence[AppSpec] = ()) -> None:
-        """Go on as `spec` says, also for the streams that are open.
+        """Apply `spec`, also to the streams that are open.
 
-        To and from `raw` counts for workers that start from now on: the others keep the
-        descriptors that they have.
+        A change to or from `raw` applies to workers that start from now on: the others keep
+        their descriptors.
         """
         form = self.form
         form.set_apps(apps)
@@ -89,7 +89,7 @@ class LogPump(Reader):
         form.expect(apps)
         self._events.configure(level=spec.level, style=form.style, layout=form.layout)
         if raw != form.raw:
-            # Some workers write past us from now on, or still do.
+            # Some workers write directly from now on, or still do.
             self._out.share()
             if len(self._outs) == 1:
                 self._outs.add(Output(self._loop, self._fds[1], self._resume, shared=True))
@@ -108,7 +108,7 @@ class LogPump(Reader):
         )
 
     def _wrap(self, stream: Stream) -> None:
-        """Give the stream a wrapper of the present format, with what the old one held."""
+        """Give the stream a wrapper of the present format, with the old wrapper's data."""
         if self.form.raw and stream.tty:
             # It cannot write past us.
             before = getattr(stream, "wrapper", None)
@@ -183,7 +183,7 @@ class LogPump(Reader):
     # -- pyinit's own events ----------------------------------------------------------
 
     def event(self, level: str, event: str, fields: Mapping[str, object]) -> None:
-        """Tell of an event: `level` is debug, info, warning, error or critical."""
+        """Log an event: `level` is debug, info, warning, error or critical."""
         self._events.emit(time.time_ns(), level, event, fields)
 
     def load_structlog(self) -> None:
@@ -226,10 +226,10 @@ class LogPump(Reader):
         self._out.drained(callback)
 
     def flush(self, deadline: float) -> int:
-        """Read and write all that is left, and return the number of lines not delivered.
+        """Read and write all that remains; returns the number of lines not delivered.
 
-        Blocks until it is done or it is `deadline` (monotonic seconds): for the end of
-        pyinit. Pipes that somebody still holds open are read as far as they are filled.
+        Blocks until it is done or until `deadline` (monotonic seconds): for the end of
+        pyinit. Pipes that another process still holds open are read as far as they are filled.
         """
         self._events.release()
         for out in self._outs:
@@ -239,8 +239,8 @@ class LogPump(Reader):
             while True:
                 if self._out.pending:
                     self._out.drain(deadline)
-                # Late, what is in the pipe is still taken if stdout takes it, yet not
-                # what a grandchild adds all the time.
+                # After the deadline the present content of the pipe is still written if stdout
+                # takes it, but not what a grandchild keeps adding.
                 late = self._loop.now() >= deadline
                 if late and (self._out.pending or reads >= PIPE_READS):
                     break
@@ -258,7 +258,7 @@ class LogPump(Reader):
         return left + self._events_out.lost
 
     def last_word(self, level: str, event: str, fields: Mapping[str, object]) -> bytes:
-        """An event as a record of this log, for where it does not go."""
+        """An event as a record of this log, for another output."""
         when = self._stamp()
         return encode(self.form.layout.record(when, level, event, fields)) + b"\n"
 

@@ -1,15 +1,15 @@
-"""Reading the workers' pipes: in fair shares, within a bound of memory.
+"""Reads the workers' pipes: in fair shares, within a bound of memory.
 
 Memory, whatever workers do: at most output.HIGH_WATER unwritten plus what one read may
 become, `READ_LIMIT` of it (32 KiB of empty lines: 6 MB of records); for each stream its
 unfinished line, at most wrap.LINE_LIMIT, and for all streams together `_HELD_LIMIT`:
 above it lines are cut at `_FAIR_LIMIT`; the last 4 KiB of stderr for each worker; and
-what events.py allows of pyinit's own events.
+and the limits of events.py for pyinit's own events.
 
-Fairness: a turn of the loop reads `_TURN_LIMIT` for all streams that have something,
+Fairness: a turn of the loop reads `_TURN_LIMIT` for all readable streams,
 evenly, so signals and probes wait some milliseconds at most.
 
-A worker's grandchildren may hold its pipes when it is gone. They are read until the last
+A worker's grandchildren may hold its pipes after its end. They are read until the last
 holder closes them; `closed` calls back then.
 """
 
@@ -38,16 +38,16 @@ _READ_LEAST = 4 * 1024
 _TURN_LIMIT = 256 * 1024
 _HELD_LIMIT = 8 << 20
 _FAIR_LIMIT = 64 * 1024
-# With this much unwritten, a dead worker's pipe is left to itself for its last lines.
+# With this much unwritten, a dead worker's pipe is not read for its last lines.
 _TAIL_PENDING = 2 << 20
-# Between two tries where there was no memory for what was read (s).
+# The pause after a lack of memory for read data (s).
 MEMORY_PAUSE = 0.05
 
 
 class Reader:
     """The streams of all workers. The pump, a subclass, writes what is read from them."""
 
-    # Where lines go; reading pauses while it is full.
+    # The output of lines; reading pauses while it is full.
     _out: Output
     _unfinished: Unfinished
 
@@ -70,13 +70,13 @@ class Reader:
         raise NotImplementedError
 
     def reads(self, fd: int) -> bool:
-        """This descriptor is a stream of a worker."""
+        """Whether this descriptor is a stream of a worker."""
         return fd in self._streams
 
     def closed(self, incarnation: int, callback: Callable[[], None]) -> None:
-        """Call once when both streams of that worker have reached their end.
+        """Call a function once when both streams of that worker have reached their end.
 
-        All that it wrote is then in the queue to stdout. At once when they have already,
+        All its output is then in the queue to stdout. Called at once if they have ended already,
         or were never here.
         """
         if incarnation in self._open:
@@ -85,7 +85,7 @@ class Reader:
             callback()
 
     def forget(self, app: str) -> None:
-        """The app is no longer in the file: its count begins anew if it comes again."""
+        """Forget an app that left the file: its count starts anew if it is added again."""
         for key in [key for key in self.counters if key[0] == app]:
             del self.counters[key]
 
@@ -98,7 +98,7 @@ class Reader:
         """
         for stream in list(self._streams.values()):
             if stream.incarnation == incarnation:
-                # Its size bounds what can be in the pipe; a grandchild may go on writing.
+                # Its size limits what can be in the pipe; a grandchild may keep writing.
                 for _ in range(PIPE_SIZE // READ_LIMIT):
                     if self._out.pending > _TAIL_PENDING or not self._read_tail(stream):
                         break
@@ -114,7 +114,7 @@ class Reader:
     # -- reading ----------------------------------------------------------------------
 
     def readable(self, stream: Stream) -> None:
-        """Read a share of what `stream` has, or pause it when stdout takes no more."""
+        """Read a share of the data of `stream`, or pause it if stdout takes no more."""
         if not self._out.has_room():
             # Not `modify(fd, 0)`: a closed pipe would be reported again and again.
             self._loop.unregister(stream.fd)
@@ -138,7 +138,7 @@ class Reader:
                 self._loop.register(stream.fd, READ, stream.readable, owner=stream.incarnation)
 
     def _read(self, stream: Stream, size: int) -> int:
-        """Read once; the number of bytes, 0 when there is nothing (more) to read.
+        """Read once; returns the number of bytes, 0 if there is nothing (more) to read.
 
         Raises MemoryError when there is none for the records: the next call begins with what
         was read.
@@ -200,7 +200,7 @@ class Reader:
             self._unfinished.fed(stream, len(data))
 
     def _pause_for_memory(self, stream: Stream) -> None:
-        """Read no more of it until there is memory for what was read."""
+        """Stop reading it until there is memory for the data already read."""
         if not stream.paused:
             self._loop.unregister(stream.fd)
             stream.paused = True
@@ -220,7 +220,7 @@ class Reader:
         self._loop.call_at((stream, "memory"), self._loop.now() + MEMORY_PAUSE, again)
 
     def _flush_record(self, stream: Stream) -> None:
-        """Nothing came for a while: what is held back is whole."""
+        """Write the held record: nothing came for a while, so it is complete."""
         if self._streams.get(stream.fd) is not stream:
             return
         if stream.paused:
@@ -248,7 +248,7 @@ class Reader:
             callback()
 
     def _end_all(self) -> int:
-        """Tell the unfinished lines; the number of further lines left in the pipes."""
+        """Write the unfinished lines; returns the number of further lines left in the pipes."""
         self._unfinished.break_line()
         when = self._stamp()
         left = 0

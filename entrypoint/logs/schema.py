@@ -1,4 +1,4 @@
-"""The log schema: what every record on stdout looks like, whoever wrote it.
+"""The log schema: the form of every record on stdout, from workers and from pyinit.
 
 One JSON object a line, by these keys unless `log.keys` names them otherwise (layout.py):
 

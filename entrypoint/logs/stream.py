@@ -45,12 +45,12 @@ class Stream:
         self.wrapper: Wrapper
 
     def readable(self, _events: int) -> None:
-        """What the loop calls."""
+        """Called by the loop."""
         self._on_readable(self)
 
 
 class Shares:
-    """Shares `size` bytes of a turn of the loop evenly among the streams that are readable."""
+    """Divides `size` bytes of a turn of the loop evenly among the readable streams."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -69,18 +69,18 @@ class Shares:
 
 BYTES = 4096
 LINES = 10
-# Workers that have ended whose last words are kept for whoever asks late.
+# The number of ended workers whose last lines are kept for late requests.
 _KEPT = 64
 
 
 class Tails:
-    """Some last bytes for each incarnation."""
+    """The last bytes of each incarnation's output."""
 
     def __init__(self) -> None:
         self._tails: dict[int, bytes] = {}
 
     def keep(self, incarnation: int, data: bytes) -> None:
-        """It wrote this."""
+        """Store output of it."""
         if len(data) < BYTES:
             data = self._tails.get(incarnation, b"") + data
         self._tails[incarnation] = data[-BYTES:]
@@ -92,7 +92,7 @@ class Tails:
         return tuple(line.rstrip("\r") for line in lines)
 
     def ended(self, incarnation: int, living: dict[int, int]) -> None:
-        """It writes no more; the oldest of those that are not among `living` are forgotten."""
+        """Mark it as ended; forget the oldest of those that are not among `living`."""
         if incarnation in self._tails:
             # To the young end of the dict: the oldest of those that ended go first.
             self._tails[incarnation] = self._tails.pop(incarnation)

@@ -1,4 +1,4 @@
-"""structlog without asyncio: the part of it that PID 1 uses, at a third of the cost.
+"""Imports structlog without asyncio: only the part that PID 1 uses, at a third of the cost.
 
 `import structlog` loads all of it: its bridge to `logging`, test helpers, asyncio
 variants of the log methods, rich tracebacks. These pull in asyncio, ssl, socket,
@@ -14,7 +14,7 @@ the real one. The locks are real (`_thread`), the classes are empty: they stand 
 annotations, base classes and defaults that PID 1 never uses.
 
 A structlog that does not load this way (a later release may use more than a name) is
-imported plainly: dearer, never wrong. docs/decisions/0008 tells the whole story.
+imported normally: slower, but correct. docs/decisions/0008 has the details.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _EMPTY = (
     "structlog.tracebacks",
     "structlog.typing",
 )
-# Optional to structlog, which goes on without them (`except ImportError`). An app's
+# Optional for structlog, which works without them (`except ImportError`). An app's
 # image may well have them: rich alone costs 5 MB.
 _ABSENT = ("rich", "better_exceptions", "colorama", "greenlet", "structlog.twisted")
 
@@ -59,13 +59,13 @@ def _cast(_type: object, value: object) -> object:
 
 
 class _Empty:
-    """Base of the classes that stand for those of the modules (a test looks for them)."""
+    """Base of the classes that replace those of the modules (a test looks for them)."""
 
     __init__ = _accept
 
 
 class _Placeholder(type(sys)):  # type: ignore[misc]  # types.ModuleType, not imported
-    """A module that has an empty class for each name asked of it."""
+    """A module that returns an empty class for each requested name."""
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
@@ -117,7 +117,7 @@ def import_structlog() -> ModuleType:
         return loaded
     try:
         structlog = _import_lean()
-        # What PID 1 uses must be there and work before it is relied upon.
+        # What PID 1 uses must exist and work before it is relied upon.
         lines: list[str] = []
         logger = structlog.wrap_logger(
             lambda _name: None,

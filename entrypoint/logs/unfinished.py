@@ -1,8 +1,8 @@
-"""Lines that have not ended: a prompt, a progress line.
+"""Shows lines that have not ended: a prompt, a progress line.
 
-What a line has after a while is shown as a part of it (wrap.py). On a terminal the cursor stays
-behind the part, and what follows of that line goes there, unless somebody else has written
-meanwhile: then the line is broken, and what follows has a label of its own.
+After a while the content of such a line is shown as a part of it (wrap.py). On a terminal the
+cursor stays behind the part, and the rest of that line goes there, unless something else was
+written meanwhile: then the line is broken, and the rest has its own label.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # programs, which must put its parts together.
 AFTER = 0.2
 AFTER_JSON = 2.0
-# What is typed at a terminal comes back as output.
+# Input typed at a terminal comes back as output.
 AFTER_KEYS = 0.03
 # Buffers of C libraries and languages are multiples of it; a full one ends within a line.
 _BUFFER = 1024
@@ -47,9 +47,9 @@ class Unfinished:
         self._tap = tap
         self._stamp = stamp
         self._after = AFTER_JSON
-        # A terminal; None: lines are written whole.
+        # A terminal; None: only whole lines are written.
         self._out: Output | None = None
-        # Whose line the cursor is behind.
+        # The stream whose line the cursor is behind.
         self._cursor: Stream | None = None
 
     def configure(self, *, console: bool, terminal: Output | None) -> None:
@@ -59,7 +59,7 @@ class Unfinished:
         self._out = terminal
 
     def fed(self, stream: Stream, size: int) -> None:
-        """A read of `size` bytes has left an unfinished line."""
+        """Handle a read of `size` bytes that left an unfinished line."""
         if size % _BUFFER == 0 and not stream.tty:
             return
         stream.fed_at = self._loop.now()
@@ -97,7 +97,7 @@ class Unfinished:
         self._tap(stream.app, record)
 
     def shown(self, stream: Stream | None, records: bytes) -> bytes:
-        """What to write of these records: without the first label where the cursor waits."""
+        """The bytes to write for these records, without the first label if the cursor waits."""
         if self._cursor is None or not records:
             return records
         if self._cursor is not stream:
@@ -107,13 +107,13 @@ class Unfinished:
         return records[stream.wrapper.label_length(self._stamp()) :]
 
     def break_line(self, stream: Stream | None = None) -> None:
-        """The cursor leaves the unfinished line (of `stream`)."""
+        """Move the cursor off the unfinished line (of `stream`)."""
         if self._cursor is not None and stream in (None, self._cursor):
             self._cursor = None
             if self._out is not None:
                 self._out.write(b"\n")
 
     def forget(self, stream: Stream) -> None:
-        """The stream has ended."""
+        """Forget a stream that has ended."""
         self.break_line(stream)
         self._loop.cancel((stream, "show"))

@@ -3,13 +3,13 @@ r"""Bytes of a worker in, whole records out. Pure: no descriptors, no clock.
 Half a million lines a second leave two microseconds for each, reading and writing
 included: Python code that runs once a line is too dear. So everything is done once a
 *chunk*, by operations of `bytes` that run in C: `translate` tells whether any byte
-needs care, `replace` escapes them, and one `replace(b"\n", …)` closes each line's
+*chunk*, by operations of `bytes` that run in C: `translate` shows whether any byte
 record and opens the next. Only chunks with lines that begin with `{`, or that are not
 UTF-8, are looked at line by line.
 
-What comes out for what goes in (tests/unit/logs undo it and compare):
+The output for each kind of input (tests/unit/logs undo it and compare):
 
-* A line is what ends with `\n`, and what is left when the stream ends. An empty line is
+* A line ends with `\n`, or with the stream. An empty line is
   a record too. A `\r` before the `\n` belongs to the line: `"event":"text\r"`.
 * NUL and other control characters are escaped as JSON has it (`\u0000`).
 * A line that is not UTF-8 gets U+FFFD in its `event` where it is broken, so that people
@@ -24,7 +24,7 @@ What comes out for what goes in (tests/unit/logs undo it and compare):
   of a full buffer of a program's own: their rest comes later, and belongs to them.
 * Lines that a `Joiner` puts together are one record of text, `"event":"first\\nsecond"`.
 * A line whose first byte is `{` and which is one valid JSON object keeps its fields, byte
-  for byte, and gains ours (layout.py tells what happens on a clash of names). Anything
+  for byte, and gets pyinit's (layout.py has the rules for a clash of names). Anything
   else is text: NaN, a line longer than `OBJECT_LIMIT`, an object that escapes half of a
   surrogate pair, which strict parsers would refuse the whole record for. Duplicate keys
   and numbers beyond 64 bits are valid JSON and stay.
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # The longest line that is one record, in bytes. What a stream may hold in memory.
 LINE_LIMIT = 1 << 20
 
-# The longest line that is looked at as an object: parsed, its values take up to thirty
+# The longest line that is parsed as an object: its values take up to thirty
 # times its size (`[{"a":0},…]`).
 OBJECT_LIMIT = 1 << 18
 
@@ -73,7 +73,7 @@ def _load_scanner() -> Callable[[str, int], tuple[object, int]]:
 
 
 def _parsed(text: str) -> object:
-    """The value that `text` is, one JSON value and nothing else; None when it is not."""
+    """The value of `text`, if it is one JSON value and nothing else; otherwise None."""
     scan = _scan or _load_scanner()
     try:
         value, end = scan(text, 0)
@@ -98,16 +98,16 @@ def object_names(line: bytes) -> frozenset[str] | None:
 
 
 def _half_pairs(data: bytes) -> bool:
-    """Whether a surrogate is escaped in it, which may be one without its other half."""
+    """Whether it contains an escaped surrogate, possibly without its other half."""
     return b"\\u" in data and (b"\\ud" in data or b"\\uD" in data)
 
 
-# Stands between the lines of a chunk while they are parsed as one array.
+# Placed between the lines of a chunk while they are parsed as one array.
 _BETWEEN = "-- pyinit --"
 
 
 def object_keys(body: bytes) -> list[dict[str, object]] | None:
-    """The objects that the lines of `body` are, when every one is one; else None.
+    """The objects in the lines of `body`, if every line is one; else None.
 
     One call of the parser for hundreds of lines: they are put into an array, with a
     text between them that is in none of them. When the text is found where it was put,

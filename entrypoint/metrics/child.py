@@ -1,4 +1,4 @@
-"""A child process that reads what PID 1 may have to wait for.
+"""A child process that reads what may block PID 1.
 
 /proc/PID/smaps_rollup needs the lock of the address space of its process, /proc/PID/stat waits
 for an execve(2) that is under way. A thread of a low priority may hold such a lock while others
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from entrypoint.loop import Loop
 
-# A child that takes longer is given up (s).
+# A child that takes longer is killed (s).
 GIVEN_UP = 10.0
 
 
@@ -41,7 +41,7 @@ class ChildReader:
 
     @property
     def under_way(self) -> bool:
-        """A child reads."""
+        """Whether a child reads."""
         return self._child is not None
 
     def begin(self, read: Callable[[], bytes]) -> None:
@@ -51,14 +51,14 @@ class ChildReader:
         try:
             child = forked.Child(read, "read what workers use")
         except OSError:
-            return  # the figures of before stay
+            return  # the previous figures stay
         self._child = child
         self._adopt(child.pid, child.ended)
         self._loop.register(child.fd, READ, lambda _events: self._read(child))
         self._loop.call_at(self, self._loop.now() + GIVEN_UP, self.close)
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Stop the child under way."""
         if self._child is not None:
             self._loop.unregister(self._child.fd)
             self._child.abandon()

@@ -1,9 +1,9 @@
-"""From the running pyinit to a page of samples, in pieces so small that nobody waits.
+"""Makes a page of metrics from the running pyinit, in pieces so small that nothing waits.
 
 With a thousand workers a page costs a tenth of a second of reading /proc, in a child (walk.py),
 and as much of making samples. So it is made by a generator that is given `SLICE` seconds in a
-turn of the loop; signals, children and probes are served between its pieces. Whoever asks while
-a page is being made gets that page, and whoever asks soon after gets it again: a page serves for
+turn of the loop; signals, children and probes are served between its pieces. A request while
+a page is being made gets that page, and a request soon after gets it again: a page is valid for
 nine times as long as it cost, so scrapes never take more than a tenth of a CPU, however many
 there are.
 """
@@ -72,14 +72,14 @@ if TYPE_CHECKING:
 
 # Seconds of work in one turn of the loop.
 SLICE = 0.002
-# How often a page is shown again, in times of what it cost.
+# How long a page is reused, as a multiple of its cost.
 REUSED = 9
 
 PHASES = ("running", "draining", "stopping")
 
 
 class Collector:
-    """Makes pages for whoever asks."""
+    """Makes pages on request."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -93,11 +93,11 @@ class Collector:
         self._cost = 0.0  # of the page so far, CPU seconds
         self._good_until = 0.0
         self._bodies: dict[bool, bytes] = {}
-        # Counters that are read from sockets, which may be gone when they are read again.
+        # Counters that are read from sockets, which may be gone at the next read.
         self._drops: dict[tuple[str, str], int] = {}
 
     def answer(self, accept: str) -> Answer | Later:
-        """A page in the format that the Accept field asks for, now or later."""
+        """A page in the format of the Accept field, now or later."""
         openmetrics = wants_openmetrics(accept)
         if self._bodies_are_good():
             return self._answer(openmetrics=openmetrics)

@@ -1,7 +1,7 @@
-"""What is counted from the beginning of the run, whether or not anybody asks.
+"""Counts from the beginning of the run, with or without requests.
 
-Small, for PID 1 has it in memory from its start; what makes a page of it (`collect`) is
-loaded with the first scrape. What is to be counted is decided where it is known: the core
+Small, because PID 1 has it in memory from its start; what makes a page of it (`collect`) is
+loaded with the first scrape. The part that knows an event counts it: the core
 orders `Count`, and the loop, the log pump and the probe server count their own.
 """
 
@@ -34,7 +34,7 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """One more."""
+        """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
@@ -61,18 +61,18 @@ class Counters:
         self.turn_seconds = Histogram(TURN_BOUNDS)
 
     def of_app(self, name: str) -> AppCounters:
-        """An app's own, with nothing counted yet if it is new."""
+        """An app's counters, created if it is new."""
         found = self.apps.get(name)
         if found is None:
             found = self.apps[name] = AppCounters()
         return found
 
     def forget(self, name: str) -> None:
-        """The app is no longer in the file."""
+        """Forget an app that is no longer in the file."""
         self.apps.pop(name, None)
 
     def count(self, effect: Count) -> None:
-        """Perform the order of the core. Raises KeyError for an unknown one."""
+        """Perform the core's `Count`. Raises KeyError for an unknown one."""
         if effect.what == "config":
             self.config[effect.label] += 1
             if effect.label == "accepted":

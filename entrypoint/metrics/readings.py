@@ -1,7 +1,7 @@
-"""What the workers' processes use, and what is remembered of it from page to page.
+"""What the workers' processes use, and what is kept of it from page to page.
 
-Children read it (walk.py), for PID 1 would have to wait for some of it. A pass waits for each
-child; if that takes longer, the page shows the figures of before.
+Children read it (walk.py), because parts of it may block PID 1. A pass waits for each
+child; if that takes longer, the page shows the previous figures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
             """Read, unless it is under way."""
 
         def close(self) -> None:
-            """Give up what is under way."""
+            """Cancel the reading under way."""
 
 
 # How long a pass waits for what is used, and for PSS, and how often it looks (s).
@@ -60,7 +60,7 @@ class Readings:
         self._started: dict[int, float] = {}
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel the reading under way."""
         self._usage_reader.close()
         self._pss_reader.close()
 
@@ -96,7 +96,7 @@ class Readings:
         if answer:  # else the child has failed
             spent, found = walk.parse_usage(answer)
             self.spent += spent
-            # One that ended meanwhile has no process to speak of.
+            # A worker that ended meanwhile has no process to report.
             self.of = {n: reading for n, reading in found.items() if reading.processes}
 
     def _forget(self, workers: list[WorkerView]) -> None:
@@ -119,7 +119,7 @@ class Readings:
             before, then = self._cpu.get(place, (0.0, {}))
             gone = [seconds for incarnation, seconds in then.items() if incarnation not in now]
             for incarnation in now:
-                # A descendant that ended unseen takes its seconds along: not here.
+                # The seconds of a descendant that ended unseen are lost; not here.
                 now[incarnation] = max(now[incarnation], then.get(incarnation, 0.0))
             self._cpu[place] = (before + sum(gone), now)
 

@@ -1,4 +1,4 @@
-"""What the page's viewers are sent: one event for all, and only while somebody looks.
+"""Events for the viewers of the page: one for all, and only while there are viewers.
 
 An event holds what `/status`, `/readyz?verbose` and `/metrics` say: the status, the checks of
 readiness with their reasons, and (unless `probes.metrics` is false) CPU, memory and open files of
@@ -95,7 +95,7 @@ class Feed:
 
     @property
     def viewers(self) -> int:
-        """How many look."""
+        """The number of viewers."""
         return len(self._viewers)
 
     def join(self, sock: _socket.socket, limiter: ConnectionLimiter) -> None:
@@ -109,7 +109,7 @@ class Feed:
         viewer.begin(HEAD + self._newest)
 
     def close(self) -> None:
-        """Nobody may look any more."""
+        """Close all viewers."""
         for viewer in tuple(self._viewers):
             viewer.close()
 

@@ -1,4 +1,4 @@
-"""One browser that looks: it is sent the newest event, and never more than it takes.
+"""One browser that shows the page: it gets the newest event, and never more than it reads.
 
 All viewers share the bytes of an event. A viewer that is still busy with the event before gets
 the newest one when it is through, so nothing piles up for it, and what it missed is old. One

@@ -1,4 +1,4 @@
-"""Where symbolic links lead (`path_resolution(7)`): each place whose change moves their end."""
+"""Where symbolic links lead (`path_resolution(7)`): each name whose change moves their end."""
 
 from __future__ import annotations
 

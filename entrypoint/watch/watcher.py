@@ -92,7 +92,7 @@ class Watcher:
         self._ways: dict[bytes, list[tuple[int, bytes]]] = {}
         self._todo: deque[tuple[bytes, bool]] = deque()
         self._full = False
-        # Events were lost: what is watched again when all is walked counts as a change.
+        # Events were lost: what is watched again after the walk counts as a change.
         self._missed = False
         self._loop.register(self._inotify.fd, READ, self._readable)
         for root in self._roots:
