@@ -1,6 +1,6 @@
-"""`pyinit --version --verbose`: what runs here, and what this kernel lets it do.
+"""`pyinit --version --verbose`: the installed version and what this kernel supports.
 
-For a bug report, and for who wonders which of several installations answers. It asks the kernel
+For bug reports, and to find out which of several installations runs. It asks the kernel
 what a run asks, changes nothing, and needs no running pyinit.
 """
 
@@ -47,7 +47,7 @@ def installed_from() -> str:
 
 
 def is_static() -> bool:
-    """This is the packages' program: Python and all modules in one file."""
+    """Whether this is the packages' program: Python and all modules in one file."""
     return "_pyinit" in sys.builtin_module_names
 
 

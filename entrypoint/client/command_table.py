@@ -1,13 +1,13 @@
-"""The commands in one table: what completion, the manual page and `--help` say of them.
+"""The commands in one table, for completion, the manual page and `--help`.
 
-A test holds it against the parsers: each option that a parser takes is here.
+A test compares it with the parsers: each option that a parser accepts is here.
 """
 
 from __future__ import annotations
 
 from entrypoint.core.record import Record
 
-# What the words of a command are: the shells complete them so.
+# Kinds of a command's words: the shells complete them accordingly.
 APPS, FILES, SIGNALS, NOTHING = "apps", "files", "signals", ""
 
 

@@ -53,11 +53,11 @@ class Reply:
             yield rest
 
     def fileno(self) -> int:
-        """For select(2)."""
+        """The descriptor for select(2)."""
         return self._sock.fileno()
 
     def take(self) -> tuple[list[bytes], bool]:
-        """The lines that have come, without waiting, and whether the answer is over."""
+        """The lines received so far, without waiting, and whether the answer is over."""
         ended = False
         try:
             while data := self._sock.recv(1 << 16, _socket.MSG_DONTWAIT):
@@ -82,7 +82,7 @@ class Reply:
                 yield found
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._sock.close()
 
 
@@ -109,7 +109,7 @@ def ask(method: str, command: str, query: list[tuple[str, str]], socket_path: st
         try:
             sock.sendall(head.encode())
         except BrokenPipeError:
-            pass  # it has refused us; why stands in its answer
+            pass  # it has refused the request; its answer has the reason
         status, fields, rest = _head(sock)
     except TimeoutError:
         sock.close()

@@ -48,7 +48,7 @@ def _can_print(text: str) -> bool:
 
 
 def print_app(app: dict[str, Any]) -> None:
-    """What a person asks first, then the settings, then the workers."""
+    """Print the main facts first, then the settings, then the workers."""
     workers = app["workers"]
     rows: dict[str, object] = {
         "name": app["name"],
@@ -92,7 +92,7 @@ def print_app(app: dict[str, Any]) -> None:
 
 
 def print_words(app: dict[str, Any], before: str = "") -> None:
-    """What workers say of themselves, and what their checks say."""
+    """Print the status texts of workers, and the results of their checks."""
     for worker in app["workers"]:
         who = f"{before}{worker_name({**worker, 'pid': 0})}"
         if worker["said"] or worker["reloading"]:
@@ -104,7 +104,7 @@ def print_words(app: dict[str, Any], before: str = "") -> None:
 
 
 def print_job(app: dict[str, Any], before: str = "") -> None:
-    """When it ran, how that ended, when it runs again."""
+    """Print when it ran, how that ended, and when it runs again."""
     job = app.get("job")
     if not job:
         return

@@ -1,4 +1,4 @@
-"""What all commands have in common: options, what goes wrong, how it is said."""
+"""Shared code of all commands: options, errors and their messages."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run_command(
     act: Callable[[argparse.Namespace], int],
     keeps: tuple[str, ...] = (),
 ) -> int:
-    """Parse, act, and say in a sentence what went wrong; the exit code.
+    """Parse, run, and print errors as a sentence; returns the exit code.
 
     `keeps`: options of the command that PM2 has too, with another meaning.
     """
@@ -102,13 +102,13 @@ def run_command(
 
 
 def complain(prog: str, text: str) -> int:
-    """Say it on stderr; exit code 1."""
+    """Print it on stderr; exit code 1."""
     print(f"{prog}: {text}", file=sys.stderr)
     return 1
 
 
 def reason_of(refusal: Refusal) -> str:
-    """Why it was refused, with a hint where a name is near."""
+    """Why it was refused, with a hint if a similar name exists."""
     fields = refusal.fields
     if "unknown" in fields:
         return _unknown(fields["unknown"], fields.get("apps", []), fields.get("ids", []))
@@ -123,7 +123,7 @@ def reason_of(refusal: Refusal) -> str:
 
 
 def _other_version(fields: dict[str, Any]) -> str:
-    """After a refusal: it may only be that the two do not know each other."""
+    """After a refusal: the reason may only be a difference of versions."""
     other = fields.get("version")
     if other == __version__:
         return ""

@@ -1,6 +1,6 @@
 """`pyinit health`: ask the running pyinit, for HEALTHCHECK in images without curl.
 
-It asks over the private socket (api/socket_path.py), so it needs no file and no port, and
+It uses the private socket (api/socket_path.py), so it needs no file and no port, and
 it imports next to nothing, because Docker starts it again and again.
 """
 
@@ -56,11 +56,11 @@ class Unanswered(Exception):
 
 
 class NoSocket(Unanswered):
-    """No pyinit of this container has a socket that we may use."""
+    """No pyinit of this container has a socket that this user may use."""
 
 
 class Question:
-    """What the command line asks."""
+    """The parsed command line."""
 
     def __init__(self) -> None:
         self.endpoint = ""
@@ -101,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _single(question: Question, otherwise: str) -> int:
-    """Of `pyinit -- CMD`, which has no socket and is well while its command lives."""
+    """The answer for `pyinit -- CMD`, which has no socket and is healthy while CMD lives."""
     from . import single_command
 
     found = single_command.find(socket_path.users())
@@ -222,7 +222,7 @@ def _reach_place(deadline: float) -> _socket.socket:
 
 
 def _not_permitted(path: str) -> str:
-    """Who may ask the pyinit whose socket is at, or in, `path`."""
+    """Which user may use the pyinit whose socket is at, or in, `path`."""
     if os.geteuid() != 0:
         return f"only root and its own user may ask the pyinit of {path}"
     try:

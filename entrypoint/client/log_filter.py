@@ -1,4 +1,4 @@
-"""Which lines `pyinit logs` shows: by app, level, field and stream."""
+"""Decides which lines `pyinit logs` shows: by app, level, field and stream."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NUMBERS = ((60, "critical"), (50, "error"), (40, "warning"), (30, "info"))
 
 
 def level_of(value: object) -> str:
-    """Our word for a level as any logger writes it; empty when it is none."""
+    """The level in pyinit's own words; empty if it is unknown."""
     if isinstance(value, bool):
         return ""
     if isinstance(value, int | float):

@@ -18,7 +18,7 @@ _ORIGIN = ("app", "instance", "stream", "pid")
 
 
 class Facts(Record):
-    """What is asked of a record: whose it is, its level as it stands, and all its fields."""
+    """Fields of a record for filters: its origin, its level as written, and all its fields."""
 
     app: str
     instance: str
@@ -58,7 +58,7 @@ class Rendering:
         return line
 
     def facts(self, line: bytes) -> Facts | None:
-        """What the record says; None for a line that is no record of a pyinit."""
+        """The facts of a record; None for a line that is not a record of a pyinit."""
         try:
             record = json.loads(line)
         except ValueError:

@@ -1,7 +1,7 @@
-"""`pyinit -- CMD`, seen from beside it: for `pyinit health` and `pyinit ls`.
+"""`pyinit -- CMD`, inspected from outside: for `pyinit health` and `pyinit ls`.
 
-In that mode PID 1 opens no socket and answers nobody: it must cost as little as tini. So its
-clients look at /proc, which shows all there is to know: whether pyinit runs in that mode, and
+In that mode PID 1 opens no socket and answers no requests: it must cost as little as tini. So its
+clients read /proc, which shows everything: whether pyinit runs in that mode, and
 the state of its one child.
 """
 
@@ -33,7 +33,7 @@ class Single(Record):
 
     @property
     def failure(self) -> str:
-        """Why it is not in order; empty when it is."""
+        """Why it is not healthy; empty if it is."""
         if self.init.state in _STATES:
             return f"pyinit {_STATES[self.init.state]}"
         if self.child is None:
@@ -130,7 +130,7 @@ def _is_here(pid: int) -> bool:
 
 
 def listed(single: Single) -> dict[str, Any]:
-    """What `pyinit ls` shows of it, in the form of its answer for a file's apps."""
+    """Its row for `pyinit ls`, in the form of an app of a file."""
     child = single.child
     worker = {
         "id": 0,

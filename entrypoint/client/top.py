@@ -96,13 +96,13 @@ def _top(options: argparse.Namespace) -> int:
 
 
 def _raw(before: list[Any]) -> None:
-    """Each key at once, Ctrl-C too: `docker exec` and nsenter in front of us must not get it."""
+    """Read each key at once, even Ctrl-C: `docker exec` and nsenter in front must not get it."""
     local = before[3] & ~(termios.ECHO | termios.ICANON | termios.ISIG)
     termios.tcsetattr(0, termios.TCSADRAIN, [*before[:3], local, *before[4:]])
 
 
 class Top:
-    """What is known, what is chosen, what is asked."""
+    """The state of the program: data, selection, pending question."""
 
     def __init__(self, socket: str, interval: float, *, colour: bool) -> None:
         self._socket = socket
@@ -218,7 +218,7 @@ class Top:
         self._list()
 
     def _list(self) -> None:
-        """The rows again; what is chosen stays chosen."""
+        """Update the rows; the selection stays."""
         chosen = self._at()
         self._rows = rows_of(self._found["apps"], folded=self._folded)
         places = [(row.app, row.instance) for row in self._rows]
@@ -233,7 +233,7 @@ class Top:
         return self._rows[self._chosen] if self._chosen < len(self._rows) else None
 
     def _follow(self) -> None:
-        """The log of the chosen app."""
+        """Follow the log of the selected app."""
         row = self._at()
         if row is None or (row.app == self._log_of and self._log_reply is not None):
             return
@@ -268,7 +268,7 @@ class Top:
                 self._progress = None
 
     def _tell(self, found: dict[str, Any]) -> None:
-        """A line of progress of the command."""
+        """Show a line of progress of the command."""
         if "signal" in found:
             count = len(found["workers"])
             self._message = f"{found['signal']} sent to {count} worker{'s' * (count != 1)}"
@@ -283,7 +283,7 @@ class Top:
     # -- keys ---------------------------------------------------------------------------
 
     def press(self, key: str) -> None:
-        """What a key does: nothing that changes a worker without a question first."""
+        """Handle a key: ask first before anything that changes a worker."""
         if self._typed is not None:
             self._type(key)
         elif self._command is not None:

@@ -1,4 +1,4 @@
-"""What `pyinit top` shows: lines for a terminal of any size, of what is known. Pure.
+"""The screen of `pyinit top`: lines for a terminal of any size. Pure.
 
 Every line is as wide as the terminal at most, by columns and not by characters; what a worker
 has written is stripped of everything that would move the cursor.
@@ -51,7 +51,7 @@ class Row(Record):
 
 
 class Shown(Record):
-    """All that is on the screen."""
+    """Everything on the screen."""
 
     head: str
     rows: tuple[Row, ...]

@@ -1,1 +1,1 @@
-"""The file: read strictly, checked whole, turned into a `Plan`."""
+"""The config file: read strictly, checked as a whole, turned into a `Plan`."""

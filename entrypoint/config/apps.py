@@ -102,7 +102,7 @@ _ZERO_IS_DEFAULT = ("listen_timeout", "kill_timeout")
 
 
 class RawApp(Record):
-    """An app of the file after its keys were typed, before it meets the container."""
+    """An app of the file with typed keys, before it is resolved for this container."""
 
     name: str
     path: str
@@ -123,7 +123,7 @@ class RawApp(Record):
 
 
 def read_app(reader: Reader, node: Node, path: str, env_name: str) -> RawApp | None:
-    """Type all keys of an app. None when it cannot even be named."""
+    """Type all keys of an app. None if it has no usable name."""
     if node.kind != "map":
         reader.fail(node, path, "must be a mapping with `script` and other keys")
         return None
@@ -155,7 +155,7 @@ def read_app(reader: Reader, node: Node, path: str, env_name: str) -> RawApp | N
 
 
 def _script_is_wrong(reader: Reader, node: Node, path: str) -> bool:
-    """An error was reported for its `script`, so that it has no value."""
+    """Whether an error was reported for its `script`, so that it has no value."""
     spellings = keys.by_spelling(keys.APP_KEYS)
     for word, (_, value) in node.entries.items():
         if word in spellings and spellings[word].name == "script":
@@ -174,7 +174,7 @@ def _default_name(values: Values) -> str:
 def environment(
     reader: Reader, app: RawApp, environ: Mapping[str, str], identity: users.Identity
 ) -> dict[str, str]:
-    """A worker's environment: the inherited one, filtered, and what the file lays over it.
+    """A worker's environment: the inherited one, filtered, then overridden by the file.
 
     `env_file`, `env_from_file`, `env`, `env_NAME` and `port`, in this order.
     """
@@ -192,7 +192,7 @@ def environment(
     if identity.home:
         env["HOME"] = identity.home
     if "uid" in app.values:
-        # Those of pyinit's own user would be wrong; login(1) sets both.
+        # The values of pyinit's own user would be wrong; login(1) sets both.
         env.pop("USER", None)
         env.pop("LOGNAME", None)
         if identity.name:
@@ -225,7 +225,7 @@ def _from_files(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> dict
 def _to_fill(app: RawApp) -> tuple[str, ...]:
     """Variables of the file itself that hold `{port}` and so on.
 
-    What is inherited or comes out of a file is nobody's template: a password may hold
+    Inherited values and values from files are never templates: a password may contain
     `{fd}`.
     """
     if not app.value("placeholders", True):
@@ -286,7 +286,7 @@ def resolve_app(reader: Reader, app: RawApp, environ: Mapping[str, str]) -> AppS
         roots = (cwd,) if watch is True else watch
         changes["watch"] = tuple(os.path.normpath(os.path.join(cwd, root)) for root in roots)
         _warn_of_globs(reader, app, changes["watch"])
-        # At a terminal somebody edits, also what was broken from the beginning.
+        # With a terminal a developer edits, also files that were broken from the beginning.
         changes.setdefault("on_errored", "keep" if os.isatty(0) or os.isatty(1) else "wait")
     return AppSpec(
         name=app.name,
@@ -333,7 +333,7 @@ def _each(app: RawApp, key: str) -> list[tuple[Node, str]]:
 
 
 def _warn_of_globs(reader: Reader, app: RawApp, roots: tuple[str, ...]) -> None:
-    """PM2 watches what matches `src/**/*.js`; here it is a name that never appears."""
+    """Warn of globs: PM2 watches what matches `src/**/*.js`; here that is a literal name."""
     for (item, where), root in zip(_each(app, "watch"), roots, strict=False):
         name = "" if item.is_null else item.text
         if not (name.startswith("!") or not frozenset("*?[{").isdisjoint(name)):
@@ -348,7 +348,7 @@ def _warn_of_globs(reader: Reader, app: RawApp, roots: tuple[str, ...]) -> None:
 
 
 def _check_ignored(reader: Reader, app: RawApp, cwd: str) -> None:
-    """A pattern that means nothing is an error here, and not when files are watched."""
+    """Report invalid patterns as errors here, not when files are watched."""
     patterns = app.value("ignore_watch", ())
     if _SPECIAL.isdisjoint("".join(patterns)):
         return
@@ -398,7 +398,7 @@ def _command(
         reader.fail(*app.location("args", "script"), "cannot hold a NUL")
         return None
     if not path:
-        # Without a PATH of its own the worker could not find the word again.
+        # Without its own PATH the worker could not find the command again.
         program = command.which(found.argv[0], wanted.path, cwd)
         if program is not None:
             found = found.replace(argv=(program, *found.argv[1:]))
@@ -414,7 +414,7 @@ def _exec_mode(app: RawApp, found: command.Command) -> str:
 
 
 def _share(app: RawApp, exec_mode: str) -> str:
-    """Slots wherever there is something to share: then every reload can overlap."""
+    """Slots if there is anything to share: then every reload can overlap."""
     given = app.value("share")
     if given is not None:
         return str(given)

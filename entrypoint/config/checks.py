@@ -1,4 +1,4 @@
-"""What only shows when the apps are seen together, or a key beside another."""
+"""Checks across several apps or several keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_names(problems: Problems, apps: Iterable[RawApp]) -> None:
-    """Each name once."""
+    """Check that each name is unique."""
     first: dict[str, RawApp] = {}
     for app in apps:
         if app.name not in first:
@@ -33,7 +33,7 @@ def check_names(problems: Problems, apps: Iterable[RawApp]) -> None:
 
 
 def _where(problems: Problems, node: Node, seen_from: Node) -> str:
-    """Where `node` is, for somebody who looks at `seen_from`."""
+    """The location of `node`, relative to the file of `seen_from`."""
     file = problems.file_of(node)
     if file != problems.file_of(seen_from):
         return f"{file}:{node.line}" if node.line else file
@@ -46,7 +46,7 @@ def check_listeners(
     probes: tuple[ListenSpec, ...],
     probes_location: tuple[Node | None, str],
 ) -> None:
-    """Each address once in the file."""
+    """Check that each address occurs once in the file."""
     taken: list[tuple[ListenSpec, RawApp]] = []
     for app in apps:
         node, path = app.location("listen")
@@ -65,7 +65,7 @@ def check_listeners(
 
 
 def check_depends(problems: Problems, apps: tuple[RawApp, ...]) -> None:
-    """Every app that is depended on exists, and none waits for itself."""
+    """Check that every dependency exists, and that no app waits for itself."""
     by_name = {app.name: app for app in apps}
     wanted: dict[str, list[str]] = {}
     for app in apps:
@@ -122,7 +122,7 @@ def _cycles(wanted: dict[str, list[str]]) -> list[tuple[str, ...]]:
 
 
 def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
-    """Keys that contradict each other."""
+    """Check for keys that contradict each other."""
     words = "\0".join((*app.command, *(value for _, value in raw.value("env", {}).items())))
     for placeholder in ("{fd}", "{port}"):
         if placeholder in words and not app.listen and app.placeholders:
@@ -160,7 +160,7 @@ def check_app(problems: Problems, raw: RawApp, app: AppSpec) -> None:
 
 
 def note_pm2(problems: Problems, raw: RawApp, app: AppSpec) -> None:
-    """Differences from PM2 that show only in the resolved app."""
+    """Note differences from PM2 that are only visible in the resolved app."""
     if app.exec_mode == "cluster" and not app.node and app.command:
         node, path = raw.location("exec_mode", "instances")
         text = "cluster mode of a program that node does not run: PM2 loads it as JavaScript"
@@ -172,7 +172,7 @@ def note_pm2(problems: Problems, raw: RawApp, app: AppSpec) -> None:
 
 
 def note_native(problems: Problems, raw: RawApp, app: AppSpec) -> None:
-    """What people who come from PM2 do not expect of a YAML file."""
+    """Note what PM2's users do not expect of a YAML file."""
     if app.node and app.kill_signal is None and not app.shutdown_with_message:
         text = "SIGTERM by default; PM2 stops every app with SIGINT"
         path = f"{raw.path}.kill_signal" if raw.path else "kill_signal"
@@ -185,7 +185,7 @@ def check_times(
     shutdown: ShutdownSpec,
     location: tuple[Node | None, str],
 ) -> ShutdownSpec:
-    """Fit the times of a shutdown into the grace; warn when they do not fit as they are."""
+    """Fit the times of a shutdown into the grace period; warn if they do not fit unchanged."""
     if problems.errors:
         return shutdown
     workers = _longest_stop(apps)
@@ -238,7 +238,7 @@ def _longest_stop(apps: tuple[AppSpec, ...]) -> float:
             after[app.name] = max(
                 (
                     after[d.app]
-                    # What had to complete first has ended when this app has workers.
+                    # An app that had to complete first has ended when this app has workers.
                     + (0.0 if d.condition == "service_completed_successfully" else own[d.app])
                     for d in depends
                 ),

@@ -1,4 +1,4 @@
-"""What a worker executes: PM2's `script`, `args` and `interpreter` → an argument vector.
+"""The command of a worker: PM2's `script`, `args` and `interpreter` → an argument vector.
 
 As PM2 does (`lib/Common.js`: prepareAppConf, resolveInterpreter, verifyConfs), with two
 differences for the better: a command line that needs no shell gets none, so that the
@@ -50,7 +50,7 @@ class CommandError(ValueError):
 
 
 class Wanted(Record):
-    """What the file says. `path` is the `PATH` of the app's environment."""
+    """The file's settings. `path` is the `PATH` of the app's environment."""
 
     script: str
     cwd: str
@@ -58,7 +58,7 @@ class Wanted(Record):
     args: tuple[str, ...] = ()
     interpreter: str = ""
     interpreter_args: tuple[str, ...] = ()
-    # How a message shows (a part of) the value of a key: never what a `${VAR}` brought.
+    # Formats (a part of) a value for a message: never what a `${VAR}` brought.
     show: Callable[[str, str], str] = lambda _key, text: quoted(text)
     folder: str = "the working directory"
 
@@ -90,7 +90,7 @@ def resolve(wanted: Wanted) -> Command:
         raise CommandError("script", "is empty")
     if "\0" in script:
         raise CommandError("script", "cannot hold a NUL")
-    # A path with a blank in it is a path, when it is there.
+    # A path that contains a blank is one path if the file exists.
     if " " not in script or os.path.isfile(_join(wanted.cwd, script)):
         return _program(wanted, script, (), line=False)
     try:
@@ -103,7 +103,7 @@ def resolve(wanted: Wanted) -> Command:
 
 
 def unseen(wanted: Wanted) -> Command:
-    """The command by the words of the file alone, where nothing can be looked up."""
+    """The command from the words of the file only, if nothing can be looked up."""
     try:
         script = words.split_words(wanted.script) or (wanted.script,)
     except ValueError:

@@ -43,7 +43,7 @@ SECTIONS = {
 
 
 def check(argv: list[str]) -> int:
-    """Say everything that is wrong with a file. Exit code 0, or 2 with errors."""
+    """Print all findings in a file. Exit code 0, or 2 with errors."""
     parser = argparse.ArgumentParser("pyinit check", description="Validate a file.")
     parser.add_argument("-c", "--config", metavar="FILE", action="append", default=[])
     parser.add_argument("--env", metavar="NAME", default="", help="with the variables of env_NAME")

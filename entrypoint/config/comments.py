@@ -12,7 +12,7 @@ _LONGEST = 200
 
 
 class Comments:
-    """Comments above a line and at its end. Each is given out once."""
+    """Comments above a line and at its end. Each is returned once."""
 
     def __init__(self, source: str, *, yaml: bool) -> None:
         self._above: dict[int, list[str]] = {}
@@ -35,7 +35,7 @@ class Comments:
             if here:
                 self._beside[number] = " ".join(line for text, _ in here for line in _lines(text))
             if not content.strip():
-                # An empty line parts a comment from what follows, but that of the file.
+                # An empty line separates a comment from what follows, except the file's first.
                 waiting = waiting if not self._code else []
             elif waiting:
                 self._above[number] = waiting

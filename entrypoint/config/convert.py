@@ -34,7 +34,7 @@ def converted(
     problems: Problems,
     env_name: str = "",
 ) -> str:
-    """The file's apps as YAML. What is left out or changed becomes a warning.
+    """The file's apps as YAML. Omitted or changed settings become warnings.
 
     Several files are units of systemd. Raises ConfigErrors when a file cannot be read, or
     not be written as YAML.
@@ -61,7 +61,7 @@ def converted(
 
 
 def _read_again(text: str, problems: Problems) -> None:
-    """Raise ConfigErrors when pyinit would not take the YAML that was made."""
+    """Raise ConfigErrors if pyinit would not accept the generated YAML."""
     found = Problems("the YAML that was made")
     read_text(text, found)
     for error in found.errors:
@@ -218,7 +218,7 @@ class _Conversion:
                 del env.entries[name]
 
     def _left_behind(self, file: File, files: tuple[str, ...]) -> None:
-        """What the file adds to `process.env`: all apps get it."""
+        """The variables that the file adds to `process.env`: all apps get them."""
         added = {
             name: value for name, value in file.environ.items() if self._environ.get(name) != value
         }
@@ -266,7 +266,7 @@ class _Conversion:
             app.entries["env_file"] = (listed, listed)
 
     def _say_options(self, tree: Node) -> None:
-        """Options and variables that count with `--env NAME` only, and that YAML has not."""
+        """Report options and variables that only apply with `--env NAME`, which YAML has not."""
         from entrypoint.config.pm2.schema import OPTIONS_IN_ENV
 
         if self._env_name:

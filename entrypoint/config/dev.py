@@ -1,4 +1,4 @@
-"""`pyinit dev`: what apps get on a laptop where the file says nothing of it."""
+"""`pyinit dev`: defaults of apps on a laptop."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from .errors import ConfigError, Problems
     from .files import File
 
-# A save restarts or reloads the app; a terminal of its own gives it colours. What programs
-# write beside their sources is no save.
+# A save restarts or reloads the app; a terminal of its own enables colours. Files that programs
+# write beside their sources do not count.
 IGNORED = (
     *("**/.*", "**/node_modules", "**/__pycache__", "**/*.pyc", "**/*.log", "**/*.tmp"),
     *("ecosystem.*", "**/*.db", "**/*.db-*", "**/*.sqlite*", "**/dist", "**/build", "**/coverage"),
 )
-# A person waits for the end (ms).
+# A developer waits for the end (ms).
 KILL_TIMEOUT = "3000"
 # Jobs run at their times, and are no servers to restart.
 JOB_KEYS = ("cron_restart", "cronRestart", "cron")
 
 
 def add_defaults(file: File, problems: Problems) -> None:
-    """Lay them under the apps of a file."""
+    """Add them to the apps of a file as defaults."""
     for node, _ in app_nodes(file.tree, problems):
         if node.kind != "map":
             continue
@@ -51,12 +51,12 @@ def add_defaults(file: File, problems: Problems) -> None:
 
 
 def as_for_dev(plan: Plan) -> Plan:
-    """Lines for people, and a file that is read again when it is saved."""
+    """Use console lines, and read the file again when it is saved."""
     return plan.replace(log=plan.log.replace(format="console"), watch_config=True)
 
 
 def show(errors: Iterable[ConfigError]) -> None:
-    """What is wrong with the file, with a caret below each location, on stderr."""
+    """Print the errors of the file, with a caret below each location, on stderr."""
     errors = tuple(errors)
     report = Report(colour=wants_colour(os.environ, os.isatty(2)))
     then = "pyinit dev: the file is read again when it is saved"

@@ -1,7 +1,7 @@
 r"""Files of variables in the syntax of Compose's `env_file`.
 
 https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/
-says what it is; where Compose goes on with a guess, this is an error:
+describes it; where Compose continues with a guess, this is an error:
 
 - A line is `NAME=value`, `NAME: value`, or `NAME` alone, which takes the variable over
   from the environment where there is one. `export` may stand before it.
@@ -46,7 +46,7 @@ _MOST_MISTAKES = 50
 
 
 class _Wrong(Exception):
-    """What is wrong at `at`; the statement gives nothing."""
+    """A mistake at `at`; the statement gives nothing."""
 
     def __init__(self, at: int, message: str) -> None:
         super().__init__(message)
@@ -58,11 +58,11 @@ class _Unclosed(_Wrong):
 
 
 class _Unset(_Wrong):
-    """A variable has no value; no mistake where its value is not wanted."""
+    """A variable has no value; not a mistake if its value is not needed."""
 
 
 def parse(text: str, environ: Mapping[str, str], wrong: Told) -> dict[str, str]:
-    """The variables of a file, in their order; of one that is given twice the last.
+    """The variables of a file, in order; the last one of a repeated name.
 
     `environ` is what `$NAME` means where the file has not said it before. Each mistake
     is reported by `wrong`; the lines without one count.
@@ -227,7 +227,7 @@ class _Parser:
     # -- variables ----------------------------------------------------------------
 
     def _dollar(self, stop: int, depth: int = 0) -> str:
-        """What the `$` at the current place and its name stand for."""
+        """The value of the `$` at the current position and its name."""
         text = self._text
         start = self._at
         following = text[start + 1 : start + 2] if start + 1 < stop else ""
@@ -281,7 +281,7 @@ class _Parser:
         return "" if operator[-1] == "+" else value or ""
 
     def _word(self, start: int, stop: int, depth: int, *, wanted: bool) -> str:
-        """What stands up to the closing brace; its variables count when it is wanted."""
+        """The text up to the closing brace; its variables count if it is needed."""
         if depth > _DEEPEST:
             raise _Wrong(start, f"is nested more than {_DEEPEST} levels deep")
         text = self._text

@@ -15,7 +15,7 @@ _OLD_WORDS = frozenset(("y", "n", "yes", "no", "on", "off"))
 
 
 def text(value: str) -> str:
-    """A text as a YAML scalar: bare where no reader can mistake it, else quoted."""
+    """A text as a YAML scalar: bare if no reader can misread it, else quoted."""
     bare = (
         value
         and value[0] in _SAFE_FIRST

@@ -1,7 +1,7 @@
 """Variables out of files: `env_file`, `env_from_file`, and the `NAME_FILE` convention.
 
-Read where everything of the file is, in the loader's process: PID 1 keeps what the
-workers get and nothing else. A message names files, lines and variables, never a value.
+Read where the rest of the file is, in the loader's process: PID 1 keeps only what the
+workers get. A message names files, lines and variables, never a value.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         problems: Problems
 
         def fail(self, node: Node, path: str, message: str) -> Any:
-            """Note an error; MISSING."""
+            """Record an error; returns MISSING."""
 
         def ready(self, node: Node, path: str) -> bool:
             """Replace the variables in a text; whether that went well."""
@@ -138,7 +138,7 @@ def _absolute(reader: Reader, path: str, node: Node) -> str:
 
 
 def variables(reader: Reader, files: tuple[EnvFile, ...], environ: Mapping[str, str]) -> Any:
-    """All variables of `files`, the last one that says something being right.
+    """All variables of `files`; the last value of a name counts.
 
     `environ` is what a file may refer to, beside what comes before it.
     """
@@ -224,9 +224,9 @@ def expand(
 
 
 def _shown_path(path: str, node: Node) -> str:
-    """The file in a message: not by its path where that came out of the environment.
+    """The file in a message, without its path if that came from the environment.
 
-    Whoever mistakes the one for the other has written the secret itself there.
+    A user who confuses the two options has written the secret itself there.
     """
     return "the file" if node.replaced else path
 

@@ -1,4 +1,4 @@
-"""What is wrong with a file, in sentences for the person who must correct it.
+"""The problems of a file, as sentences for the person who must correct it.
 
 All problems are collected and reported at once, sorted by location. A message never holds a value
 of an environment: it may be a secret.
@@ -74,15 +74,15 @@ class Problems:
         self._dropped = 0
 
     def error(self, location: Location | None, path: str, message: str) -> None:
-        """Note an error. The same one at the same location is reported once."""
+        """Record an error. The same one at the same location is reported once."""
         self._note(self._make(location, path, message))
 
     def error_in(self, file: str, line: int, column: int, path: str, message: str) -> None:
-        """Note an error at a location of another file, which the key at `path` names."""
+        """Record an error at a location of another file, which the key at `path` names."""
         self._note(ConfigError(file, line, column, path, message))
 
     def has_error_at(self, path: str) -> bool:
-        """An error of that key was reported."""
+        """Whether an error of that key was reported."""
         return any(error.path == path for error in self._errors)
 
     def _note(self, found: ConfigError) -> None:
@@ -115,7 +115,7 @@ class Problems:
             kind[found] = None
 
     def stop(self, location: Location | None, path: str, message: str) -> ConfigErrors:
-        """For what ends the reading: `raise problems.stop(…)`, with all found so far."""
+        """The exception that ends the reading: `raise problems.stop(…)`, with all found so far."""
         self.error(location, path, message)
         return self.as_exception()
 

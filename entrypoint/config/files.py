@@ -1,4 +1,4 @@
-"""A file is found, read and parsed; a PM2 file is translated.
+"""Finds, reads and parses a file; translates a PM2 file.
 
 PM2's rules for the top level hold: `apps` (or `pm2`) is a list or one mapping, or the
 file itself is such a list, or one app.
@@ -27,15 +27,15 @@ NAMES = (
     "ecosystem.config.cjs",
     "ecosystem.config.mjs",
 )
-# Instead of a file's name, where a program was given.
+# Replaces a file's name if a program was given.
 COMMAND_LINE = "command line"
 _SCRIPT_EXTENSIONS = (".js", ".cjs", ".mjs")
 
 
 class File(Record):
-    """A file that was parsed. `environ` is what it left of the environment.
+    """A parsed file. `environ` is the environment after its evaluation.
 
-    `pm2`: PM2's rules hold for it, and `tree` is as PM2 would read it.
+    `pm2`: PM2's rules apply to it, and `tree` is as PM2 would read it.
     `node` is the version of the node that evaluated it.
     """
 
@@ -98,13 +98,13 @@ def read_app_of(app: tuple[tuple[str, object], ...]) -> File:
 
 
 def add_options(file: File, options: tuple[tuple[str, object], ...], problems: Problems) -> None:
-    """Lay options of the command line over the apps of a file, as PM2 does."""
+    """Apply options of the command line to the apps of a file, as PM2 does."""
     from entrypoint.config.pm2.values import is_falsy, made
 
     for node, _ in app_nodes(file.tree, problems) if options else ():
         for key, value in options if node.kind == "map" else ():
             given = node.get(key)
-            # These count where the file says nothing.
+            # These apply if the file does not set them.
             if key in {"watch", "ignore_watch", "namespace"} and given and not is_falsy(given):
                 continue
             option = made(value)
@@ -155,7 +155,7 @@ def read_bytes(file: str, problems: Problems) -> bytes:
 
 
 def app_nodes(tree: Node, problems: Problems) -> list[tuple[Node, str]]:
-    """The apps of a file and their paths, in all forms that PM2 takes."""
+    """The apps of a file and their paths, in all forms that PM2 accepts."""
     if tree.kind == "seq":
         return [(item, f"[{index}]") for index, item in enumerate(tree.items)]
     if tree.kind != "map":

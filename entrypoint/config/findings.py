@@ -1,7 +1,7 @@
 """The numbered findings of `pyinit check`, and the page of each (`pyinit explain`).
 
-A finding is a place where a PM2 file behaves otherwise than under PM2, or holds something
-that PM2 takes and nothing acts on. Errors of the syntax and of pyinit's own keys have no
+A finding is a case in which a PM2 file behaves differently than under PM2, or contains something
+that PM2 accepts and ignores. Errors of the syntax and of pyinit's own keys have no
 number: their sentence says what to write.
 """
 

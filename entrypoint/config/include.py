@@ -1,4 +1,4 @@
-"""The documents of a plan: the files of `-c`, and those that they include.
+"""The documents of a plan: the files of `-c`, and the files that they include.
 
 Every node of a document but the first knows its file, so that each message names the right
 location. A file is read once: a cycle, and a file that two others include, are errors.
@@ -117,7 +117,7 @@ def _real(file: str) -> str:
 
 
 def _mark(tree: Node, file: str) -> None:
-    """Tell every node its file. Aliases make one node a part of several others."""
+    """Set the file of every node. Aliases make one node a part of several others."""
     todo = [tree]
     while todo:
         node = todo.pop()

@@ -141,7 +141,7 @@ def _texts(node: Node | None) -> tuple[str, ...]:
 
 
 def _changed(environ: Mapping[str, str], changes: Node) -> dict[str, str]:
-    """The environment that the file left."""
+    """The environment after the evaluation of the file."""
     added, removed = changes.get("set"), changes.get("unset")
     found = dict(environ)
     for node in removed.items if removed is not None else ():
@@ -153,10 +153,10 @@ def _changed(environ: Mapping[str, str], changes: Node) -> dict[str, str]:
 
 
 def _forget_locations(tree: Node) -> None:
-    """The locations are those of node's answer, which nobody sees.
+    """Remove the locations, which refer to node's answer rather than to the file.
 
-    Nor is anything replaced: the file is a program that reads its environment itself,
-    and a `${X}` that is left over is meant for a shell.
+    Nothing is replaced either: the file is a program that reads its environment itself,
+    and a remaining `${X}` is meant for a shell.
     """
     todo = [tree]
     while todo:
@@ -215,7 +215,7 @@ def _evaluate(
         if writing >= 0:
             os.close(writing)
         if process is not None:
-            # What the file started may not outlive it.
+            # Processes that the file started must not outlive it.
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""A file → `Plan`: found, parsed, typed, resolved, checked. All errors are reported at once."""
+"""Turns a file into a `Plan`: found, parsed, typed, resolved, checked. Reports all errors."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def load(
     """Read the file at `path`, or several, or, without one, the first that `find` finds.
 
     `env_name` chooses `env_NAME`; `only` keeps the apps of these names. Without `look`
-    what lies beside the file is not looked at (scripts, users, variables), and the plan
+    nothing beside the file is read (scripts, users, variables), and the plan
     cannot be run. `command_line` gives an app in place of files, options for the apps of
     files, `log.format`, and whether apps get what `pyinit dev` gives. Raises ConfigErrors with
     everything that is wrong.
@@ -130,7 +130,7 @@ class _Planner:
         self._files: dict[Node, File] = {}
 
     def plan(self, documents: tuple[Document, ...]) -> Plan:
-        """The plan; it is worth nothing once there was an error."""
+        """The plan; it is useless once there was an error."""
         top: Top = {}
         nodes: list[tuple[Node, str]] = []
         for document in documents:
@@ -165,7 +165,7 @@ class _Planner:
         nodes = app_nodes(tree, self._problems)
         whole_file = tree.kind == "map" and nodes != [(tree, "")]
         if tree.kind == "map" and not whole_file and not _is_app(tree):
-            # Neither `apps` nor an app: its keys are the top level's, misspelt or not.
+            # Neither `apps` nor an app: its keys belong to the top level, misspelt or not.
             if KEY not in tree.entries:
                 self._problems.error(tree, "", "has no `apps`")
             whole_file, nodes = True, []
@@ -187,7 +187,7 @@ class _Planner:
             self._problems.error(
                 static[0], "static", "pyinit serves no files itself; run a server as an app"
             )
-        # As Compose: a place for anchors.
+        # As in Compose: a section for anchors.
         return lambda word: word == "static" or word.startswith("x-")
 
     def _selected(self, apps: tuple[RawApp, ...]) -> tuple[RawApp, ...]:
@@ -231,7 +231,7 @@ class _Planner:
         return tuple(resolved)
 
     def _map(self, top: Top, name: str, table: tuple[keys.Key, ...]) -> dict[str, Any] | None:
-        """The values of a top-level mapping; None when it is there but no mapping."""
+        """The values of a top-level mapping; None if it is present but not a mapping."""
         if name not in top:
             return {}
         path, node, _ = top[name]
@@ -255,7 +255,7 @@ class _Planner:
         return ProbeSpec(**values), (node.get("listen") or node, f"{path}.listen")
 
     def _log(self, top: Top) -> tuple[LogSpec, str]:
-        """`log:`, and the `multiline` of apps that say nothing of it."""
+        """`log:`, and the `multiline` of apps that do not set it."""
         values = self._map(top, "log", keys.LOG_KEYS)
         if values is None:
             path, node, _ = top["log"]
@@ -301,7 +301,7 @@ class _Planner:
         return checks.check_times(self._problems, apps, spec, location)
 
     def _grace_from_environment(self, location: tuple[Node | None, str]) -> float:
-        """`PYINIT_GRACE`: what the one who sets the grace says beside it, 0 when nothing."""
+        """Grace period from `$PYINIT_GRACE`, 0 if unset."""
         text = self._environ.get("PYINIT_GRACE", "")
         try:
             grace = units.seconds(text) if text else 0.0
@@ -324,7 +324,7 @@ def _is_app(tree: Node) -> bool:
 
 
 def read_text(text: str, problems: Problems) -> None:
-    """Check the text of a YAML file, and nothing beside it: scripts, users, variables."""
+    """Check only the text of a YAML file: no scripts, users or variables."""
     reader = Reader(problems, {}, cgroup.usable_cpus)
     reader.look = False
     tree = parse_yaml(text, problems)

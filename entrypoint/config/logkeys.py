@@ -1,4 +1,4 @@
-"""`log.keys`: a preset, or a mapping that names keys otherwise than a preset does."""
+"""`log.keys`: a preset, or a mapping that renames some keys of a preset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TAKEN = ("partial", "base64")
 
 
 class LogKeys(Record):
-    """A preset and what is named otherwise: the two fields of `LogSpec`."""
+    """A preset and its renamed keys: the two fields of `LogSpec`."""
 
     preset: str = "default"
     names: tuple[tuple[str, str], ...] = ()

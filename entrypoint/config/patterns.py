@@ -1,10 +1,10 @@
-"""Regular expressions that people write and PID 1 matches to what workers write.
+"""Checks regular expressions that PID 1 matches to the output of workers.
 
-Python's `re` goes back and tries again, and some patterns make it try for ever:
-`(a+)+$`, `(a|a)*b`. Nothing can interrupt it, so such patterns are refused here, where
+Python's `re` backtracks, and some patterns make it run practically forever:
+`(a+)+$`, `(a|a)*b`. Nothing can interrupt it, so such patterns are refused when
 the file is read: a repeat within a repeat, a choice within a repeat, references back,
-and more than a few repeats without an end, each of which may cost the length of what is
-matched once more (it is 128 bytes: logs/multiline.py).
+and more than a few repeats without an end, each of which may multiply the cost by the length
+of the matched text (128 bytes: logs/multiline.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REPEATS = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
 
 
 def check_pattern(pattern: str) -> None:
-    """Raises ValueError, with a sentence, for a pattern that PID 1 does not take."""
+    """Raise ValueError, with a sentence, for a pattern that PID 1 does not accept."""
     try:
         re.compile(pattern.encode())
         # The tree that `re` itself compiles; there is no public way to it.

@@ -1,4 +1,4 @@
-"""Typed values out of nodes: one reader for each `kind` of the key table.
+"""Reads typed values from nodes: one reader for each `kind` of the key table.
 
 Here are lists and mappings; single values are in scalars.py.
 """
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["MISSING", "Reader"]
 
-# Never received as a request: they are not caught, or they belong to job control.
+# Never received as requests: they are not caught, or they belong to job control.
 _NO_STOP = signals.ALL - signals.CAUGHT | signals.SUSPENDS | {signals.SIGCHLD, signals.SIGCONT}
 
 
 class Reader(Scalars):
-    """Reads values of every kind and tells their problems."""
+    """Reads values of every kind and reports their problems."""
 
     # -- lists ------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ class Reader(Scalars):
             return self.fail(node, path, str(error))
 
     def read_treekill(self, node: Node, path: str) -> Any:
-        """What a stop ends: `tree` for true, `all`, `group`, or `none` for false."""
+        """Processes that a stop ends: `tree` for true, `all`, `group`, or `none` for false."""
         if node.kind == "scalar" and node.text in {"all", "group"}:
             return node.text
         value = self.typed(node) if node.kind == "scalar" else None

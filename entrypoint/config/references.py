@@ -1,9 +1,9 @@
-"""What a `.config.js` takes out of `process.env`, as `${NAME}` of the YAML.
+"""Finds values of a `.config.js` that come from `process.env`, as `${NAME}` for the YAML.
 
-The file is a program: that a value came from a variable does not show in what it exports.
-So it is evaluated twice more, once with a mark in place of each variable that it reads, and
-once without these variables. A value in which a mark turns up was made of that variable;
-what comes out without it is the default. Each reference is checked: with the values of this
+The file is a program: its result does not show that a value came from a variable.
+So it is evaluated twice more, once with a mark instead of each variable that it reads, and
+once without these variables. A value that contains a mark was made of that variable;
+its value without the variable is the default. Each reference is checked: with the values of this
 machine it must give the value that the file gave. What depends on the environment in
 another way (`NODE_ENV === 'production' ? 4 : 1`) cannot be written as YAML.
 """
@@ -135,7 +135,7 @@ def is_secret(name: str, value: str) -> bool:
 
 
 def left_to_run(name: str) -> str:
-    """What there is to say where the value of a secret was not written."""
+    """The remark for a secret whose value was not written."""
     return (
         f"looks like a secret: its value is not written; ${{{name}}} stands in its place, so give "
         f"{name} to the container"

@@ -1,4 +1,4 @@
-"""Findings for people: one line each in the form of compilers, the location in the file below.
+"""Prints findings for people: one line each in the style of compilers, with an excerpt.
 
 ecosystem.json:3:5: warning: apps[0].out_file: is ignored: … [PM2-002]
   3 |     "out_file": "/var/log/api.log",
@@ -81,9 +81,9 @@ class Report:
 
 
 def _holds_value(path: str, word: str) -> bool:
-    """The finding is about an environment, and the location is not the key itself.
+    """Whether the finding is about an environment, and the location is not the key itself.
 
-    Also of a file of variables, whose every line may hold a secret.
+    Also for a file of variables, whose every line may hold a secret.
     """
     parts = path.split(".")
     if not any(part == "env" or part.startswith("env_") for part in parts):
@@ -92,7 +92,7 @@ def _holds_value(path: str, word: str) -> bool:
 
 
 def _is_beginning(text: str) -> bool:
-    """Blanks, brackets and at most one key stand before the location."""
+    """Whether only blanks, brackets and at most one key precede the location."""
     rest = text.lstrip(" -{[").rstrip()
     return not rest or (rest[-1] == ":" and _KEY.issuperset(rest[:-1].strip("'\"")))
 
@@ -125,6 +125,6 @@ def printable(text: str) -> str:
 
 
 def codes(findings: Iterable[ConfigError]) -> str:
-    """How to read more about the findings that have a number, or nothing."""
+    """How to read more about numbered findings, or nothing."""
     named = sorted({finding.code for finding in findings if finding.code})
     return f"more: pyinit explain {' '.join(named)}{os.linesep}" if named else ""

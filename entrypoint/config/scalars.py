@@ -1,7 +1,7 @@
-"""Typed values out of single nodes, and what all readers share (read.py).
+"""Reads typed values from single nodes; shared code of all readers (read.py).
 
-A reader returns the value, or `MISSING` after it has reported the problem. `null` is as if
-the key were not there.
+A reader returns the value, or `MISSING` after it has reported the problem. `null` counts as
+a missing key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MOST_INSTANCES = 10_000
 
 
 class Scalars:
-    """Reads single values and tells their problems. `cpus()` is asked for `instances: max`."""
+    """Reads single values and reports their problems. `cpus()` is called for `instances: max`."""
 
     def __init__(
         self, problems: Problems, environ: Mapping[str, str], cpus: Callable[[], int]
@@ -42,22 +42,22 @@ class Scalars:
         self.problems = problems
         self.environ = environ
         self._cpus = cpus
-        # False: nothing beside the file is looked at (`pyinit check --offline`).
+        # False: nothing beside the file is read (`pyinit check --offline`).
         self.look = True
         # Of the node that evaluated the file, as `v22.18.0`; empty when none did.
         self.node_version = ""
-        # Paths of the files beside this one that were looked at, in order.
+        # Paths of the files beside this one that were read, in order.
         self.files: dict[str, None] = {}
 
     # -- helpers ----------------------------------------------------------------
 
     def fail(self, node: Node, path: str, message: str) -> Any:
-        """Tell an error; returns MISSING."""
+        """Report an error; returns MISSING."""
         self.problems.error(node, path, message)
         return MISSING
 
     def ready(self, node: Node, path: str) -> bool:
-        """Replace the variables of a scalar; whether it can be used."""
+        """Replace the variables of a scalar; returns whether it can be used."""
         try:
             replace_in(node, self.environ)
         except VariableError as error:
@@ -68,7 +68,7 @@ class Scalars:
         return True
 
     def shown(self, node: Node) -> str:
-        """What stands there, for a message; never a value from the environment."""
+        """The written text, for a message; never a value from the environment."""
         if node.kind != "scalar":
             return "a mapping" if node.kind == "map" else "a list"
         return "the replaced value" if node.replaced else quoted(node.text)
@@ -86,7 +86,7 @@ class Scalars:
         return quoted(text)
 
     def typed(self, node: Node) -> Plain:
-        """The value for a key that is no text: a replaced one counts as unquoted."""
+        """The value for a key that is not a text: a replaced one counts as unquoted."""
         return core_value(node.text) if node.replaced else node.value
 
     def section(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# What a folder usually holds → what runs it.
+# A file that a folder usually contains → the command that runs it.
 _SCRIPTS = (
     ("server.js", "server.js"),
     ("app.js", "app.js"),
@@ -91,7 +91,7 @@ def starter(folder: str) -> str:
 
 
 def write(path: str, folder: str) -> bool:
-    """Write the file; False when there is one already. Raises OSError."""
+    """Write the file; False if there already is one. Raises OSError."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:

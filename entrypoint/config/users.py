@@ -12,7 +12,7 @@ _HIGHEST = 2**32 - 2  # 2**32 - 1 means "unchanged" to setuid(2)
 
 
 class UserError(ValueError):
-    """Why it cannot be; `key` is `uid` or `gid`."""
+    """Why the identity is impossible; `key` is `uid` or `gid`."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class UserError(ValueError):
 
 
 class Identity(Record):
-    """Who a worker is; None: as pyinit. `home` and `name` are empty when not known."""
+    """The user and group of a worker; None: pyinit's. `home` and `name` are empty if unknown."""
 
     uid: int | None = None
     gid: int | None = None
@@ -72,7 +72,7 @@ def _group(grp: object, group: str) -> int:
 
 
 def _allowed(wanted: Identity) -> Identity:
-    """Only root may change who it is; asking for what already is asks for nothing."""
+    """Raise unless root: only root may change the user. Requesting the current user is a no-op."""
     if os.geteuid() == 0:
         return wanted
     if wanted.uid not in {None, os.geteuid()}:

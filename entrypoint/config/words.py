@@ -1,4 +1,4 @@
-"""Command lines: words as a POSIX shell splits them, and whether it takes a shell.
+"""Command lines: splits words like a POSIX shell, and tells whether a shell is needed.
 
 `shlex` cannot tell a quoted `|` from a bare one, which decides here whether a worker is
 the program itself or a shell around it.
@@ -22,7 +22,7 @@ _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 class CommandLine(Record):
-    """A command line, taken apart.
+    """A parsed command line.
 
     `shell` is `no` (the words are the whole of it), `simple` (one command that a shell
     must expand: `exec` can stand before it) or `compound`. `command_at` is where the
@@ -45,7 +45,7 @@ class _Word:
 
 
 def split(line: str) -> CommandLine:
-    """Take `line` apart. Raises ValueError for a quote that is not closed."""
+    """Parse `line`. Raises ValueError for a quote that is not closed."""
     return _Scanner(line).scan()
 
 

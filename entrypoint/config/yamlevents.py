@@ -4,8 +4,8 @@
 (`re`, `datetime`, the constructors and emitters), and PID 1 waits for its file before
 the first worker starts. The binding to libyaml, `yaml._yaml`, imports the package only
 for its exception, event and token classes. In a process that has not imported `re`
-(the loader's own short-lived one) it is given a package of just those: about 5 ms. Any
-other process pays nothing noticeable for the whole, and gets it, as does one whose
+(the loader's own short-lived one) it gets a package of just those: about 5 ms. In any
+other process the whole package costs little and is loaded, as it is if
 PyYAML has no libyaml or another layout.
 """
 

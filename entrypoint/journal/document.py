@@ -32,7 +32,7 @@ Kinds = dict[str, type[Record]]
 
 
 class JournalError(Exception):
-    """The text is no journal, or not one that this pyinit understands: a sentence."""
+    """The text is not a journal, or not one that this pyinit understands: a sentence."""
 
 
 class Segment:

@@ -1,7 +1,7 @@
-"""`pyinit replay FILE`: decide again what a journal says was decided, and compare.
+"""`pyinit replay FILE`: repeats the decisions in a journal and compares the results.
 
 Needs neither the machine nor the programs of the journal: the core is pure. For each
-event it shows what changed in the core's state, which is why, and what was ordered.
+event it shows what changed in the core's state, which explains the effects.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AGREED, DIFFERED, UNREADABLE = 0, 1, 2
 
 
 class Difference(Record):
-    """The core decides something else than the journal says. `at`: line of its segment."""
+    """The core decides differently than the journal. `at`: line of its segment."""
 
     segment: int
     number: int
@@ -90,7 +90,7 @@ def _summary(journal: Journal, total: int, differences: list[Difference]) -> str
 def replay(
     journal: Journal, show: Callable[[str], None] | None = None, app: str = ""
 ) -> list[Difference]:
-    """Decide everything again; what differs. `show` gets a text for each event."""
+    """Repeat all decisions; returns the differences. `show` gets a text for each event."""
     found: list[Difference] = []
     before: State | None = None
     for number, segment in enumerate(journal.segments, 1):

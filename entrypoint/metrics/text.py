@@ -1,4 +1,4 @@
-"""The two text formats that scrapers read, and which of them one has asked for.
+"""The two text formats of scrapers, and the choice between them.
 
 OpenMetrics 1.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/) for those whose
 Accept names it, else Prometheus' text format 0.0.4. They differ in what TYPE and HELP call a

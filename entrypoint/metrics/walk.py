@@ -1,4 +1,4 @@
-"""What the workers' processes use, read from /proc by a child (child.py), as bytes for PID 1.
+"""Reads in a child (child.py) what the workers' processes use, as bytes for PID 1.
 
 Every process is read once, in one pass over /proc, and given to the worker it descends from
 (`proc.owner`'s rule: by ancestors, else by its process group). PSS costs more, so another child

@@ -1,8 +1,8 @@
-"""What `GET /` and `GET /events` answer: the page, and the stream of events that keeps it live.
+"""The answers to `GET /` and `GET /events`: the page, and the stream of events that keeps it live.
 
 The page is one file without any other resource. Its Content-Security-Policy names the hashes of
-its only script and its only style sheet, so nothing else can run in it, and it may ask nobody
-but this server. It shows what comes from workers (names, reasons, `STATUS=`) as text.
+its only script and its only style sheet, so nothing else can run in it, and it may only contact
+this server. It shows data of workers (names, reasons, `STATUS=`) as text.
 """
 
 from __future__ import annotations

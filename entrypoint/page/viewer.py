@@ -79,7 +79,7 @@ class Viewer:
             self._limiter.relieve()
 
     def close(self) -> None:
-        """Forget the browser at once; harmless when that has happened."""
+        """Close the browser's connection at once; a no-op if that has happened."""
         if self.is_open:
             self.is_open = False
             self._loop.cancel(self)

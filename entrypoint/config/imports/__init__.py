@@ -1,6 +1,6 @@
 """Files of other supervisors as pyinit's YAML: `pyinit convert Procfile` and others.
 
-Each module reads one format and makes `App`s; what it cannot take is said line by line.
+Each module reads one format and makes `App`s; lines that it cannot convert are reported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def imported(paths: tuple[str, ...], read: Read, problems: Problems) -> str | None:
-    """The YAML of these files, or None when they are no other supervisor's.
+    """The YAML of these files, or None if they are not another supervisor's.
 
     Raises ConfigErrors when a file cannot be read or taken.
     """

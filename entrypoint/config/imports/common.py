@@ -38,7 +38,7 @@ class App:
 
 
 class Found(Record):
-    """What a file holds. `notes` are comments at the top of the YAML."""
+    """The content of a file. `notes` are comments at the top of the YAML."""
 
     apps: tuple[App, ...]
     notes: tuple[str, ...] = ()
@@ -53,12 +53,12 @@ class Location:
 
 
 def left_out(problems: Problems, line: int, what: str, why: str) -> None:
-    """Say that a line is not taken."""
+    """Report a line that is not converted."""
     problems.warn(Location(line) if line else None, what[:120], why, IMPORTED)
 
 
 def hide_secrets(found: Found, problems: Problems) -> None:
-    """Replace values of `env` that are secrets by references, and say so."""
+    """Replace values of `env` that are secrets by references, and report that."""
     for app in found.apps:
         env = app.keys.get("env")
         if not isinstance(env, dict):
@@ -76,7 +76,7 @@ def hide_secrets(found: Found, problems: Problems) -> None:
 
 
 def _refers(value: object) -> bool:
-    """It takes its value from the environment; `$$` is a dollar sign."""
+    """Whether it takes its value from the environment; `$$` is a dollar sign."""
     return isinstance(value, Raw) and "$" in value.replace("$$", "")
 
 

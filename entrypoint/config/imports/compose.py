@@ -1,7 +1,7 @@
-"""Services of a Compose file as apps of one container, where they are one image.
+"""Services of a Compose file as apps of one container, if they share one image.
 
 Services that are built from the same folder, or use the same image, and differ in their
-command can share a container. A database beside them cannot: it is left out, and said.
+command can share a container. A database beside them cannot: it is omitted and reported.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _SIZE_UNITS = ("K", "M", "G")
 
 
 class Context(Record):
-    """What is the same for all apps of a file.
+    """The context that all apps of a file share.
 
     `environ` is the environment that the file left (`process.env`), `before` the one of
     the container, which sets PM2's own defaults. `look`: files may be looked for.
@@ -45,7 +45,7 @@ class Context(Record):
 
 
 class Translation:
-    """The translation of one app; `entries` are what it has by pyinit's keys."""
+    """The translation of one app; `entries` are its values by pyinit's keys."""
 
     def __init__(self, context: Context, node: Node, path: str) -> None:
         self._context = context
@@ -171,7 +171,7 @@ class Translation:
         self._remarks(script, node)
 
     def _remarks(self, script: str, node: Node) -> None:
-        """What is known of some programs."""
+        """Add remarks about known programs."""
         args = self._given["args"][1] if "args" in self._given else None
         words = [*script.split(), *self._text("exec_interpreter").split()]
         if args is not None:
@@ -298,7 +298,7 @@ class Translation:
         return found
 
     def _options(self, variables: dict[str, tuple[Node, Node]], block: str) -> None:
-        """Options that stand among variables, which PM2 lays over those of the app."""
+        """Options among variables, which PM2 applies over those of the app."""
         for name, (key_node, value) in variables.items():
             where = f"{block}.{name}"
             if name in schema.NO_OPTIONS_IN_ENV:
@@ -319,7 +319,7 @@ class Translation:
 
     @staticmethod
     def _option(name: str, value: Node, block: str) -> Node | None:
-        """The option's value, or None where PM2 would not understand it."""
+        """The option's value, or None if PM2 would not understand it."""
         structured = value.kind != "scalar"
         if name in {"args", "node_args", "ignore_watch"}:
             if structured:

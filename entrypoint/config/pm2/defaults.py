@@ -1,4 +1,4 @@
-"""PM2's own defaults, by pyinit's keys, where the file says nothing."""
+"""PM2's own defaults, by pyinit's keys, for settings that the file does not have."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_defaults(
     problems: Problems,
     kill_signal_path: str,
 ) -> None:
-    """Add to `entries` what PM2 does for every app. `given` are the app's own keys.
+    """Add to `entries` PM2's defaults for every app. `given` are the app's own keys.
 
     `before` is the environment of the container, which sets some of the defaults.
     """

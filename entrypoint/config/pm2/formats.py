@@ -1,4 +1,4 @@
-"""Which files are PM2's.
+"""Decides which files are PM2's.
 
 `.config.js`, `.config.cjs`, `.config.mjs` and `.json` are, and the YAML files that PM2's
 documentation and public projects use: `process.yml`, `pm2.yml`, `NAME.config.yml`. Every
@@ -19,7 +19,7 @@ _YAML = (".yml", ".yaml")
 
 
 def is_pm2(file: str, tree: Node) -> bool:
-    """Whether PM2's rules hold for the file with these nodes."""
+    """Whether PM2's rules apply to the file with these nodes."""
     if is_native(tree):
         return False
     if file.endswith((*SCRIPTS, ".json")):
@@ -33,7 +33,7 @@ def is_pm2(file: str, tree: Node) -> bool:
 
 
 def is_native(tree: Node) -> bool:
-    """The file says `pyinit: 1`."""
+    """Whether the file has `pyinit: 1`."""
     said = tree.get("pyinit") if tree.kind == "map" else None
     return said is not None and said.kind == "scalar" and said.text == "1"
 

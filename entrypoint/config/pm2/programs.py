@@ -1,4 +1,4 @@
-"""What runs a PM2 app's script, as far as it differs from pyinit's own rules."""
+"""How a PM2 app's script is run, where PM2's rules differ from pyinit's own."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def interpreter(script: str, cwd: str, path: str) -> str:
 
 
 def ignores_node(script: str, cwd: str, path: str) -> bool:
-    """PM2 would run this file by node, and its `#!` line names something else."""
+    """Whether PM2 would run this file by node although its `#!` line names something else."""
     file = os.path.normpath(os.path.join(cwd, script))
     if not os.path.isfile(file):
         file = which(script, path, cwd) or ""
@@ -76,7 +76,7 @@ def graceful_signal(words: list[str]) -> tuple[str, str]:
 
 
 def is_package_runner(script: str) -> bool:
-    """The script is npm or its kin, which start the program without the IPC channel."""
+    """Whether the script is npm or similar, which start the program without the IPC channel."""
     first = (script.split() or [""])[0]
     return os.path.basename(first) in PACKAGE_RUNNERS
 
@@ -93,7 +93,7 @@ class Serving(Record):
 
     program: str
     args: tuple[str, ...]
-    # What this server cannot do, and what it does otherwise; sentences.
+    # Limitations and differences of this server, as sentences.
     refused: tuple[str, ...] = ()
     differs: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""PM2 7's keys of an app (`lib/API/schema.json`), and what pyinit makes of each."""
+"""PM2 7's keys of an app (`lib/API/schema.json`), and how pyinit translates each."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def translate(
 
 
 def make_literal(tree: Node) -> None:
-    """Nothing is replaced in these texts."""
+    """Mark these texts as literal: nothing is replaced in them."""
     todo = [tree]
     while todo:
         node = todo.pop()
@@ -108,7 +108,7 @@ def _server(item: Node) -> Node:
 def _unique_name(
     entries: dict[str, tuple[Node, Node]], names: dict[str, int], problems: Problems, path: str
 ) -> None:
-    """PM2 runs two apps of one name; here names are unique."""
+    """A unique name: PM2 runs two apps of one name, pyinit does not."""
     if "name" not in entries:
         return
     key, node = entries["name"]
