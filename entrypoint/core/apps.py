@@ -23,8 +23,8 @@ def add_app(tx: Transaction, spec: AppSpec) -> None:
     """Add an app. Its workers start once its dependencies are met.
 
     With `autostart: false` they wait until a user starts the app, as in PM2, or until the first
-    time of `cron_restart`. If an app
-    of that name is still being removed, the new one waits for it.
+    time of `cron_restart`. If an app of that name is still being removed, the new one waits
+    for it.
     """
     if tx.app(spec.name) is not None:
         return

@@ -14,8 +14,8 @@ caller decides when. `TRANSITIONS` has the allowed sequences, a table
 Nothing that a client sends raises. What breaks a rule of RFC 9112 or a limit becomes one
 `Refused` with the status to answer, after which the connection is to be closed: where
 the next request would begin is no longer known. The result depends on the bytes alone
-and not on how they were cut into pieces. Lines are judged as they come in and fields
-unused are dropped at once, so a connection holds at most one unfinished line.
+and not on how they were cut into pieces. Lines are judged as they come in and unused
+fields are dropped at once, so a connection holds at most one unfinished line.
 
 No body is ever read: a request that announces one has `has_body`, and is the last of its
 connection.

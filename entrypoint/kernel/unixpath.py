@@ -7,8 +7,8 @@ no path is used that was only checked before:
 - A folder is opened once, component by component (`Folder`), and from then on its
   descriptor represents it. pyinit reads and follows links, never the kernel, so a
   link into `/proc/PID/root` leads nowhere.
-- bind(2) has no form with a folder's descriptor, and getsockname(2) will return the path
-  that it gets to programs. So root binds by the path only if no other user can
+- bind(2) has no form with a folder's descriptor, and getsockname(2) returns the path that
+  was passed to it. So root binds by the path only if no other user can
   replace a part of it. If the one who can is the owner of the folder, the socket is
   bound as that user, who could have bound it too. Otherwise it is bound through
   `/proc/self/fd`.

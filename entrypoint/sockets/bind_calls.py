@@ -322,7 +322,7 @@ class Binding:
     def _bind_unread(self, worker: Worker, call: seccomp.Notification) -> None:
         """Handle a bind of a process whose memory is unreadable (undumpable, or dropped root).
 
-        If pyinit made the socket, it prepares it so that the kernel's own bind joins the group.
+        A socket that pyinit made is prepared so that the kernel's own bind joins the group.
         Its address is found when it listens.
         """
         if not worker.makes:
