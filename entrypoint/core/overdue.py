@@ -20,7 +20,6 @@ from .readiness import (
     ready,
     succeeds,
 )
-from .types import assert_never
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,16 +92,13 @@ def _decide(tx: Transaction, worker: Worker) -> None:
         late = tx.put_worker(worker.replace(overdue=True, failures=0))
         arm(tx, late, "launch", PATH_REST)
         return
-    rule = _rule(tx, worker)
-    if rule == "wait":
+    if _rule(tx, worker) == "wait":
         _report_late(tx, worker, "wait for it")
         tx.put_worker(worker.replace(overdue=True, failures=0, due=0.0))
-    elif rule == "abort":
+    else:
         reason = shortfall(tx, worker)
         _report_late(tx, worker, "give up on this worker")
         stop_worker(tx, worker, "failed start", requested_by=reason)
-    else:
-        assert_never(rule)
 
 
 def _is_launching(tx: Transaction, worker: Worker) -> bool:

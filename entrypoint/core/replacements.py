@@ -12,6 +12,7 @@ from __future__ import annotations
 from . import draining, rolling
 from . import worker as w
 from .lifecycle import kill, route, shares_port, stop_worker
+from .readiness import succeeds
 from .restarts import after_failure
 from .slots import surges
 
@@ -28,7 +29,8 @@ HEALTH: Final = "health"
 
 def failing(tx: Transaction, worker: Worker) -> None:
     """Replace a worker whose checks fail, and route new connections away from it."""
-    if worker.state == w.LAUNCHING:
+    if worker.state == w.LAUNCHING or succeeds(tx, worker):
+        # A reload would wait for such a successor for ever.
         reason = f"unhealthy: {worker.check_reason}"
         stop_worker(tx, worker, "failed start", requested_by=reason)
         return

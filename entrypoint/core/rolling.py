@@ -241,9 +241,8 @@ def succeed_again(tx: Transaction, instance: Instance) -> None:
     """Start a successor again that was stopped to be started with another method."""
     instance = tx.put_instance(instance.replace(successor=0))
     app_state = tx.the_app(instance.app)
-    if app_state.reload is not None and instance.number in app_state.reload.active:
-        spec = instance.spec if _repairs(app_state, instance) else app_state.spec
-        note_fresh(tx, launch(tx, instance, spec, take_slot(tx, app_state), successor=True))
+    spec = instance.spec if _repairs(app_state, instance) else app_state.spec
+    note_fresh(tx, launch(tx, instance, spec, take_slot(tx, app_state), successor=True))
 
 
 def note_fresh(tx: Transaction, worker: Worker) -> None:
@@ -277,7 +276,7 @@ def _is_proven(tx: Transaction, instance: Instance, worker: Worker) -> bool:
     delay = min_ready(instance.to_accept, worker.spec, watching=watching)
     if delay <= 0:
         tx.emit(StopTimer(timer))
-        _proven(tx, worker)
+        _proven(tx, app_state, reload, worker)
         return True
     if not reload.lives:
         tx.emit(StartTimer(timer, delay))
@@ -286,13 +285,11 @@ def _is_proven(tx: Transaction, instance: Instance, worker: Worker) -> bool:
     return False
 
 
-def _proven(tx: Transaction, worker: Worker) -> None:
+def _proven(tx: Transaction, app_state: AppState, reload: Reload, worker: Worker) -> None:
     """Record that its spec works: the requested release, or a previous one."""
-    app_state = tx.the_app(worker.app)
-    if app_state.reload is not None:
-        newest = app_state.reload.proven or worker.spec == app_state.spec
-        reload = app_state.reload.replace(proven=newest, proving=0, lives=False)
-        tx.put_app(app_state.replace(reload=reload))
+    newest = reload.proven or worker.spec == app_state.spec
+    reload = reload.replace(proven=newest, proving=0, lives=False)
+    tx.put_app(app_state.replace(reload=reload))
 
 
 def prove_over(tx: Transaction, worker: Worker) -> None:
@@ -305,11 +302,11 @@ def prove_over(tx: Transaction, worker: Worker) -> None:
         reason = shortfall(tx, worker)
         stop_worker(tx, worker, "failed start", requested_by=reason)
         return
-    _proven(tx, worker)
+    _proven(tx, app_state, reload, worker)
     instance = tx.instance(worker.app, worker.instance)
     if instance is not None and instance.successor == worker.incarnation:
         _take_over(tx, instance, worker)
-    elif instance is not None:
+    else:
         done(tx, worker.app, worker.instance)
     resume(tx, worker.app)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal, Never
+    from typing import Literal
 
     # Phases of the whole run (shutdown.py).
     Phase = Literal["booting", "running", "draining", "stopping", "finished"]
@@ -83,8 +83,3 @@ if TYPE_CHECKING:
     PortOrder = Literal[
         "grow", "steer", "trim", "refuse", "pause", "resume", "relay", "free slot", "close"
     ]
-
-
-def assert_never(value: Never) -> Never:
-    """Marks code that the type checker knows to be unreachable. Raises AssertionError."""
-    raise AssertionError(f"no case for {value!r}")

@@ -266,3 +266,15 @@ def test_a_timeout_shorter_than_the_wait_for_a_replacement(world):
     assert not world.said("worker stall overdue")
     world.advance(1)
     assert not victim.alive
+
+
+def test_a_replacement_whose_checks_fail_is_stopped_and_another_one_started(world):
+    health = HealthSpec(http="/", interval=2.0, timeout=1.0, failures=2)
+    victim = started(world, health=health, stall_timeout=0.0)
+    world.upcoming.append(Script(well_until=6.0))
+    world.run_until(lambda: len(world.processes) == 3)
+    world.run_until(lambda: not world.processes[3].alive)
+    world.advance(60)
+    assert victim.alive
+    assert world.ready() == 2
+    assert len(world.live()) == 3

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.core.types import assert_never
 from tests.support import literals
 
 # Which type the field of a record has, by the name of the field.
@@ -85,8 +84,3 @@ def test_each_word_is_used_beside_its_type(name):
         if path.name != "types.py":
             used |= strings(path)
     assert literals.words(name) <= used
-
-
-def test_a_case_that_is_missing_is_an_error():
-    with pytest.raises(AssertionError, match="no case for 'x'"):
-        assert_never("x")
