@@ -353,7 +353,7 @@ def _remember(tx: Transaction, worker: Worker, took: float, *, seen: bool) -> No
     if seen:
         tx.put_app(app_state.replace(said_ready=True, slowest=max(app_state.slowest, took)))
     instance = tx.instance(worker.app, worker.instance)
-    if instance is not None:
+    if instance is not None and not instance.proven:
         tx.put_instance(instance.replace(proven=True))
 
 

@@ -183,10 +183,8 @@ def prove_due(tx: Transaction, worker: Worker, _event: e.Event) -> None:
 def promote(tx: Transaction, incarnation: int) -> None:
     """Tell a rolling reload about a worker that became ready."""
     worker = tx.worker(incarnation)
-    if worker is None or worker.state != w.ONLINE:
-        return
-    instance = tx.instance(worker.app, worker.instance)
-    if instance is None:
+    instance = tx.instance(worker.app, worker.instance) if worker is not None else None
+    if worker is None or instance is None or worker.state != w.ONLINE:
         return
     if instance.successor == incarnation:
         rolling.successor_ready(tx, instance, worker)

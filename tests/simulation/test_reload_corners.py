@@ -6,7 +6,9 @@ import pytest
 
 from entrypoint.core import effects as f
 from entrypoint.core import events as e
+from entrypoint.core import reload_abort, rolling
 from entrypoint.core.spec import HealthSpec
+from entrypoint.core.transaction import Transaction
 from tests.simulation import invariants
 from tests.simulation.world import SIGHUP, Script, World, app, plan, shared
 
@@ -148,3 +150,19 @@ def test_a_successor_that_gets_sick_while_it_waits_for_the_proof_ends_the_reload
     assert [process.incarnation for process in world.live()] == [1, 2]
     assert reload_of(world) is None
     assert world.is_up()
+
+
+def test_one_that_does_not_die_ends_no_turn_that_has_a_successor(world):
+    world.up(shared(instances=2))
+    world.usual = lambda _spawn: Script(says_after=20.0)
+    world.emit(e.ReloadRequested("web"))
+    tx = Transaction(world.core.state, world.now)
+    rolling.go_without(tx, world.core.state.workers[1])
+    assert (tx.effects, tx.changed) == ([], False)
+
+
+def test_an_abort_without_a_reload_changes_nothing(world):
+    world.up(shared(instances=2))
+    tx = Transaction(world.core.state, world.now)
+    reload_abort.abort(tx, world.core.state.workers[1], "it ended")
+    assert (tx.effects, tx.changed) == ([], False)

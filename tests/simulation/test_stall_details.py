@@ -278,3 +278,17 @@ def test_a_replacement_whose_checks_fail_is_stopped_and_another_one_started(worl
     assert victim.alive
     assert world.ready() == 2
     assert len(world.live()) == 3
+
+
+def test_checks_that_fail_beside_a_replacement_let_it_take_over_at_once(world):
+    health = HealthSpec(http="/", interval=2.0, timeout=1.0, failures=2)
+    victim = started(world, health=health)
+    world.advance(20)
+    assert world.processes[3].alive
+    victim.script = Script(well_until=0.0)
+    world.run_until(lambda: world.said("worker unhealthy"))
+    assert world.core.state.workers[1].stop_reason == "reload"
+    world.settle(10)
+    assert not victim.alive
+    assert len(world.processes) == 3
+    assert states(world) == [(0, "online"), (1, "online")]

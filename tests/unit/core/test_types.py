@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from entrypoint.core import types
 from tests.support import literals
 
 # Which type the field of a record has, by the name of the field.
@@ -84,3 +85,8 @@ def test_each_word_is_used_beside_its_type(name):
         if path.name != "types.py":
             used |= strings(path)
     assert literals.words(name) <= used
+
+
+def test_pid_1_holds_no_type_that_only_the_checker_needs():
+    names = {name for name in vars(types) if not name.startswith("__")}
+    assert names == {"annotations", "TYPE_CHECKING"}
