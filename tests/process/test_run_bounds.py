@@ -76,7 +76,8 @@ def test_without_memory_it_goes_on_and_loses_no_line(tmp_path):
         run.until(lambda: get(probe, "/livez")[0] == 200)
         limit(run.pid, 150_000)
         run.event("memory exhausted")
-        run.until(lambda: status(probe)["memory_shortages"] >= 3)
+        # How many follow depends on what the worker writes meanwhile.
+        run.until(lambda: status(probe)["memory_shortages"] >= 1)
         limit(run.pid, None)
         run.until(lambda: get(probe, "/livez")[0] == 200)
         run.said("end", app="numbers")
