@@ -81,7 +81,8 @@ def test_without_memory_it_goes_on_and_loses_no_line(tmp_path):
         limit(run.pid, None)
         run.until(lambda: get(probe, "/livez")[0] == 200)
         run.said("end", app="numbers")
-        assert run.stop() == 1  # `crashes` does
+        # 1 where `crashes` fails just then: it may wait to write instead.
+        assert run.stop() in (0, 1)
         numbers = [
             int(record["event"].split()[0])
             for record in run.records
@@ -206,7 +207,7 @@ def workers(port: int) -> dict[str, dict]:
 
 
 LINGERS = """
-import array, os, socket, struct, sys
+import array, os, socket, struct, sys, threading
 listener = socket.create_server(("127.0.0.1", 0))
 path = os.environ["NOTIFY_SOCKET"]
 for number in range(20):
@@ -223,7 +224,8 @@ for number in range(20):
         s.connect(path)
         rights = array.array("i", [sender.fileno()])
         s.sendmsg([b"FDSTORE=1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-    sender.close()
+    # Whoever closes it last waits: this thread, where PID 1 was quicker.
+    threading.Thread(target=sender.close, daemon=True).start()
     globals()[f"peer{number}"] = peer
 print("sent all", flush=True)
 import time; time.sleep(1000)
