@@ -8,7 +8,7 @@ from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core import worker as w
 from entrypoint.core.spec import HealthSpec
-from tests.simulation.world import SIGTERM, Script, World, shared
+from tests.simulation.world import SIGHUP, SIGTERM, Script, World, plan, shared
 
 ADDRESS = "127.0.0.1:5000"
 DUE = e.TimerFired(e.Timer("stall", "web", 1))
@@ -292,3 +292,54 @@ def test_checks_that_fail_beside_a_replacement_let_it_take_over_at_once(world):
     assert not victim.alive
     assert len(world.processes) == 3
     assert states(world) == [(0, "online"), (1, "online")]
+
+
+def test_new_connections_are_turned_away_before_the_waiting_ones_are_relayed(world):
+    started(world)
+    kinds = [type(effect) for when, effect in world.effects if when == world.now]
+    assert kinds.index(f.RouteTo) < kinds.index(f.RelayQueue)
+
+
+@pytest.mark.parametrize(("declared", "probed"), [(ADDRESS, ADDRESS), ("", "0.0.0.0:5000")])
+def test_where_its_next_accept_is_awaited(world, declared, probed):
+    world.up(shared(instances=2))
+    world.advance(100)
+    world.emit(e.AcceptStalled("web", 0, "0.0.0.0:5000", declared, world.now - 5.0, 3))
+    probe = world.ordered(f.ProbeAccept)[-1]
+    assert (probe.incarnation, probe.address, probe.declared) == (1, probed, declared)
+    assert probe.patience == 2.0
+
+
+def test_at_its_accept_all_that_began_for_its_stall_is_over(world):
+    victim = started(world)
+    world.advance(8)
+    assert DUE.timer in world.timers
+    world.accept_again(victim)
+    assert DUE.timer not in world.timers
+    assert world.core.state.instances["web"][0].successor == 0
+    assert reload_of(world) is None
+
+
+def test_no_timer_is_left_for_one_whose_replacement_takes_over(world):
+    started(world)
+    world.run_until(lambda: world.core.state.workers[1].stop_reason == "reload")
+    assert DUE.timer not in world.timers
+
+
+def test_no_replacement_is_started_in_the_drain_of_a_shutdown(world):
+    started(world, kill_timeout=1.0)
+    world.next_plan = plan(shared(instances=2, kill_timeout=1.0), revision=2, drain_delay=30.0)
+    world.emit(e.SignalArrived(SIGHUP))
+    world.emit(e.SignalArrived(SIGTERM))
+    assert world.core.state.run.phase == "draining"
+    world.advance(20)
+    assert len(world.processes) == 2
+
+
+def test_as_many_are_replaced_at_once_as_a_reload_replaces(world):
+    world.up(shared(instances=4, reload_parallel=2, stall_timeout=0.0))
+    world.advance(100)
+    for incarnation in (1, 2, 3):
+        world.stall(world.processes[incarnation])
+    world.advance(60)
+    assert len(world.live()) == 4 + 2
