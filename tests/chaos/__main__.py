@@ -127,7 +127,7 @@ def _live(
     last = oracle.level(LOOKS[not seconds])
     # Some workers come and go: in the beginning fewer may have lived. A leak stays.
     for _ in range(5):
-        if last.descriptors <= first.descriptors:
+        if last.descriptors <= first.descriptors and last.timers <= first.timers:
             break
         last = oracle.level(LOOKS[not seconds])
     oracle.back(first, last)
