@@ -10,11 +10,11 @@ between which the caller may do something else.
 
 from __future__ import annotations
 
-import errno
-import os
 import struct
 
 from entrypoint.core.record import Record
+
+from .sockdiag import dump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ else:
 ESTABLISHED, SYN_RECV, CLOSE_WAIT = 1, 3, 8
 _STATES = (1 << ESTABLISHED) | (1 << SYN_RECV) | (1 << CLOSE_WAIT)
 
-_NETLINK_SOCK_DIAG = 4
-_SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST, _NLM_F_DUMP = 1, 0x300
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_HEADER = struct.Struct("=IHHII")
 # linux/inet_diag.h: family, protocol, ext, pad, states, then an id that begins with the port.
 _REQUEST = "=BBBBIH46x"
 _INFO = 2  # INET_DIAG_INFO; as a bit of `ext`: 1 << (2 - 1)
@@ -43,7 +38,6 @@ _AGES, _AGES_AT = struct.Struct("=IIII"), 44
 # bytes_acked, bytes_received, segs_out, segs_in, notsent_bytes, min_rtt, data_segs_in,
 # data_segs_out (Linux 4.6).
 _COUNTS, _COUNTS_AT = struct.Struct("=QQIIIIII"), 120
-_DUMP_SIZE = 65536
 
 
 class Connection(Record):
@@ -73,44 +67,16 @@ def of_port(family: int, port: int) -> Iterator[list[Connection]]:
     body = struct.pack(
         _REQUEST, family, _socket.IPPROTO_TCP, 1 << (_INFO - 1), 0, _STATES, _socket.htons(port)
     )
-    size = _HEADER.size + len(body)
-    head = _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0)
-    kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
-    netlink = _socket.socket(_socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
-    try:
-        netlink.send(head + body)
-        while True:
-            # Each recv(2) makes the kernel prepare the next part, so none of them waits.
-            answer = netlink.recv(_DUMP_SIZE)
-            found, over = _parse(answer)
-            yield found
-            if over:
-                return
-    finally:
-        netlink.close()
+    for part in dump(body):
+        yield [_connection(each) for each in part if len(each) >= _MESSAGE.size]
 
 
-def _parse(answer: bytes) -> tuple[list[Connection], bool]:
-    found: list[Connection] = []
-    at, least = 0, _HEADER.size
-    while at + least <= len(answer):
-        size, message, *_ = _HEADER.unpack_from(answer, at)
-        if message == _NLMSG_DONE:
-            return found, True
-        if message == _NLMSG_ERROR or size < least:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        if size >= least + _MESSAGE.size:
-            found.append(_connection(answer, at + least, min(at + size, len(answer))))
-        at += (size + 3) & ~3
-    return found, False
-
-
-def _connection(answer: bytes, at: int, end: int) -> Connection:
-    fields = _MESSAGE.unpack_from(answer, at)
-    opened = answer[at + 6 : at + 8] + answer[at + 24 : at + 40]
+def _connection(answer: bytes) -> Connection:
+    fields = _MESSAGE.unpack_from(answer)
+    opened = answer[6:8] + answer[24:40]
     inode, state, unread, unsent = fields[14], fields[1], fields[11], fields[12]
-    at += _MESSAGE.size
-    while at + 4 <= end:
+    at = _MESSAGE.size
+    while at + 4 <= len(answer):
         length, attribute = _ATTRIBUTE.unpack_from(answer, at)
         if length < 4:
             break

@@ -17,6 +17,7 @@ from .sockets import Depth
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
+    from collections.abc import Iterator
 else:
     import _socket
 
@@ -102,14 +103,24 @@ def _ask(inode: int) -> bytes:
     )
 
 
-def _one(body: bytes) -> bytes:
-    """The answer to a request about one socket. Raises OSError."""
+def _send(body: bytes, flags: int = 0) -> _socket.socket:
+    """Send a request; the socket to read the answer from, never blocking. Raises OSError."""
     kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
     netlink = _socket.socket(_socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
     try:
         size = struct.calcsize(_NLMSG_HEADER) + len(body)
-        head = struct.pack(_NLMSG_HEADER, size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
+        head = struct.pack(_NLMSG_HEADER, size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | flags, 0, 0)
         netlink.send(head + body)
+    except BaseException:
+        netlink.close()
+        raise
+    return netlink
+
+
+def _one(body: bytes) -> bytes:
+    """The answer to a request about one socket. Raises OSError."""
+    netlink = _send(body)
+    try:
         # The answer is ready when send(2) returns: the kernel made it meanwhile.
         return netlink.recv(4096)
     finally:
@@ -294,37 +305,40 @@ def _dump(family: int) -> list[Listener]:
     return [found for message in _messages(body) if (found := _parse(message)) is not None]
 
 
-def _messages(body: bytes) -> list[bytes]:
-    """All answers to a request about many sockets. Raises OSError."""
+def dump(body: bytes) -> Iterator[list[bytes]]:
+    """The answers to a request about many sockets, in parts as they come. Raises OSError."""
     head_size = struct.calcsize(_NLMSG_HEADER)
-    head = struct.pack(
-        _NLMSG_HEADER,
-        head_size + len(body),
-        _SOCK_DIAG_BY_FAMILY,
-        _NLM_F_REQUEST | _NLM_F_DUMP,
-        1,
-        0,
-    )
-    kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
-    netlink = _socket.socket(_socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
-    found: list[bytes] = []
+    netlink = _send(body, _NLM_F_DUMP)
     try:
-        netlink.send(head + body)
-        # Each recv(2) makes the kernel prepare the next part, so none of them waits.
-        while len(found) <= _AT_MOST:
+        while True:
+            # Each recv(2) makes the kernel prepare the next part, so none of them waits.
             answer = netlink.recv(_DUMP_SIZE)
-            at = 0
-            while at + head_size <= len(answer):
+            found: list[bytes] = []
+            at, over = 0, False
+            while not over and at + head_size <= len(answer):
                 size, message, *_ = struct.unpack_from(_NLMSG_HEADER, answer, at)
                 if message == _NLMSG_DONE:
-                    return found
-                if message == _NLMSG_ERROR or size < head_size:
+                    over = True
+                elif message == _NLMSG_ERROR or size < head_size:
                     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-                found.append(answer[at + head_size : at + size])
-                at += (size + 3) & ~3
+                else:
+                    found.append(answer[at + head_size : at + size])
+                    at += (size + 3) & ~3
+            yield found
+            if over:
+                return
     finally:
         netlink.close()
-    raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+
+
+def _messages(body: bytes) -> list[bytes]:
+    """All answers to a request about many sockets. Raises OSError."""
+    found: list[bytes] = []
+    for part in dump(body):
+        found += part
+        if len(found) > _AT_MOST:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+    return found
 
 
 def _parse(message: bytes) -> Listener | None:
