@@ -13,8 +13,9 @@ import _socket
 import time
 
 from entrypoint import loop as loops
-from entrypoint.kernel import rights
 from entrypoint.logs.schema import encode
+
+from .reading_client import ReadingClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +30,9 @@ if TYPE_CHECKING:
 # Bytes stored for a client that does not read, beside the kernel's buffer.
 QUEUE_LIMIT = 64 * 1024
 STALLED = 30.0  # seconds
-# The client sends nothing more; input is dropped, up to here.
-INPUT_LIMIT = 1 << 16
 
 
-class Stream:
+class Stream(ReadingClient):
     """One client, from the head of the answer to its end.
 
     `idle`: the limiter may close this client for another one. `closed` is
@@ -50,18 +49,11 @@ class Stream:
         *,
         idle: bool = False,
     ) -> None:
-        self._loop = loop
-        self._sock = sock
-        self._limiter = limiter
+        super().__init__(loop, sock, limiter)
         self._closed = closed
         self._queue = bytearray(head)
-        self._events = loops.READ
         self._ending = False
-        self._dropped = 0
-        self.is_open = True
         self.idle = idle
-        self.body = b""  # what it waits for is its own
-        self.awaiting = False
         self.room_again: Callable[[], None] | None = None
         loop.register(sock.fileno(), loops.READ, self._ready)
         limiter.admit(self)
@@ -92,16 +84,9 @@ class Stream:
             self._ending = True
             self._flush()
 
-    def close(self) -> None:
-        """Close the client at once; a no-op if that has happened."""
-        if self.is_open:
-            self.is_open = False
-            self._loop.cancel(self)
-            self._loop.unregister(self._sock.fileno())
-            self._sock.close()
-            self._queue.clear()
-            self._limiter.forget(self)
-            self._closed()
+    def _release(self) -> None:
+        self._queue.clear()
+        self._closed()
 
     # -- steps ------------------------------------------------------------------------
 
@@ -112,16 +97,6 @@ class Stream:
             if self.is_open and self._queue:
                 self._flush()
         except OSError:
-            self.close()
-
-    def _listen(self) -> None:
-        """Only whether the client is still there is of interest."""
-        try:
-            data = rights.receive(self._sock, 4096)
-        except BlockingIOError:
-            return
-        self._dropped += len(data)
-        if not data or self._dropped > INPUT_LIMIT:
             self.close()
 
     def _flush(self) -> None:
@@ -150,11 +125,6 @@ class Stream:
             self._limiter.relieve()
         if sent and self.room_again is not None:
             self.room_again()
-
-    def _wait(self, events: int) -> None:
-        if events != self._events and self.is_open:
-            self._events = events
-            self._loop.modify(self._sock.fileno(), events)
 
 
 # -- pyinit logs -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from __future__ import annotations
 import _socket
 
 from entrypoint import loop as loops
-from entrypoint.kernel import rights
+from entrypoint.api.reading_client import ReadingClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from entrypoint.loop import Loop
 
 PATIENCE = 15.0  # seconds
-# A browser has nothing more to say; what it sends is dropped, up to here (bytes).
-INPUT_LIMIT = 1 << 14
 NOTHING = memoryview(b"")
 
 
-class Viewer:
+class Viewer(ReadingClient):
     """`newest()` is the latest event; `closed(viewer)` is called once, when the browser is gone."""
+
+    INPUT_LIMIT = 1 << 14
 
     def __init__(
         self,
@@ -38,19 +38,12 @@ class Viewer:
         newest: Callable[[], bytes],
         closed: Callable[[Viewer], None],
     ) -> None:
-        self._loop = loop
-        self._sock = sock
-        self._limiter = limiter
+        super().__init__(loop, sock, limiter)
         self._newest = newest
         self._closed = closed
         self._rest = NOTHING
-        self._events = loops.READ
-        self._dropped = 0
         self._behind = False
-        self.is_open = True
-        self.idle = True
-        self.awaiting = False
-        self.body = b""  # what it has to take, shared with others
+        # `body` is what it has to take, shared with others.
 
     def begin(self, head: bytes) -> None:
         """Send the head of the answer, then every event."""
@@ -78,16 +71,9 @@ class Viewer:
             self._wait(loops.READ | loops.WRITE)
             self._limiter.relieve()
 
-    def close(self) -> None:
-        """Close the browser's connection at once; a no-op if that has happened."""
-        if self.is_open:
-            self.is_open = False
-            self._loop.cancel(self)
-            self._loop.unregister(self._sock.fileno())
-            self._sock.close()
-            self._rest, self.body = NOTHING, b""
-            self._limiter.forget(self)
-            self._closed(self)
+    def _release(self) -> None:
+        self._rest, self.body = NOTHING, b""
+        self._closed(self)
 
     # -- steps ------------------------------------------------------------------------
 
@@ -110,16 +96,6 @@ class Viewer:
                 self._behind = False
                 self.offer(self._newest())
 
-    def _listen(self) -> None:
-        """Only whether the browser is still there is of interest."""
-        try:
-            data = rights.receive(self._sock, 4096)
-        except BlockingIOError:
-            return
-        self._dropped += len(data)
-        if not data or self._dropped > INPUT_LIMIT:
-            self.close()
-
     def _flush(self) -> None:
         try:
             sent = self._sock.send(self._rest, _socket.MSG_NOSIGNAL)
@@ -131,8 +107,3 @@ class Viewer:
         self._rest = self._rest[sent:] if sent < len(self._rest) else NOTHING
         if not self._rest:
             self.body = b""
-
-    def _wait(self, events: int) -> None:
-        if events != self._events:
-            self._events = events
-            self._loop.modify(self._sock.fileno(), events)

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "http": {"api", "core", "kernel", "loop"},
     "checks": {"core", "kernel", "loop", "shell", "sockets"},
     "metrics": {"api", "core", "kernel", "loop"},
-    "page": {"api", "kernel", "loop", "metrics"},
+    "page": {"api", "loop", "metrics"},
     "api": {"core", "kernel", "logs", "loop"},
     "config": {"core", "kernel", "logs", "shell", "sockets", "watch"},
     "client": {"api", "core", "journal", "kernel", "logs"},
