@@ -8,6 +8,7 @@ from entrypoint.core import effects as f
 from entrypoint.core import events as e
 from entrypoint.core import worker as w
 from entrypoint.core.spec import HealthSpec
+from tests.simulation.test_stalls import started, states
 from tests.simulation.world import SIGHUP, SIGTERM, Script, World, plan, shared
 
 ADDRESS = "127.0.0.1:5000"
@@ -17,19 +18,6 @@ DUE = e.TimerFired(e.Timer("stall", "web", 1))
 @pytest.fixture
 def world():
     return World()
-
-
-def started(world, **keys):
-    """Two workers, the first of which has stalled for 5 s; its process."""
-    world.up(shared(instances=2, **keys))
-    world.advance(100)
-    victim = world.processes[1]
-    world.stall(victim)
-    return victim
-
-
-def states(world):
-    return [(row.instance, row.state) for row in world.view().workers]
 
 
 def reload_of(world):
