@@ -77,7 +77,7 @@ class Departure:
         if self._in_hand is None:
             return True
         try:
-            held = self._in_hand.step(settled=True)
+            held = self._in_hand.step(ignore_unsure=True)
         except OSError:
             self._in_hand = None  # the attempt finds that too, and reports it
             return True

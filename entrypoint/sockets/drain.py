@@ -94,7 +94,7 @@ class Emptying:
     def _look(self, in_hand: InHand) -> None:
         began = time.monotonic()
         try:
-            held = in_hand.step(settled=self._has_had(self._quiet_time))
+            held = in_hand.step(ignore_unsure=self._has_had(self._quiet_time))
         except OSError as error:
             self._in_hand = None
             self._wait_instead()

@@ -5,9 +5,9 @@ later than it received, and nothing was sent for `QUIET`. Otherwise it is *held*
 exceptions:
 
 - Events within one tick of the kernel have no order. Then a later acknowledgement without data
-  belongs to an answer; without one the connection is *unsure*, and is held until `settled`.
+  belongs to an answer; without one the connection is *unsure*, and is held until `ignore_unsure`.
 - A keep-alive connection that was free, or was answered, and is used again may continue
-  forever. It is held until `settled`.
+  forever. It is held until `ignore_unsure`.
 - A request in hand for longer than a stop may take is a stream, or is never answered.
 
 /proc/PID/fd of the worker's tree tells which held connections are its own. Nothing is read there
@@ -106,7 +106,7 @@ class InHand:
         self._held: set[int] = set()
         self._used_again: set[int] = set()
 
-    def step(self, *, settled: bool) -> bool | None:
+    def step(self, *, ignore_unsure: bool) -> bool | None:
         """Continue a check. None: not finished; otherwise, whether any request is in hand.
 
         Raises OSError if that cannot be known.
@@ -118,7 +118,7 @@ class InHand:
             part = next(self._parts, None)
             if part is None:
                 self._parts = None
-                return self._judge(settled=settled)
+                return self._judge(ignore_unsure=ignore_unsure)
             for connection in part:
                 self._see(connection)
         return None
@@ -154,12 +154,12 @@ class InHand:
         elif found == HELD:
             self._held.add(inode)
 
-    def _judge(self, *, settled: bool) -> bool:
+    def _judge(self, *, ignore_unsure: bool) -> bool:
         self._before, self._now = self._now, {}
         self._handshakes = self._open if self._first else self._handshakes & self._open
         self._first = False
-        counts = self._held if settled else self._held | self._used_again
-        if not settled and self._handshakes:
+        counts = self._held if ignore_unsure else self._held | self._used_again
+        if not ignore_unsure and self._handshakes:
             return True
         if counts & self._mine:
             return True

@@ -15,8 +15,8 @@ class Looks:
     def __init__(self) -> None:
         self.held: bool | OSError = False
 
-    def step(self, *, settled: bool) -> bool:
-        assert settled
+    def step(self, *, ignore_unsure: bool) -> bool:
+        assert ignore_unsure
         if isinstance(self.held, OSError):
             raise self.held
         return self.held

@@ -20,8 +20,8 @@ class Worker:
         self.said: list[str] = []
         patch.setattr(drain.proc, "scheduled", lambda _pid: {})
 
-    def step(self, *, settled: bool) -> bool | None:
-        self.looks.append(settled)
+    def step(self, *, ignore_unsure: bool) -> bool | None:
+        self.looks.append(ignore_unsure)
         if isinstance(self.held, OSError):
             raise self.held
         return self.held

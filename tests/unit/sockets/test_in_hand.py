@@ -83,11 +83,11 @@ class World:
         found = {} if self.refused else dict.fromkeys(wanted & self.mine, (7,))
         return SimpleNamespace(holders=found, refused=self.refused, cut=False)
 
-    def holds(self, *there: Connection, settled: bool = False) -> bool | None:
+    def holds(self, *there: Connection, ignore_unsure: bool = False) -> bool | None:
         self.there = list(there)
         found = None
         while found is None:
-            found = self.looking.step(settled=settled)
+            found = self.looking.step(ignore_unsure=ignore_unsure)
         return found
 
 
@@ -124,14 +124,14 @@ def test_a_descriptor_may_appear_later_than_its_connection(world):
 def test_what_cannot_be_told_counts_until_it_is_settled(world):
     unsure = connection(acknowledged_ago=1.0)
     assert world.holds(unsure)
-    assert not world.holds(unsure, settled=True)
+    assert not world.holds(unsure, ignore_unsure=True)
 
 
 def test_a_request_counts_until_it_is_answered(world):
     asked = connection(received_ago=0.5, received=60)
     for _ in range(3):
-        assert world.holds(asked, settled=True)
-    assert world.holds(connection(acknowledged=200, received=60, sent_ago=0.01), settled=True)
+        assert world.holds(asked, ignore_unsure=True)
+    assert world.holds(connection(acknowledged=200, received=60, sent_ago=0.01), ignore_unsure=True)
     assert not world.holds(connection(acknowledged=200, received=60, sent_ago=0.1))
 
 
@@ -140,35 +140,35 @@ def test_a_kept_connection_that_is_used_again_counts_until_it_is_settled(world):
     world.holds(connection(acknowledged=200, sent_ago=0.02, received_ago=0.5))
     again = connection(acknowledged=200, sent_ago=0.03, received_ago=0.01, received=100)
     assert world.holds(again)
-    assert not world.holds(again, settled=True)
+    assert not world.holds(again, ignore_unsure=True)
 
 
 def test_one_that_was_idle_and_is_used_counts_until_it_is_settled(world):
     assert not world.holds(connection())
     again = connection(received_ago=0.01, received=100)
     assert world.holds(again)
-    assert not world.holds(again, settled=True)
+    assert not world.holds(again, ignore_unsure=True)
 
 
 def test_a_long_answer_counts_to_its_end(world):
     for size in range(100, 500, 100):
         download = connection(acknowledged=size, unsent=50, sent_ago=0.0, received_ago=0.9)
-        assert world.holds(download, settled=True)
+        assert world.holds(download, ignore_unsure=True)
 
 
 def test_a_long_upload_counts_to_its_end(world):
     for size in range(100, 500, 100):
         upload = connection(received=size, received_ago=0.0, sent_ago=9.0)
-        assert world.holds(upload, settled=True)
+        assert world.holds(upload, ignore_unsure=True)
 
 
 def test_all_connections_can_be_waited_for(world):
     world.looking = InHand(((socket.AF_INET, 80),), 7, 8.0, closed=True)
     for _ in range(3):
-        assert world.holds(connection(), connection(6), settled=True)
+        assert world.holds(connection(), connection(6), ignore_unsure=True)
     assert world.looks == 1  # while one of its own is there nothing is read
     for _ in range(3):
-        assert not world.holds(connection(6), settled=True)
+        assert not world.holds(connection(6), ignore_unsure=True)
     assert world.looks == 2
 
 
@@ -184,13 +184,13 @@ def test_a_handshake_that_had_begun_is_waited_for(world):
 def test_a_handshake_that_does_not_end_counts_until_it_is_settled(world):
     begun = Connection(0, SYN_RECV, b"one")
     assert world.holds(begun)
-    assert not world.holds(begun, settled=True)
+    assert not world.holds(begun, ignore_unsure=True)
 
 
 def test_thousands_are_looked_at_over_several_turns(world, monkeypatch):
     parts = [[connection(100 + number)] for number in range(9)]
     monkeypatch.setattr(in_hand, "of_port", lambda _family, _port: iter(parts))
-    steps = [world.looking.step(settled=False) for _ in range(3)]
+    steps = [world.looking.step(ignore_unsure=False) for _ in range(3)]
     assert steps == [None, None, False]
 
 
