@@ -136,8 +136,8 @@ def begin(
 def _announce(tx: Transaction, notify: int) -> None:
     """Tell workers that the drain begins: a server that knows it ends keep-alive connections."""
     for worker in tx.workers():
-        told = worker.execed and worker.state not in w.STOPPING_STATES
-        if notify and told and (notify != MESSAGE or worker.spec.node):
+        serves = worker.execed and worker.state not in w.STOPPING_STATES
+        if notify and serves and (notify != MESSAGE or worker.spec.node):
             tx.emit(AnnounceDrain(worker.incarnation, notify))
 
 

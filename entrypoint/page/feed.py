@@ -175,7 +175,7 @@ class Feed:
         import json  # loaded with the answer to `/status`
 
         plan = self._runtime.plan
-        told: dict[str, Any] = {
+        update: dict[str, Any] = {
             "at": round(self._loop.now(), 3),
             "checks": [
                 [check.name, check.reason, check.note]
@@ -183,13 +183,13 @@ class Feed:
             ],
         }
         if plan.probes.metrics:
-            told["read_at"] = round(self._read_at, 3)
-            told["usage"] = {
+            update["read_at"] = round(self._read_at, 3)
+            update["usage"] = {
                 str(incarnation): [reading.cpu, reading.rss, reading.fds]
                 for incarnation, reading in self._readings.of.items()
             }
-            told["queues"] = {app.name: self._queues(app.name) for app in view.apps}
-        body = json.dumps(told, separators=(",", ":")).encode()
+            update["queues"] = {app.name: self._queues(app.name) for app in view.apps}
+        body = json.dumps(update, separators=(",", ":")).encode()
         # The status last: it is made of the same view, and is JSON of one line.
         return b"data: " + body[:-1] + b',"status":' + self._status().rstrip(b"\n") + b"}\n\n"
 
