@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+# A file for the programs in `bare` and `musl`: two workers on one port, and probes.
+TWO_WORKERS = """
+apps:
+  - name: web
+    script: {script}
+    exec_mode: cluster
+    instances: 2
+    listen_timeout: 60s
+probes:
+  listen: 0.0.0.0:9400
+"""
 SUITE = "bookworm"
 SUITE_PYTHON = "3.11"
 

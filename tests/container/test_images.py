@@ -40,17 +40,6 @@ HOSTILE = {
     "LD_LIBRARY_PATH": "/app:/usr/lib/x86_64-linux-gnu",
 }
 
-FILE = """
-apps:
-  - name: web
-    script: {script}
-    exec_mode: cluster
-    instances: 2
-    listen_timeout: 60s
-probes:
-  listen: 0.0.0.0:9400
-"""
-
 
 @pytest.fixture(scope="module")
 def runtime_files(engine: Engine, runtime_image: str) -> dict[str, bytes | None]:
@@ -217,7 +206,7 @@ def test_it_runs_where_there_is_no_shell_and_no_python_of_ours(
     prepare: Callable[[Engine, Path], tuple[str, str]],
 ) -> None:
     base, script = prepare(engine, tmp_path)
-    (tmp_path / "ecosystem.yaml").write_text(FILE.format(script=script))
+    (tmp_path / "ecosystem.yaml").write_text(images.TWO_WORKERS.format(script=script))
     image = copied(engine, tmp_path, base, prepare.__name__, runtime_image)
     options = (*RESTRICTED, "--health-interval=1s", "--env=PORT=8000")
 

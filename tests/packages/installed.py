@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PORT = 8000
-FILE = """
-apps:
-  - name: web
-    script: {script}
-    exec_mode: cluster
-    instances: 2
-    listen_timeout: 60s
-probes:
-  listen: 0.0.0.0:9400
-"""
 NODE = "server.js"
 PYTHON = "/usr/bin/python3.11 worker.py 8000"
 
@@ -126,7 +116,7 @@ def test_it_runs_where_it_was_installed(
     dockerfile, script = kind(dist, engine, tmp_path)
     shutil.copy(ROOT / "examples" / "node-http" / "server.js", tmp_path)
     shutil.copy(ROOT / "tests" / "container" / "worker.py", tmp_path)
-    (tmp_path / "ecosystem.yaml").write_text(FILE.format(script=script))
+    (tmp_path / "ecosystem.yaml").write_text(images.TWO_WORKERS.format(script=script))
     (tmp_path / "Dockerfile").write_text(
         dockerfile + "WORKDIR /app\nCOPY server.js worker.py ecosystem.yaml /app/\n"
         "USER 10001:10001\nENV PATH=/opt/pyinit/bin:/usr/local/bin:/usr/bin:/bin\n"
